@@ -1,0 +1,44 @@
+# `make demo` and `make test` need nothing but Python 3.11 or later: they make .venv themselves.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+DEMO := runs/demo
+
+.PHONY: demo test test-slow lint types wheel clean
+
+demo: $(READY)
+	$(BIN)/scorefield text-to-3d "a red mushroom" --out $(DEMO) $(if $(wildcard $(DEMO)),--resume)
+
+test: $(READY)
+	$(BIN)/pytest -q -m "not slow"
+
+test-slow: $(READY)
+	$(BIN)/pytest -q -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# An editable install hides the package from mypy, so a plain one is checked. build/lib would
+# bring back modules that were deleted since the last build.
+types: $(READY)
+	rm -rf build/typed build/lib
+	$(BIN)/pip install -q --no-deps --no-build-isolation --target build/typed .
+	$(BIN)/mypy
+
+wheel: $(READY)
+	rm -rf build/lib dist
+	$(BIN)/pip wheel -q --no-deps --no-build-isolation -w dist .
+
+clean:
+	rm -rf build dist scorefield.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find priors sds perception control src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch comes first and alone: a wheel for the CPU that pip is configured to find is then taken,
+# and what follows leaves it in place.
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -c constraints.txt torch
+	$(BIN)/pip install -q -c constraints.txt -e ".[test,dev]"
+	touch $@

@@ -1,0 +1,1 @@
+"""Control by denoising: policies that sample action chunks given observations."""

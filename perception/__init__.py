@@ -1,0 +1,1 @@
+"""Perception by a frozen prior: correspondence, segmentation, zero-shot classification."""

@@ -1,0 +1,1 @@
+"""Score fields: schedules, denoisers, guidance, samplers and the priors that ship."""

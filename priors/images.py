@@ -1,0 +1,132 @@
+"""Pictures in and out of files, and many of them on one sheet."""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+__all__ = ["contact_sheet", "load_image", "save_gif", "save_image", "save_mp4"]
+
+
+def _to_pil(image: Float[Tensor, "channels height width"]) -> Image.Image:
+    if image.shape[0] not in (1, 3):
+        raise ValueError(f"an image is (3, H, W) or (1, H, W), got {tuple(image.shape)}")
+    pixels = image.detach().float().cpu().clamp(0, 1).expand(3, -1, -1).permute(1, 2, 0)
+    return Image.fromarray((255 * pixels + 0.5).to(torch.uint8).numpy())
+
+
+def _from_pil(image: Image.Image) -> Float[Tensor, "3 height width"]:
+    pixels = torch.from_numpy(np.array(image.convert("RGB")))
+    return pixels.permute(2, 0, 1).float() / 255
+
+
+def save_image(path: str | os.PathLike[str], image: Float[Tensor, "channels height width"]) -> Path:
+    """Write a picture (3, H, W) or (1, H, W) in [0, 1], clamped; the suffix names the format."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _to_pil(image).save(path)
+    return path
+
+
+def load_image(
+    path: str | os.PathLike[str], size: int | None = None
+) -> Float[Tensor, "3 height width"]:
+    """Read a picture as (3, H, W) in [0, 1]; transparent pixels become white.
+
+    Args:
+        path: of any format Pillow reads.
+        size: if given, the middle square is cut out and resized to (size, size), antialiased.
+    """
+    with Image.open(path) as opened:
+        rgba = opened.convert("RGBA")
+    image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    if size is not None:
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        box = (left, top, left + side, top + side)
+        image = image.resize((size, size), Image.Resampling.LANCZOS, box=box)
+    return _from_pil(image)
+
+
+def save_gif(
+    path: str | os.PathLike[str], frames: Float[Tensor, "frames 3 height width"], fps: float = 12.0
+) -> Path:
+    """Write frames (N, 3, H, W) in [0, 1] as a GIF that loops for ever."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first, *rest = (_to_pil(frame) for frame in frames)
+    # GIF counts in hundredths of a second.
+    duration = max(10, 10 * round(100 / fps))
+    first.save(path, save_all=True, append_images=rest, duration=duration, loop=0, disposal=2)
+    return path
+
+
+def save_mp4(
+    path: str | os.PathLike[str], frames: Float[Tensor, "frames 3 height width"], fps: float = 12.0
+) -> Path:
+    """Write frames (N, 3, H, W) in [0, 1] as an MP4 video; needs imageio-ffmpeg.
+
+    Raises:
+        ValueError: if imageio-ffmpeg is not installed.
+    """
+    try:
+        import imageio_ffmpeg  # noqa: F401
+    except ImportError as error:
+        raise ValueError(
+            f"{path}: writing mp4 needs imageio-ffmpeg; `pip install scorefield[video]` or "
+            "write a .gif"
+        ) from error
+    import imageio.v3 as iio
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Players want even sides.
+    pixels = frames[..., : frames.shape[-2] // 2 * 2, : frames.shape[-1] // 2 * 2]
+    pixels = (255 * pixels.detach().float().cpu().clamp(0, 1) + 0.5).to(torch.uint8)
+    video = pixels.permute(0, 2, 3, 1).numpy()
+    iio.imwrite(path, video, fps=fps, codec="libx264", macro_block_size=2)
+    return path
+
+
+def contact_sheet(
+    images: Float[Tensor, "images 3 height width"],
+    columns: int | None = None,
+    labels: Sequence[str] | None = None,
+    pad: int = 2,
+) -> Float[Tensor, "3 sheet_height sheet_width"]:
+    """Pictures (N, 3, H, W) in rows on a white sheet, each with its label underneath.
+
+    Args:
+        images: in [0, 1].
+        columns: pictures per row; None: about as many as rows.
+        labels: one per picture; longer than the picture is wide, they are cut.
+        pad: white pixels around each picture.
+
+    Raises:
+        ValueError: if there are no images, or not one label per image.
+    """
+    n, _, height, width = images.shape
+    if n == 0:
+        raise ValueError("a contact sheet needs at least one image, got none")
+    if labels is not None and len(labels) != n:
+        raise ValueError(f"labels must be one per image: {n} images, {len(labels)} labels")
+    columns = min(n, columns or math.ceil(math.sqrt(n)))
+    rows = math.ceil(n / columns)
+    strip = 0 if labels is None else 12
+    across, down = width + pad, height + strip + pad
+    sheet = torch.ones(3, rows * down + pad, columns * across + pad)
+    for i, image in enumerate(images.detach().float().cpu().clamp(0, 1)):
+        top, left = pad + i // columns * down, pad + i % columns * across
+        sheet[:, top : top + height, left : left + width] = image
+        if labels is not None:
+            label = Image.new("RGB", (width, strip), "white")
+            ImageDraw.Draw(label).text((1, 0), labels[i], fill="black")
+            top += height
+            sheet[:, top : top + strip, left : left + width] = _from_pil(label)
+    return sheet

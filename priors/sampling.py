@@ -1,0 +1,217 @@
+"""Drawing samples: any denoiser along any diffusers scheduler.
+
+A scheduler walks down a path of noise levels in coordinates of its own.  Here the denoiser is
+always asked at the same log-SNR as the scheduler's, with the state rescaled to the denoiser's own
+amplitudes, and the scheduler is handed v (or velocity), which determine eps and x0 at every level.
+So a prior trained on one schedule can be sampled along another.
+"""
+
+import copy
+import inspect
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.levels import (
+    LOG_SNR_ROUNDING,
+    DiscreteSchedule,
+    NoiseLevel,
+    NoiseSchedule,
+)
+from scorefield.priors.noise import keyed_noise, noise_generator
+from scorefield.priors.prediction import Prediction
+
+SampleCallback = Callable[[int, int, Prediction], object]
+
+# Keys of an item's noise: what it starts from, and what a stochastic scheduler adds on the way.
+_START, _ON_THE_WAY = 0, 1
+
+
+@torch.no_grad()
+def sample(
+    denoiser: Denoiser,
+    shape: Sequence[int],
+    n: int | None = None,
+    *,
+    scheduler: Any = None,
+    steps: int = 25,
+    seed: int = 0,
+    items: Sequence[int] | None = None,
+    batch_size: int = 16,
+    progress: bool = False,
+    callback: SampleCallback | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Float[Tensor, "n *shape"]:
+    """Draw samples, item i of which depends on (seed, i) only.
+
+    Neither the batch size nor the order of the items changes an item, beyond the rounding of the
+    denoiser itself, even under a scheduler that adds noise.
+
+    Args:
+        denoiser: what to sample; conditioned for one item or for n.
+        shape: shape of one sample, in the space of the denoiser (latents, for a latent prior).
+        n: number of samples, the items 0 ... n - 1; 1 if neither it nor ``items`` is given.
+        scheduler: a diffusers scheduler that takes v or flow velocity, best made by
+            ``schedule.scheduler(SchedulerClass)``.  It is copied, never changed.  By default DDIM,
+            or Euler for a flow.
+        steps: number of steps, each one evaluation of the denoiser (for Heun, two).
+        seed: the seed.
+        items: the items to draw, in any order.
+        batch_size: how many items the denoiser sees at a time.
+        progress: show a progress bar.
+        callback: called as callback(step, total, prediction) after every evaluation, step counting
+            from 1 over all batches; e.g. to show ``prediction.x0``.
+        dtype: of the samples, float32 or float64.
+        device: where the denoiser lives.
+
+    Raises:
+        ValueError: for a scheduler that takes another prediction, or that visits log-SNRs outside
+            the denoiser's schedule.
+        FloatingPointError: as soon as a sample is not finite.
+    """
+    if items is None:
+        items = range(1 if n is None else n)
+    elif n is not None and n != len(items):
+        raise ValueError(f"n = {n} contradicts the {len(items)} items given; leave one out")
+    if steps < 1 or batch_size < 1:
+        raise ValueError(f"steps and batch_size must be >= 1, got {steps} and {batch_size}")
+    if scheduler is None:
+        scheduler = _default_scheduler(denoiser.schedule, steps)
+    if len(items) == 0:
+        return torch.empty((0, *shape), dtype=dtype, device=device)
+
+    starts = range(0, len(items), batch_size)
+    path = _Path(scheduler, steps, denoiser.schedule)
+    total = len(path) * len(starts)
+    done = 0
+    samples = []
+    with tqdm(total=total, disable=not progress, desc="sampling", leave=False) as bar:
+        for start in starts:
+            batch = items[start : start + batch_size]
+            places = range(start, start + len(batch))
+            part = denoiser if len(starts) == 1 else denoiser.rows(places)
+            walk = _Walk(path, keyed_noise(seed, batch, _START, shape, dtype, device))
+            generators = [noise_generator(seed, item, _ON_THE_WAY) for item in batch]
+            for i in range(len(path)):
+                prediction = walk.step(i, part, generators)
+                done += 1
+                if not bool(walk.state.isfinite().all()):
+                    raise FloatingPointError(
+                        f"the sample is not finite after step {i + 1} of {len(path)} "
+                        f"(log-SNR {float(path.levels[i].log_snr):.4g}); "
+                        "lower the guidance scale or use a higher precision"
+                    )
+                if callback is not None:
+                    callback(done, total, prediction)
+                bar.update()
+            samples.append(walk.state.to(dtype))
+    return torch.cat(samples)
+
+
+class _Path:
+    """The levels a scheduler visits, in its coordinates and in those of a schedule."""
+
+    def __init__(self, scheduler: Any, steps: int, schedule: NoiseSchedule) -> None:
+        self.is_flow = _takes_velocity(scheduler)
+        # Schedulers are stateful: even set_timesteps changes them.
+        self.scheduler = copy.deepcopy(scheduler)
+        with warnings.catch_warnings():
+            # diffusers converts tensors in a way numpy 2 means to drop
+            warnings.filterwarnings("ignore", "__array__", DeprecationWarning)
+            if self.is_flow and "sigmas" in inspect.signature(scheduler.set_timesteps).parameters:
+                # FlowMatchEuler would apply its shift twice to the sigmas it chooses by itself
+                self.scheduler.set_timesteps(sigmas=[1 - i / steps for i in range(steps)])
+            else:
+                self.scheduler.set_timesteps(steps)
+        if hasattr(self.scheduler, "set_begin_index"):
+            # otherwise the first step is looked up by timestep, and skipped if that occurs twice
+            self.scheduler.set_begin_index(0)
+        self.timesteps = self.scheduler.timesteps
+        self.own = self._own_levels()
+        self.levels = [
+            _same_log_snr(schedule, own, float(t))
+            for own, t in zip(self.own, self.timesteps, strict=True)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.timesteps)
+
+    def _own_levels(self) -> list[NoiseLevel]:
+        if hasattr(self.scheduler, "sigmas"):
+            # where both are given, timesteps are rounded and sigmas are what the step uses
+            sigmas = self.scheduler.sigmas[: len(self)].double()
+            alpha = 1 - sigmas if self.is_flow else (1 + sigmas**2).rsqrt()
+            sigma = sigmas if self.is_flow else sigmas * alpha
+        else:
+            signal = self.scheduler.alphas_cumprod[self.timesteps].double()
+            alpha, sigma = signal.sqrt(), (1 - signal).sqrt()
+        return [NoiseLevel(a, s) for a, s in zip(alpha, sigma, strict=True)]
+
+
+class _Walk:
+    """One batch on its way down a path."""
+
+    def __init__(self, path: _Path, noise: Tensor) -> None:
+        self.path = path
+        self.scheduler = copy.deepcopy(path.scheduler)
+        self.state = noise * float(getattr(self.scheduler, "init_noise_sigma", 1.0))
+        self._draws = "generator" in inspect.signature(self.scheduler.step).parameters
+
+    def step(self, i: int, denoiser: Denoiser, generators: list[torch.Generator]) -> Prediction:
+        t, own, level = self.path.timesteps[i], self.path.own[i], self.path.levels[i]
+        z = self.state
+        if hasattr(self.scheduler, "scale_model_input"):
+            z = self.scheduler.scale_model_input(z, t)
+        # Equal log-SNR: the two pairs of amplitudes are proportional, and never both zero.
+        scale = float((level.alpha + level.sigma) / (own.alpha + own.sigma))
+        prediction = denoiser((scale * z).to(self.state.dtype), level)
+        if self.path.is_flow:
+            output = prediction.velocity
+        else:
+            alpha, sigma = own.like(z)
+            output = alpha * prediction.eps - sigma * prediction.x0
+        options: dict[str, Any] = {"generator": generators} if self._draws else {}
+        self.state = self.scheduler.step(output, t, self.state, return_dict=False, **options)[0]
+        return prediction
+
+
+def _default_scheduler(schedule: NoiseSchedule, steps: int) -> Any:
+    if isinstance(schedule, DiscreteSchedule) and schedule.num_timesteps % steps:
+        # DDIM of diffusers steps by T // steps and would miss the levels it evaluates; DPM-Solver
+        # of order one is the same map (Lu et al. 2022, section 4.1) and follows its own levels.
+        from diffusers import DPMSolverMultistepScheduler
+
+        return schedule.scheduler(DPMSolverMultistepScheduler, solver_order=1)
+    return schedule.scheduler()
+
+
+def _takes_velocity(scheduler: Any) -> bool:
+    name = type(scheduler).__name__
+    if scheduler.config.get("invert_sigmas"):
+        raise ValueError(f"{name} with invert_sigmas runs time backwards; set invert_sigmas=False")
+    kind = scheduler.config.get("prediction_type", "flow_prediction")
+    if kind not in ("v_prediction", "flow_prediction"):
+        raise ValueError(
+            f"the scheduler must take prediction_type 'v_prediction' or 'flow_prediction', "
+            f"{name} takes {kind!r}; make it with denoiser.schedule.scheduler({name})"
+        )
+    return bool(kind == "flow_prediction")
+
+
+def _same_log_snr(schedule: NoiseSchedule, own: NoiseLevel, timestep: float) -> NoiseLevel:
+    """The schedule's level of a scheduler's; the timestep's own where they agree to rounding."""
+    try:
+        native = schedule.at_timestep(timestep)
+    except ValueError:
+        pass  # the scheduler counts its timesteps otherwise
+    else:
+        if torch.isclose(native.log_snr.double(), own.log_snr, rtol=0, atol=LOG_SNR_ROUNDING):
+            return native
+    return schedule.at_log_snr(float(own.log_snr))

@@ -1,0 +1,155 @@
+"""The recipe of the embedded prior `shapes`: a miniature Stable Diffusion, from nothing."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
+from jaxtyping import Float, UInt8
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from scorefield.priors.images import contact_sheet
+from scorefield.priors.loop import optimise
+from scorefield.priors.prior import FrozenPrior
+from scorefield.priors.runs import RunFolder
+from scorefield.priors.training.codec import CodecTask, encode_all, scale_latents
+from scorefield.priors.training.data import world_images
+from scorefield.priors.training.diffusion import DiffusionTask, TextToLatents
+from scorefield.priors.training.judge import JudgeTask
+from scorefield.priors.training.task import TrainingSettings, TrainingTask
+from scorefield.priors.training.tokenizer import WORDS, make_tokenizer
+from scorefield.priors.world import CATEGORIES, COLORS, draw_scene
+
+GUIDANCE_SCALE = 3.0
+"""Default guidance of the shipped prior, chosen on samples with seed 100."""
+
+WORLD_SEED, JUDGE_SEED = 0, 1
+"""World seeds of the pictures that the prior and the judge are trained on."""
+
+CODEC = TrainingSettings(steps=1600, batch_size=16, learning_rate=1e-3, warmup=100, ema=0.995)
+DIFFUSION = TrainingSettings(steps=9000, batch_size=32, learning_rate=6e-4, warmup=200)
+JUDGE = TrainingSettings(steps=1500, batch_size=64, learning_rate=2e-3, warmup=100, ema=0.995)
+
+
+class ShapesTask(DiffusionTask):
+    """The diffusion training, with pictures of what it draws by now."""
+
+    codec: AutoencoderKL
+
+    def preview(self, step: int) -> Float[Tensor, "3 height width"]:
+        """Two samples of each category, in turn in each of the colours."""
+        colors = list(COLORS)
+        prompts = [f"a {colors[i % 8]} {name}" for i, name in enumerate([*CATEGORIES] * 2)]
+        pipeline = make_pipeline(self.codec, self.averaged())
+        prior = FrozenPrior.from_pipeline(pipeline, guidance_scale=GUIDANCE_SCALE)
+        images = prior.generate(prompts, steps=20, seed=100, batch_size=24)
+        return contact_sheet(images.cpu(), columns=12)
+
+
+def make_pipeline(codec: AutoencoderKL, module: TextToLatents) -> StableDiffusionPipeline:
+    """The standard pipeline around trained parts."""
+    scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        rescale_betas_zero_snr=True,
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=False,
+    )
+    return StableDiffusionPipeline(
+        vae=codec,
+        text_encoder=module.text_encoder,
+        tokenizer=make_tokenizer(),
+        unet=module.unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def train_shapes(
+    out: Path,
+    *,
+    pictures: int = 40960,
+    codec: TrainingSettings = CODEC,
+    diffusion: TrainingSettings = DIFFUSION,
+    resume: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Train codec, text encoder and denoiser; returns the folder of the finished pipeline.
+
+    out: holds the pictures, the latents, a run folder per stage, and at last `shapes`. An
+        interrupted training goes on with `resume` at its last checkpoint.
+    pictures: size of the training set.
+    """
+    images = world_images(WORLD_SEED, pictures, out / "data", progress=progress)
+    codec_task = CodecTask(images, codec)
+    _run(codec_task, out / "codec", codec, resume, progress)
+    vae = codec_task.averaged()
+    means, stds = _latents(vae, images, out / f"latents-{codec.steps}.safetensors")
+    scale_latents(vae, means)
+    scale = vae.config.scaling_factor
+    captions = [draw_scene(WORLD_SEED, index).caption for index in range(pictures)]
+    task = ShapesTask(means * scale, stds * scale, captions, make_tokenizer(), diffusion)
+    task.codec = vae
+    _run(task, out / "denoiser", diffusion, resume, progress)
+    return save_prior(make_pipeline(vae, task.averaged()), out / "shapes")
+
+
+def train_judge(
+    out: Path,
+    *,
+    pictures: int = 20480,
+    settings: TrainingSettings = JUDGE,
+    resume: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Train the judge on renders of its own; returns the file of its weights."""
+    images = world_images(JUDGE_SEED, pictures, out / "data", progress=progress)
+    scenes = [draw_scene(JUDGE_SEED, index) for index in range(pictures)]
+    task = JudgeTask(images, scenes, settings)
+    _run(task, out / "judge", settings, resume, progress)
+    path = out / "judge" / "judge.safetensors"
+    save_file({k: v.half().contiguous() for k, v in task.averaged().state_dict().items()}, path)
+    return path
+
+
+def save_prior(pipeline: StableDiffusionPipeline, folder: Path) -> Path:
+    """Write a pipeline in half precision with the card that names its vocabulary."""
+    pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
+    card = {"name": "shapes", "guidance_scale": GUIDANCE_SCALE, "vocabulary": WORDS}
+    (folder / "scorefield.json").write_text(json.dumps(card, indent=2) + "\n")
+    return folder
+
+
+def _latents(
+    vae: AutoencoderKL, images: UInt8[Tensor, "n h w 3"], path: Path
+) -> tuple[Float[Tensor, "n c lh lw"], Float[Tensor, "n c lh lw"]]:
+    """The codes of all pictures, computed once."""
+    if not path.exists():
+        means, stds = encode_all(vae, images)
+        save_file({"means": means.half(), "stds": stds.half()}, path)
+    saved = load_file(path)
+    return saved["means"].float(), saved["stds"].float()
+
+
+def _run(
+    task: TrainingTask, path: Path, settings: TrainingSettings, resume: bool, progress: bool
+) -> None:
+    config = {name: str(value) for name, value in asdict(settings).items()}
+    resume = resume and path.exists()
+    every = max(1, settings.steps // 20)
+    optimise(
+        task,
+        steps=settings.steps,
+        folder=RunFolder.create(path, config, resume=resume),
+        preview_every=every,
+        checkpoint_every=min(every, 200),
+        progress=progress,
+        resume=resume,
+    )

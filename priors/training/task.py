@@ -1,0 +1,118 @@
+"""What every training of the recipe shares: AdamW, a warm-up and cosine rate, EMA, autocast."""
+
+import copy
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from scorefield.priors.noise import noise_generator
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Settings of one training.
+
+    steps: updates; the learning rate's cosine ends there.
+    batch_size: pictures per update.
+    learning_rate: peak of AdamW's rate, reached after `warmup` steps.
+    ema: decay of the weights' moving average, which is what gets exported.
+    seed: of the initial weights, the batches and the noise.
+    device: where to train.
+    dtype: of the forward pass inside autocast; float32 switches autocast off. bfloat16 is faster
+        on processors with AVX512-BF16 and on any recent GPU.
+    """
+
+    steps: int
+    batch_size: int = 32
+    learning_rate: float = 4e-4
+    warmup: int = 200
+    ema: float = 0.999
+    seed: int = 0
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
+
+    def rate(self, step: int) -> float:
+        """Factor of the learning rate: linear warm-up, then a cosine from 1 to 0.02."""
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+class TrainingTask:
+    """A `Task` of the optimisation loop that trains one module.
+
+    A subclass gives `loss(step, generator)`, the loss to descend and its figures.
+    """
+
+    def __init__(self, module: nn.Module, settings: TrainingSettings) -> None:
+        self.settings = settings
+        layout = torch.channels_last
+        self.module = module.to(settings.device, memory_format=layout).train()
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        self.average = [p.detach().clone() for p in self.parameters]
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-3
+        )
+
+    @abstractmethod
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
+        """Loss of a step, whose random numbers all come from `generator`, and its figures."""
+        raise NotImplementedError
+
+    def step(self, step: int) -> Mapping[str, float]:
+        """One update."""
+        settings = self.settings
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.learning_rate * settings.rate(step)
+        loss, figures = self.loss(step, noise_generator(settings.seed, step))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        # The average follows closely while the weights still move fast.
+        decay = min(settings.ema, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
+        return {"loss": loss.item(), **figures, "gradient_norm": norm.item()}
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The forward pass's precision."""
+        dtype = self.settings.dtype
+        enabled = dtype != torch.float32
+        return torch.autocast(torch.device(self.settings.device).type, dtype, enabled=enabled)
+
+    def averaged(self) -> nn.Module:
+        """A frozen copy of the module with the moving average of its weights."""
+        module = copy.deepcopy(self.module)
+        trained = [p for p in module.parameters() if p.requires_grad]
+        with torch.no_grad():
+            for weight, average in zip(trained, self.average, strict=True):
+                weight.copy_(average)
+        return module.eval().requires_grad_(False)
+
+    def preview(self, step: int) -> Tensor | None:
+        """No picture, unless a subclass has one."""
+        return None
+
+    def state(self) -> dict[str, Any]:
+        """Weights, their average and the optimiser."""
+        return {
+            "module": self.module.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Inverse of `state`."""
+        self.module.load_state_dict(state["module"])
+        with torch.no_grad():
+            for mine, theirs in zip(self.average, state["average"], strict=True):
+                mine.copy_(theirs)
+        self.optimizer.load_state_dict(state["optimizer"])

@@ -1,0 +1,249 @@
+"""Cameras on a sphere around the object, and the distributions a distillation draws them from.
+
+The world is right-handed with z up and the object inside the unit sphere. A camera sits at
+`d (cos e cos a, cos e sin a, sin e)` for azimuth a, elevation e and distance d, so azimuth 0 is
+on +x (an object's front faces +x) and azimuth 90 on +y. It looks along -z of its own frame, with
+x to the right and y up in the picture. Public angles are in degrees.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = ["CameraDistribution", "Cameras", "orbit", "view_name", "view_prompt"]
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """A batch of pinhole cameras with square pixels.
+
+    Attributes:
+        azimuth: degrees around z from +x towards +y, shape (B,).
+        elevation: degrees above the horizon, -90..90, shape (B,).
+        distance: from the origin, shape (B,).
+        fov: horizontal field of view in degrees, shape (B,).
+        look_at: the point seen in the middle of the picture, shape (B, 3).
+        up: the direction that is up in the picture, shape (B, 3), any length.
+    """
+
+    azimuth: Float[Tensor, " batch"]
+    elevation: Float[Tensor, " batch"]
+    distance: Float[Tensor, " batch"]
+    fov: Float[Tensor, " batch"]
+    look_at: Float[Tensor, "batch 3"]
+    up: Float[Tensor, "batch 3"]
+
+    @classmethod
+    def at(
+        cls,
+        azimuth: float | Sequence[float],
+        elevation: float | Sequence[float] = 0.0,
+        distance: float | Sequence[float] = 3.0,
+        fov: float | Sequence[float] = 40.0,
+    ) -> "Cameras":
+        """Upright cameras looking at the origin; single numbers hold for the whole batch."""
+        numbers = [torch.as_tensor(x, dtype=torch.float32) for x in (azimuth, elevation)]
+        numbers += [torch.as_tensor(x, dtype=torch.float32) for x in (distance, fov)]
+        a, e, d, f = torch.broadcast_tensors(*(x.reshape(-1) for x in numbers))
+        origin = torch.zeros(len(a), 3)
+        return cls(a, e, d, f, look_at=origin, up=origin + torch.tensor([0.0, 0.0, 1.0]))
+
+    def __len__(self) -> int:
+        return len(self.azimuth)
+
+    def __getitem__(self, index: slice | Sequence[int] | Tensor) -> "Cameras":
+        return Cameras(**{name: value[index] for name, value in vars(self).items()})
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> "Cameras":
+        """The same cameras on another device or in another floating dtype."""
+        return Cameras(**{k: v.to(device=device, dtype=dtype) for k, v in vars(self).items()})
+
+    @property
+    def views(self) -> list[str]:
+        """The name of each camera's view, as `view_name`."""
+        pairs = zip(self.azimuth.tolist(), self.elevation.tolist(), strict=True)
+        return [view_name(a, e) for a, e in pairs]
+
+    @property
+    def position(self) -> Float[Tensor, "batch 3"]:
+        """Where the cameras are."""
+        a, e = torch.deg2rad(self.azimuth), torch.deg2rad(self.elevation)
+        unit = torch.stack([e.cos() * a.cos(), e.cos() * a.sin(), e.sin()], dim=-1)
+        return self.distance[:, None] * unit
+
+    @property
+    def rotation(self) -> Float[Tensor, "batch 3 3"]:
+        """Camera to world; the columns are the picture's right, its up, and backwards."""
+        back = torch.nn.functional.normalize(self.position - self.look_at, dim=-1)
+        right = torch.linalg.cross(self.up, back)
+        # Straight above or below, `up` says nothing about the roll: the azimuth does.
+        a = torch.deg2rad(self.azimuth)
+        level = torch.stack([-a.sin(), a.cos(), torch.zeros_like(a)], dim=-1)
+        blind = right.norm(dim=-1, keepdim=True) < 1e-4 * self.up.norm(dim=-1, keepdim=True)
+        right = torch.nn.functional.normalize(torch.where(blind, level, right), dim=-1)
+        up = torch.nn.functional.normalize(torch.linalg.cross(back, right), dim=-1)
+        return torch.stack([right, up, back], dim=-1)
+
+    def focal(self, width: int) -> Float[Tensor, " batch"]:
+        """Focal length in pixels of a picture `width` pixels wide: 0.5 width / tan(fov / 2)."""
+        return 0.5 * width / torch.tan(0.5 * torch.deg2rad(self.fov))
+
+    def origins_and_directions(
+        self, height: int, width: int
+    ) -> tuple[Float[Tensor, "batch rays 3"], Float[Tensor, "batch rays 3"]]:
+        """The rays through the pixels' centres, row by row.
+
+        Pixel (row i, column j) looks along R (x, y, -1) with x = (j + 0.5 - width/2) / focal and
+        y = -(i + 0.5 - height/2) / focal.
+
+        Returns:
+            The origins and the unit directions, each (B, height * width, 3).
+        """
+        like = {"device": self.fov.device, "dtype": self.fov.dtype}
+        row = torch.arange(height, **like) + 0.5 - 0.5 * height  # type: ignore[call-overload]
+        column = torch.arange(width, **like) + 0.5 - 0.5 * width  # type: ignore[call-overload]
+        y, x = torch.meshgrid(-row, column, indexing="ij")
+        plane = torch.stack([x, y], dim=-1).reshape(1, -1, 2) / self.focal(width)[:, None, None]
+        local = torch.cat([plane, -torch.ones_like(plane[..., :1])], dim=-1)
+        directions = torch.nn.functional.normalize(local, dim=-1) @ self.rotation.mT
+        return self.position[:, None].expand_as(directions), directions
+
+    def project(
+        self, points: Float[Tensor, "batch points 3"], height: int, width: int
+    ) -> tuple[Float[Tensor, "batch points 2"], Float[Tensor, "batch points"]]:
+        """Where world points appear: pixel (x, y) and depth along the optical axis.
+
+        Pixel coordinates are continuous: the centre of pixel (row i, column j) is (j + 0.5,
+        i + 0.5). Depth is positive in front of the camera; behind it the pixel means nothing.
+        """
+        local = (points - self.position[:, None]) @ self.rotation
+        depth = -local[..., 2]
+        x, y = (local[..., :2] / depth[..., None] * self.focal(width)[:, None, None]).unbind(-1)
+        return torch.stack([x + 0.5 * width, 0.5 * height - y], dim=-1), depth
+
+
+@dataclass(frozen=True)
+class CameraDistribution:
+    """The random cameras of a distillation; the defaults match the embedded prior's world.
+
+    The azimuth of each view is uniform; within one draw of n views it is stratified, one view in
+    each n-th of a randomly turned circle, so every step sees the object from all around.
+
+    Attributes:
+        elevation: range in degrees.
+        overhead: range in degrees of the views from above.
+        overhead_share: the probability of a view from above.
+        sphere_share: the probability that an elevation is drawn uniformly on the sphere (uniform
+            in its sine) instead of uniformly in the angle.
+        distance: range of the distance from the origin.
+        fov: range of the horizontal field of view, uniform in focal length (not in the angle).
+        look_at_jitter: standard deviation of the point looked at, per axis.
+        up_jitter: standard deviation added to the unit up vector, per axis.
+    """
+
+    elevation: tuple[float, float] = (-10.0, 50.0)
+    overhead: tuple[float, float] = (60.0, 90.0)
+    overhead_share: float = 0.15
+    sphere_share: float = 0.0
+    distance: tuple[float, float] = (2.8, 3.2)
+    fov: tuple[float, float] = (40.0, 40.0)
+    look_at_jitter: float = 0.03
+    up_jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        limits = {
+            "elevation": (-90.0, 90.0),
+            "overhead": (-90.0, 90.0),
+            "distance": (1e-3, math.inf),
+            "fov": (1.0, 170.0),
+        }
+        for name, (low, high) in limits.items():
+            given = getattr(self, name)
+            if not low <= given[0] <= given[1] <= high:
+                raise ValueError(
+                    f"{name} must be a range (low, high) within {low:g}..{high:g}, got {given}"
+                )
+        for name in ("overhead_share", "sphere_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(
+                    f"{name} is a probability, between 0 and 1, got {getattr(self, name)}"
+                )
+
+    @classmethod
+    def dreamfusion(cls) -> "CameraDistribution":
+        """DreamFusion's cameras: close ones, from -10 to 90 degrees, focal 0.7..1.35 widths.
+
+        As in threestudio, half the elevations are uniform in the angle, half on the sphere.
+        """
+        wide, narrow = (math.degrees(2 * math.atan(0.5 / focal)) for focal in (0.7, 1.35))
+        return cls(
+            elevation=(-10.0, 90.0),
+            overhead_share=0.0,
+            sphere_share=0.5,
+            distance=(1.0, 1.5),
+            fov=(narrow, wide),
+            look_at_jitter=0.2,
+            up_jitter=0.02,
+        )
+
+    def draw(self, n: int, generator: torch.Generator) -> Cameras:
+        """N random cameras, on the generator's device."""
+        if n < 1:
+            raise ValueError(f"n must be at least 1 camera, got {n}")
+        on = {"generator": generator, "device": generator.device}
+        u = torch.rand(7, n, **on)  # type: ignore[call-overload]
+        jitter = torch.randn(2, n, 3, **on)  # type: ignore[call-overload]
+
+        strata = torch.arange(n, device=generator.device) + u[0]
+        azimuth = (360 * (strata / n + u[1, :1])) % 360
+
+        low, high = self.elevation
+        by_angle = low + (high - low) * u[2]
+        s_low, s_high = math.sin(math.radians(low)), math.sin(math.radians(high))
+        on_sphere = torch.rad2deg(torch.asin((s_low + (s_high - s_low) * u[2]).clamp(-1, 1)))
+        elevation = torch.where(u[3] < self.sphere_share, on_sphere, by_angle)
+        above = self.overhead[0] + (self.overhead[1] - self.overhead[0]) * u[2]
+        elevation = torch.where(u[4] < self.overhead_share, above, elevation)
+
+        focal_far, focal_near = (0.5 / math.tan(math.radians(fov) / 2) for fov in self.fov)
+        focal = focal_near + (focal_far - focal_near) * u[6]
+        z = torch.tensor([0.0, 0.0, 1.0], device=generator.device)
+        return Cameras(
+            azimuth=azimuth,
+            elevation=elevation,
+            distance=self.distance[0] + (self.distance[1] - self.distance[0]) * u[5],
+            fov=torch.rad2deg(2 * torch.atan(0.5 / focal)),
+            look_at=self.look_at_jitter * jitter[0],
+            up=z + self.up_jitter * jitter[1],
+        )
+
+
+def orbit(n: int, elevation: float = 15.0, distance: float = 3.0, fov: float = 40.0) -> Cameras:
+    """N cameras evenly around the object, the first one at the front."""
+    if n < 1:
+        raise ValueError(f"n must be at least 1 camera, got {n}")
+    return Cameras.at([360.0 * i / n for i in range(n)], elevation, distance, fov)
+
+
+def view_name(azimuth: float, elevation: float) -> str:
+    """What a caption calls a view: "front view", "side view", "back view" or "overhead view".
+
+    Above 60 degrees it is overhead; else within 45 degrees of azimuth 0 front, of 180 back.
+    """
+    if elevation > 60:
+        return "overhead view"
+    from_front = abs((azimuth + 180) % 360 - 180)
+    if from_front < 45:
+        return "front view"
+    return "back view" if from_front > 135 else "side view"
+
+
+def view_prompt(prompt: str, view: str) -> str:
+    """The prompt with the view said after it, as the captions of the embedded prior say it."""
+    return f"{prompt}, {view}"

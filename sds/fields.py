@@ -1,0 +1,245 @@
+"""Radiance fields: points in the unit sphere to density and colour.
+
+A field maps points (N, 3) to a density (N,) >= 0, per unit of length and zero outside the unit
+sphere, and to an albedo (N, 3) in [0, 1]. Three parametrisations, from the fastest on a CPU:
+
+- `VoxelGrid`: a pyramid of voxel grids, summed. The default.
+- `TriPlane`: three feature planes and a small network (EG3D, Chan et al. 2022).
+- `HashGrid`: hashed grids of many resolutions and a small network (Instant-NGP, Müller et al.
+  2022).
+
+All start as the soft ball of Magic3D: density softplus(scale (1 - r / radius)), grey.
+On a CPU every gradient is deterministic; on a GPU the gathers of the samplers are summed in no
+fixed order.
+"""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+__all__ = ["BlobField", "Field", "HashGrid", "TriPlane", "VoxelGrid"]
+
+
+class Field(nn.Module, ABC):
+    """What a scene renders: `field(points) -> (density, albedo)`."""
+
+    @abstractmethod
+    def forward(
+        self, points: Float[Tensor, "points 3"]
+    ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points 3"]]:
+        """Density (N,), zero outside the unit sphere, and albedo (N, 3) in [0, 1]."""
+
+    def density(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
+        """The density alone; a field that can skip the colour overrides this."""
+        density: Tensor = self(points)[0]
+        return density
+
+
+class BlobField(Field):
+    """A learned field that starts as a soft grey ball.
+
+    density = softplus(f(p) + blob_density (1 - |p| / blob_radius)) inside the unit sphere, with
+    f(p) the first learned output; albedo = sigmoid of the other three.
+
+    Args:
+        blob_density: the blob's density before softplus at the centre.
+        blob_radius: where the blob's bias crosses zero.
+    """
+
+    def __init__(self, blob_density: float = 10.0, blob_radius: float = 0.5) -> None:
+        super().__init__()
+        self.blob_density = blob_density
+        self.blob_radius = blob_radius
+
+    @abstractmethod
+    def outputs(self, points: Float[Tensor, "points 3"], channels: int) -> Tensor:
+        """The first `channels` (1 or 4) learned outputs, shape (N, channels)."""
+
+    def forward(
+        self, points: Float[Tensor, "points 3"]
+    ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points 3"]]:
+        """Density (N,) and albedo (N, 3)."""
+        out = self.outputs(points, 4)
+        return self._density(points, out[:, 0]), torch.sigmoid(out[:, 1:])
+
+    def density(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
+        """The density alone."""
+        return self._density(points, self.outputs(points, 1)[:, 0])
+
+    def _density(self, points: Tensor, learned: Tensor) -> Tensor:
+        radius = points.norm(dim=-1)
+        blob = self.blob_density * (1 - radius / self.blob_radius)
+        return F.softplus(learned + blob) * (radius <= 1)
+
+
+class VoxelGrid(BlobField):
+    """Voxels on [-1, 1]^3, a sum of grids of doubling resolution, read trilinearly.
+
+    The coarse grids move whole regions at once and the fine ones add detail: noisy gradients then
+    build shapes, not speckles. The pyramid is summed before it is sampled, so a point costs one
+    trilinear look-up whatever the number of levels.
+
+    Args:
+        resolution: of the finest grid, per axis.
+        levels: number of grids, each half as fine as the next.
+        gain: what one unit of a parameter adds to the density before softplus and to the colour
+            before sigmoid. Surfaces need tens where colours need ones; with this Adam at a
+            learning rate of 0.01 serves both.
+        blob_density: see `BlobField`.
+        blob_radius: see `BlobField`.
+    """
+
+    def __init__(
+        self,
+        resolution: int = 64,
+        levels: int = 4,
+        gain: tuple[float, float] = (15.0, 3.0),
+        blob_density: float = 10.0,
+        blob_radius: float = 0.5,
+    ) -> None:
+        super().__init__(blob_density, blob_radius)
+        if levels < 1 or resolution >> (levels - 1) < 2:
+            raise ValueError(
+                f"a grid of resolution {resolution} cannot be halved into {levels} levels of at "
+                "least 2 voxels; lower levels or raise resolution"
+            )
+        self.gain = gain
+        sizes = [resolution >> level for level in reversed(range(levels))]
+        self.levels = nn.ParameterList(torch.zeros(4, n, n, n) for n in sizes)
+
+    def grid(self, channels: int = 4) -> Float[Tensor, "channels z y x"]:
+        """The pyramid summed at its finest resolution, indexed (channel, z, y, x)."""
+        total = self.levels[0][None, :channels]
+        for level in list(self.levels)[1:]:
+            size = level.shape[1:]
+            total = F.interpolate(total, size, mode="trilinear", align_corners=True)
+            total = total + level[None, :channels]
+        return total[0]
+
+    def outputs(self, points: Float[Tensor, "points 3"], channels: int) -> Tensor:
+        """The first `channels` learned outputs, shape (N, channels)."""
+        where = points.view(1, 1, 1, -1, 3)
+        out = F.grid_sample(self.grid(channels)[None], where, align_corners=True)
+        out = out.view(channels, -1).T
+        return out * out.new_tensor([self.gain[0], *3 * [self.gain[1]]][:channels])
+
+    def total_variation(self) -> Float[Tensor, ""]:
+        """Mean squared difference of neighbouring voxels: 0 for a constant grid."""
+        grid = self.grid()
+        return torch.stack([grid.diff(dim=axis).square().mean() for axis in (1, 2, 3)]).sum()
+
+
+class _Decoder(nn.Sequential):
+    """A small network from features to the four outputs; starts near zero."""
+
+    def __init__(self, features: int, hidden: int, generator: torch.Generator | None) -> None:
+        super().__init__(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, 4))
+        for layer in (self[0], self[2]):
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
+            nn.init.zeros_(layer.bias)
+
+
+class TriPlane(BlobField):
+    """Features on the planes xy, yz and zx, added, then a small network (EG3D).
+
+    Args:
+        resolution: of each plane, per axis.
+        features: channels of each plane.
+        hidden: width of the network's one hidden layer.
+        generator: draws the initial values; None: torch's global one.
+        blob_density: see `BlobField`.
+        blob_radius: see `BlobField`.
+    """
+
+    def __init__(
+        self,
+        resolution: int = 64,
+        features: int = 16,
+        hidden: int = 32,
+        generator: torch.Generator | None = None,
+        blob_density: float = 10.0,
+        blob_radius: float = 0.5,
+    ) -> None:
+        super().__init__(blob_density, blob_radius)
+        planes = torch.randn(3, features, resolution, resolution, generator=generator)
+        self.planes = nn.Parameter(0.1 * planes)
+        self.decoder = _Decoder(features, hidden, generator)
+
+    def outputs(self, points: Float[Tensor, "points 3"], channels: int) -> Tensor:
+        """The first `channels` learned outputs, shape (N, channels)."""
+        x, y, z = points.unbind(-1)
+        where = torch.stack([x, y, y, z, z, x], dim=-1).view(1, -1, 3, 2).permute(2, 0, 1, 3)
+        features = F.grid_sample(self.planes, where, align_corners=True)[:, :, 0]  # (3, C, N)
+        out: Tensor = self.decoder(features.sum(dim=0).T)
+        return out[:, :channels]
+
+
+class HashGrid(BlobField):
+    """Trilinear features of several resolutions kept in hash tables, then a small network.
+
+    Coordinates hash to x * 1 xor y * 2654435761 xor z * 805459861 modulo the table's size
+    (Instant-NGP, eq. 4); all levels are hashed, the coarse ones too.
+
+    Args:
+        levels: number of resolutions.
+        features: channels per level.
+        coarsest: resolution of the first level, cells per axis.
+        finest: resolution of the last one; those between grow geometrically.
+        table: entries per level, a power of two.
+        hidden: width of the network's one hidden layer.
+        generator: draws the initial values; None: torch's global one.
+        blob_density: see `BlobField`.
+        blob_radius: see `BlobField`.
+    """
+
+    cells: Tensor
+    primes: Tensor
+    starts: Tensor
+
+    def __init__(
+        self,
+        levels: int = 8,
+        features: int = 2,
+        coarsest: int = 8,
+        finest: int = 128,
+        table: int = 2**15,
+        hidden: int = 32,
+        generator: torch.Generator | None = None,
+        blob_density: float = 10.0,
+        blob_radius: float = 0.5,
+    ) -> None:
+        super().__init__(blob_density, blob_radius)
+        if table & (table - 1) or table < 2:
+            raise ValueError(f"table must be a power of two, got {table}")
+        self.table = table
+        growth = math.log(finest / coarsest) / max(levels - 1, 1)
+        sizes = [round(coarsest * math.exp(growth * level)) for level in range(levels)]
+        self.register_buffer("cells", torch.tensor(sizes), persistent=False)
+        primes = torch.tensor([1, 2654435761 - 2**32, 805459861], dtype=torch.int32)
+        self.register_buffer("primes", primes, persistent=False)
+        starts = table * torch.arange(levels, dtype=torch.int32)
+        self.register_buffer("starts", starts, persistent=False)
+        entries = torch.rand(levels * table, features, generator=generator)
+        self.entries = nn.Parameter(2e-1 * (entries - 0.5))
+        self.decoder = _Decoder(levels * features, hidden, generator)
+
+    def outputs(self, points: Float[Tensor, "points 3"], channels: int) -> Tensor:
+        """The first `channels` learned outputs, shape (N, channels)."""
+        scaled = 0.5 * (points[:, None] + 1) * self.cells[:, None]  # (N, L, 3), in cells
+        low = scaled.floor()
+        part = scaled - low
+        wx, wy, wz = torch.stack([1 - part, part], dim=-1).unbind(2)  # (N, L, 2) each
+        corner = low.int()[..., None] + torch.arange(2, dtype=torch.int32, device=low.device)
+        hx, hy, hz = (corner * self.primes[:, None]).unbind(2)  # wraps around, as it should
+        index = hx[..., None, None] ^ hy[..., None, :, None] ^ hz[..., None, None, :]
+        index = (index & (self.table - 1)).flatten(2) + self.starts[:, None]  # (N, L, 8)
+        weight = wx[..., None, None] * wy[..., None, :, None] * wz[..., None, None, :]
+        features = torch.einsum(
+            "nlk,nlkf->nlf", weight.flatten(2), F.embedding(index, self.entries)
+        )
+        out: Tensor = self.decoder(features.flatten(1))
+        return out[:, :channels]

@@ -1,0 +1,1 @@
+"""The `scorefield` command: one thin verb per capability."""

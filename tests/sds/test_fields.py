@@ -1,0 +1,156 @@
+import math
+
+import pytest
+import torch
+
+from scorefield.sds.fields import HashGrid, TriPlane, VoxelGrid
+
+
+def small_hash(**given):
+    return HashGrid(levels=3, table=2**10, finest=32, **given)
+
+
+FIELDS = {
+    "voxels": VoxelGrid,
+    "planes": lambda: TriPlane(generator=torch.Generator().manual_seed(0)),
+    "hash": lambda: small_hash(generator=torch.Generator().manual_seed(0)),
+}
+
+
+@pytest.fixture(params=FIELDS, ids=str)
+def field(request):
+    return FIELDS[request.param]()
+
+
+def points(n=500, radius=1.0, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    p = torch.nn.functional.normalize(torch.randn(n, 3, generator=g), dim=-1)
+    return radius * p * torch.rand(n, 1, generator=g) ** (1 / 3)
+
+
+def test_the_field_starts_as_a_soft_grey_ball(field):
+    p = points(radius=0.999)
+    density, albedo = field(p)
+    assert density.shape == (500,)
+    assert albedo.shape == (500, 3)
+    blob = torch.nn.functional.softplus(10 * (1 - p.norm(dim=-1) / 0.5))
+    # The networks start with small random outputs; the voxels with none.
+    assert (density - blob).abs().max() < 1
+    assert (albedo - 0.5).abs().max() < 0.2
+    assert field.density(torch.zeros(1, 3)) > 9
+
+
+def test_voxels_start_exactly_as_the_blob():
+    p = points(radius=0.999)
+    density, albedo = VoxelGrid()(p)
+    blob = torch.nn.functional.softplus(10 * (1 - p.norm(dim=-1) / 0.5))
+    torch.testing.assert_close(density, blob)
+    assert (albedo == 0.5).all()
+    # Opaque through the middle (the chord integral is about 5), clear at the border.
+    assert VoxelGrid().density(torch.tensor([[0.0, 0.0, 0.99]])) < 1e-3
+
+
+def test_nothing_is_outside_the_unit_sphere(field):
+    outside = torch.tensor([[0.9, 0.9, 0.0], [0.0, 0.0, 1.001], [-0.6, 0.6, -0.6]])
+    assert (field.density(outside) == 0).all()
+    assert (field(outside)[0] == 0).all()
+
+
+def test_the_density_alone_is_the_density(field):
+    p = points()
+    torch.testing.assert_close(field.density(p), field(p)[0])
+
+
+def test_no_points_are_fine(field):
+    density, albedo = field(torch.zeros(0, 3))
+    assert density.shape == (0,)
+    assert albedo.shape == (0, 3)
+
+
+def test_gradients_match_finite_differences(field):
+    field = field.double()
+    g = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in field.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=g).to(parameter)
+    p = points(40, 0.9).double()
+    along = [torch.randn(x.shape, generator=g).to(x) for x in field.parameters()]
+
+    def value():
+        density, albedo = field(p)
+        return density.sum() + (albedo * torch.arange(1.0, 4.0)).sum()
+
+    value().backward()
+    slope = sum((x.grad * d).sum() for x, d in zip(field.parameters(), along))
+    h, sides = 1e-6, []
+    for sign in (1, -2):
+        with torch.no_grad():
+            for x, d in zip(field.parameters(), along):
+                x += sign * h * d
+            sides.append(value())
+    torch.testing.assert_close((sides[0] - sides[1]) / (2 * h), slope, rtol=1e-5, atol=1e-6)
+
+
+def test_the_pyramid_is_the_sum_of_its_levels():
+    field = VoxelGrid(resolution=16, levels=3)
+    with torch.no_grad():
+        for i, level in enumerate(field.levels):
+            level.fill_(i + 1.0)
+    torch.testing.assert_close(field.grid(), torch.full((4, 16, 16, 16), 6.0))
+    assert field.total_variation().item() == pytest.approx(0, abs=1e-10)
+    out = field.outputs(torch.zeros(1, 3), 4)
+    torch.testing.assert_close(out, 6.0 * torch.tensor([[15.0, 3.0, 3.0, 3.0]]))
+
+
+def test_voxels_are_read_trilinearly_along_their_axes():
+    field = VoxelGrid(resolution=9, levels=1, gain=(1.0, 1.0))
+    axis = torch.linspace(-1, 1, 9)
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    with torch.no_grad():
+        field.levels[0].copy_(torch.stack([x, y, z, x + 2 * y + 3 * z]))
+    p = points()
+    expected = torch.cat([p, p @ torch.tensor([[1.0], [2.0], [3.0]])], dim=-1)
+    torch.testing.assert_close(field.outputs(p, 4), expected, atol=1e-5, rtol=0)
+
+
+def test_total_variation_of_a_ramp():
+    field = VoxelGrid(resolution=8, levels=1)
+    with torch.no_grad():
+        field.levels[0].copy_(torch.arange(8.0).expand(4, 8, 8, 8))
+    assert field.total_variation().item() == pytest.approx(1.0)
+
+
+def test_hashed_indices_are_the_papers():
+    field = small_hash(features=1, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        field.entries.copy_(torch.arange(len(field.entries))[:, None].float())
+    field.decoder = torch.nn.Identity()
+    cells = field.cells.tolist()
+    assert cells == [8, 16, 32]
+    # At the corner of a cell trilinear interpolation reads one entry.
+    corner = torch.tensor([3, 5, 2])
+    p = (2 * corner / 8 - 1).float()[None]
+    kept = field.outputs(p, 3)[0]
+    for level, size in enumerate(cells):
+        x, y, z = (corner * size // 8).tolist()
+        hashed = (x ^ (y * 2654435761) ^ (z * 805459861)) % 2**10
+        assert kept[level].item() == pytest.approx(hashed + level * 2**10, rel=1e-5)
+
+
+def test_one_generator_one_field():
+    for make in (TriPlane, small_hash):
+        a, b = (make(generator=torch.Generator().manual_seed(3)) for _ in range(2))
+        assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters()))
+
+
+def test_impossible_grids_are_refused():
+    with pytest.raises(ValueError, match="cannot be halved"):
+        VoxelGrid(resolution=8, levels=4)
+    with pytest.raises(ValueError, match="power of two"):
+        HashGrid(table=1000)
+
+
+def test_the_blob_can_be_shaped():
+    field = VoxelGrid(blob_density=4.0, blob_radius=0.25)
+    at = torch.tensor([[0.0, 0.25, 0.0]])
+    assert field.density(at).item() == pytest.approx(math.log(2), rel=1e-5)
