@@ -1,6 +1,6 @@
 """Codecs: from images in [0, 1] to the space a denoiser works in, and back."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from diffusers import AutoencoderKL
@@ -8,11 +8,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 
+@runtime_checkable
 class Codec(Protocol):
-    """What `FrozenPrior` needs of a codec."""
+    """What an image prior needs of a codec."""
 
     factor: int
     """Pixels per latent cell along one axis."""
+    channels: int
+    """Channels of the latents."""
 
     def encode(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c lh lw"]:
         """Images in [0, 1] to latents; gradients flow to the images."""
@@ -20,6 +23,10 @@ class Codec(Protocol):
 
     def decode(self, latents: Float[Tensor, "b c lh lw"]) -> Float[Tensor, "b 3 h w"]:
         """Latents to images in [0, 1]; gradients flow to the latents."""
+        ...
+
+    def to(self, device: torch.device | str) -> "Codec":
+        """Move what it is made of; returns self."""
         ...
 
 
@@ -69,3 +76,7 @@ class PixelCodec:
     def decode(self, latents: Float[Tensor, "b c lh lw"]) -> Float[Tensor, "b 3 h w"]:
         """(z + 1) / 2, clamped to [0, 1]."""
         return (latents / 2 + 0.5).clamp(0, 1)
+
+    def to(self, device: torch.device | str) -> "PixelCodec":
+        """There is nothing to move; returns self."""
+        return self

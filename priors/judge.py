@@ -104,40 +104,55 @@ class Judge:
 
     @classmethod
     def load(cls, path: Path | None = None) -> "Judge":
-        """The judge that ships with the package, or one from a safetensors file."""
+        """The judge that ships with the package, or one from a safetensors file.
+
+        Raises:
+            ValueError: the file is missing.
+        """
         net = JudgeNet()
         source = path or Path(str(files("scorefield.priors") / "weights/judge/judge.safetensors"))
+        if not source.is_file():
+            raise ValueError(
+                f"{source}: missing; install scorefield again, or train a judge with "
+                "scorefield.priors.training.shapes.train_judge"
+            )
         net.load_state_dict({k: v.float() for k, v in load_file(source).items()})
         return cls(net)
 
     @torch.no_grad()
     def __call__(self, images: Float[Tensor, "b 3 h w"]) -> Verdict:
         """Verdict on images in [0, 1]."""
-        heads = [self.net(chunk) for chunk in _resized(images).split(128)]
+        heads = [self.net(chunk) for chunk in self._inputs(images).split(128)]
         category, color, view = (torch.cat(parts).softmax(1) for parts in zip(*heads, strict=True))
         return Verdict(category, color, view)
 
     @torch.no_grad()
     def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 128"]:
         """The features that `frechet_distance` compares."""
-        return torch.cat([self.net.features(chunk) for chunk in _resized(images).split(128)])
+        return torch.cat([self.net.features(chunk) for chunk in self._inputs(images).split(128)])
 
-
-def _resized(images: Tensor) -> Tensor:
-    if images.shape[-2:] == (SIZE, SIZE):
-        return images
-    return nn.functional.interpolate(
-        images, (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False
-    )
+    def _inputs(self, images: Tensor) -> Tensor:
+        """The images at the net's size, where and in the precision that its weights are."""
+        images = images.to(self.net.category.weight)
+        if images.shape[-2:] == (SIZE, SIZE):
+            return images
+        return nn.functional.interpolate(
+            images, (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False
+        )
 
 
 def frechet_distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
     """|mean difference|^2 + tr(A + B - 2 (A B)^(1/2)) of two feature sets (Heusel et al. 2017).
 
     The trace of the root is that of the symmetric A^(1/2) B A^(1/2), whose eigenvalues are real.
+
+    Raises:
+        ValueError: a set of fewer than two rows, which has no covariance.
     """
-    x, y = a.double().numpy(), b.double().numpy()
-    cov_x, cov_y = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    if min(len(a), len(b)) < 2:
+        raise ValueError(f"each set needs two rows or more, got {len(a)} and {len(b)}")
+    x, y = a.double().cpu().numpy(), b.double().cpu().numpy()
+    cov_x, cov_y = (np.atleast_2d(np.cov(rows, rowvar=False)) for rows in (x, y))
     values, vectors = np.linalg.eigh(cov_x)
     root = vectors * np.sqrt(values.clip(0)) @ vectors.T
     cross = np.sqrt(np.linalg.eigvalsh(root @ cov_y @ root).clip(0)).sum()

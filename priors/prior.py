@@ -2,13 +2,13 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scorefield.priors.codec import LatentCodec, PixelCodec
+from scorefield.priors.codec import Codec, LatentCodec
 from scorefield.priors.denoiser import Condition, ConditionedDenoiser, Denoiser
 from scorefield.priors.guidance import ClassifierFreeGuidance
 from scorefield.priors.levels import DiscreteSchedule, NoiseLevel, NoiseSchedule
@@ -26,6 +26,7 @@ _READERS: dict[str, Callable[[Tensor, NoiseLevel, Tensor], Prediction]] = {
 }
 
 
+@runtime_checkable
 class Conditional(Protocol):
     """What turns prompts into denoisers."""
 
@@ -50,10 +51,10 @@ class ImagePrior:
     def __init__(
         self,
         conditional: Conditional,
-        codec: LatentCodec | PixelCodec,
+        codec: Codec,
         *,
         image_size: int,
-        guidance_scale: float = 1.0,
+        guidance_scale: float | int = 1.0,
         name: str = "prior",
     ) -> None:
         self.conditional = conditional
@@ -81,10 +82,10 @@ class ImagePrior:
     def guided(
         self,
         prompts: Prompts,
-        scale: float | None = None,
+        scale: float | int | None = None,
         *,
         negative: Prompts | None = None,
-        rescale: float = 0.0,
+        rescale: float | int = 0.0,
     ) -> Denoiser:
         """Classifier-free guidance towards prompts and away from `negative` (or no prompt).
 
@@ -105,11 +106,11 @@ class ImagePrior:
     @torch.no_grad()
     def generate(
         self,
-        prompts: Sequence[str],
+        prompts: Prompts,
         *,
-        scale: float | None = None,
+        scale: float | int | None = None,
         negative: Prompts | None = None,
-        rescale: float = 0.0,
+        rescale: float | int = 0.0,
         **options: Any,
     ) -> Float[Tensor, "b 3 h w"]:
         """One image in [0, 1] per prompt.
@@ -117,18 +118,17 @@ class ImagePrior:
         Image i depends on the seed, its prompt and i, not on the batch. `options` are those of
         `sample`: steps, seed, scheduler, batch_size, progress, callback.
         """
+        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         denoiser = self.guided(prompts, scale, negative=negative, rescale=rescale)
-        latents = sample(
-            denoiser, self.latent_shape, n=len(prompts), device=self.device, **options
-        )
+        latents = sample(denoiser, self.latent_shape, n=len(prompts), device=self.device, **options)
         return torch.cat([self.decode(chunk) for chunk in latents.split(16)])
 
 
 class FrozenPrior(ImagePrior):
     """Network, text encoder and codec of a text-to-image diffusion model.
 
-    Frozen: eval mode, no parameter gradients, and no graph through the network unless
-    `with_network_gradient` asks for its Jacobian. Gradients do flow through `encode`.
+    Frozen: eval mode, no parameter gradients, and predictions without a graph unless
+    `with_network_gradient` asks for the network's Jacobian. Gradients do flow through `encode`.
 
     network: called as network(z, timestep, **condition) -> object with `.sample`, as diffusers'
         UNet2DConditionModel.
@@ -141,12 +141,12 @@ class FrozenPrior(ImagePrior):
         name: str,
         network: nn.Module,
         text: TextEncoder,
-        codec: LatentCodec | PixelCodec,
+        codec: Codec,
         schedule: NoiseSchedule,
         prediction_type: str,
         *,
         image_size: int,
-        guidance_scale: float = 7.5,
+        guidance_scale: float | int = 7.5,
     ) -> None:
         if prediction_type not in _READERS:
             accepted = ", ".join(_READERS)
@@ -166,7 +166,7 @@ class FrozenPrior(ImagePrior):
         pipeline: Any,
         *,
         name: str = "pipeline",
-        guidance_scale: float = 7.5,
+        guidance_scale: float | int = 7.5,
         vocabulary: Sequence[str] | None = None,
     ) -> "FrozenPrior":
         """The prior of a diffusers StableDiffusionPipeline (SD 1.x, 2.x).
@@ -175,16 +175,15 @@ class FrozenPrior(ImagePrior):
         """
         from diffusers import DDPMScheduler
 
-        config = pipeline.scheduler.config
-        schedule = DiscreteSchedule(DDPMScheduler.from_config(config).alphas_cumprod)
+        scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
         codec = LatentCodec(pipeline.vae)
         return cls(
             name,
             pipeline.unet,
             TextEncoder(pipeline.tokenizer, pipeline.text_encoder, vocabulary),
             codec,
-            schedule,
-            config.prediction_type,
+            DiscreteSchedule(scheduler.alphas_cumprod),
+            scheduler.config.prediction_type,
             image_size=pipeline.unet.config.sample_size * codec.factor,
             guidance_scale=guidance_scale,
         )
@@ -198,13 +197,13 @@ class FrozenPrior(ImagePrior):
         """Move all parts; returns self."""
         self.network.to(device)
         self.text.to(device)
-        if isinstance(self.codec, LatentCodec):
-            self.codec.to(device)
+        self.codec.to(device)
         return self
 
     def with_network_gradient(self) -> "FrozenPrior":
         """This prior, differentiable in z through the network. Weights are shared."""
         other = copy.copy(self)
+        other.conditional = other
         other._network_gradient = True
         return other
 
@@ -214,6 +213,8 @@ class FrozenPrior(ImagePrior):
         """The network's prediction at z under a condition of one row per item."""
         dtype = next(self.network.parameters()).dtype
         timestep = self.schedule.timestep(level).to(z.device, torch.float32)
+        if not self._network_gradient:
+            z = z.detach()  # a conversion would keep the graph of z, without the network's part
         with torch.set_grad_enabled(self._network_gradient and torch.is_grad_enabled()):
             value = self.network(z.to(dtype), timestep, **condition.tensors).sample
         return self._read(z, level, value.to(torch.promote_types(z.dtype, torch.float32)))

@@ -33,8 +33,10 @@ class TextEncoder:
         """The condition of a batch of prompts: `encoder_hidden_states` of (len, tokens, width).
 
         Raises:
-            ValueError: a word outside the vocabulary, named with its nearest words.
+            ValueError: no prompts, or a word outside the vocabulary, named with its nearest words.
         """
+        if not prompts:
+            raise ValueError("no prompts were given; give at least one, which may be empty")
         for prompt in prompts:
             if prompt not in self._cache:
                 self._cache[prompt] = self._encode(prompt)
@@ -42,11 +44,10 @@ class TextEncoder:
             {"encoder_hidden_states": torch.cat([self._cache[prompt] for prompt in prompts])}
         )
 
-    @torch.no_grad()
     def _encode(self, prompt: str) -> torch.Tensor:
         self.check(prompt)
         limit = self.tokenizer.model_max_length
-        ids = self.tokenizer(prompt).input_ids
+        ids = self.tokenizer(prompt, verbose=False).input_ids
         if len(ids) > limit:
             dropped = self.tokenizer.decode(ids[limit - 1 : -1])
             warnings.warn(
@@ -55,7 +56,8 @@ class TextEncoder:
         tokens = self.tokenizer(
             prompt, padding="max_length", max_length=limit, truncation=True, return_tensors="pt"
         ).input_ids
-        hidden: torch.Tensor = self.model(tokens.to(self.model.device)).last_hidden_state
+        with torch.no_grad():
+            hidden: torch.Tensor = self.model(tokens.to(self.model.device)).last_hidden_state
         return hidden
 
     def check(self, prompt: str) -> None:

@@ -105,9 +105,8 @@ class Cameras:
         Returns:
             The origins and the unit directions, each (B, height * width, 3).
         """
-        like = {"device": self.fov.device, "dtype": self.fov.dtype}
-        row = torch.arange(height, **like) + 0.5 - 0.5 * height  # type: ignore[call-overload]
-        column = torch.arange(width, **like) + 0.5 - 0.5 * width  # type: ignore[call-overload]
+        row = torch.arange(height).to(self.fov) + 0.5 - 0.5 * height
+        column = torch.arange(width).to(self.fov) + 0.5 - 0.5 * width
         y, x = torch.meshgrid(-row, column, indexing="ij")
         plane = torch.stack([x, y], dim=-1).reshape(1, -1, 2) / self.focal(width)[:, None, None]
         local = torch.cat([plane, -torch.ones_like(plane[..., :1])], dim=-1)
@@ -196,11 +195,11 @@ class CameraDistribution:
         """N random cameras, on the generator's device."""
         if n < 1:
             raise ValueError(f"n must be at least 1 camera, got {n}")
-        on = {"generator": generator, "device": generator.device}
-        u = torch.rand(7, n, **on)  # type: ignore[call-overload]
-        jitter = torch.randn(2, n, 3, **on)  # type: ignore[call-overload]
+        device = generator.device
+        u = torch.rand(7, n, generator=generator, device=device)
+        jitter = torch.randn(2, n, 3, generator=generator, device=device)
 
-        strata = torch.arange(n, device=generator.device) + u[0]
+        strata = torch.arange(n, device=device) + u[0]
         azimuth = (360 * (strata / n + u[1, :1])) % 360
 
         low, high = self.elevation
@@ -213,7 +212,7 @@ class CameraDistribution:
 
         focal_far, focal_near = (0.5 / math.tan(math.radians(fov) / 2) for fov in self.fov)
         focal = focal_near + (focal_far - focal_near) * u[6]
-        z = torch.tensor([0.0, 0.0, 1.0], device=generator.device)
+        z = torch.tensor([0.0, 0.0, 1.0], device=device)
         return Cameras(
             azimuth=azimuth,
             elevation=elevation,

@@ -138,9 +138,10 @@ class _Decoder(nn.Sequential):
 
     def __init__(self, features: int, hidden: int, generator: torch.Generator | None) -> None:
         super().__init__(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, 4))
-        for layer in (self[0], self[2]):
-            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
-            nn.init.zeros_(layer.bias)
+        for layer in self:
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
+                nn.init.zeros_(layer.bias)
 
 
 class TriPlane(BlobField):

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 import trimesh
 from jaxtyping import Bool, Float
+from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import marching_cubes
 from torch import Tensor
@@ -116,15 +117,13 @@ def extract_mesh(
     if mesh.volume < 0:
         mesh.invert()
     colours = _colours(scene, mesh, spacing)
-    mesh.visual = trimesh.visual.ColorVisuals(
-        mesh, vertex_colors=(255 * colours + 0.5).astype("u1")
-    )
+    mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=_bytes(colours))
     return mesh
 
 
 def _clean(
     density: Float[Tensor, "x y z"], threshold: float, smallest: float
-) -> np.ndarray[Any, np.dtype[np.float32]]:
+) -> NDArray[np.float32]:
     """The density in a border of zeros, without its floaters and hollows."""
     volume = np.pad(density.float().cpu().numpy(), 1)
     solid = volume > threshold
@@ -142,15 +141,11 @@ def _clean(
     return volume
 
 
-def _colours(
-    scene: Scene, mesh: trimesh.Trimesh, spacing: float
-) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _colours(scene: Scene, mesh: trimesh.Trimesh, spacing: float) -> NDArray[np.float32]:
     """What a short ray from outside, against the normal, sees at each vertex; (V, 3)."""
-    to = {"device": scene.peak.device, "dtype": scene.peak.dtype}
-    vertices = torch.as_tensor(np.array(mesh.vertices), **to)  # type: ignore[call-overload]
-    normals = torch.as_tensor(np.array(mesh.vertex_normals), **to)  # type: ignore[call-overload]
-    normals = F.normalize(normals, dim=-1)
-    steps = spacing * torch.arange(1.0, -4.0, -0.5, **to)  # type: ignore[call-overload]
+    vertices = torch.tensor(np.array(mesh.vertices)).to(scene.peak)
+    normals = F.normalize(torch.tensor(np.array(mesh.vertex_normals)).to(scene.peak), dim=-1)
+    steps = spacing * torch.arange(1.0, -4.0, -0.5).to(scene.peak)
     points = vertices[:, None] + steps[:, None] * normals[:, None]
     density, albedo = [], []
     for part in points.view(-1, 3).split(POINTS_AT_ONCE):
@@ -162,7 +157,7 @@ def _colours(
     # A little of every depth keeps the mean defined where the field is thin.
     weights = weights + 1e-6
     mean = (weights[..., None] * torch.cat(albedo).view(-1, len(steps), 3)).sum(1)
-    colours: np.ndarray[Any, np.dtype[np.float32]]
+    colours: NDArray[np.float32]
     colours = (mean / weights.sum(1, keepdim=True)).clamp(0, 1).float().cpu().numpy()
     return colours
 
@@ -217,20 +212,30 @@ def export_mesh(
     front towards +z, so in the GLB (x, y, z) becomes (y, z, x); its colours are linear, as the
     format asks, and its material is matte.
     """
+    visual = mesh.visual
+    if not isinstance(visual, trimesh.visual.ColorVisuals):
+        raise ValueError(f"the mesh must have vertex colours, got {type(visual).__name__}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{suffix}" for suffix in ("glb", "obj", "ply")]
+    srgb = np.asarray(visual.vertex_colors, dtype=np.float64)[:, :3] / 255
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     turned = mesh.copy()
     turned.apply_transform(np.eye(4)[[1, 2, 0, 3]])
-    srgb = np.asarray(mesh.visual.vertex_colors, dtype=np.float64)[:, :3] / 255
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    turned.visual.vertex_colors = (255 * linear + 0.5).astype("u1")
+    turned.visual = trimesh.visual.ColorVisuals(turned, vertex_colors=_bytes(linear))
     paths[0].write_bytes(
-        trimesh.exchange.gltf.export_glb(turned.scene(), tree_postprocessor=_make_matte)
+        trimesh.exchange.gltf.export_glb(
+            turned.scene(), include_normals=True, tree_postprocessor=_make_matte
+        )
     )
     mesh.export(paths[1])
     mesh.export(paths[2])
     return paths
+
+
+def _bytes(colours: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Colours in [0, 1] as the nearest of 0..255."""
+    return (255 * colours + 0.5).astype(np.uint8)
 
 
 def _make_matte(tree: dict[str, Any]) -> None:

@@ -29,15 +29,12 @@ __all__ = [
     "Shading",
     "Sky",
     "draw_lights",
-    "entropy_penalty",
-    "opacity_penalty",
-    "orientation_penalty",
-    "spread_penalty",
 ]
 
 RAYS_AT_ONCE = 2**14  # bounds the memory of large pictures
 VISIBLE = 1e-4  # samples behind less transmittance than this are not evaluated
 NORMAL_WEIGHT = 1e-3  # samples that weigh less get no normal: they take ambient light only
+FLAT = 1e-2  # a density that differs by less over two steps has no direction: bounds gradients
 NORMAL_STEP = 1 / 32  # of the finite differences, about one voxel of the default field
 
 
@@ -78,9 +75,9 @@ def draw_lights(cameras: Cameras, generator: torch.Generator, spread: float = 0.
     The direction is the camera's plus N(0, spread^2) per axis (threestudio's 1.0 at a camera
     distance of 1.25), the distance U(0.8, 1.5) times the camera's.
     """
-    on = {"generator": generator, "device": generator.device}
-    noise = torch.randn(len(cameras), 3, **on).to(cameras.fov)  # type: ignore[call-overload]
-    far = 0.8 + 0.7 * torch.rand(len(cameras), 1, **on).to(cameras.fov)  # type: ignore[call-overload]
+    n, device = len(cameras), generator.device
+    noise = torch.randn(n, 3, generator=generator, device=device).to(cameras.fov)
+    far = 0.8 + 0.7 * torch.rand(n, 1, generator=generator, device=device).to(cameras.fov)
     towards = F.normalize(F.normalize(cameras.position, dim=-1) + spread * noise, dim=-1)
     return Lights.at(far * cameras.distance[:, None] * towards)
 
@@ -273,9 +270,9 @@ class Scene(nn.Module):
         points = rays.points(t, index)
 
         density, albedo = self.field(points)
-        depth_of = _scatter(density, index, delta.numel()).view_as(delta) * delta
-        weights = _weights(depth_of)
-        opacity = -torch.expm1(-depth_of.sum(dim=1))
+        optical = _scatter(density, index, delta.numel()).view_as(delta) * delta
+        weights = _weights(optical)
+        opacity = -torch.expm1(-optical.sum(dim=1))
         depth = (weights * t).sum(dim=1) / opacity.clamp_min(1e-6)
         spread = (weights * (t - depth[:, None]).square()).sum(dim=1)
 
@@ -303,16 +300,15 @@ class Scene(nn.Module):
         return _Marched(opacity, depth, spread, colour, normal, orientation)
 
     def normals(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
-        """Unit outward normals -grad(density) / |grad(density)|, zero where it is flat.
+        """Unit outward normals -grad(density) / |grad(density)|, short or zero where it is flat.
 
-        The gradient is taken by finite differences over the corners of a tetrahedron, second
-        order in their distance and differentiable in the field's parameters.
+        The gradient is taken by central differences, second order in their step and
+        differentiable in the field's parameters.
         """
-        signs = [[1, -1, -1], [-1, 1, -1], [-1, -1, 1], [1, 1, 1]]
-        corners = torch.tensor(signs, dtype=points.dtype, device=points.device)
-        around = points[None] + NORMAL_STEP * corners[:, None]
-        density = self.field.density(around.reshape(-1, 3)).view(4, -1)
-        return F.normalize(-(density.T @ corners), dim=-1, eps=1e-6)
+        steps = NORMAL_STEP * torch.eye(3, dtype=points.dtype, device=points.device)
+        around = points + torch.stack([steps, -steps])[:, :, None]  # (2, 3, N, 3)
+        ahead, behind = self.field.density(around.view(-1, 3)).view(2, 3, -1)
+        return F.normalize((behind - ahead).T, dim=-1, eps=FLAT)
 
     def _is_occupied(self, points: Float[Tensor, "points 3"]) -> Bool[Tensor, " points"]:
         cell = ((points + 1) * (0.5 * self.cells)).long().clamp(0, self.cells - 1)
@@ -391,41 +387,3 @@ def _weights(optical: Tensor) -> Tensor:
     """Weights of the samples from their sigma delta (R, S): a_k prod_{j<k} (1 - a_j)."""
     before = optical.cumsum(dim=1) - optical
     return torch.exp(-before) * -torch.expm1(-optical)
-
-
-def opacity_penalty(rendering: Rendering) -> Float[Tensor, ""]:
-    """Mean of sqrt(opacity^2 + 0.01), 0.1 for an empty picture: asks for less.
-
-    DreamFusion's form of it (as threestudio's "sparsity").
-    """
-    return (rendering.opacity.square() + 0.01).sqrt().mean()
-
-
-def orientation_penalty(rendering: Rendering) -> Float[Tensor, ""]:
-    """Mean over rays of sum_k w_k max(0, n_k.d)^2: 0 when all normals face the camera.
-
-    Ref-NeRF (Verbin et al. 2022), eq. 11, with the weights detached, as DreamFusion has it.
-
-    Raises:
-        ValueError: if the rendering has no normals.
-    """
-    if rendering.orientation is None:
-        raise ValueError(
-            "this rendering has no normals; call render with normals=True or a shading other "
-            "than albedo"
-        )
-    return rendering.orientation.mean()
-
-
-def entropy_penalty(rendering: Rendering) -> Float[Tensor, ""]:
-    """Mean binary entropy of the opacity in bits, 0..1: asks for clear or opaque, not fog."""
-    o = rendering.opacity.clamp(1e-5, 1 - 1e-5)
-    return -(o * o.log2() + (1 - o) * (1 - o).log2()).mean()
-
-
-def spread_penalty(rendering: Rendering) -> Float[Tensor, ""]:
-    """Mean variance of the depth along each ray: asks for thin surfaces, not clouds.
-
-    HiFA's z-variance (Zhu et al. 2023), weighted by the opacity instead of masked by it.
-    """
-    return rendering.spread.mean()

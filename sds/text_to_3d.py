@@ -20,12 +20,14 @@ from scorefield.sds.nerf import (
     Scene,
     Shading,
     draw_lights,
+)
+from scorefield.sds.objective import Difference, Weight, distill, sds_difference, sigma_squared
+from scorefield.sds.penalties import (
     entropy_penalty,
     opacity_penalty,
     orientation_penalty,
     spread_penalty,
 )
-from scorefield.sds.objective import Difference, Weight, distill, sds_difference, sigma_squared
 from scorefield.sds.turntable import view_sheet
 
 
@@ -61,7 +63,7 @@ class TextTo3DSettings:
     levels: LevelRange = field(default_factory=lambda: LevelRange(0.02, 0.98, 0.5))
     cameras: CameraDistribution = field(default_factory=CameraDistribution)
     clip: float = 1.0
-    learning_rate: float = 0.05
+    learning_rate: float = 0.015
     albedo_steps: float = 0.2
     shaded: float = 0.5
     textureless: float = 0.0
@@ -83,8 +85,7 @@ class TextTo3DSettings:
                 raise ValueError(f"{name} must be between 0 and 1; got {getattr(self, name)}")
         if self.shaded + self.textureless > 1:
             raise ValueError(
-                "shaded + textureless must be at most 1; got "
-                f"{self.shaded} + {self.textureless}"
+                f"shaded + textureless must be at most 1; got {self.shaded} + {self.textureless}"
             )
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive; got {self.learning_rate}")
@@ -153,9 +154,7 @@ class TextTo3D:
         negative = self.settings.negative or None
         return self.prior.guided(prompts, self.settings.guidance, negative=negative)
 
-    def _render(
-        self, cameras: Cameras, progress: float, generator: torch.Generator
-    ) -> Rendering:
+    def _render(self, cameras: Cameras, progress: float, generator: torch.Generator) -> Rendering:
         settings = self.settings
         shading, lights = self._shading(cameras, progress, generator)
         # Dull colours of random brightness: the object cannot hide in the background, nor leave

@@ -88,7 +88,7 @@ def scale_latents(codec: AutoencoderKL, latents: Float[Tensor, "n c h w"]) -> No
 @torch.no_grad()
 def encode_all(
     codec: AutoencoderKL, images: UInt8[Tensor, "n h w 3"], batch_size: int = 128
-) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n c h w"]]:
+) -> tuple[Float[Tensor, "n c lh lw"], Float[Tensor, "n c lh lw"]]:
     """Mean and deviation of the code of every picture, on the CPU."""
     means, stds = [], []
     for start in range(0, len(images), batch_size):
@@ -96,4 +96,4 @@ def encode_all(
         posterior = codec.encode(x.contiguous(memory_format=torch.channels_last)).latent_dist
         means.append(posterior.mean.float().cpu())
         stds.append(posterior.std.float().cpu())
-    return torch.cat(means), torch.cat(stds)
+    return torch.cat(means).contiguous(), torch.cat(stds).contiguous()

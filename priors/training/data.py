@@ -21,19 +21,22 @@ def world_images(
 ) -> UInt8[Tensor, "count 64 64 3"]:
     """The first `count` 64x64 pictures of the world with this seed, as bytes.
 
-    They are kept in `folder` in files of `SHARD` pictures; what is there is not rendered again, so
-    that an interrupted rendering goes on where it stopped.
+    They are kept in `folder` in files of `SHARD` pictures, the last one of fewer; what is there is
+    not rendered again, so that an interrupted rendering goes on where it stopped.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shards = []
     starts = range(0, count, SHARD)
     for start in tqdm(starts, desc="rendering the world", unit="shard", disable=not progress):
+        stop = min(start + SHARD, count)
         path = folder / f"world-{seed}-{start:07d}.npy"
+        if stop < start + SHARD and not path.exists():
+            path = folder / f"world-{seed}-{start:07d}-{stop:07d}.npy"
         if not path.exists():
             shard = np.concatenate(
                 [
-                    to_bytes(render_indices(seed, range(first, first + _CHUNK))).numpy()
-                    for first in range(start, start + SHARD, _CHUNK)
+                    to_bytes(render_indices(seed, range(first, min(first + _CHUNK, stop)))).numpy()
+                    for first in range(start, stop, _CHUNK)
                 ]
             )
             partial = path.with_suffix(".partial.npy")

@@ -68,6 +68,9 @@ class DiffusionTask(TrainingTask):
     """v-prediction (Salimans and Ho 2022) of cached latents, captions dropped now and then.
 
     means, stds: the codec's posterior of every picture, already scaled; each use draws a code.
+
+    Raises:
+        ValueError: a batch size below 2.
     """
 
     module: TextToLatents
@@ -80,6 +83,11 @@ class DiffusionTask(TrainingTask):
         tokenizer: CLIPTokenizer,
         settings: TrainingSettings,
     ) -> None:
+        if settings.batch_size < 2:
+            raise ValueError(
+                "batch_size must be 2 or more, so that a batch has both low and high noise; "
+                f"got {settings.batch_size}"
+            )
         torch.manual_seed(settings.seed)
         super().__init__(TextToLatents(tokenizer), settings)
         self.means, self.stds = means, stds

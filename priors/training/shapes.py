@@ -30,7 +30,7 @@ WORLD_SEED, JUDGE_SEED = 0, 1
 
 CODEC = TrainingSettings(steps=1600, batch_size=16, learning_rate=1e-3, warmup=100, ema=0.995)
 DIFFUSION = TrainingSettings(steps=9000, batch_size=32, learning_rate=6e-4, warmup=200)
-JUDGE = TrainingSettings(steps=1500, batch_size=64, learning_rate=2e-3, warmup=100, ema=0.995)
+JUDGE = TrainingSettings(steps=4000, batch_size=64, learning_rate=2e-3, warmup=100, ema=0.995)
 
 
 class ShapesTask(DiffusionTask):
@@ -59,6 +59,7 @@ def make_pipeline(codec: AutoencoderKL, module: TextToLatents) -> StableDiffusio
         timestep_spacing="trailing",
         clip_sample=False,
         set_alpha_to_one=False,
+        steps_offset=1,
     )
     return StableDiffusionPipeline(
         vae=codec,
@@ -104,7 +105,7 @@ def train_shapes(
 def train_judge(
     out: Path,
     *,
-    pictures: int = 20480,
+    pictures: int = 32768,
     settings: TrainingSettings = JUDGE,
     resume: bool = False,
     progress: bool = True,
@@ -131,10 +132,13 @@ def _latents(
     vae: AutoencoderKL, images: UInt8[Tensor, "n h w 3"], path: Path
 ) -> tuple[Float[Tensor, "n c lh lw"], Float[Tensor, "n c lh lw"]]:
     """The codes of all pictures, computed once."""
-    if not path.exists():
+    saved = load_file(path) if path.exists() else {}
+    if not saved or len(saved["means"]) != len(images):
         means, stds = encode_all(vae, images)
-        save_file({"means": means.half(), "stds": stds.half()}, path)
-    saved = load_file(path)
+        saved = {"means": means.half(), "stds": stds.half()}
+        partial = path.with_suffix(".partial.safetensors")
+        save_file(saved, partial)
+        partial.rename(path)
     return saved["means"].float(), saved["stds"].float()
 
 

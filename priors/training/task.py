@@ -2,7 +2,7 @@
 
 import copy
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class TrainingSettings:
         return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
-class TrainingTask:
+class TrainingTask(ABC):
     """A `Task` of the optimisation loop that trains one module.
 
     A subclass gives `loss(step, generator)`, the loss to descend and its figures.
@@ -64,7 +64,6 @@ class TrainingTask:
     @abstractmethod
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Loss of a step, whose random numbers all come from `generator`, and its figures."""
-        raise NotImplementedError
 
     def step(self, step: int) -> Mapping[str, float]:
         """One update."""

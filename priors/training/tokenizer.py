@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from transformers import CLIPTokenizer
@@ -48,7 +49,7 @@ def _merges(words: Sequence[str]) -> list[tuple[str, str]]:
     spelled = [[*word[:-1], word[-1] + "</w>"] for word in words]
     merges = []
     while any(len(word) > 1 for word in spelled):
-        pairs = Counter(pair for word in spelled for pair in zip(word, word[1:], strict=False))
+        pairs = Counter(pair for word in spelled for pair in pairwise(word))
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
         merges.append(best)
         spelled = [_apply(word, best) for word in spelled]

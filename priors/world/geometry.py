@@ -34,15 +34,15 @@ class Part:
     centre: np.ndarray
     linear: np.ndarray
     color: np.ndarray
-    taper: float = 1.0
+    taper: float | int = 1.0
 
-    def moved(self, scale: float, shift: np.ndarray) -> "Part":
+    def moved(self, scale: float | int, shift: np.ndarray) -> "Part":
         """The part of the object that is first shifted, then scaled."""
         centre = (self.centre + shift) * scale
         return Part(self.name, self.kind, centre, self.linear * scale, self.color, self.taper)
 
 
-def rotation(axis: int, degrees: float) -> np.ndarray:
+def rotation(axis: int, degrees: float | int) -> np.ndarray:
     """Right-handed rotation about a coordinate axis (0, 1, 2)."""
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     i, j = (axis + 1) % 3, (axis + 2) % 3
@@ -139,12 +139,13 @@ def _sphere(o: Tensor, d: Tensor, taper: Tensor) -> Tensor:
     b = (o * d).sum(1)
     c = o.square().sum(1) - 1
     disc = b * b - a * c
-    return torch.where(disc > 0, (-b - disc.clamp(min=0).sqrt()) / a, torch.inf)
+    near = (-b - disc.clamp(min=0).sqrt()) / a
+    return torch.where((disc > 0) & (near > 0), near, torch.inf)
 
 
 def _box(o: Tensor, d: Tensor, taper: Tensor) -> Tensor:
-    # A ray parallel to a face divides by zero: the infinities compare as they should.
-    inverse = 1 / d
+    # A ray parallel to a face is tilted a little: 1 / 0 would make the far end inf - inf.
+    inverse = 1 / torch.where(d == 0, 1e-20, d)
     near = (-o * inverse - inverse.abs()).amax(1)
     far = (-o * inverse + inverse.abs()).amin(1)
     return torch.where((near <= far) & (near > 0), near, torch.inf)

@@ -6,6 +6,7 @@ Each builder returns parts in any convenient scale, z up, with the object's fron
 
 import colorsys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,9 @@ GREY, DARK, WOOD = (0.48, 0.49, 0.52), (0.14, 0.14, 0.17), (0.50, 0.35, 0.22)
 GLASS, BEAK = (0.72, 0.86, 0.95), (0.95, 0.55, 0.10)
 
 Rng = np.random.Generator
-Rgb = np.ndarray | tuple[float, float, float]
+Real = float | int
+Triple = tuple[Real, Real, Real]
+Rgb = np.ndarray | Triple
 
 
 def shade(name: str, rng: Rng) -> np.ndarray:
@@ -36,17 +39,19 @@ def shade(name: str, rng: Rng) -> np.ndarray:
     hue, saturation, value = COLORS[name]
     hue = (hue + rng.uniform(-5, 5)) / 360 % 1
     saturation = np.clip(saturation + rng.uniform(-0.07, 0.07), 0, 1)
-    return np.array(colorsys.hsv_to_rgb(hue, saturation, np.clip(value + rng.uniform(-0.08, 0.04), 0, 1)))
+    return np.array(
+        colorsys.hsv_to_rgb(hue, saturation, np.clip(value + rng.uniform(-0.08, 0.04), 0, 1))
+    )
 
 
 def _part(
     name: str,
     kind: Kind,
-    centre: tuple[float, float, float],
-    half: tuple[float, float, float],
+    centre: Triple,
+    half: Triple,
     color: Rgb,
     *,
-    taper: float = 1.0,
+    taper: Real = 1.0,
     turn: np.ndarray | None = None,
 ) -> Part:
     linear = np.diag(half).astype(float)
@@ -54,17 +59,17 @@ def _part(
     return Part(name, kind, np.array(centre, float), linear, np.asarray(color, float), taper)
 
 
-def _ball(name: str, centre: tuple[float, float, float], half: float | tuple, color: Rgb) -> Part:
+def _ball(name: str, centre: Triple, half: Real | Triple, color: Rgb) -> Part:
     half = half if isinstance(half, tuple) else (half, half, half)
     return _part(name, Kind.SPHERE, centre, half, color)
 
 
-def _box(name: str, centre: tuple[float, float, float], half: tuple, color: Rgb, **kw) -> Part:
+def _box(name: str, centre: Triple, half: Triple, color: Rgb, **kw: Any) -> Part:
     return _part(name, Kind.BOX, centre, half, color, **kw)
 
 
 def _tube(
-    name: str, centre: tuple, radius: float, half_height: float, color: Rgb, **kw
+    name: str, centre: Triple, radius: Real, half_height: Real, color: Rgb, **kw: Any
 ) -> Part:
     return _part(name, Kind.CONE, centre, (radius, radius, half_height), color, **kw)
 
@@ -109,7 +114,7 @@ def lamp(rng: Rng, main: Rgb) -> list[Part]:
     ]
 
 
-def _legs(x: float, y: float, height: float, thick: float, color: Rgb) -> list[Part]:
+def _legs(x: Real, y: Real, height: Real, thick: Real, color: Rgb) -> list[Part]:
     return [
         _box("leg", (sx * x, sy * y, -height / 2), (thick, thick, height / 2), color)
         for sx in (-1, 1)
@@ -268,7 +273,9 @@ def house(rng: Rng, main: Rgb) -> list[Part]:
         _box("chimney", (-0.4 * depth, 0.45 * width, height + 0.42), (0.09, 0.09, 0.2), roof),
     ]
     for side in (-1, 1):
-        parts.append(_box("window", (depth, side * 0.62 * width, 0.2 * height), (0.03, 0.13, 0.13), GLASS))
+        parts.append(
+            _box("window", (depth, side * 0.62 * width, 0.2 * height), (0.03, 0.13, 0.13), GLASS)
+        )
         parts.append(_box("window", (0, side * width, 0.1 * height), (0.15, 0.03, 0.13), GLASS))
     return parts
 
@@ -284,8 +291,19 @@ def boat(rng: Rng, main: Rgb) -> list[Part]:
         Part("bow", Kind.BOX, np.array([length / 2, 0, 0.0]), bow, np.asarray(main)),
         _box("deck", (-length / 2, 0, height), (0.9 * length, 0.86 * width, 0.02), WOOD),
         _box("cabin", (-0.7 * length, 0, height + cabin), (0.3, 0.68 * width, cabin), WHITE),
-        _box("window", (0.3 - 0.7 * length, 0, height + 1.15 * cabin), (0.02, 0.5 * width, 0.09), DARK),
-        _tube("funnel", (-0.8 * length, 0, height + 2 * cabin + 0.15), 0.1, 0.17, _pick(rng, DARK, GREY)),
+        _box(
+            "window",
+            (0.3 - 0.7 * length, 0, height + 1.15 * cabin),
+            (0.02, 0.5 * width, 0.09),
+            DARK,
+        ),
+        _tube(
+            "funnel",
+            (-0.8 * length, 0, height + 2 * cabin + 0.15),
+            0.1,
+            0.17,
+            _pick(rng, DARK, GREY),
+        ),
     ]
 
 

@@ -18,7 +18,7 @@ FOV = 40.0
 """Horizontal field of view of every camera, degrees."""
 
 
-def view_of(azimuth: float, elevation: float) -> str:
+def view_of(azimuth: float | int, elevation: float | int) -> str:
     """View word of a camera at azimuth and elevation in degrees.
 
     Overhead above 60 degrees of elevation; otherwise front within 45 degrees of azimuth 0, back
@@ -37,13 +37,13 @@ class Scene:
     category: str
     color: str
     parts: list[Part]
-    azimuth: float
-    elevation: float
-    distance: float
+    azimuth: float | int
+    elevation: float | int
+    distance: float | int
     look_at: np.ndarray
     light: np.ndarray
     """Unit vector towards the light, in the world's frame."""
-    ambient: float
+    ambient: float | int
     """Share of the light that comes from everywhere; 1 is flat colour without shading."""
     background: np.ndarray
     """(2, 3): colour at the top and at the bottom of the picture."""
@@ -66,10 +66,13 @@ def draw_scene(
     """The scene number `index` of the world with this seed; the same numbers give the same scene.
 
     A category or colour may be fixed; the other draws do not move.
+
+    Raises:
+        ValueError: a category or colour that the world does not have.
     """
     rng = np.random.default_rng([seed, index])
-    category = category or list(CATEGORIES)[rng.integers(len(CATEGORIES))]
-    color = color or list(COLORS)[rng.integers(len(COLORS))]
+    category = _choose(rng, "category", category, list(CATEGORIES))
+    color = _choose(rng, "color", color, list(COLORS))
     icon = rng.random() < 0.12
     white = icon or rng.random() < 0.15
     if icon:
@@ -95,7 +98,15 @@ def draw_scene(
     )
 
 
-def _direction(azimuth: float, elevation: float) -> np.ndarray:
+def _choose(rng: np.random.Generator, what: str, fixed: str | None, names: list[str]) -> str:
+    """A random name, or the fixed one; drawn either way, so that later draws do not move."""
+    drawn = names[rng.integers(len(names))]
+    if fixed is not None and fixed not in names:
+        raise ValueError(f"{what} must be one of {', '.join(names)}; got {fixed!r}")
+    return drawn if fixed is None else fixed
+
+
+def _direction(azimuth: float | int, elevation: float | int) -> np.ndarray:
     a, e = np.radians(azimuth), np.radians(elevation)
     return np.array([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)])
 
@@ -128,9 +139,11 @@ def _caption(
 class Pictures:
     """A batch of rendered scenes with their ground truth.
 
-    `part` is an index into `part_names` (-1 is background). `landmarks` are pixel coordinates
-    (x, y) of the ends of each part's axes, `visible` says which the camera sees, and
-    `landmark_names` lists, per picture, names such as "cap +z" that agree between instances.
+    `part` is an index into `part_names`, the sorted names of all parts in the batch (-1 is
+    background). `depth` is along the camera's axis, inf on the background. `landmarks` are pixel
+    coordinates (x, y) of the ends of each part's axes, `visible` says which the camera sees, and
+    `landmark_names` lists, per picture, names such as "cap0 +z", the upper end of the first cap,
+    that agree between instances. Rows of fewer points are padded with NaN, which is not visible.
     """
 
     images: Float[Tensor, "batch 3 height width"]
@@ -180,8 +193,8 @@ def render(scenes: Sequence[Scene], size: int = 64, antialias: int = 2) -> Pictu
     def coarse(values: Tensor) -> Tensor:
         return values.view(-1, fine, fine)[:, ::antialias, ::antialias]
 
-    points, labels = _landmarks(scenes)
-    pixels, visible = _project(points, packed, origins, frames, focal, size)
+    points, ends_of, labels = _landmarks(scenes, packed.slots)
+    pixels, visible = _project(points, ends_of, packed, origins, frames, focal, size)
     return Pictures(
         images=image,
         part=lookup[coarse(hits.part)],
@@ -207,15 +220,18 @@ def _cameras(scenes: Sequence[Scene]) -> tuple[Tensor, Tensor]:
     )
 
 
-def _landmarks(scenes: Sequence[Scene]) -> tuple[Tensor, list[list[str]]]:
-    """The ends of the axes of each part, padded with NaN, and their names.
+def _landmarks(
+    scenes: Sequence[Scene], slots: Int[Tensor, "batch slots"]
+) -> tuple[Float[Tensor, "batch points 3"], Int[Tensor, "batch points"], list[list[str]]]:
+    """The ends of the axes of each part, the flat index of that part, and their names.
 
-    The horizontal ends mean the same on two instances only where the object has a front.
+    Padded with NaN and -1. The horizontal ends mean the same on two instances only where the object
+    has a front.
     """
-    all_points, all_names = [], []
-    for scene in scenes:
-        points, names, seen = [], [], dict[str, int]()
-        for part in scene.parts:
+    all_points, all_parts, all_names = [], [], []
+    for scene, row in zip(scenes, slots.tolist(), strict=True):
+        points, parts, names, seen = [], [], [], dict[str, int]()
+        for part, index in zip(scene.parts, row, strict=False):
             seen[part.name] = seen.get(part.name, -1) + 1
             for axis in range(3) if scene.fronted else (2,):
                 for sign in (-1, 1):
@@ -224,23 +240,35 @@ def _landmarks(scenes: Sequence[Scene]) -> tuple[Tensor, list[list[str]]]:
                     if part.kind == Kind.CONE and axis < 2:
                         local *= (1 + part.taper) / 2
                     points.append(part.centre + part.linear @ local)
+                    parts.append(index)
                     names.append(f"{part.name}{seen[part.name]} {'-+'[sign > 0]}{'xyz'[axis]}")
         all_points.append(np.array(points))
+        all_parts.append(parts)
         all_names.append(names)
-    padded = np.full((len(scenes), max(map(len, all_points)), 3), np.nan)
-    for row, points in zip(padded, all_points, strict=True):
-        row[: len(points)] = points
-    return torch.as_tensor(padded, dtype=torch.float32), all_names
+    longest = max(map(len, all_names))
+    padded = np.full((len(scenes), longest, 3), np.nan)
+    ends_of = np.full((len(scenes), longest), -1)
+    for i, (points, parts) in enumerate(zip(all_points, all_parts, strict=True)):
+        padded[i, : len(points)] = points
+        ends_of[i, : len(parts)] = parts
+    return torch.as_tensor(padded, dtype=torch.float32), torch.as_tensor(ends_of), all_names
 
 
 def _project(
-    points: Tensor, packed: PackedParts, origins: Tensor, frames: Tensor, focal: float, size: int
-) -> tuple[Tensor, Tensor]:
-    """Pixel coordinates of points and whether nothing stands in front of them."""
+    points: Float[Tensor, "batch points 3"],
+    ends_of: Int[Tensor, "batch points"],
+    packed: PackedParts,
+    origins: Float[Tensor, "batch 3"],
+    frames: Float[Tensor, "batch 3 3"],
+    focal: float,
+    size: int,
+) -> tuple[Float[Tensor, "batch points 2"], Bool[Tensor, "batch points"]]:
+    """Pixel coordinates of points on parts, and whether the ray to each meets it first."""
     away = points - origins[:, None]
     camera = away @ frames
-    pixels = camera[..., :2] / -camera[..., 2:] * torch.tensor([focal, -focal])
+    pixels = camera[..., :2] / -camera[..., 2:] * torch.tensor([focal, -focal], dtype=torch.float32)
     pixels = (pixels + 0.5) * size
-    nearest = cast(packed, origins, torch.nan_to_num(away, nan=1.0)).depth
+    hits = cast(packed, origins, torch.nan_to_num(away, nan=1.0))
     inside = ((pixels >= 0) & (pixels < size)).all(-1)  # NaN, the padding, is not inside
-    return pixels, inside & (nearest > 0.99)
+    # A ray that meets the part itself earlier ends at its far side.
+    return pixels, inside & (hits.part == ends_of) & (hits.depth > 0.998)

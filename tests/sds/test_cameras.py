@@ -128,7 +128,9 @@ def test_every_view_has_a_uniform_azimuth():
 def test_draws_repeat():
     first = CameraDistribution().draw(3, generator(6))
     again = CameraDistribution().draw(3, generator(6))
-    assert all(torch.equal(a, b) for a, b in zip(vars(first).values(), vars(again).values()))
+    assert all(
+        torch.equal(a, b) for a, b in zip(*(vars(x).values() for x in (first, again)), strict=True)
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,139 @@
+"""`scorefield evaluate`: figures of a prior and of text-to-3D."""
+
+import json
+from dataclasses import dataclass, make_dataclass
+from pathlib import Path
+
+from scorefield.cli.loading import load_judge, prior_of
+from scorefield.cli.text_to_3d import SETTINGS, DistillingVerb
+from scorefield.cli.verb import (
+    Outcome,
+    PriorVerb,
+    check_at_least,
+    check_folder,
+    check_prompt,
+    under_way,
+)
+from scorefield.priors.training.evaluation import TRAINING_SEEDS, evaluate_prior, write_card
+from scorefield.sds.evaluation import evaluate_prompts
+from scorefield.sds.judges import ClipJudge, PromptJudge, WorldJudge
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatePrior(PriorVerb):
+    """Sample every category, colour and view of the procedural world, and judge the samples."""
+
+    out: Path
+    """Folder for figures.json and the model card README.md, new or empty."""
+    seed: int = 2
+    """Of the samples and of the renders they are compared with; not those of the trainings."""
+    n: int = 512
+    """Samples; a multiple of 384 has every combination equally often."""
+    scale: float | None = None
+    """Of the classifier-free guidance; None takes the prior's own."""
+    steps: int = 25
+    """Of the sampler."""
+    renders: int = 2048
+    """Fresh pictures on which the judge itself is tried."""
+    judge: Path | None = None
+    """The judge's weights; None takes the embedded one."""
+    command: str = "scorefield train-prior shapes --out runs/shapes"
+    """The command that trains this prior again, for the card."""
+
+    def run(self) -> Outcome:
+        """Evaluate and write the card."""
+        check_at_least(1, steps=self.steps, renders=self.renders)
+        check_at_least(2, n=self.n)
+        check_at_least(max(TRAINING_SEEDS) + 1, seed=self.seed)
+        check_folder(self.out)
+        judge, prior = load_judge(self.judge), prior_of(self)
+        prior.condition("a red mushroom, front view")  # refuses a prior of another world
+        with under_way():
+            figures = evaluate_prior(
+                prior,
+                judge,
+                n=self.n,
+                seed=self.seed,
+                scale=self.scale,
+                steps=self.steps,
+                renders=self.renders,
+                progress=not self.quiet,
+            )
+            card = write_card(figures, self.command, self.out)
+            path = self.out / "figures.json"
+            path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        lines = [
+            *(f"{name}: {figures[name]:.3f}" for name in figures if name.endswith("accuracy")),
+            f"worst category: {figures['worst_category']}",
+            f"Frechet distance: {figures['frechet_distance']:.3f} "
+            f"(between renders: {figures['frechet_floor']:.3f})",
+            f"wrote {path}",
+            f"wrote {card}",
+        ]
+        return Outcome({"out": str(self.out), **figures}, lines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _EvaluateTextTo3D(DistillingVerb):
+    prompts: Path
+    """Text file with one prompt per line; empty lines and those that begin with # do not count."""
+    judge: Path | None = None
+    """The judge's weights; None takes the embedded one."""
+    clip_model: str | None = None
+    """Judge by this CLIP (folder or hub id) instead; prompts may then be about anything."""
+    azimuths: int = 8
+    """Judged views around each object."""
+    elevation: float = 15.0
+    """Of the judged views, degrees."""
+
+    def run(self) -> Outcome:
+        """Make and judge every prompt."""
+        prompts = _read_prompts(self.prompts)
+        settings = self.settings(prompts[0])
+        check_at_least(1, azimuths=self.azimuths)
+        prior = prior_of(self)
+        judge: PromptJudge = (
+            WorldJudge(load_judge(self.judge))
+            if self.clip_model is None
+            else ClipJudge.load(self.clip_model, prompts)
+        )
+        table = evaluate_prompts(
+            prompts,
+            prior,
+            self.out,
+            judge,
+            settings,
+            azimuths=self.azimuths,
+            elevation=self.elevation,
+            resume=self.resume,
+            progress=not self.quiet,
+            **self.numbers(),
+        )
+        totals = table["totals"]
+        missing = totals["empty"] + totals["failed"]
+        problem = f"{missing} of {totals['prompts']} prompts came to nothing" if missing else None
+        names = ("table.md", "table.json", "sheet.png")
+        lines = [(self.out / "table.md").read_text(encoding="utf-8").rstrip()]
+        lines += [f"wrote {self.out / name}" for name in names]
+        return Outcome({"out": str(self.out), **table}, lines, problem)
+
+
+def _read_prompts(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read ({error}); give --prompts a text file") from error
+    prompts = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not prompts:
+        raise ValueError(f"{path}: holds no prompts; write one per line")
+    for prompt in prompts:
+        check_prompt(prompt)
+    return prompts
+
+
+EvaluateTextTo3D = make_dataclass(
+    "EvaluateTextTo3D", SETTINGS, bases=(_EvaluateTextTo3D,), frozen=True, kw_only=True
+)
+EvaluateTextTo3D.__doc__ = (
+    """Make every prompt of a list in 3D and score it: R-Precision, geometry, Janus faces."""
+)

@@ -1,0 +1,153 @@
+"""The entry point: finds the verb, runs it, and turns what happened into an exit code.
+
+0: done. 1: failed on the way, or done in part. 2: refused before starting. 130: Ctrl-C.
+"""
+
+import difflib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, redirect_stdout
+
+import scorefield
+from scorefield.cli.verb import Failed, Verb
+
+
+# Each verb is imported when it is asked for: torch takes seconds, and --help should not.
+def _sample() -> type[Verb]:
+    from scorefield.cli.sample import Sample
+
+    return Sample
+
+
+def _text_to_3d() -> type[Verb]:
+    from scorefield.cli.text_to_3d import TextTo3DVerb
+
+    return TextTo3DVerb
+
+
+def _train_shapes() -> type[Verb]:
+    from scorefield.cli.train_prior import TrainShapes
+
+    return TrainShapes
+
+
+def _train_judge() -> type[Verb]:
+    from scorefield.cli.train_prior import TrainJudge
+
+    return TrainJudge
+
+
+def _evaluate_prior() -> type[Verb]:
+    from scorefield.cli.evaluate import EvaluatePrior
+
+    return EvaluatePrior
+
+
+def _evaluate_text_to_3d() -> type[Verb]:
+    from scorefield.cli.evaluate import EvaluateTextTo3D
+
+    return EvaluateTextTo3D
+
+
+VERBS: dict[str, tuple[Callable[[], type[Verb]], str]] = {
+    "sample": (_sample, "pictures of prompts, on one sheet"),
+    "text-to-3d": (_text_to_3d, "a 3D object from a prompt: mesh, turntable, views"),
+    "train-prior shapes": (_train_shapes, "train the embedded text-to-image prior"),
+    "train-prior judge": (_train_judge, "train the classifier that evaluations ask"),
+    "evaluate prior": (_evaluate_prior, "score the samples of a prior"),
+    "evaluate text-to-3d": (_evaluate_text_to_3d, "make and score a list of prompts"),
+}
+"""What loads each verb, and what it does."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line (None: that of the process) and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words == ["--version"]:
+        print(f"scorefield {scorefield.__version__}")
+        return 0
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage(VERBS), file=sys.stdout if words else sys.stderr)
+        return 0 if words else 2
+    name = next((name for name in VERBS if words[: len(name.split())] == name.split()), None)
+    if name is None:
+        return _unknown(words)
+    try:
+        return _run(name, words[len(name.split()) :])
+    except SystemExit as end:  # how tyro ends after --help or an error
+        return end.code if isinstance(end.code, int) else 2
+
+
+def _run(name: str, words: Sequence[str]) -> int:
+    debug = "--debug" in words
+    resumable = False
+    # Read when the libraries are imported; their remarks are about nothing the user can change.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    if "--quiet" in words:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        verb_class = VERBS[name][0]()
+        verb = verb_class.parse(words, f"scorefield {name}")
+        resumable = hasattr(verb, "resume")
+        # A library that prints must not spoil the JSON.
+        with redirect_stdout(sys.stderr) if verb.json else nullcontext():
+            outcome = verb.run()
+    except KeyboardInterrupt:
+        hint = "; the same command with --resume goes on" if resumable else ""
+        return _complain(f"interrupted{hint}", 130, debug)
+    except ValueError as error:
+        return _complain(f"error: {_line(error)}", 2, debug)
+    except Failed as failed:
+        return _complain(f"error: {failed}", 1, debug)
+    except Exception as error:
+        more = "" if debug else " (--debug shows where)"
+        return _complain(f"error: {type(error).__name__}: {_line(error)}{more}", 1, debug)
+    print(json.dumps(outcome.figures, indent=2) if verb.json else "\n".join(outcome.lines))
+    if outcome.problem is not None:
+        return _complain(f"error: done in part: {outcome.problem}", 1, False)
+    return 0
+
+
+def _complain(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"scorefield: {message}", file=sys.stderr)
+    return code
+
+
+def _line(error: BaseException) -> str:
+    """The message of an error on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _unknown(words: Sequence[str]) -> int:
+    group = {name: verb for name, verb in VERBS.items() if name.split()[0] == words[0]}
+    if group and words[1:2] in (["-h"], ["--help"]):
+        print(_usage(group))
+        return 0
+    given = " ".join(words[:2] if group else words[:1])
+    near = difflib.get_close_matches(given, group or VERBS, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    choices = ", ".join(group or VERBS)
+    return _complain(f"error: there is no verb {given!r}; {hint}There are: {choices}", 2, False)
+
+
+def _usage(verbs: dict[str, tuple[Callable[[], type[Verb]], str]]) -> str:
+    width = max(map(len, verbs)) + 2
+    lines = [f"  {name:<{width}}{does}" for name, (_, does) in verbs.items()]
+    return "\n".join(
+        [
+            "usage: scorefield VERB [OPTIONS]",
+            "",
+            scorefield.__doc__ or "",
+            "",
+            *lines,
+            "",
+            "scorefield VERB --help lists a verb's options; scorefield --version the version.",
+            "Exit codes: 0 done, 1 failed on the way or done in part, 2 refused before starting.",
+        ]
+    )

@@ -1,0 +1,67 @@
+import pytest
+import torch
+from PIL import Image
+
+from scorefield.priors.images import contact_sheet, load_image, save_gif, save_image
+
+
+def ramp(height=6, width=8):
+    values = torch.arange(3 * height * width) % 256
+    return values.view(3, height, width).float() / 255
+
+
+def test_pictures_come_back_exactly(tmp_path):
+    path = save_image(tmp_path / "new" / "a.png", ramp())
+    assert torch.equal(load_image(path), ramp())
+
+
+def test_values_are_clamped_and_grey_is_fine(tmp_path):
+    image = torch.tensor([[[-1.0, 0.5, 2.0]]])
+    back = load_image(save_image(tmp_path / "a.png", image))
+    torch.testing.assert_close(back[:, 0], torch.tensor([[0.0, 128 / 255, 1.0]] * 3))
+
+
+def test_reading_cuts_the_middle_square(tmp_path):
+    image = torch.zeros(3, 4, 8)
+    image[:, :, 2:6] = 1
+    assert torch.equal(load_image(save_image(tmp_path / "a.png", image), 4), torch.ones(3, 4, 4))
+
+
+def test_transparency_becomes_white(tmp_path):
+    Image.new("RGBA", (2, 2), (255, 0, 0, 0)).save(tmp_path / "a.png")
+    assert torch.equal(load_image(tmp_path / "a.png"), torch.ones(3, 2, 2))
+
+
+def test_a_gif_has_its_frames_and_speed(tmp_path):
+    frames = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    path = save_gif(tmp_path / "a.gif", frames, fps=10.0)
+    with Image.open(path) as gif:
+        assert gif.n_frames == 4
+        assert gif.info["duration"] == 100
+        assert gif.info["loop"] == 0
+
+
+def test_a_contact_sheet_has_rows_in_order():
+    images = torch.stack([torch.full((3, 4, 5), i / 10) for i in range(5)])
+    sheet = contact_sheet(images, columns=3, pad=2)
+    assert sheet.shape == (3, 2 + 2 * 6, 2 + 3 * 7)
+    assert (sheet[:, 2:6, 2:7] == 0).all()
+    assert (sheet[:, 8:12, 9:14] == 0.4).all()
+    assert (sheet[:, 8:12, 16:] == 1).all()
+    assert contact_sheet(images).shape == (3, 2 + 2 * 6, 2 + 3 * 7)
+
+
+def test_labels_are_written_under_their_pictures():
+    sheet = contact_sheet(torch.zeros(2, 3, 8, 30), columns=2, labels=["side", ""])
+    assert sheet.shape == (3, 2 + 22, 2 + 2 * 32)
+    assert (sheet[:, 10:22, 2:32] < 1).any()
+    assert (sheet[:, 10:22, 34:64] == 1).all()
+
+
+def test_what_is_not_possible_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="one per image"):
+        contact_sheet(torch.zeros(2, 3, 4, 4), labels=["one"])
+    with pytest.raises(ValueError, match="at least one image"):
+        contact_sheet(torch.zeros(0, 3, 4, 4))
+    with pytest.raises(ValueError, match=r"\(3, H, W\)"):
+        save_image(tmp_path / "a.png", torch.zeros(2, 4, 4))

@@ -1,0 +1,214 @@
+import json
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+from scorefield.priors import loading
+from scorefield.priors.loading import PriorError, check_folder, load_prior
+from scorefield.priors.noise import keyed_noise
+
+UNET = Path("unet") / "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.fixture
+def folder(tiny_sd: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_sd, tmp_path / "copy"))
+
+
+def refusal(source: str | Path) -> str:
+    """The message of the refusal, which is one line."""
+    with pytest.raises(PriorError) as caught:
+        load_prior(source)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_folder_loads(tiny_sd: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    prior = load_prior(tiny_sd)
+    assert prior.name == "tiny_sd"
+    assert prior.latent_shape == (4, 16, 16)
+    assert prior.guidance_scale == 7.5
+    assert prior.text.vocabulary is None
+    assert capfd.readouterr() == ("", "")
+    by_string = load_prior(str(tiny_sd))
+    z = keyed_noise(0, range(1), 0, prior.latent_shape)
+    level = prior.schedule.at_timestep(300)
+    assert torch.equal(prior.condition("a")(z, level).eps, by_string.condition("a")(z, level).eps)
+
+
+def test_half_precision(tiny_sd: Path) -> None:
+    prior = load_prior(tiny_sd, dtype=torch.bfloat16)
+    for module in (prior.network, prior.text.model, prior.codec.vae):  # type: ignore[attr-defined]
+        assert {p.dtype for p in module.parameters()} == {torch.bfloat16}
+    z = keyed_noise(0, range(1), 0, prior.latent_shape)
+    assert prior.condition("a cup")(z, prior.schedule.at_timestep(300)).eps.dtype == torch.float32
+    assert prior.decode(z).dtype == torch.float32
+
+
+def test_the_card_names_scale_and_vocabulary(folder: Path) -> None:
+    card = {"name": "toy", "guidance_scale": 3.0, "vocabulary": ["a", "red", "cup"]}
+    (folder / "scorefield.json").write_text(json.dumps(card))
+    prior = load_prior(folder)
+    assert (prior.name, prior.guidance_scale) == ("toy", 3.0)
+    with pytest.raises(ValueError, match="know 'mug'"):
+        prior.condition("a red mug")
+
+
+def remove(path: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        target = folder / path
+        shutil.rmtree(target) if target.is_dir() else target.unlink()
+
+    return damage
+
+
+def overwrite(path: str | Path, content: bytes) -> Callable[[Path], None]:
+    return lambda folder: (folder / path).write_bytes(content) and None
+
+
+def truncate(folder: Path) -> None:
+    (folder / UNET).write_bytes((folder / UNET).read_bytes()[:-100])
+
+
+def damage_header(folder: Path) -> None:
+    content = bytearray((folder / UNET).read_bytes())
+    content[20:24] = b"\xff\x00{]"
+    (folder / UNET).write_bytes(bytes(content))
+
+
+def pickle_weights(folder: Path) -> None:
+    (folder / UNET).rename((folder / UNET).with_suffix(".bin"))
+
+
+# Each damage, the file that the message must name, and the remedy.
+DAMAGES: dict[str, tuple[Callable[[Path], None], str, str]] = {
+    "no index": (remove("model_index.json"), "model_index.json: missing", "save_pretrained"),
+    "truncated": (truncate, f"{UNET}: has", "copy the file again"),
+    "header": (damage_header, f"{UNET}: truncated or damaged header", "copy the file again"),
+    "empty": (overwrite(UNET, b""), f"{UNET}: truncated or damaged header", "copy the file again"),
+    "page": (overwrite(UNET, b"<html>404</html>"), f"{UNET}: truncated or", "copy the file again"),
+    "bad entry": (
+        overwrite(UNET, (28).to_bytes(8, "little") + b'{"weight":{"data_offsets":1}}'[:28]),
+        f"{UNET}: truncated or damaged header",
+        "copy the file again",
+    ),
+    "component": (remove("vae"), "vae/config.json: missing", "copy it again"),
+    "weights": (remove(str(UNET)), "unet: no .safetensors weights", "copy it again"),
+    "scheduler": (remove("scheduler"), "scheduler_config.json: missing", "copy it again"),
+    "tokenizer": (remove("tokenizer"), "tokenizer: tokenizer.json or vocab.json", "copy it again"),
+    "pickled": (pickle_weights, "diffusion_pytorch_model.bin: pickled", "safe_serialization=True"),
+    "json": (overwrite("vae/config.json", b"{"), "vae/config.json: not valid JSON", "copy the"),
+    "not text": (overwrite("vae/config.json", b"\xff\xfe"), "vae/config.json: not valid", "copy"),
+    "no object": (overwrite("unet/config.json", b"[]"), "unet/config.json: must hold", "copy the"),
+    "card": (overwrite("scorefield.json", b"nope"), "scorefield.json: not valid JSON", "copy the"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damaged_folders(folder: Path, name: str) -> None:
+    damage, names, remedy = DAMAGES[name]
+    damage(folder)
+    message = refusal(folder)
+    assert message.startswith(str(folder))
+    assert names in message
+    assert remedy in message
+    # found before any weights are read
+    with pytest.raises(PriorError):
+        check_folder(folder)
+
+
+def test_weights_of_another_network(folder: Path) -> None:
+    """What only reading the weights can find is a one-line refusal as well."""
+    config = folder / "unet" / "config.json"
+    content = json.loads(config.read_text())
+    content["cross_attention_dim"] = 48
+    config.write_text(json.dumps(content))
+    check_folder(folder)
+    message = refusal(folder)
+    assert f"{folder}: could not be loaded" in message
+
+
+def test_another_family(tmp_path: Path) -> None:
+    unet = UNet2DModel(
+        sample_size=8,
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D",) * 2,
+        up_block_types=("UpBlock2D",) * 2,
+        add_attention=False,
+    )
+    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(tmp_path / "ddpm")
+    message = refusal(tmp_path / "ddpm")
+    assert "model_index.json: holds a DDPMPipeline" in message
+    assert "StableDiffusionPipeline" in message
+
+
+def test_missing_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert refusal(tmp_path / "nowhere").startswith(f"{tmp_path / 'nowhere'}: no such folder")
+    assert "shapes" in refusal("nowhere")
+    # a path is never taken for a hub id
+    assert "no such folder; give" in refusal(Path("runs") / "prior")
+    assert "no such folder; give" in refusal("./runs/prior")
+
+
+def test_missing_weights_of_an_embedded_prior(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "files", lambda package: tmp_path)
+    message = refusal("shapes")
+    assert message.startswith(str(tmp_path / "weights" / "shapes"))
+    assert "install scorefield again" in message
+
+
+def test_hub_ids_offline() -> None:
+    message = refusal("scorefield-tests/no-such-model")
+    assert message.startswith("scorefield-tests/no-such-model: no such folder, and not available")
+    assert "check the path, the id and the network" in message
+
+
+def test_hub_ids(tiny_sd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The family is checked before weights are fetched, and the fetched folder like any other."""
+    import diffusers
+    import huggingface_hub
+
+    fetched: list[str] = []
+
+    def download(hub_id: str, **options: Any) -> str:
+        assert options["use_safetensors"] is True
+        assert "trust_remote_code" not in options
+        fetched.append(hub_id)
+        return str(tiny_sd)
+
+    monkeypatch.setattr(diffusers.StableDiffusionPipeline, "download", download)
+    index = tiny_sd / "model_index.json"
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_: str(index))
+    assert load_prior("owner/model").name == "owner/model"
+    assert fetched == ["owner/model"]
+
+
+def test_hub_ids_of_another_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    index = tmp_path / "model_index.json"
+    index.write_text(json.dumps({"_class_name": "FluxPipeline"}))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_: str(index))
+    assert refusal("owner/flux").startswith("owner/flux/model_index.json: holds a FluxPipeline")

@@ -1,0 +1,121 @@
+"""The evaluation of a prior: balanced labels, figures that are known, and the card."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from scorefield.priors.codec import PixelCodec
+from scorefield.priors.empirical import EmpiricalPrior
+from scorefield.priors.judge import Judge, JudgeNet, Verdict
+from scorefield.priors.prior import ImagePrior
+from scorefield.priors.training import evaluation
+from scorefield.priors.training.evaluation import (
+    balanced_label,
+    caption,
+    evaluate_prior,
+    write_card,
+)
+
+
+class Given(ImagePrior):
+    """Generates given pictures."""
+
+    def __init__(self, pictures: Tensor) -> None:
+        super().__init__(EmpiricalPrior(pictures[:1]), PixelCodec(), image_size=64)
+        self.pictures = pictures
+
+    def generate(self, prompts: Any, **options: Any) -> Tensor:
+        assert len(prompts) == len(self.pictures)
+        return self.pictures
+
+
+class Stubborn(Judge):
+    """Sees a red chair from the front in everything."""
+
+    def __call__(self, images: Tensor) -> Verdict:
+        n = len(images)
+        hot = [torch.zeros(n, count) for count in (12, 8, 4)]
+        for rows, place in zip(hot, (2, 0, 0), strict=True):
+            rows[:, place] = 1
+        return Verdict(*hot)
+
+
+def test_labels_are_balanced() -> None:
+    labels = [balanced_label(i) for i in range(384)]
+    assert len(set(labels)) == 384
+    for pair in ((0, 1), (0, 2), (1, 2)):
+        counts = Counter((label[pair[0]], label[pair[1]]) for label in labels[:96])
+        assert len(set(counts.values())) == 1
+    assert [category for category, _, _ in labels[:3]] == ["mushroom", "lamp", "chair"]
+
+
+def test_captions_have_their_article() -> None:
+    assert caption("duck", "orange", "back view") == "an orange duck, back view"
+    assert caption("cup", "red", "front view") == "a red cup, front view"
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_training_seeds_are_refused(seed: int) -> None:
+    with pytest.raises(ValueError, match=f"seed {seed} draws pictures that"):
+        evaluate_prior(Given(torch.zeros(4, 3, 64, 64)), Judge(JudgeNet()), n=4, seed=seed)
+
+
+def test_accuracies_of_a_judge_that_always_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def noise(scenes: list[Any]) -> Tensor:
+        return torch.rand(len(scenes), 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+    monkeypatch.setattr(evaluation, "_render", noise)
+    judge = Stubborn(JudgeNet())
+    figures = evaluate_prior(Given(torch.rand(96, 3, 64, 64)), judge, n=96, seed=5, renders=2)
+    assert figures["category_accuracy"] == pytest.approx(1 / 12)
+    assert figures["color_accuracy"] == pytest.approx(1 / 8)
+    assert figures["view_accuracy"] == pytest.approx(1 / 4)
+    assert figures["categories"]["chair"] == 1 and figures["categories"]["duck"] == 0
+    assert figures["frechet_floor"] == pytest.approx(0, abs=1e-6)  # twice the same pictures
+
+
+def test_renders_are_near_renders_and_noise_is_far() -> None:
+    torch.manual_seed(0)
+    judge = Judge(JudgeNet())
+    labels = [balanced_label(i) for i in range(48)]
+    scenes = evaluation._matching_scenes(7, labels, 0)
+    assert [(s.category, s.color, s.view) for s in scenes] == labels
+    near = evaluate_prior(Given(evaluation._render(scenes)), judge, n=48, seed=6, renders=1)
+    assert near["frechet_distance"] < 2 * near["frechet_floor"]
+    dark, renders = (judge.features(0.2 * x) for x in (x, x))
+
+
+def test_the_card_tells_figures_seeds_and_command(tmp_path: Path) -> None:
+    accuracies = {
+        "category_accuracy": 0.875,
+        "color_accuracy": 1.0,
+        "view_accuracy": None,
+        "categories": {"duck": 0.5, "cup": 1.0},
+        "worst_category": "duck",
+    }
+    figures = {
+        "prior": "shapes",
+        "samples": 8,
+        "seed": 42,
+        "guidance_scale": 3.0,
+        "steps": 25,
+        **accuracies,
+        "frechet_distance": 1.25,
+        "frechet_floor": 0.5,
+        "judge_on_renders": {"pictures": 99, **accuracies},
+    }
+    text = write_card(figures, "train it", tmp_path / "new").read_text()
+    for words in (
+        "| duck | 50.0% | 50.0% |",
+        "| cup (no front) | 100.0% | 100.0% |",
+        "| view, where there is a front | - | - |",
+        "The worst category is duck",
+        "    train it",
+        "seed 42",
+        "1.250",
+    ):
+        assert words in text

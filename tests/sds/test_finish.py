@@ -1,0 +1,131 @@
+"""From a prompt to files: what is written, what is refused, and that a resumed run is the same."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import trimesh
+from PIL import Image
+
+from scorefield.priors.codec import PixelCodec
+from scorefield.priors.empirical import EmpiricalPrior
+from scorefield.priors.prior import ImagePrior
+from scorefield.priors.runs import RunFolder
+from scorefield.sds.fields import VoxelGrid
+from scorefield.sds.finish import begin, finish, text_to_3d
+from scorefield.sds.mesh import EmptySceneError
+from scorefield.sds.nerf import Scene
+from scorefield.sds.text_to_3d import TextTo3D, TextTo3DSettings
+
+SMALL = {"resolution": 24, "frames": 3, "size": 16}
+SETTINGS = TextTo3DSettings("a red cup", steps=4, views=1, samples=8, seed=3)
+
+
+@pytest.fixture
+def prior() -> ImagePrior:
+    views = ("front", "side", "back", "overhead")
+    labels = [f"a {color} cup {view} view" for color in ("red", "blue") for view in views]
+    images = torch.rand(len(labels), 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    return ImagePrior(EmpiricalPrior(2 * images - 1, labels), PixelCodec(), image_size=8)
+
+
+def ball(density: float = 0.0) -> Scene:
+    """A scene at its start, `density` added before softplus."""
+    field = VoxelGrid(resolution=8, levels=2)
+    with torch.no_grad():
+        field.levels[0][0] = density / field.gain[0]
+    scene = Scene(field, cells=16)
+    scene.update_occupancy()
+    return scene
+
+
+def test_finish_writes_mesh_turntable_and_views(tmp_path: Path) -> None:
+    written = finish(ball(), tmp_path / "new", **SMALL)
+    assert sorted(written) == ["glb", "obj", "ply", "turntable", "views"]
+    assert all(path.parent == tmp_path / "new" and path.is_file() for path in written.values())
+    with Image.open(written["turntable"]) as turntable:
+        assert (turntable.n_frames, turntable.size) == (3, (16, 16))
+    mesh = trimesh.load_mesh(written["ply"])
+    assert mesh.is_watertight and mesh.volume > 0
+
+
+def test_an_empty_scene_is_an_error_but_its_pictures_are_written(tmp_path: Path) -> None:
+    with pytest.raises(EmptySceneError, match="the pictures are in"):
+        finish(ball(density=-50.0), tmp_path, **SMALL)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["turntable.gif", "views.png"]
+
+
+def test_finish_refuses_before_it_renders(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="got resolution 2"):
+        finish(ball(), tmp_path, resolution=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_run_resumes_to_the_same_bits(
+    tmp_path: Path, prior: ImagePrior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"progress": False, "checkpoint_every": 2, **SMALL}
+    whole = text_to_3d(SETTINGS, prior, tmp_path / "whole", **options)
+
+    step = TextTo3D.step
+
+    def killed(self: TextTo3D, number: int) -> Mapping[str, float]:
+        if number == 3:
+            raise KeyboardInterrupt
+        return step(self, number)
+
+    monkeypatch.setattr(TextTo3D, "step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        text_to_3d(SETTINGS, prior, tmp_path / "parts", **options)
+    monkeypatch.setattr(TextTo3D, "step", step)
+    parts = text_to_3d(SETTINGS, prior, tmp_path / "parts", resume=True, **options)
+
+    names = ["metrics.jsonl", "checkpoint/state.safetensors", "mesh.ply", "turntable.gif"]
+    for name in names:
+        assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
+
+
+def test_a_finished_run_is_not_run_again(
+    tmp_path: Path, prior: ImagePrior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text_to_3d(SETTINGS, prior, tmp_path, progress=False, **SMALL)
+    (tmp_path / "mesh.glb").unlink()
+    monkeypatch.setattr(TextTo3D, "step", None)
+    text_to_3d(SETTINGS, prior, tmp_path, progress=False, resume=True, **SMALL)
+    assert (tmp_path / "mesh.glb").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompt": "a green cup"}, "no exemplar has all the words of 'a green cup'"),
+        ({"negative": "a green cup"}, "no exemplar has all the words of 'a green cup'"),
+        ({"size": -8}, "size must be a positive multiple"),
+    ],
+)
+def test_begin_refuses_and_writes_nothing(
+    tmp_path: Path, prior: ImagePrior, change: dict[str, Any], message: str
+) -> None:
+    settings = TextTo3DSettings(**{"prompt": "a red cup", **change})
+    with pytest.raises(ValueError, match=message):
+        begin(settings, prior, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_begin_refuses_a_run_with_other_steps(tmp_path: Path, prior: ImagePrior) -> None:
+    """The annealing spans the steps: with other steps it is another run."""
+    begin(SETTINGS, prior, tmp_path)
+    with pytest.raises(ValueError, match="made with steps = 4, now steps = 9"):
+        begin(TextTo3DSettings("a red cup", steps=9, views=1, samples=8, seed=3), prior, tmp_path,
+              resume=True)  # fmt: skip
+
+
+def test_begin_refuses_a_damaged_checkpoint(tmp_path: Path, prior: ImagePrior) -> None:
+    task, folder = begin(SETTINGS, prior, tmp_path)
+    assert isinstance(folder, RunFolder)
+    folder.save_checkpoint(1, task.state())
+    (tmp_path / "checkpoint" / "state.json").write_text("{")
+    with pytest.raises(ValueError, match="cannot be read"):
+        begin(SETTINGS, prior, tmp_path, resume=True)
