@@ -46,12 +46,14 @@ class ClassifierFreeGuidance(Denoiser):
             return self.cond(z, level)
         if self.scale == 0 and self.rescale == 0:
             return self.uncond(z, level)
-        cond, uncond = (p.v for p in predict_together([self.cond, self.uncond], z, level))
+        halves = predict_together([self.cond, self.uncond], z, level)
+        cond, uncond = (half.v for half in halves)
         guided = uncond + self.scale * (cond - uncond)
         if self.rescale > 0:
             ratio = _item_std(cond) / _item_std(guided)
             guided = guided * (self.rescale * ratio + (1 - self.rescale))
-        return Prediction.from_v(z, level, guided)
+        # The half's own z: a frozen prior cut it from the caller's graph.
+        return Prediction.from_v(halves[0].z, level, guided)
 
     def rows(self, index: Sequence[int]) -> "ClassifierFreeGuidance":
         """Both halves for the items ``index``."""

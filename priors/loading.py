@@ -46,12 +46,15 @@ def load_prior(
     dtype: of the networks' weights; everything around them stays float32.
 
     Raises:
-        PriorError: one line that names the file and the remedy, before any weights are read.
+        PriorError: one line that names the file and the remedy; where `check_folder` can tell,
+            before any weights are read.
     """
     folder = _find(source)
     card = check_folder(folder)
+    pipeline = _load(folder, dtype)
+    _check_complete(folder, pipeline)
     prior = FrozenPrior.from_pipeline(
-        _load(folder, dtype),
+        pipeline,
         name=card.get("name", folder.name if Path(source).is_dir() else os.fspath(source)),
         guidance_scale=card.get("guidance_scale", 7.5),
         vocabulary=card.get("vocabulary"),
@@ -124,7 +127,8 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _check_weights(folder: Path) -> None:
+def _check_weights(folder: Path) -> int:
+    """How many tensors the weights hold, by their headers and the files' sizes."""
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         pickled = sorted(p for p in folder.iterdir() if p.suffix in _PICKLES)
@@ -136,6 +140,7 @@ def _check_weights(folder: Path) -> None:
         raise PriorError(
             f"{folder}: no .safetensors weights; the folder is incomplete, copy it again"
         )
+    count = 0
     for path in weights:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -149,15 +154,27 @@ def _check_weights(folder: Path) -> None:
             raise PriorError(f"{path}: truncated or damaged header; copy the file again") from None
         if size != expected:
             raise PriorError(f"{path}: has {size} of {expected} bytes; copy the file again")
+        count += len(ends)
+    return count
+
+
+def _check_complete(folder: Path, pipeline: Any) -> None:
+    """diffusers and transformers go on without the tensors that a file lacks; we do not."""
+    for part in _PARTS:
+        held, needed = _check_weights(folder / part), len(getattr(pipeline, part).state_dict())
+        if held < needed:
+            raise PriorError(
+                f"{folder / part}: the weights hold {held} of {needed} tensors; copy them again"
+            )
 
 
 def _download(hub_id: str) -> Path:
     """The folder in the hub's cache; the family is checked before any weights are fetched."""
-    from diffusers import StableDiffusionPipeline
-    from huggingface_hub import hf_hub_download
-
     try:
         with _quiet():
+            from diffusers import StableDiffusionPipeline
+            from huggingface_hub import hf_hub_download
+
             index = Path(hf_hub_download(hub_id, "model_index.json"))
             _check_family(f"{hub_id}/{index.name}", _json(index))
             return Path(StableDiffusionPipeline.download(hub_id, use_safetensors=True, **_LEFT_OUT))
@@ -171,10 +188,10 @@ def _download(hub_id: str) -> Path:
 
 
 def _load(folder: Path, dtype: torch.dtype) -> Any:
-    from diffusers import StableDiffusionPipeline
-
     try:
         with _quiet():
+            from diffusers import StableDiffusionPipeline
+
             return StableDiffusionPipeline.from_pretrained(
                 str(folder),
                 torch_dtype=dtype,

@@ -1,6 +1,6 @@
 """Score distillation: generators optimised along the score of a frozen prior."""
 
-from scorefield.sds.cameras import CameraDistribution, Cameras, orbit, view_name, view_prompt
+from scorefield.sds.cameras import CameraDistribution, Cameras, orbit, view_prompt
 from scorefield.sds.evaluation import SceneScores, evaluate_prompts, evaluate_scene
 from scorefield.sds.fields import Field, HashGrid, TriPlane, VoxelGrid
 from scorefield.sds.finish import finish, text_to_3d
@@ -24,7 +24,7 @@ from scorefield.sds.penalties import (
     orientation_penalty,
     spread_penalty,
 )
-from scorefield.sds.text_to_3d import TextTo3D, TextTo3DSettings
+from scorefield.sds.scene_distillation import TextTo3D, TextTo3DSettings
 from scorefield.sds.turntable import render_views, save_turntable, view_sheet
 
 __all__ = [
@@ -69,7 +69,6 @@ __all__ = [
     "spread_penalty",
     "text_to_3d",
     "uniform",
-    "view_name",
     "view_prompt",
     "view_sheet",
 ]

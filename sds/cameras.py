@@ -14,7 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["CameraDistribution", "Cameras", "orbit", "view_name", "view_prompt"]
+from scorefield.priors.world import view_name
+
+__all__ = ["CameraDistribution", "Cameras", "orbit", "view_prompt"]
 
 
 @dataclass(frozen=True)
@@ -228,19 +230,6 @@ def orbit(n: int, elevation: float = 15.0, distance: float = 3.0, fov: float = 4
     if n < 1:
         raise ValueError(f"n must be at least 1 camera, got {n}")
     return Cameras.at([360.0 * i / n for i in range(n)], elevation, distance, fov)
-
-
-def view_name(azimuth: float, elevation: float) -> str:
-    """What a caption calls a view: "front view", "side view", "back view" or "overhead view".
-
-    Above 60 degrees it is overhead; else within 45 degrees of azimuth 0 front, of 180 back.
-    """
-    if elevation > 60:
-        return "overhead view"
-    from_front = abs((azimuth + 180) % 360 - 180)
-    if from_front < 45:
-        return "front view"
-    return "back view" if from_front > 135 else "side view"
 
 
 def view_prompt(prompt: str, view: str) -> str:

@@ -25,7 +25,7 @@ from scorefield.sds.finish import begin, complete, make_task
 from scorefield.sds.judges import PromptJudge
 from scorefield.sds.mesh import EmptySceneError, extract_mesh, silhouette
 from scorefield.sds.nerf import Lights, Scene, Shading
-from scorefield.sds.text_to_3d import TextTo3DSettings
+from scorefield.sds.scene_distillation import TextTo3DSettings
 
 __all__ = ["SceneScores", "evaluate_prompts", "evaluate_scene"]
 

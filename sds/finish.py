@@ -11,7 +11,7 @@ from scorefield.priors.prior import ImagePrior
 from scorefield.priors.runs import FREE_KEYS, RunFolder
 from scorefield.sds.mesh import EmptySceneError, export_mesh, extract_mesh
 from scorefield.sds.nerf import Scene
-from scorefield.sds.text_to_3d import TextTo3D, TextTo3DSettings
+from scorefield.sds.scene_distillation import TextTo3D, TextTo3DSettings
 from scorefield.sds.turntable import save_turntable, view_sheet
 
 __all__ = ["begin", "complete", "finish", "make_task", "text_to_3d"]

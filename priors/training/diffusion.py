@@ -1,6 +1,7 @@
 """Stage two of the recipe: the text-conditioned denoiser of the codec's latents."""
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -120,6 +121,10 @@ class DiffusionTask(TrainingTask):
             "loss_low_noise": error[~noisy].mean().item(),
             "loss_high_noise": error[noisy].mean().item(),
         }
+
+    def averaged(self) -> TextToLatents:
+        """A frozen copy of the networks with the moving average of their weights."""
+        return cast(TextToLatents, super().averaged())
 
 
 def _tokenize(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:

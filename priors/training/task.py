@@ -53,9 +53,9 @@ class TrainingTask(ABC):
 
     def __init__(self, module: nn.Module, settings: TrainingSettings) -> None:
         self.settings = settings
-        layout = torch.channels_last
-        self.module = module.to(settings.device, memory_format=layout).train()
-        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.module = module.to(settings.device).train()
+        self.parameters: list[Tensor] = [p for p in module.parameters() if p.requires_grad]
         self.average = [p.detach().clone() for p in self.parameters]
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-3

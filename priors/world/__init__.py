@@ -8,7 +8,7 @@ from scorefield.priors.world.scenes import (
     Scene,
     draw_scene,
     render,
-    view_of,
+    view_name,
 )
 
 __all__ = [
@@ -21,5 +21,5 @@ __all__ = [
     "Scene",
     "draw_scene",
     "render",
-    "view_of",
+    "view_name",
 ]

@@ -12,7 +12,10 @@ import numpy as np
 
 from scorefield.priors.world.geometry import Kind, Part, rotation
 
-COLORS = {  # hue in degrees, saturation, value
+Real = float | int
+Triple = tuple[Real, Real, Real]
+
+COLORS: dict[str, Triple] = {  # hue in degrees, saturation, value
     "red": (0, 0.88, 0.86),
     "orange": (28, 0.92, 0.98),
     "yellow": (54, 0.88, 0.96),
@@ -29,8 +32,6 @@ GREY, DARK, WOOD = (0.48, 0.49, 0.52), (0.14, 0.14, 0.17), (0.50, 0.35, 0.22)
 GLASS, BEAK = (0.72, 0.86, 0.95), (0.95, 0.55, 0.10)
 
 Rng = np.random.Generator
-Real = float | int
-Triple = tuple[Real, Real, Real]
 Rgb = np.ndarray | Triple
 
 

@@ -12,13 +12,13 @@ from scorefield.priors.world.geometry import Kind, PackedParts, Part, cast
 from scorefield.priors.world.objects import CATEGORIES, COLORS, FRONTED, build
 
 VIEWS = ("front view", "side view", "back view", "overhead view")
-"""The view words of captions, as `view_of` assigns them."""
+"""The view words of captions, as `view_name` assigns them."""
 
 FOV = 40.0
 """Horizontal field of view of every camera, degrees."""
 
 
-def view_of(azimuth: float | int, elevation: float | int) -> str:
+def view_name(azimuth: float | int, elevation: float | int) -> str:
     """View word of a camera at azimuth and elevation in degrees.
 
     Overhead above 60 degrees of elevation; otherwise front within 45 degrees of azimuth 0, back
@@ -52,7 +52,7 @@ class Scene:
     @property
     def view(self) -> str:
         """The view word of the camera."""
-        return view_of(self.azimuth, self.elevation)
+        return view_name(self.azimuth, self.elevation)
 
     @property
     def fronted(self) -> bool:
@@ -94,7 +94,7 @@ def draw_scene(
         light=_direction(azimuth + side, min(elevation + up, 85)),
         ambient=1.0 if icon else rng.uniform(0.4, 0.65),
         background=np.full((2, 3), 1.0) if white else _background(rng),
-        caption=_caption(rng, category, color, view_of(azimuth, elevation), icon, white),
+        caption=_caption(rng, category, color, view_name(azimuth, elevation), icon, white),
     )
 
 
@@ -248,9 +248,9 @@ def _landmarks(
     longest = max(map(len, all_names))
     padded = np.full((len(scenes), longest, 3), np.nan)
     ends_of = np.full((len(scenes), longest), -1)
-    for i, (points, parts) in enumerate(zip(all_points, all_parts, strict=True)):
-        padded[i, : len(points)] = points
-        ends_of[i, : len(parts)] = parts
+    for i, indices in enumerate(all_parts):
+        padded[i, : len(indices)] = all_points[i]
+        ends_of[i, : len(indices)] = indices
     return torch.as_tensor(padded, dtype=torch.float32), torch.as_tensor(ends_of), all_names
 
 

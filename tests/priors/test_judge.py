@@ -103,7 +103,9 @@ def test_other_sizes_are_resized(judge: Judge, images: Tensor) -> None:
     resized = F.interpolate(large, (64, 64), mode="bilinear", antialias=True)
     torch.testing.assert_close(judge(large).category, judge(resized).category)
     flat = torch.full((1, 3, 200, 120), 0.3)
-    torch.testing.assert_close(judge(flat).category, judge(torch.full((1, 3, 64, 64), 0.3)).category)
+    torch.testing.assert_close(
+        judge(flat).category, judge(torch.full((1, 3, 64, 64), 0.3)).category
+    )
 
 
 def test_frozen_and_of_any_precision(judge: Judge, images: Tensor) -> None:

@@ -1,6 +1,8 @@
 import json
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from safetensors.torch import load_file, save_file
 
 from scorefield.priors import loading
 from scorefield.priors.loading import PriorError, check_folder, load_prior
@@ -40,17 +43,23 @@ def refusal(source: str | Path) -> str:
     return message
 
 
-def test_a_folder_loads(tiny_sd: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_loads(tiny_sd: Path) -> None:
     prior = load_prior(tiny_sd)
     assert prior.name == "tiny_sd"
     assert prior.latent_shape == (4, 16, 16)
     assert prior.guidance_scale == 7.5
     assert prior.text.vocabulary is None
-    assert capfd.readouterr() == ("", "")
     by_string = load_prior(str(tiny_sd))
     z = keyed_noise(0, range(1), 0, prior.latent_shape)
     level = prior.schedule.at_timestep(300)
     assert torch.equal(prior.condition("a")(z, level).eps, by_string.condition("a")(z, level).eps)
+
+
+def test_loading_prints_nothing(tiny_sd: Path) -> None:
+    """Also the first time, when diffusers and transformers are imported."""
+    code = f"from scorefield.priors import load_prior; load_prior({str(tiny_sd)!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_half_precision(tiny_sd: Path) -> None:
@@ -143,6 +152,18 @@ def test_weights_of_another_network(folder: Path) -> None:
     check_folder(folder)
     message = refusal(folder)
     assert f"{folder}: could not be loaded" in message
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_weights_that_lack_a_tensor(folder: Path, part: str) -> None:
+    """diffusers leaves what is missing without data, transformers makes it up."""
+    (path,) = (folder / part).glob("*.safetensors")
+    tensors = load_file(path)
+    tensors.pop(sorted(tensors)[0])
+    save_file(tensors, path, metadata={"format": "pt"})
+    message = refusal(folder)
+    assert message.startswith(f"{folder / part}: the weights hold {len(tensors)} of ")
+    assert "copy them again" in message
 
 
 def test_another_family(tmp_path: Path) -> None:

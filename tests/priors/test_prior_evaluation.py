@@ -78,7 +78,7 @@ def test_accuracies_of_a_judge_that_always_says_the_same(monkeypatch: pytest.Mon
     assert figures["frechet_floor"] == pytest.approx(0, abs=1e-6)  # twice the same pictures
 
 
-def test_renders_are_near_renders_and_noise_is_far() -> None:
+def test_renders_are_near_renders_and_black_is_far() -> None:
     torch.manual_seed(0)
     judge = Judge(JudgeNet())
     labels = [balanced_label(i) for i in range(48)]
@@ -86,7 +86,8 @@ def test_renders_are_near_renders_and_noise_is_far() -> None:
     assert [(s.category, s.color, s.view) for s in scenes] == labels
     near = evaluate_prior(Given(evaluation._render(scenes)), judge, n=48, seed=6, renders=1)
     assert near["frechet_distance"] < 2 * near["frechet_floor"]
-    dark, renders = (judge.features(0.2 * x) for x in (x, x))
+    black = evaluate_prior(Given(torch.zeros(48, 3, 64, 64)), judge, n=48, seed=6, renders=1)
+    assert black["frechet_distance"] > 5 * black["frechet_floor"]
 
 
 def test_the_card_tells_figures_seeds_and_command(tmp_path: Path) -> None:

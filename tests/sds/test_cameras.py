@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from scorefield.sds.cameras import CameraDistribution, Cameras, orbit, view_name, view_prompt
+from scorefield.priors.world import view_name
+from scorefield.sds.cameras import CameraDistribution, Cameras, orbit, view_prompt
 
 
 def generator(seed=0):

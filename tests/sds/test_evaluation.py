@@ -20,7 +20,7 @@ from scorefield.sds.evaluation import evaluate_prompts, evaluate_scene
 from scorefield.sds.fields import Field
 from scorefield.sds.judges import ClipJudge, Looks, WorldJudge, parse_prompt
 from scorefield.sds.nerf import Scene
-from scorefield.sds.text_to_3d import TextTo3D, TextTo3DSettings
+from scorefield.sds.scene_distillation import TextTo3D, TextTo3DSettings
 
 
 class Ball(Field):

@@ -17,7 +17,7 @@ from scorefield.sds.fields import VoxelGrid
 from scorefield.sds.finish import begin, finish, text_to_3d
 from scorefield.sds.mesh import EmptySceneError
 from scorefield.sds.nerf import Scene
-from scorefield.sds.text_to_3d import TextTo3D, TextTo3DSettings
+from scorefield.sds.scene_distillation import TextTo3D, TextTo3DSettings
 
 SMALL = {"resolution": 24, "frames": 3, "size": 16}
 SETTINGS = TextTo3DSettings("a red cup", steps=4, views=1, samples=8, seed=3)

@@ -14,7 +14,7 @@ from scorefield.priors.world import (
     Scene,
     draw_scene,
     render,
-    view_of,
+    view_name,
 )
 from scorefield.priors.world.geometry import Kind, Part
 
@@ -140,8 +140,8 @@ def test_category_and_color_are_independent(scenes: list[Scene]) -> None:
         (180, 88, "overhead view"),
     ],
 )
-def test_view_of(azimuth: float, elevation: float, view: str) -> None:
-    assert view_of(azimuth, elevation) == view
+def test_view_name(azimuth: float, elevation: float, view: str) -> None:
+    assert view_name(azimuth, elevation) == view
     assert view in VIEWS
 
 

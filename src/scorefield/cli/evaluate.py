@@ -3,6 +3,9 @@
 import json
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from scorefield.cli.loading import load_judge, prior_of
 from scorefield.cli.text_to_3d import SETTINGS, DistillingVerb
@@ -27,7 +30,7 @@ class EvaluatePrior(PriorVerb):
     """Folder for figures.json and the model card README.md, new or empty."""
     seed: int = 2
     """Of the samples and of the renders they are compared with; not those of the trainings."""
-    n: int = 512
+    n: Annotated[int, tyro.conf.arg(aliases=("-n",))] = 512
     """Samples; a multiple of 384 has every combination equally often."""
     scale: float | None = None
     """Of the classifier-free guidance; None takes the prior's own."""

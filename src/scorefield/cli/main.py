@@ -4,12 +4,15 @@
 """
 
 import difflib
+import io
 import json
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, redirect_stdout
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
+
+import tyro
 
 import scorefield
 from scorefield.cli.verb import Failed, Verb
@@ -90,8 +93,7 @@ def _run(name: str, words: Sequence[str]) -> int:
     if "--quiet" in words:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
-        verb_class = VERBS[name][0]()
-        verb = verb_class.parse(words, f"scorefield {name}")
+        verb = _parse(VERBS[name][0](), words, f"scorefield {name}")
         resumable = hasattr(verb, "resume")
         # A library that prints must not spoil the JSON.
         with redirect_stdout(sys.stderr) if verb.json else nullcontext():
@@ -110,6 +112,35 @@ def _run(name: str, words: Sequence[str]) -> int:
     if outcome.problem is not None:
         return _complain(f"error: done in part: {outcome.problem}", 1, False)
     return 0
+
+
+def _parse(verb: type[Verb], words: Sequence[str], prog: str) -> Verb:
+    """The verb as the words say it; tyro's box around an error becomes one line."""
+    told = io.StringIO()
+    try:
+        with redirect_stderr(told):
+            return tyro.cli(
+                verb, args=list(words), prog=prog, config=(tyro.conf.FlagCreatePairsOff,)
+            )
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise ValueError(f"{_unboxed(told.getvalue())}; {prog} --help lists all options") from None
+
+
+def _unboxed(text: str) -> str:
+    """The first paragraph in a box and, if the second is a suggestion, its first option.
+
+    The box is drawn in ASCII where the terminal knows no more; its title is in the upper edge, or
+    in ASCII on a line of its own above the first rule.
+    """
+    lines = [line.strip("│╭╮╰╯|+ ") for line in text.splitlines()]
+    lines = ["" if set(line) <= set("─-") else line for line in lines]
+    paragraphs = [part.split("\n") for part in body.strip().split("\n\n")]
+    said = paragraphs[0]
+    if len(paragraphs) > 1 and paragraphs[1][0].startswith("Perhaps you meant"):
+        said = [*said, *paragraphs[1][:2]]
+    return " ".join(" ".join(said).split())
 
 
 def _complain(message: str, code: int, debug: bool) -> int:
@@ -151,3 +182,7 @@ def _usage(verbs: dict[str, tuple[Callable[[], type[Verb]], str]]) -> str:
             "Exit codes: 0 done, 1 failed on the way or done in part, 2 refused before starting.",
         ]
     )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -13,7 +13,7 @@ from scorefield.cli.verb import (
     options_of,
     under_way,
 )
-from scorefield.sds.text_to_3d import TextTo3DSettings
+from scorefield.sds.scene_distillation import TextTo3DSettings
 
 SETTINGS = options_of(TextTo3DSettings, "prompt", "seed")
 """The settings that become options as they are."""

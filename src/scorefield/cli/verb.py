@@ -2,11 +2,11 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -57,11 +57,6 @@ class Verb:
     """Show no progress."""
     debug: bool = False
     """Show the traceback of an error."""
-
-    @classmethod
-    def parse(cls, words: Sequence[str], prog: str) -> Self:
-        """The verb as given on the command line; exits with 2 where that is not possible."""
-        return tyro.cli(cls, args=list(words), prog=prog, config=(tyro.conf.FlagCreatePairsOff,))
 
     def run(self) -> Outcome:
         """Do it.

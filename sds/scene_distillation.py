@@ -138,7 +138,7 @@ class TextTo3D:
         )
         penalty = self._penalty(rendering, progress)
         self.optimizer.zero_grad(set_to_none=True)
-        (distilled.loss + penalty).backward()  # type: ignore[no-untyped-call]
+        (distilled.loss + penalty).backward()
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * (0.55 + 0.45 * math.cos(math.pi * progress))
         self.optimizer.step()
