@@ -1,7 +1,8 @@
 """Scores of text-to-3D: R-Precision in colour and of bare geometry, Janus faces, the mesh's fit.
 
 R-Precision is the share of a scene's views that lead a judge back to the prompt (Park et al. 2021;
-Poole et al. 2022, section 4). The textureless pictures tell shape from paint.
+Poole et al. 2022, section 4). The textureless pictures, in one coat of one colour, tell shape from
+paint.
 """
 
 import json
@@ -82,7 +83,8 @@ def evaluate_scene(
         resolution: points per axis of the mesh's grid.
     """
     judge.check(prompt)
-    return _judged(_views(scene, azimuths, elevation, resolution), prompt, judge)
+    views = _views(scene, judge.paint(prompt), azimuths, elevation, resolution)
+    return _judged(views, prompt, judge)
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,15 @@ class _Views:
 
 
 @torch.no_grad()
-def _views(scene: Scene, azimuths: int, elevation: float, resolution: int) -> _Views:
+def _views(
+    scene: Scene,
+    paint: tuple[float, float, float],
+    azimuths: int,
+    elevation: float,
+    resolution: int,
+) -> _Views:
     cameras = orbit(azimuths, elevation)
+    black, grey = torch.zeros(3), 0.8
     color, geometry, solid = [], [], []
     for i in range(azimuths):
         camera = cameras[i : i + 1].to(scene.peak.device)
@@ -103,10 +112,17 @@ def _views(scene: Scene, azimuths: int, elevation: float, resolution: int) -> _V
         lights = Lights.at(camera.position, ambient=0.4, diffuse=0.6)
         seen = scene.render(camera, SIZE, SIZE, samples=128)
         bare = scene.render(
-            camera, SIZE, SIZE, samples=128, shading=Shading.TEXTURELESS, lights=lights
+            camera,
+            SIZE,
+            SIZE,
+            samples=128,
+            shading=Shading.TEXTURELESS,
+            lights=lights,
+            background=black,
         )
+        painted = bare.images.cpu() * torch.tensor(paint)[:, None, None]
         color.append(seen.images.cpu())
-        geometry.append(bare.images.cpu())
+        geometry.append(painted + (1 - bare.opacity.cpu()) * grey)
         solid.append(seen.opacity[:, 0].cpu() > 0.5)
     try:
         covered = silhouette(extract_mesh(scene, resolution), cameras, SIZE)
@@ -211,7 +227,11 @@ def evaluate_prompts(
             except EmptySceneError as error:
                 status, reason = "empty", str(error)
             views = _views(
-                task.scene, azimuths, elevation, resolution=options.get("resolution", 128)
+                task.scene,
+                judge.paint(run.prompt),
+                azimuths,
+                elevation,
+                options.get("resolution", 128),
             )
         except (ArithmeticError, RuntimeError, ValueError) as error:
             # One prompt's misfortune must not cost the others theirs.

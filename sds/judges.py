@@ -1,5 +1,6 @@
 """What says whether a picture shows a prompt: the embedded judge, or CLIP."""
 
+import colorsys
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,6 +42,10 @@ class PromptJudge(Protocol):
     def check(self, prompt: str) -> None:
         """Raise ValueError for a prompt that cannot be judged."""
 
+    def paint(self, prompt: str) -> tuple[float, float, float]:
+        """The one colour, RGB in [0, 1], that bare geometry is shown in."""
+        ...
+
     def look(self, images: Float[Tensor, "b 3 h w"], prompt: str) -> Looks:
         """Judge images in [0, 1]."""
         ...
@@ -74,6 +79,11 @@ class WorldJudge:
     def check(self, prompt: str) -> None:
         """Raise ValueError unless the prompt names one category of the world."""
         parse_prompt(prompt)
+
+    def paint(self, prompt: str) -> tuple[float, float, float]:
+        """The prompt's colour, red without one: the world has no white objects to compare with."""
+        hue, saturation, value = COLORS[parse_prompt(prompt)[1] or "red"]
+        return colorsys.hsv_to_rgb(hue / 360, saturation, value)
 
     def look(self, images: Float[Tensor, "b 3 h w"], prompt: str) -> Looks:
         """Category, colour and, where the object has a front, view."""
@@ -133,6 +143,10 @@ class ClipJudge:
                 f"{prompt!r} is not among the {len(self.prompts)} prompts it would be ranked "
                 "against; make the judge with all prompts"
             )
+
+    def paint(self, prompt: str) -> tuple[float, float, float]:
+        """White, as DreamFusion."""
+        return (1.0, 1.0, 1.0)
 
     @torch.no_grad()
     def look(self, images: Float[Tensor, "b 3 h w"], prompt: str) -> Looks:

@@ -122,7 +122,7 @@ def test_version_and_group_help(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["sample", "a cup", "--sed", "3"], "--sed Perhaps you meant: --seed INT"),
+        (["sample", "a cup", "--sed", "3"], "options: --sed, 3; perhaps you meant --seed INT;"),
         (["sample", "a cup", "-n", "x"], "Error parsing -n/--n: invalid literal"),
         (["text-to-3d", "a cup"], "--out"),
         (

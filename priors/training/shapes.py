@@ -13,7 +13,7 @@ from torch import Tensor
 from scorefield.priors.images import contact_sheet
 from scorefield.priors.loop import optimise
 from scorefield.priors.prior import FrozenPrior
-from scorefield.priors.runs import RunFolder
+from scorefield.priors.runs import FREE_KEYS, RunFolder
 from scorefield.priors.training.codec import CodecTask, encode_all, scale_latents
 from scorefield.priors.training.data import world_images
 from scorefield.priors.training.diffusion import DiffusionTask, TextToLatents
@@ -29,7 +29,7 @@ WORLD_SEED, JUDGE_SEED = 0, 1
 """World seeds of the pictures that the prior and the judge are trained on."""
 
 CODEC = TrainingSettings(steps=1600, batch_size=16, learning_rate=1e-3, warmup=100, ema=0.995)
-DIFFUSION = TrainingSettings(steps=9000, batch_size=32, learning_rate=6e-4, warmup=200)
+DIFFUSION = TrainingSettings(steps=6000, batch_size=32, learning_rate=6e-4, warmup=200)
 JUDGE = TrainingSettings(steps=4000, batch_size=64, learning_rate=2e-3, warmup=100, ema=0.995)
 
 
@@ -92,7 +92,7 @@ def train_shapes(
     codec_task = CodecTask(images, codec)
     _run(codec_task, out / "codec", codec, resume, progress)
     vae = codec_task.averaged()
-    means, stds = _latents(vae, images, out / f"latents-{codec.steps}.safetensors")
+    means, stds = _latents(vae, images, out / f"latents-{codec.steps}.safetensors", codec)
     scale_latents(vae, means)
     scale = vae.config.scaling_factor
     captions = [draw_scene(WORLD_SEED, index).caption for index in range(pictures)]
@@ -129,12 +129,14 @@ def save_prior(pipeline: StableDiffusionPipeline, folder: Path) -> Path:
 
 
 def _latents(
-    vae: AutoencoderKL, images: UInt8[Tensor, "n h w 3"], path: Path
+    vae: AutoencoderKL, images: UInt8[Tensor, "n h w 3"], path: Path, settings: TrainingSettings
 ) -> tuple[Float[Tensor, "n c lh lw"], Float[Tensor, "n c lh lw"]]:
     """The codes of all pictures, computed once."""
     saved = load_file(path) if path.exists() else {}
     if not saved or len(saved["means"]) != len(images):
-        means, stds = encode_all(vae, images)
+        device = torch.device(settings.device).type
+        with torch.autocast(device, settings.dtype, enabled=settings.dtype != torch.float32):
+            means, stds = encode_all(vae, images)
         saved = {"means": means.half(), "stds": stds.half()}
         partial = path.with_suffix(".partial.safetensors")
         save_file(saved, partial)
@@ -151,7 +153,8 @@ def _run(
     optimise(
         task,
         steps=settings.steps,
-        folder=RunFolder.create(path, config, resume=resume),
+        # The learning rate's cosine ends with the steps: other steps are another training.
+        folder=RunFolder.create(path, config, resume, free=FREE_KEYS - {"steps"}),
         preview_every=every,
         checkpoint_every=min(every, 200),
         progress=progress,

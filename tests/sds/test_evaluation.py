@@ -48,6 +48,9 @@ class Red:
     def check(self, prompt: str) -> None:
         parse_prompt(prompt)
 
+    def paint(self, prompt: str) -> tuple[float, float, float]:
+        return (1.0, 1.0, 1.0)
+
     def look(self, images: Tensor, prompt: str) -> Looks:
         red = [r > b + 0.5 for r, _, b in images[:, :, 28:36, 28:36].mean((2, 3)).tolist()]
         return Looks(retrieved=red, category=None, color=red, front=red)

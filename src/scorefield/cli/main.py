@@ -131,16 +131,17 @@ def _parse(verb: type[Verb], words: Sequence[str], prog: str) -> Verb:
 def _unboxed(text: str) -> str:
     """The first paragraph in a box and, if the second is a suggestion, its first option.
 
-    The box is drawn in ASCII where the terminal knows no more; its title is in the upper edge, or
-    in ASCII on a line of its own above the first rule.
+    tyro puts the title into the box's upper edge or, in ASCII, into a paragraph of its own.
     """
-    lines = [line.strip("│╭╮╰╯|+ ") for line in text.splitlines()]
-    lines = ["" if set(line) <= set("─-") else line for line in lines]
+    lines = [line.strip("│ ") for line in text.splitlines() if not line.startswith("╭")]
+    body = "\n".join("" if set(line) <= set("╰─-╯") else line for line in lines)
     paragraphs = [part.split("\n") for part in body.strip().split("\n\n")]
-    said = paragraphs[0]
+    if "│" not in text and len(paragraphs) > 1:
+        del paragraphs[0]
+    said = " ".join(" ".join(paragraphs[0]).split()).rstrip(".")
     if len(paragraphs) > 1 and paragraphs[1][0].startswith("Perhaps you meant"):
-        said = [*said, *paragraphs[1][:2]]
-    return " ".join(" ".join(said).split())
+        said += f"; perhaps you meant {paragraphs[1][1].strip()}"
+    return said
 
 
 def _complain(message: str, code: int, debug: bool) -> int:
