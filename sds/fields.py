@@ -128,8 +128,11 @@ class VoxelGrid(BlobField):
         return out * out.new_tensor([self.gain[0], *3 * [self.gain[1]]][:channels])
 
     def total_variation(self) -> Float[Tensor, ""]:
-        """Mean squared difference of neighbouring voxels: 0 for a constant grid."""
-        grid = self.grid()
+        """Mean squared difference of neighbouring densities before softplus, in units of `gain`.
+
+        The colours are left alone: smoothing is for the shape, not for the paint.
+        """
+        grid = self.grid(1)
         return torch.stack([grid.diff(dim=axis).square().mean() for axis in (1, 2, 3)]).sum()
 
 
