@@ -48,30 +48,31 @@ class TextTo3DSettings:
     learning_rate: Adam's, at the start; falls to a tenth of it along a cosine.
     albedo_steps: share of the run that sees the colour without shading, before shading starts.
     shaded, textureless: shares of the later updates with shading, and shading of a white surface.
-    opacity, orientation, entropy, spread, smoothness: weights of the regularisers. Entropy, which
-        asks for a surface instead of fog, grows over the run from 0.
+    opacity, orientation, entropy, spread, smoothness: weights of the regularisers, against a
+        distillation loss that is summed over the latents of a view. Entropy, which asks for a
+        surface instead of fog, grows over the run from 0.
     seed: of everything random.
     """
 
     prompt: str
     negative: str = ""
-    steps: int = 400
-    views: int = 2
+    steps: int = 300
+    views: int = 4
     size: int = 0
     samples: int = 48
-    guidance: float = 15.0
-    levels: LevelRange = field(default_factory=lambda: LevelRange(0.02, 0.98, 0.5))
+    guidance: float = 7.5
+    levels: LevelRange = field(default_factory=lambda: LevelRange(0.02, 0.98, 0.3))
     cameras: CameraDistribution = field(default_factory=CameraDistribution)
     clip: float = 1.0
     learning_rate: float = 0.015
     albedo_steps: float = 0.2
     shaded: float = 0.5
     textureless: float = 0.0
-    opacity: float = 0.02
-    orientation: float = 0.05
-    entropy: float = 0.02
-    spread: float = 0.05
-    smoothness: float = 0.1
+    opacity: float = 5.0
+    orientation: float = 20.0
+    entropy: float = 40.0
+    spread: float = 50.0
+    smoothness: float = 2000.0
     seed: int = 0
 
     def __post_init__(self) -> None:
