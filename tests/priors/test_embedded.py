@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from scorefield.priors import FrozenPrior, Judge, load_prior
 from scorefield.priors.training.evaluation import evaluate_prior
 from scorefield.priors.training.tokenizer import WORDS

@@ -273,7 +273,7 @@ def test_a_finished_training_resumes_to_itself(trained: Path) -> None:
 def test_latents_of_other_pictures_are_not_taken(trained: Path, images: Tensor) -> None:
     (path,) = trained.glob("latents-*.safetensors")
     torch.manual_seed(0)
-    means, _ = shapes._latents(make_codec().eval(), images[:8], path)
+    means, _ = shapes._latents(make_codec().eval(), images[:8], path, shapes.CODEC)
     assert len(means) == 8
 
 
