@@ -121,8 +121,10 @@ def train_judge(
 
 
 def save_prior(pipeline: StableDiffusionPipeline, folder: Path) -> Path:
-    """Write a pipeline in half precision with the card that names its vocabulary."""
-    pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
+    """Write a pipeline, its networks halved in place, with the card that names its vocabulary."""
+    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        part.half()
+    pipeline.save_pretrained(folder, safe_serialization=True)
     card = {"name": "shapes", "guidance_scale": GUIDANCE_SCALE, "vocabulary": WORDS}
     (folder / "scorefield.json").write_text(json.dumps(card, indent=2) + "\n")
     return folder

@@ -3,7 +3,6 @@ import math
 import pytest
 import torch
 
-from scorefield.priors.world import view_name
 from scorefield.sds.cameras import CameraDistribution, Cameras, orbit, view_prompt
 
 
@@ -164,28 +163,6 @@ def test_an_orbit_starts_in_front_and_is_even():
         *("front view", "side view", "side view", "side view"),
         *("back view", "side view", "side view", "side view"),
     ]
-
-
-@pytest.mark.parametrize(
-    ("azimuth", "elevation", "name"),
-    [
-        (0, 0, "front view"),
-        (44.9, 60, "front view"),
-        (-44.9, 0, "front view"),
-        (315.1, 0, "front view"),
-        (45, 0, "side view"),
-        (90, 0, "side view"),
-        (135, 0, "side view"),
-        (-90, 0, "side view"),
-        (135.1, 0, "back view"),
-        (180, 0, "back view"),
-        (-179, 0, "back view"),
-        (0, 60.1, "overhead view"),
-        (180, 90, "overhead view"),
-    ],
-)
-def test_views_have_names(azimuth, elevation, name):
-    assert view_name(float(azimuth), float(elevation)) == name
 
 
 def test_the_view_follows_the_prompt():
