@@ -22,7 +22,7 @@ from scorefield.priors.training.task import TrainingSettings, TrainingTask
 from scorefield.priors.training.tokenizer import WORDS, make_tokenizer
 from scorefield.priors.world import CATEGORIES, COLORS, draw_scene
 
-GUIDANCE_SCALE = 3.0
+GUIDANCE_SCALE = 3.5
 """Default guidance of the shipped prior, chosen on samples with seed 100."""
 
 WORLD_SEED, JUDGE_SEED = 0, 1
