@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.priors.world import view_name
+from scorefield.priors.world import FOV, view_name
 
 __all__ = ["CameraDistribution", "Cameras", "orbit", "view_prompt"]
 
@@ -45,7 +45,7 @@ class Cameras:
         azimuth: float | Sequence[float],
         elevation: float | Sequence[float] = 0.0,
         distance: float | Sequence[float] = 3.0,
-        fov: float | Sequence[float] = 40.0,
+        fov: float | Sequence[float] = FOV,
     ) -> "Cameras":
         """Upright cameras looking at the origin; single numbers hold for the whole batch."""
         numbers = [torch.as_tensor(x, dtype=torch.float32) for x in (azimuth, elevation)]
@@ -153,7 +153,7 @@ class CameraDistribution:
     overhead_share: float = 0.15
     sphere_share: float = 0.0
     distance: tuple[float, float] = (2.8, 3.2)
-    fov: tuple[float, float] = (40.0, 40.0)
+    fov: tuple[float, float] = (FOV, FOV)
     look_at_jitter: float = 0.03
     up_jitter: float = 0.0
 
@@ -225,7 +225,7 @@ class CameraDistribution:
         )
 
 
-def orbit(n: int, elevation: float = 15.0, distance: float = 3.0, fov: float = 40.0) -> Cameras:
+def orbit(n: int, elevation: float = 15.0, distance: float = 3.0, fov: float = FOV) -> Cameras:
     """N cameras evenly around the object, the first one at the front."""
     if n < 1:
         raise ValueError(f"n must be at least 1 camera, got {n}")

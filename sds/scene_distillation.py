@@ -158,7 +158,7 @@ class TextTo3D:
     def _render(self, cameras: Cameras, progress: float, generator: torch.Generator) -> Rendering:
         settings = self.settings
         shading, lights = self._shading(cameras, progress, generator)
-        # Dull colours of random brightness: the object cannot hide in the background, nor leave
+        # Greys of random brightness: the object cannot hide in the background, nor leave
         # part of its own shape or colour to it.
         tone = 0.3 + 0.7 * torch.rand(settings.views, 1, generator=generator)
         return self.scene.render(

@@ -1,6 +1,7 @@
 """The recipe of the embedded prior `shapes`: a miniature Stable Diffusion, from nothing."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -34,9 +35,21 @@ JUDGE = TrainingSettings(steps=4000, batch_size=64, learning_rate=2e-3, warmup=1
 
 
 class ShapesTask(DiffusionTask):
-    """The diffusion training, with pictures of what it draws by now."""
+    """The diffusion training, with pictures of what it draws by now.
 
-    codec: AutoencoderKL
+    codec: what made the latents; decodes the previews.
+    """
+
+    def __init__(
+        self,
+        codec: AutoencoderKL,
+        means: Float[Tensor, "n c h w"],
+        stds: Float[Tensor, "n c h w"],
+        captions: Sequence[str],
+        settings: TrainingSettings,
+    ) -> None:
+        super().__init__(means, stds, captions, make_tokenizer(), settings)
+        self.codec = codec
 
     def preview(self, step: int) -> Float[Tensor, "3 height width"]:
         """Two samples of each category, in turn in each of the colours."""
@@ -96,8 +109,7 @@ def train_shapes(
     scale_latents(vae, means)
     scale = vae.config.scaling_factor
     captions = [draw_scene(WORLD_SEED, index).caption for index in range(pictures)]
-    task = ShapesTask(means * scale, stds * scale, captions, make_tokenizer(), diffusion)
-    task.codec = vae
+    task = ShapesTask(vae, means * scale, stds * scale, captions, diffusion)
     _run(task, out / "denoiser", diffusion, resume, progress)
     return save_prior(make_pipeline(vae, task.averaged()), out / "shapes")
 

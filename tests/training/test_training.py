@@ -281,9 +281,8 @@ def test_latents_of_other_pictures_are_not_taken(trained: Path, images: Tensor) 
 def test_preview_shows_each_category_twice(images: Tensor) -> None:
     task = diffusion_task(images)
     preview = shapes.ShapesTask(
-        task.means, task.stds, ["a cup"] * PICTURES, make_tokenizer(), SETTINGS
+        make_codec().eval(), task.means, task.stds, ["a cup"] * PICTURES, SETTINGS
     )
-    preview.codec = make_codec().eval()
     sheet = preview.preview(0)
     assert sheet.shape == (3, 2 * 66 + 2, 12 * 66 + 2)
     assert preview.module.training
