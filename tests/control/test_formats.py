@@ -1,0 +1,319 @@
+"""Small files in every format are read back, and each of their defects is refused by name."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scorefield.control.episodes import Episode, Episodes, write_episodes
+from scorefield.control.formats import (
+    read_episodes,
+    read_lerobot,
+    read_replay_buffer,
+    read_robomimic,
+)
+
+LENGTHS = (4, 6, 3)
+RNG = np.random.default_rng(0)
+STATES = [RNG.normal(size=(steps, 3)).astype(np.float32) for steps in LENGTHS]
+ACTIONS = [RNG.normal(size=(steps, 2)).astype(np.float32) for steps in LENGTHS]
+FRAMES = [
+    np.full((steps, 16, 24, 3), 40 + 30 * i, dtype=np.uint8)
+    + 10 * np.arange(steps, dtype=np.uint8)[:, None, None, None]
+    for i, steps in enumerate(LENGTHS)
+]
+
+
+def agree(read: list[Episode], camera: str, tolerance: float = 0) -> None:
+    assert [len(one) for one in read] == list(LENGTHS)
+    for one, state, action, frames in zip(read, STATES, ACTIONS, FRAMES, strict=True):
+        assert np.array_equal(one.state, state) and np.array_equal(one.action, action)
+        assert one.cameras[camera].dtype == np.uint8
+        off = np.abs(one.cameras[camera].astype(float) - frames)
+        assert off.max() <= tolerance
+
+
+# zarr ---------------------------------------------------------------------------------------------
+
+
+def buffer(path: Path, **changes: Any) -> Path:
+    """A replay buffer as diffusion_policy writes it: zarr format 2, pictures as floats."""
+    zarr = pytest.importorskip("zarr")
+    arrays = {
+        "data/state": np.concatenate(STATES),
+        "data/action": np.concatenate(ACTIONS),
+        "data/img": np.concatenate(FRAMES).astype(np.float32),
+        "meta/episode_ends": np.cumsum(LENGTHS),
+        **changes,
+    }
+    store = zarr.storage.ZipStore(path, mode="w") if path.suffix == ".zip" else str(path)
+    root = zarr.open_group(store, mode="w", zarr_format=2)
+    for group in ("data", "meta"):
+        root.create_group(group)
+    for name, array in arrays.items():
+        if array is not None:
+            root.create_array(name, data=array, chunks=(5, *array.shape[1:]))
+    if path.suffix == ".zip":
+        store.close()
+    return path
+
+
+@pytest.mark.parametrize("name", ["demos.zarr", "demos.zarr.zip"])
+def test_replay_buffers_are_read(name: str, tmp_path: Path) -> None:
+    path = buffer(tmp_path / name)
+    agree(list(read_episodes(path)), "img")
+    assert Episodes.of(read_replay_buffer(path, cameras=(), rate=10.0)).rate == 10.0
+    wide = next(iter(read_replay_buffer(path, state=("state", "action"), cameras=())))
+    assert wide.state.shape == (4, 5) and not wide.cameras
+
+
+def nan_in(arrays: list[np.ndarray]) -> np.ndarray:
+    joined = np.concatenate(arrays).copy()
+    joined[5] = np.nan
+    return joined
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data/state": nan_in(STATES)}, r"demos.zarr, episode 1: state is not finite .* step 1"),
+        ({"data/action": np.zeros((12, 2))}, r"meta/episode_ends: .* ends at 13.*'action': 12"),
+        ({"meta/episode_ends": np.array([4, 4, 13])}, "episode 1 ends at 4 and has 0 steps"),
+        ({"meta/episode_ends": np.array([4, 13, 10])}, "episode 2 ends at 10 and has -3"),
+        ({"meta/episode_ends": np.array([4.0, 13.0])}, "is float64"),
+        ({"meta/episode_ends": None}, "cannot be read as a replay buffer"),
+        ({"data/state": None}, r"state lacks \['state'\]; there are \['action', 'img'\]"),
+        ({"data/img": np.concatenate(FRAMES) / 255}, r"data/img is float64 in \[0.*floats lie in"),
+    ],
+)
+def test_defects_of_replay_buffers(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = buffer(tmp_path / "demos.zarr", **changes)
+    with pytest.raises(ValueError, match=message):
+        Episodes.of(read_replay_buffer(path))
+
+
+# robomimic ----------------------------------------------------------------------------------------
+
+
+def robomimic(path: Path, change: Callable[[Any], None] = lambda file: None) -> Path:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path, "w") as file:
+        data = file.create_group("data")
+        data.attrs["env_args"] = json.dumps({"env_kwargs": {"control_freq": 20}})
+        # More than ten, for the order of their names.
+        for i in range(11):
+            k = i % 3
+            demo = data.create_group(f"demo_{i}")
+            demo.attrs["num_samples"] = LENGTHS[k]
+            demo["actions"] = ACTIONS[k]
+            demo["obs/robot0_eef_pos"] = STATES[k][:, :1]
+            demo["obs/object"] = STATES[k][:, 1:]
+            demo["obs/agentview_image"] = FRAMES[k]
+        file["mask/train"] = np.array([b"demo_0", b"demo_1", b"demo_2"])
+        change(file)
+    return path
+
+
+def test_robomimic_files_are_read(tmp_path: Path) -> None:
+    path = robomimic(tmp_path / "low_dim.hdf5")
+    read = list(read_episodes(path))
+    agree(read[:3], "agentview_image")
+    assert [len(one) for one in read] == [LENGTHS[i % 3] for i in range(11)]
+    assert read[0].rate == 20.0 and read[10].name.endswith("demo_10")
+    assert len(list(read_robomimic(path, part="train"))) == 3
+
+
+def spoil(key: str, value: Any) -> Callable[[Any], None]:
+    def change(file: Any) -> None:
+        del file[key]
+        if value is not None:
+            file[key] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (spoil("data/demo_1/actions", np.full((6, 2), np.nan)), "demo_1: action is not finite"),
+        (spoil("data/demo_1/actions", np.zeros((5, 2))), "demo_1: num_samples is 6, .* 5 actions"),
+        (spoil("data/demo_1/actions", None), "demo_1: lacks 'obs' or 'actions'"),
+        (spoil("data/demo_1/obs/object", np.zeros((5, 2))), "demo_1: parts of the state differ"),
+        (spoil("data/demo_1/obs/object", np.zeros((6, 2, 2))), r"obs/object has shape \(6, 2, 2\)"),
+        (spoil("data/demo_1/obs/object", None), "demo_1: has"),
+        (spoil("data", None), "holds no group 'data'"),
+        (lambda file: file["data"].attrs.modify("env_args", "{"), "env_args is not JSON"),
+    ],
+)
+def test_defects_of_robomimic_files(
+    change: Callable[[Any], None], message: str, tmp_path: Path
+) -> None:
+    path = robomimic(tmp_path / "low_dim.hdf5", change)
+    with pytest.raises(ValueError, match=message):
+        Episodes.of(read_robomimic(path))
+
+
+def test_robomimic_keys_are_named(tmp_path: Path) -> None:
+    path = robomimic(tmp_path / "low_dim.hdf5")
+    with pytest.raises(ValueError, match=r"part lacks \['test'\]; there are \['train'\]"):
+        list(read_robomimic(path, part="test"))
+    with pytest.raises(ValueError, match=r"state lacks \['pose'\]"):
+        list(read_robomimic(path, state=("pose",)))
+    (tmp_path / "text.hdf5").write_text("no", encoding="utf-8")
+    with pytest.raises(ValueError, match="cannot be read as HDF5"):
+        read_robomimic(tmp_path / "text.hdf5")
+
+
+# LeRobot ------------------------------------------------------------------------------------------
+
+
+def lerobot(
+    folder: Path,
+    *,
+    video: bool = True,
+    columns: dict[str, Any] | None = None,
+    rows: dict[str, Any] | None = None,
+    info: dict[str, Any] | None = None,
+    frames: int | None = None,
+) -> Path:
+    """Two episodes in one file of data and of video, the third in another file of data."""
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    name = "observation.images.top"
+    picture = {"dtype": "video" if video else "image", "shape": [16, 24, 3]}
+    described = {
+        "codebase_version": "v3.0",
+        "fps": 10,
+        "features": {
+            "observation.state": {"dtype": "float32", "shape": [3]},
+            "action": {"dtype": "float32", "shape": [2]},
+            name: picture,
+        },
+        "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+        "video_path": "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
+        **(info or {}),
+    }
+    (folder / "meta" / "episodes" / "chunk-000").mkdir(parents=True)
+    (folder / "data" / "chunk-000").mkdir(parents=True)
+    (folder / "meta" / "info.json").write_text(json.dumps(described), encoding="utf-8")
+    begins = [0, *np.cumsum(LENGTHS).tolist()]
+    table = {
+        "episode_index": [0, 1, 2],
+        "length": list(LENGTHS),
+        "data/chunk_index": [0, 0, 0],
+        "data/file_index": [0, 0, 1],
+        f"videos/{name}/chunk_index": [0, 0, 0],
+        f"videos/{name}/file_index": [0, 0, 0],
+        f"videos/{name}/from_timestamp": [begin / 10 for begin in begins[:3]],
+        **(rows or {}),
+    }
+    parquet.write_table(
+        arrow.table({key: value for key, value in table.items() if value is not None}),
+        folder / "meta" / "episodes" / "chunk-000" / "file-000.parquet",
+    )
+    for file, numbers in enumerate(((0, 1), (2,))):
+        content = {
+            "observation.state": [row.tolist() for i in numbers for row in STATES[i]],
+            "action": [row.tolist() for i in numbers for row in ACTIONS[i]],
+            "episode_index": [i for i in numbers for _ in range(LENGTHS[i])],
+            "frame_index": [step for i in numbers for step in range(LENGTHS[i])],
+            "timestamp": [step / 10 for i in numbers for step in range(LENGTHS[i])],
+        }
+        if not video:
+            content[name] = [{"bytes": png(one)} for i in numbers for one in FRAMES[i]]
+        if file == 0:
+            content |= columns or {}
+        parquet.write_table(
+            arrow.table({key: value for key, value in content.items() if value is not None}),
+            folder / "data" / "chunk-000" / f"file-{file:03d}.parquet",
+        )
+    if video:
+        path = folder / "videos" / name / "chunk-000" / "file-000.mp4"
+        path.parent.mkdir(parents=True)
+        write_video(path, np.concatenate(FRAMES)[:frames])
+    return folder
+
+
+def png(picture: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, format="png")
+    return stream.getvalue()
+
+
+def write_video(path: Path, frames: np.ndarray) -> None:
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 16, 24, "yuv420p"
+        stream.bit_rate = 10**7
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize("video", [True, False])
+def test_lerobot_folders_are_read(video: bool, tmp_path: Path) -> None:
+    folder = lerobot(tmp_path / "set", video=video)
+    # Frames of an episode differ by 10 grey levels, and the codec by a few.
+    agree(list(read_episodes(folder)), "top", tolerance=4 if video else 0)
+    episodes = Episodes.of(read_lerobot(folder, cameras=()))
+    assert episodes.rate == 10.0 and not episodes.cameras
+
+
+def test_a_video_is_found_again_for_an_earlier_episode(tmp_path: Path) -> None:
+    key = "videos/observation.images.top/from_timestamp"
+    folder = lerobot(tmp_path / "set", rows={key: [0.4, 0.1, 0.0]})
+    first, second, third = (one.cameras["top"].mean() for one in read_lerobot(folder))
+    assert first > second > third
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"columns": {"action": [[float("nan")] * 2] * 10}}, "episode 0: action is not finite"),
+        ({"columns": {"action": [[0.0]] * 9 + [[0.0, 1.0]]}}, "episode 1: action does not hold"),
+        ({"columns": {"action": None}}, r"file-000.parquet, episode 0: lacks .*'action'"),
+        ({"columns": {"frame_index": [0, 1, 3, 4] + [0] * 6}}, "episode 0: frame_index is 3 in"),
+        ({"columns": {"timestamp": [0, 0.1, 0.3, 0.4] + [0.0] * 6}}, r"timestamp is 0.3 s in step"),
+        ({"rows": {"length": [4, 5, 3]}}, "episode 1: has 6 steps, but meta/episodes says 5"),
+        ({"rows": {"length": None}}, r"an episode lacks \['length'\]"),
+        ({"rows": {"data/file_index": [0, 0, 7]}}, "file-007.parquet cannot be read"),
+        ({"rows": {"videos/observation.images.top/file_index": [0, 0, 3]}}, "cannot be decoded"),
+        ({"rows": {"videos/observation.images.top/from_timestamp": None}}, "where its video is"),
+        ({"frames": 8}, "file-000.mp4, episode 1: ends after 4 of its 6 frames"),
+        ({"info": {"codebase_version": "v2.1"}}, "version v2.1"),
+        ({"info": {"fps": 20}}, "timestamp is 0.1 s in step 1; at fps 20"),
+        ({"info": {"features": {}}}, "state names no key"),
+    ],
+)
+def test_defects_of_lerobot_folders(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    folder = lerobot(tmp_path / "set", **change)
+    with pytest.raises(ValueError, match=message):
+        Episodes.of(read_lerobot(folder))
+
+
+# all ----------------------------------------------------------------------------------------------
+
+
+def test_any_format_becomes_a_mapped_folder(tmp_path: Path) -> None:
+    folder = write_episodes(tmp_path / "mapped", read_episodes(buffer(tmp_path / "demos.zarr")))
+    agree(list(read_episodes(folder)), "img")
+
+
+def test_what_is_of_no_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="does not exist"):
+        read_episodes(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="no known format"):
+        read_episodes(tmp_path)
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta" / "info.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ValueError, match="info.json cannot be read"):
+        read_episodes(tmp_path)
+    (tmp_path / "empty.zarr").mkdir()
+    with pytest.raises(ValueError, match="cannot be read as a replay buffer"):
+        read_episodes(tmp_path / "empty.zarr")
