@@ -1,4 +1,4 @@
-"""Episodes: what is refused, and that a folder holds what was written even if a writer is killed."""
+"""Episodes: what is refused, and what a folder holds whose writer was killed."""
 
 import json
 from collections.abc import Callable

@@ -1,0 +1,155 @@
+"""A policy acts in an environment: receding horizon, many episodes side by side."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from scorefield.control.environment import Environment, Observations
+from scorefield.control.policy import Policy
+from scorefield.control.windows import as_pictures
+
+
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """One episode of T steps.
+
+    seed: of the environment.
+    success: whether it reached its goal.
+    rewards: (T,).
+    mode: the way it went, -1 for none (`Environment.mode`).
+    states: (T + 1, D), the last one after the last action.
+    actions: (T, A).
+    frames: (T + 1, H, W, 3) uint8; None unless they were asked for.
+    """
+
+    seed: int
+    success: bool
+    rewards: NDArray[np.float64]
+    mode: int
+    states: NDArray[np.float32]
+    actions: NDArray[np.float32]
+    frames: NDArray[np.uint8] | None = None
+
+
+def roll_out(
+    policy: Policy,
+    environment: Environment,
+    seeds: Sequence[int],
+    *,
+    seed: int = 0,
+    batch: int = 50,
+    frames: int = 0,
+    progress: bool = False,
+) -> list[Rollout]:
+    """One episode per seed.
+
+    Every Ta steps the policy sees the last To observations, the first one repeated at the
+    beginning, and plans the next Ta actions. Its noise is keyed by (seed, seed of the episode,
+    chunk), so that results do not depend on how many episodes run side by side.
+
+    Args:
+        policy: what acts.
+        environment: where.
+        seeds: of the episodes; not those of the demonstrations.
+        seed: of the policy's noise.
+        batch: how many episodes run side by side.
+        frames: of how many of the first episodes to keep pictures.
+        progress: whether to show a progress bar.
+
+    Raises:
+        ValueError: the policy was made for other spaces (both are shown), or nothing is to do.
+    """
+    policy.spaces.check(environment.spaces)
+    if not seeds or batch < 1:
+        raise ValueError(f"seeds must not be empty and batch at least 1; got {len(seeds)}, {batch}")
+    rollouts: list[Rollout] = []
+    with tqdm(total=len(seeds), disable=not progress, unit="episode") as bar:
+        for begin in range(0, len(seeds), batch):
+            group = seeds[begin : begin + batch]
+            kept = max(0, min(frames - begin, len(group)))
+            rollouts += _together(policy, environment, group, seed, kept)
+            bar.update(len(group))
+            bar.set_postfix(success=f"{np.mean([one.success for one in rollouts]):.3f}")
+    return rollouts
+
+
+def latency(policy: Policy, environment: Environment, *, seed: int, calls: int = 20) -> list[float]:
+    """Seconds of planning one chunk for one environment, call by call; a first call is not counted.
+
+    Args:
+        policy: what plans.
+        environment: where; only its first observation is used.
+        seed: of the episode.
+        calls: how many.
+    """
+    history = [environment.reset([seed])] * policy.horizons.observation
+    seconds = []
+    for call in range(calls + 1):
+        started = time.perf_counter()
+        policy.act(_stacked(history, [0]), seed=seed, items=[0], draw=call)
+        seconds.append(time.perf_counter() - started)
+    return seconds[1:]
+
+
+def _together(
+    policy: Policy, environment: Environment, seeds: Sequence[int], seed: int, frames: int
+) -> list[Rollout]:
+    """The episodes of one batch; a policy is asked about those alone that go on."""
+    horizons, n = policy.horizons, len(seeds)
+    first = environment.reset(seeds)
+    history: list[Observations] = [first] * horizons.observation
+    states, actions, rewards = [first["state"]], [], []
+    pictures = [environment.frames()[:frames]] if frames else []
+    lengths = np.zeros(n, dtype=np.int64)
+    ended = np.zeros(n, dtype=bool)
+    success = ended
+    plan = np.zeros((n, horizons.action, environment.spaces.action), dtype=np.float32)
+    while not ended.all():
+        place = len(actions) % horizons.action
+        if place == 0:
+            going = np.flatnonzero(~ended)
+            chunk = policy.act(
+                _stacked(history, going),
+                seed=seed,
+                items=[seeds[i] for i in going],
+                draw=len(actions) // horizons.action,
+            )
+            plan[going] = chunk.cpu().numpy()
+        lengths += ~ended
+        step = environment.step(plan[:, place])
+        actions.append(plan[:, place].copy())
+        rewards.append(step.reward)
+        states.append(step.observations["state"])
+        if frames:
+            pictures.append(environment.frames()[:frames])
+        history = [*history[1:], step.observations]
+        ended, success = step.ended, step.success
+    modes = environment.mode()
+    return [
+        Rollout(
+            seed=one,
+            success=bool(success[i]),
+            rewards=np.array([row[i] for row in rewards[: lengths[i]]]),
+            mode=int(modes[i]),
+            states=np.stack([row[i] for row in states[: lengths[i] + 1]]),
+            actions=np.stack([row[i] for row in actions[: lengths[i]]]),
+            frames=np.stack([row[i] for row in pictures[: lengths[i] + 1]]) if i < frames else None,
+        )
+        for i, one in enumerate(seeds)
+    ]
+
+
+def _stacked(history: Sequence[Observations], rows: Any) -> dict[str, Tensor]:
+    """The last To observations of some environments, as a policy takes them."""
+    stacked: dict[str, Tensor] = {}
+    for name in history[0]:
+        values = np.stack([one[name][rows] for one in history], axis=1)
+        stacked[name] = torch.from_numpy(values) if name == "state" else as_pictures(values)
+    return stacked

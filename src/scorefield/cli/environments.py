@@ -1,0 +1,56 @@
+"""The environments that the command line knows by name, and their experts."""
+
+import os
+from typing import Any
+
+from scorefield.control.environment import Environment, Expert
+from scorefield.control.planar import AVOIDING, TWO_ROUTES, Layout, PlanarTask
+from scorefield.control.routes import DISTURBANCE, RouteExpert
+
+PLANAR: dict[str, Layout] = {"two-routes": TWO_ROUTES, "avoiding": AVOIDING}
+"""The tasks that need no simulator."""
+
+NAMES = (*PLANAR, "push-t", "metaworld/TASK")
+"""What can be named; TASK is one of Meta-World's, such as push-v3."""
+
+
+def environment_of(name: str) -> Environment:
+    """The environment of that name.
+
+    Raises:
+        ValueError: there is none, or what it needs is not installed.
+    """
+    if name in PLANAR:
+        return PlanarTask(PLANAR[name])
+    simulators = _simulators(name)
+    if name == "push-t":
+        return simulators.push_t()
+    return simulators.meta_world(name.removeprefix("metaworld/"))
+
+
+def demonstration_of(name: str) -> tuple[Environment, Expert]:
+    """Where demonstrations are collected, with more noise than where policies act, and by whom.
+
+    Raises:
+        ValueError: there is no such environment, or nobody demonstrates in it.
+    """
+    if name in PLANAR:
+        return PlanarTask(PLANAR[name], noise=DISTURBANCE), RouteExpert(PLANAR[name])
+    simulators = _simulators(name)
+    if name == "push-t":
+        raise ValueError("push-t has no expert here; train on demonstrations of your own")
+    task = name.removeprefix("metaworld/")
+    return simulators.meta_world(task), simulators.MetaWorldExpert(task)
+
+
+def _simulators(name: str) -> Any:
+    """The module of the simulators, which are installed apart."""
+    if name != "push-t" and not name.startswith("metaworld/"):
+        raise ValueError(f"there is no environment {name!r}; there are {', '.join(NAMES)}")
+    # pygame, which draws Push-T, looks for a screen.
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    try:
+        from scorefield.control import simulators
+    except ImportError as error:
+        raise ValueError(f"{name} needs gymnasium: pip install 'scorefield[control]'") from error
+    return simulators

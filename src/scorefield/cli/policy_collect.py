@@ -1,0 +1,61 @@
+"""`scorefield policy collect`: demonstrations of an expert."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from scorefield.cli.environments import demonstration_of
+from scorefield.cli.verb import Failed, Outcome, Verb, check_at_least, under_way
+from scorefield.control.collection import collect
+from scorefield.control.episodes import INDEX, Episodes
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyCollect(Verb):
+    """Let an expert demonstrate in an environment, and keep the episodes that succeed.
+
+    Environments: two-routes, avoiding, and metaworld/TASK (such as metaworld/push-v3).
+    """
+
+    env: Annotated[str, tyro.conf.Positional]
+    """The environment."""
+    out: Path
+    """Folder of the episodes, new or empty."""
+    episodes: int = 100
+    """How many to have in the end."""
+    batch: int = 10
+    """How many are collected side by side."""
+    resume: bool = False
+    """Go on with the collection in --out; without one there, begin."""
+
+    def run(self) -> Outcome:
+        """Collect."""
+        check_at_least(1, episodes=self.episodes, batch=self.batch)
+        check_at_least(0, seed=self.seed)
+        if (self.out / INDEX).exists() and not self.resume:
+            raise ValueError(f"{self.out} holds episodes; --resume goes on with them")
+        environment, expert = demonstration_of(self.env)
+        with under_way():
+            try:
+                collect(
+                    environment,
+                    expert,
+                    self.out,
+                    self.episodes,
+                    seed=self.seed,
+                    batch=self.batch,
+                    progress=not self.quiet,
+                )
+            except RuntimeError as error:
+                raise Failed(str(error)) from error
+            episodes = Episodes.open(self.out)
+        steps = int(episodes.ends[-1])
+        figures = {
+            "out": str(self.out),
+            "environment": environment.name,
+            "episodes": len(episodes),
+            "steps": steps,
+        }
+        return Outcome(figures, [f"wrote {len(episodes)} episodes, {steps} steps, in {self.out}"])
