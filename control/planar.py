@@ -173,7 +173,9 @@ class PlanarTask:
         self.position = after
         self._done += 1
         self.success = self.success | arrived
-        self.ended = self.ended | arrived | hit | (self._done >= layout.max_steps)
+        over = self.ended | arrived | hit
+        self.timed_out = ~over & (self._done >= layout.max_steps)
+        self.ended = over | self.timed_out
         return Step(
             self._observations(), arrived.astype(np.float64), self.success.copy(), self.ended.copy()
         )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorefield.control.environment import Observations, Step
+from scorefield.control.planar import PlanarTask
 from scorefield.control.spaces import PolicySpaces
 
 PUSH_T_STEPS = 300
@@ -192,6 +193,46 @@ def push_t() -> GymnasiumEnvironment:
     return GymnasiumEnvironment(
         make, name="push-t", max_steps=PUSH_T_STEPS, rate=10.0, observe=observe
     )
+
+
+class PlanarEnv(gymnasium.Env[Any, Any]):
+    """One point of a `PlanarTask` as a gymnasium environment, for the libraries that take one."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (gymnasium's own)
+    render_mode = "rgb_array"
+
+    def __init__(self, task: PlanarTask) -> None:
+        self.task = task
+        low, high = (
+            np.array(bound, dtype=np.float32) for bound in (task.layout.low, task.layout.high)
+        )
+        self.action_space = gymnasium.spaces.Box(low, high)
+        self.observation_space = gymnasium.spaces.Box(low, high)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begins the episode of a seed, or of one that is drawn."""
+        super().reset(seed=seed)
+        drawn = int(self.np_random.integers(2**31)) if seed is None else seed
+        return self.task.reset([drawn])["state"][0], {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """One step; the info says `is_success` and, where all rows are passed, the `mode`."""
+        step = self.task.step(np.asarray(action)[None])
+        info = {"is_success": bool(step.success[0]), "mode": int(self.task.mode()[0])}
+        ended, late = bool(step.ended[0]), bool(self.task.timed_out[0])
+        return (
+            step.observations["state"][0],
+            float(step.reward[0]),
+            ended and not late,
+            ended and late,
+            info,
+        )
+
+    def render(self) -> Any:
+        """(96, 96, 3)."""
+        return self.task.frames()[0]
 
 
 class _MetaWorld(gymnasium.Env[Any, Any]):
