@@ -1,0 +1,121 @@
+"""What a policy sees and does: the sizes, bounds and horizons that both sides must agree on."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Horizons:
+    """How far a policy looks back and plans, in steps.
+
+    observation: To, how many observations it sees, the present one being the last.
+    action: Ta, how many actions of a plan are executed.
+    prediction: Tp, how many actions are predicted. The first goes with the first observation, so
+        that the executed ones are [To - 1 : To - 1 + Ta] (Chi et al. 2023).
+    """
+
+    observation: int = 2
+    action: int = 8
+    prediction: int = 16
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value < 1:
+                raise ValueError(f"the horizon of {name} is {value}; it must be 1 or more")
+        if self.observation - 1 + self.action > self.prediction:
+            raise ValueError(
+                f"actions {self.observation - 1} to {self.observation - 1 + self.action} are "
+                f"executed, but only {self.prediction} are predicted; predict more or execute fewer"
+            )
+
+    @property
+    def executed(self) -> slice:
+        """The actions of a plan that are executed."""
+        return slice(self.observation - 1, self.observation - 1 + self.action)
+
+
+@dataclass(frozen=True)
+class PolicySpaces:
+    """What an environment shows and takes.
+
+    state: numbers in the state, D; 0 for none.
+    images: height and width of the pictures, by camera.
+    action: numbers in an action, A.
+    low, high: bounds of every number of an action, in the environment's units.
+    rate: steps per second; None if unknown.
+    """
+
+    state: int
+    action: int
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    images: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    rate: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "low", tuple(float(bound) for bound in self.low))
+        object.__setattr__(self, "high", tuple(float(bound) for bound in self.high))
+        sizes = {name: (int(h), int(w)) for name, (h, w) in sorted(self.images.items())}
+        object.__setattr__(self, "images", sizes)
+        if self.state < 0 or self.action < 1 or (self.state == 0 and not self.images):
+            raise ValueError(
+                f"a policy needs something to see and to do: the state has {self.state} numbers, "
+                f"there are {len(self.images)} cameras, and an action has {self.action} numbers"
+            )
+        if len(self.low) != self.action or len(self.high) != self.action:
+            raise ValueError(
+                f"an action has {self.action} numbers, low {len(self.low)}, high {len(self.high)}"
+            )
+        for low, high in zip(self.low, self.high, strict=True):
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise ValueError(f"bounds of actions must be finite and low < high; got {self}")
+
+    def check(self, other: "PolicySpaces") -> None:
+        """Refuses an environment that shows or takes something else.
+
+        Raises:
+            ValueError: a size, a bound or the rate differs; both are shown. A rate that is unknown
+                agrees with any.
+        """
+        mine, theirs = self.as_json(), other.as_json()
+        if self.rate is None or other.rate is None:
+            mine["rate"] = theirs["rate"] = None
+        if mine != theirs:
+            names = [name for name in mine if mine[name] != theirs[name]]
+            raise ValueError(
+                f"the policy and the environment differ in {', '.join(names)}: the policy has "
+                f"{json.dumps(mine)}, the environment {json.dumps(theirs)}"
+            )
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as JSON values; `from_json` is the inverse."""
+        return {
+            "state": self.state,
+            "images": {name: list(size) for name, size in self.images.items()},
+            "action": self.action,
+            "low": list(self.low),
+            "high": list(self.high),
+            "rate": self.rate,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "PolicySpaces":
+        """Inverse of `as_json`.
+
+        Raises:
+            ValueError: something is missing or of another kind.
+        """
+        try:
+            return cls(
+                state=int(values["state"]),
+                images={name: (size[0], size[1]) for name, size in values["images"].items()},
+                action=int(values["action"]),
+                low=tuple(values["low"]),
+                high=tuple(values["high"]),
+                rate=None if values["rate"] is None else float(values["rate"]),
+            )
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            raise ValueError(f"spaces cannot be read from {dict(values)}: {error!r}") from error
