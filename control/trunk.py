@@ -1,0 +1,93 @@
+"""The backbone that all policies of a comparison share: a residual perceptron over whole chunks."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+_TIMES = 32  # sinusoids of the time
+
+
+@dataclass(frozen=True)
+class TrunkSettings:
+    """Size of the backbone; small enough for one core.
+
+    width: of its layers.
+    layers: residual blocks, of two linear maps each.
+    frequencies: random Fourier features of the observation; without them modes that lie close
+        together blur.
+    bandwidth: their standard deviation, in periods over a normalised observation's half range.
+    """
+
+    width: int = 256
+    layers: int = 3
+    frequencies: int = 64
+    bandwidth: float = 2.0
+
+
+class Trunk(nn.Module):
+    """(chunk, time, condition) -> chunk, as denoisers are called; regressions give zeros for two.
+
+    Args:
+        steps: Tp.
+        size_in: numbers per step that go in.
+        size_out: numbers per step that come out.
+        condition: numbers in the condition.
+        settings: its size.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        size_in: int,
+        size_out: int,
+        condition: int,
+        settings: TrunkSettings,
+    ) -> None:
+        super().__init__()
+        self.steps, self.size_out = steps, size_out
+        width = settings.width
+        self.fourier = Fourier(condition, settings)
+        features = steps * size_in + self.fourier.size + _TIMES
+        self.enter = nn.Linear(features, width)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)
+            )
+            for _ in range(settings.layers)
+        )
+        self.leave = nn.Linear(width, steps * size_out)
+
+    def forward(
+        self,
+        chunk: Float[Tensor, "batch steps size"],
+        time: Float[Tensor, " batch"],
+        condition: Float[Tensor, "batch features"],
+    ) -> Float[Tensor, "batch steps out"]:
+        """What is predicted for every step; time lies in [0, 1]."""
+        rates = torch.exp(torch.linspace(0, math.log(1000), _TIMES // 2, device=time.device))
+        angles = time[:, None] * rates
+        h = torch.cat([chunk.flatten(1), self.fourier(condition), angles.sin(), angles.cos()], 1)
+        h = self.enter(h)
+        for block in self.blocks:
+            h = h + block(h)
+        return self.leave(nn.functional.silu(h)).unflatten(1, (self.steps, self.size_out))
+
+
+class Fourier(nn.Module):
+    """A condition and random sinusoids of it (Tancik et al. 2020)."""
+
+    def __init__(self, condition: int, settings: TrunkSettings) -> None:
+        super().__init__()
+        # Less per number the more there are, so that the phases spread alike.
+        spread = settings.bandwidth * math.pi * math.sqrt(4 / max(condition, 4))
+        self.register_buffer("rates", torch.randn(condition, settings.frequencies) * spread)
+        self.rates: Tensor
+        self.size = condition + 2 * settings.frequencies
+
+    def forward(self, condition: Float[Tensor, "batch features"]) -> Float[Tensor, "batch more"]:
+        """The condition, and sines and cosines of it."""
+        angles = condition @ self.rates
+        return torch.cat([condition, angles.sin(), angles.cos()], dim=1)
