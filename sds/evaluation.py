@@ -7,11 +7,9 @@ paint.
 
 import json
 import os
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +25,7 @@ from scorefield.sds.judges import PromptJudge
 from scorefield.sds.mesh import EmptySceneError, extract_mesh, silhouette
 from scorefield.sds.nerf import Lights, Scene, Shading
 from scorefield.sds.objective import described
+from scorefield.sds.prompt_runs import answers, lines_for, normalised, run_name, write_whole
 from scorefield.sds.scene_distillation import TextTo3DSettings
 
 __all__ = ["SceneScores", "evaluate_prompts", "evaluate_scene"]
@@ -189,9 +188,7 @@ def evaluate_prompts(
     Raises:
         ValueError: prompts, settings or folder are not accepted; nothing was made.
     """
-    prompts = [" ".join(prompt.split()) for prompt in prompts]
-    if not prompts or len(set(prompts)) < len(prompts):
-        raise ValueError(f"prompts must be at least one and all different; got {prompts}")
+    prompts = normalised(prompts)
     if azimuths < 1:
         raise ValueError(f"azimuths must be at least 1 view; got {azimuths}")
     runs = [
@@ -215,7 +212,7 @@ def evaluate_prompts(
 
     rows = []
     for number, run in enumerate(runs):
-        path = folder / f"{number:03d}-{_slug(run.prompt)}"
+        path = folder / run_name(number, run.prompt)
         judged = path / "scores.json"
         if judged.exists():
             rows.append(json.loads(judged.read_text(encoding="utf-8")))
@@ -248,26 +245,15 @@ def evaluate_prompts(
         row |= asdict(scores)
         save_image(path / "evaluation.png", _strip(run.prompt, views, azimuths))
         if status != "failed":
-            _write(judged, json.dumps(row, indent=2))
+            write_whole(judged, json.dumps(row, indent=2))
         rows.append(row)
     strips = [load_image(folder / row["folder"] / "evaluation.png") for row in rows]
     save_image(folder / "sheet.png", torch.cat(strips, dim=1))
     text = json.dumps({**config, "rows": rows, "totals": _totals(rows)}, indent=2)
     table: dict[str, Any] = json.loads(text)
-    _write(folder / "table.json", text)
-    _write(folder / "table.md", _markdown(table))
+    write_whole(folder / "table.json", text)
+    write_whole(folder / "table.md", _markdown(table))
     return table
-
-
-def _slug(prompt: str) -> str:
-    return "-".join(re.findall(r"[a-z0-9]+", prompt.lower()))[:60]
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    aside = path.with_name(path.name + ".new")
-    aside.write_text(text.rstrip() + "\n", encoding="utf-8")
-    os.replace(aside, path)
 
 
 def _misses(prompt: str, judge: PromptJudge, azimuths: int) -> SceneScores:
@@ -287,11 +273,7 @@ def _misses(prompt: str, judge: PromptJudge, azimuths: int) -> SceneScores:
 
 def _strip(prompt: str, views: _Views | None, azimuths: int) -> Float[Tensor, "3 height width"]:
     """The coloured views in a row, grey if there are none, with the prompt's words beneath."""
-    labels = [""]
-    for word in prompt.split():
-        line = f"{labels[-1]} {word}".strip()
-        labels[-1:] = [line] if len(line) <= SIZE // 6 or not labels[-1] else [labels[-1], word]
-    labels = (labels + [""] * azimuths)[:azimuths]
+    labels = (lines_for(prompt, SIZE // 6) + [""] * azimuths)[:azimuths]
     blank = torch.full((azimuths, 3, SIZE, SIZE), 0.5)
     return contact_sheet(blank if views is None else views.color, azimuths, labels)
 
@@ -311,12 +293,7 @@ def _totals(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for status in ("done", "empty", "failed"):
         totals[status] = sum(row["status"] == status for row in rows)
     for question in _QUESTIONS:
-        answers = [answer for row in rows for answer in row[question] or []]
-        totals[question] = {
-            "yes": sum(answers),
-            "of": len(answers),
-            "share": sum(answers) / len(answers) if answers else None,
-        }
+        totals[question] = answers(rows, question)
     fits = [row["silhouette_iou"] for row in rows if row["silhouette_iou"] is not None]
     totals["silhouette_iou"] = {"mean": sum(fits) / len(fits) if fits else None, "of": len(fits)}
     return totals

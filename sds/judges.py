@@ -12,9 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.priors.judge import Judge
+from scorefield.priors.prior import ImagePrior
 from scorefield.priors.world import CATEGORIES, COLORS, FRONTED
 
-__all__ = ["ClipJudge", "Looks", "PromptJudge", "WorldJudge", "parse_prompt"]
+__all__ = ["ClipJudge", "ClipRank", "Looks", "PromptJudge", "WorldJudge", "parse_prompt"]
 
 
 @dataclass(frozen=True)
@@ -148,10 +149,15 @@ class ClipJudge:
         """White, as DreamFusion."""
         return (1.0, 1.0, 1.0)
 
-    @torch.no_grad()
     def look(self, images: Float[Tensor, "b 3 h w"], prompt: str) -> Looks:
         """Rank the list of prompts for every picture."""
         self.check(prompt)
+        own = self.prompts.index(prompt)
+        return Looks([first == own for first in self.similarity(images).argmax(1).tolist()])
+
+    @torch.no_grad()
+    def similarity(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b prompts"]:
+        """CLIP's logits of every picture in [0, 1] and every prompt of the list."""
         pixels = (images.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
         inputs = self.processor(
             text=self.prompts,
@@ -160,6 +166,21 @@ class ClipJudge:
             truncation=True,
             return_tensors="pt",
         )
-        similarity = self.model(**inputs.to(self.model.device)).logits_per_image  # (B, prompts)
-        own = self.prompts.index(prompt)
-        return Looks([first == own for first in similarity.argmax(1).tolist()])
+        logits: Tensor = self.model(**inputs.to(self.model.device)).logits_per_image
+        return logits.float().cpu()
+
+
+@dataclass(frozen=True)
+class ClipRank:
+    """How well pictures fit a prompt, by CLIP: chooses the sample that a drawing is traced from.
+
+    source: a folder, or a hub id: the only case in which anything is fetched.
+    """
+
+    source: str
+
+    def __call__(
+        self, prior: ImagePrior, prompt: str, images: Float[Tensor, "n 3 h w"], seed: int
+    ) -> Float[Tensor, " n"]:
+        """CLIP's logits; the prior and the seed are of no matter."""
+        return ClipJudge.load(self.source, [prompt]).similarity(images)[:, 0]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from scorefield.cli.judging import JudgingVerb, judge_of_prompts, read_prompts
 from scorefield.cli.loading import DTYPES, device_of, load_judge, prior_of
 from scorefield.cli.text_to_3d import SETTINGS, DistillingVerb
 from scorefield.cli.verb import (
@@ -14,14 +15,12 @@ from scorefield.cli.verb import (
     PriorVerb,
     check_at_least,
     check_folder,
-    check_prompt,
     under_way,
 )
 from scorefield.priors.training.evaluation import TRAINING_SEEDS, evaluate_prior, write_card
 from scorefield.priors.training.video_evaluation import QUICK, evaluate_video_adapter
 from scorefield.priors.training.video_experiment import VideoAdapterSettings
 from scorefield.sds.evaluation import evaluate_prompts
-from scorefield.sds.judges import ClipJudge, PromptJudge, WorldJudge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +78,7 @@ class EvaluatePrior(PriorVerb):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _EvaluateTextTo3D(DistillingVerb):
-    prompts: Path
-    """Text file with one prompt per line; empty lines and those that begin with # do not count."""
-    judge: Path | None = None
-    """The judge's weights; None takes the embedded one."""
-    clip_model: str | None = None
-    """Judge by this CLIP (folder or hub id) instead; prompts may then be about anything."""
+class _EvaluateTextTo3D(JudgingVerb, DistillingVerb):
     azimuths: int = 8
     """Judged views around each object."""
     elevation: float = 15.0
@@ -93,15 +86,11 @@ class _EvaluateTextTo3D(DistillingVerb):
 
     def run(self) -> Outcome:
         """Make and judge every prompt."""
-        prompts = _read_prompts(self.prompts)
+        prompts = read_prompts(self.prompts)
         settings = self.settings(prompts[0])
         check_at_least(1, azimuths=self.azimuths)
         prior = prior_of(self)
-        judge: PromptJudge = (
-            WorldJudge(load_judge(self.judge))
-            if self.clip_model is None
-            else ClipJudge.load(self.clip_model, prompts)
-        )
+        judge = judge_of_prompts(self, prompts)
         table = evaluate_prompts(
             prompts,
             prior,
@@ -121,19 +110,6 @@ class _EvaluateTextTo3D(DistillingVerb):
         lines = [(self.out / "table.md").read_text(encoding="utf-8").rstrip()]
         lines += [f"wrote {self.out / name}" for name in names]
         return Outcome({"out": str(self.out), **table}, lines, problem)
-
-
-def _read_prompts(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}); give --prompts a text file") from error
-    prompts = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    if not prompts:
-        raise ValueError(f"{path}: holds no prompts; write one per line")
-    for prompt in prompts:
-        check_prompt(prompt)
-    return prompts
 
 
 EvaluateTextTo3D = make_dataclass(

@@ -49,6 +49,12 @@ def _text_to_3d() -> type[Verb]:
     return TextTo3DVerb
 
 
+def _text_to_svg() -> type[Verb]:
+    from scorefield.cli.text_to_svg import TextToSvgVerb
+
+    return TextToSvgVerb
+
+
 def _text_to_video() -> type[Verb]:
     from scorefield.cli.text_to_video import TextToVideo
 
@@ -67,6 +73,12 @@ def _train_judge() -> type[Verb]:
     return TrainJudge
 
 
+def _train_digits() -> type[Verb]:
+    from scorefield.cli.train_prior import TrainDigits
+
+    return TrainDigits
+
+
 def _train_motion_broad() -> type[Verb]:
     from scorefield.cli.train_prior import TrainMotionBroad
 
@@ -83,6 +95,12 @@ def _evaluate_prior() -> type[Verb]:
     from scorefield.cli.evaluate import EvaluatePrior
 
     return EvaluatePrior
+
+
+def _evaluate_text_to_svg() -> type[Verb]:
+    from scorefield.cli.evaluate_drawings import EvaluateTextToSvg
+
+    return EvaluateTextToSvg
 
 
 def _evaluate_text_to_3d() -> type[Verb]:
@@ -121,6 +139,18 @@ def _evaluate_correspondence() -> type[Verb]:
     return EvaluateCorrespondence
 
 
+def _segment() -> type[Verb]:
+    from scorefield.cli.segment import Segment
+
+    return Segment
+
+
+def _evaluate_segmentation() -> type[Verb]:
+    from scorefield.cli.evaluate_segmentation import EvaluateSegmentation
+
+    return EvaluateSegmentation
+
+
 def _classify() -> type[Verb]:
     from scorefield.cli.classify import Classify
 
@@ -139,19 +169,24 @@ VERBS: dict[str, tuple[Callable[[], type[Verb]], str]] = {
     "edit": (_edit, "a picture that exists, changed to a prompt"),
     "invert": (_invert, "the noise that a picture is made from"),
     "text-to-3d": (_text_to_3d, "a 3D object from a prompt: mesh, turntable, views"),
+    "text-to-svg": (_text_to_svg, "a vector drawing from a prompt: SVG, PNG, animation"),
     "text-to-video": (_text_to_video, "short clips of a prompt, by one prior or by two"),
     "match": (_match, "where the points of one picture are in another"),
+    "segment": (_segment, "which pixels of a picture belong together"),
     "classify": (_classify, "which of some labels pictures show"),
     "train-prior shapes": (_train_shapes, "train the embedded text-to-image prior"),
     "train-prior judge": (_train_judge, "train the classifier that evaluations ask"),
+    "train-prior digits": (_train_digits, "train the embedded prior of handwritten digits"),
     "train-prior motion-broad": (_train_motion_broad, "train the embedded prior of clips"),
     "train-prior motion-narrow": (_train_motion_narrow, "train the one of a single domain"),
     "energy": (_energy, "how likely a prior finds pictures, by three methods"),
     "info": (_info, "what a prior is, and what its layers put out and cost"),
     "evaluate correspondence": (_evaluate_correspondence, "how well a prior finds landmarks"),
+    "evaluate segmentation": (_evaluate_segmentation, "how well a prior finds parts of objects"),
     "evaluate classifier": (_evaluate_classifier, "accuracy of classify by network evaluations"),
     "evaluate prior": (_evaluate_prior, "score the samples of a prior"),
     "evaluate text-to-3d": (_evaluate_text_to_3d, "make and score a list of prompts"),
+    "evaluate text-to-svg": (_evaluate_text_to_svg, "draw and score a list of prompts"),
     "evaluate video-adapter": (_evaluate_video_adapter, "judge a small model with a broad prior"),
 }
 """What loads each verb, and what it does."""
