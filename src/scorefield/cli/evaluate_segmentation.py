@@ -1,0 +1,63 @@
+"""`scorefield evaluate segmentation`: how well a prior finds the parts of objects."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from scorefield.cli.loading import prior_of
+from scorefield.cli.verb import Outcome, PriorVerb, check_folder, under_way
+from scorefield.perception.segmentation import check_method
+from scorefield.perception.segmentation_evaluation import (
+    SegmentationSettings,
+    evaluate_segmentation,
+    parts_pictures,
+)
+from scorefield.perception.segmentation_presets import emerdiff_preset
+from scorefield.perception.segmentation_report import segmentation_sheet, segmentation_table
+from scorefield.priors.images import save_image
+
+_DEFAULTS = SegmentationSettings()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSegmentation(PriorVerb):
+    """Find the parts of objects of the procedural world, beside enlarged clusters and colours.
+
+    OUT gets figures.json, table.md, sheet.png, and categories.jsonl, with which --resume goes on.
+    """
+
+    out: Path
+    """Folder of the figures, new or empty."""
+    seed: int = _DEFAULTS.seed
+    """Of the judged pictures; the presets were chosen on those of 31."""
+    n: Annotated[int, tyro.conf.arg(aliases=("-n",))] = _DEFAULTS.n
+    """Judged pictures of each category."""
+    k: int = _DEFAULTS.k
+    """Regions that each picture is divided into."""
+    coarse: int = _DEFAULTS.coarse
+    """Steps of EmerDiff's coarse mode."""
+    resume: bool = False
+    """Go on with what was begun in OUT."""
+
+    def run(self) -> Outcome:
+        """Evaluate and write the figures."""
+        settings = SegmentationSettings(n=self.n, k=self.k, coarse=self.coarse, seed=self.seed)
+        check_folder(self.out, self.resume)
+        prior = prior_of(self)
+        check_method(prior, emerdiff_preset(prior))
+        results = self.out / "categories.jsonl"
+        with under_way():
+            figures = evaluate_segmentation(
+                prior, settings, results=results, progress=not self.quiet
+            )
+            text = json.dumps(figures, indent=2) + "\n"
+            (self.out / "figures.json").write_text(text, encoding="utf-8")
+            table = segmentation_table(figures)
+            (self.out / "table.md").write_text(table + "\n", encoding="utf-8")
+            shown = parts_pictures(self.seed, self.n, prior.image_size)[:: self.n]
+            save_image(self.out / "sheet.png", segmentation_sheet(prior, shown, settings))
+        written = [f"wrote {self.out / name}" for name in ("figures.json", "table.md", "sheet.png")]
+        return Outcome({"out": str(self.out), **figures}, [table, *written])
