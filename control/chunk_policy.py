@@ -39,6 +39,9 @@ HEADS: dict[str, type[Head]] = {
 }
 """The heads by the names they have in files."""
 
+CHECKPOINT_EVERY = 1000
+"""Updates between the checkpoints of a training."""
+
 _CONFIG, _WEIGHTS = "policy.json", "policy.safetensors"
 
 
@@ -223,7 +226,7 @@ def train_chunk_policy(
         steps=settings.steps,
         folder=run,
         preview_every=0,
-        checkpoint_every=1000,
+        checkpoint_every=CHECKPOINT_EVERY,
         progress=progress,
         resume=resume,
     )

@@ -63,7 +63,7 @@ class SquaredError(Head):
     ) -> Tensor:
         """E (a - mean)^2."""
         return nn.functional.mse_loss(
-            _at(self.trunk, torch.zeros_like(actions), 0, condition), actions
+            _at(self.trunk, torch.zeros_like(actions), 0.0, condition), actions
         )
 
     def draw(
@@ -71,7 +71,7 @@ class SquaredError(Head):
     ) -> Float[Tensor, "batch steps size"]:
         """The mean."""
         nothing = condition.new_zeros(len(condition), self.steps, self.size)
-        return _at(self.trunk, nothing, 0, condition)
+        return _at(self.trunk, nothing, 0.0, condition)
 
 
 class TwoStep(SquaredError):
@@ -139,7 +139,7 @@ class Mixture(Head):
     def _mixture(self, condition: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """log weights (B, K), means (B, K, Tp, A) and standard deviations."""
         nothing = condition.new_zeros(len(condition), self.steps, self.size)
-        out = _at(self.trunk, nothing, 0, condition)  # (B, Tp, K (2 A + 1))
+        out = _at(self.trunk, nothing, 0.0, condition)  # (B, Tp, K (2 A + 1))
         out = out.unflatten(2, (self.components, 2 * self.size + 1)).transpose(1, 2)
         means, wide, logits = out.split([self.size, self.size, 1], dim=-1)
         deviations = nn.functional.softplus(wide) + _LEAST_STD
@@ -220,6 +220,7 @@ class Diffusion(Head):
 
     levels = 100
     ddim_steps = 10
+    most_weight = 0.0
 
     def __init__(self, steps: int, size: int, condition: int, settings: TrunkSettings) -> None:
         super().__init__(steps, size, condition, settings)
@@ -238,8 +239,10 @@ class Diffusion(Head):
         level = self.schedule.at_timestep(times).to(actions.device)
         eps = torch.randn(actions.shape, generator=generator).to(actions)
         z = level.add_noise(actions, eps)
-        times = times.to(actions) / self.levels
-        return nn.functional.mse_loss(self.trunk(z, times, condition), actions)
+        snr = (level.alpha / level.sigma) ** 2
+        weight = snr.clamp(max=self.most_weight).add(1).to(actions)[:, None, None]
+        error = self.trunk(z, times.to(actions) / self.levels, condition) - actions
+        return (weight * error**2).mean()
 
     def draw(
         self, condition: Float[Tensor, "batch features"], noise: Float[Tensor, "batch *shape"]
@@ -256,7 +259,7 @@ class Diffusion(Head):
 
 def _at(trunk: Trunk, chunk: Tensor, time: float, condition: Tensor) -> Tensor:
     """The trunk at one time for all rows."""
-    out: Tensor = trunk(chunk, chunk.new_full((len(chunk),), float(time)), condition)
+    out: Tensor = trunk(chunk, chunk.new_full((len(chunk),), time), condition)
     return out
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 _TIMES = 32  # sinusoids of the time
+_WAVES = (1, 2, 4, 8)  # half periods of those of a chunk's numbers, over [-1, 1]
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Trunk(nn.Module):
         self.steps, self.size_out = steps, size_out
         width = settings.width
         self.fourier = Fourier(condition, settings)
-        features = steps * size_in + self.fourier.size + _TIMES
+        features = steps * size_in * (1 + 2 * len(_WAVES)) + self.fourier.size + _TIMES
         self.enter = nn.Linear(features, width)
         self.blocks = nn.ModuleList(
             nn.Sequential(
@@ -69,7 +70,7 @@ class Trunk(nn.Module):
         """What is predicted for every step; time lies in [0, 1]."""
         rates = torch.exp(torch.linspace(0, math.log(1000), _TIMES // 2, device=time.device))
         angles = time[:, None] * rates
-        h = torch.cat([chunk.flatten(1), self.fourier(condition), angles.sin(), angles.cos()], 1)
+        h = torch.cat([_waves(chunk), self.fourier(condition), angles.sin(), angles.cos()], 1)
         h = self.enter(h)
         for block in self.blocks:
             h = h + block(h)
@@ -91,3 +92,10 @@ class Fourier(nn.Module):
         """The condition, and sines and cosines of it."""
         angles = condition @ self.rates
         return torch.cat([condition, angles.sin(), angles.cos()], dim=1)
+
+
+def _waves(chunk: Tensor) -> Tensor:
+    """A chunk's numbers and sinusoids of each: modes that lie close together are told apart."""
+    numbers = chunk.flatten(1)
+    angles = (numbers[..., None] * chunk.new_tensor(_WAVES) * (math.pi / 2)).flatten(1)
+    return torch.cat([numbers, angles.sin(), angles.cos()], dim=1)

@@ -163,6 +163,30 @@ def _evaluate_classifier() -> type[Verb]:
     return EvaluateClassifier
 
 
+def _evaluate_digits() -> type[Verb]:
+    from scorefield.cli.evaluate_classifier import EvaluateDigits
+
+    return EvaluateDigits
+
+
+def _policy_collect() -> type[Verb]:
+    from scorefield.cli.policy_collect import PolicyCollect
+
+    return PolicyCollect
+
+
+def _policy_train() -> type[Verb]:
+    from scorefield.cli.policy_train import PolicyTrain
+
+    return PolicyTrain
+
+
+def _policy_evaluate() -> type[Verb]:
+    from scorefield.cli.policy_evaluate import PolicyEvaluate
+
+    return PolicyEvaluate
+
+
 VERBS: dict[str, tuple[Callable[[], type[Verb]], str]] = {
     "sample": (_sample, "pictures of prompts, on one sheet"),
     "compose": (_compose, "pictures that several prompts hold for, and others do not"),
@@ -179,11 +203,15 @@ VERBS: dict[str, tuple[Callable[[], type[Verb]], str]] = {
     "train-prior digits": (_train_digits, "train the embedded prior of handwritten digits"),
     "train-prior motion-broad": (_train_motion_broad, "train the embedded prior of clips"),
     "train-prior motion-narrow": (_train_motion_narrow, "train the one of a single domain"),
+    "policy collect": (_policy_collect, "demonstrations of an expert in an environment"),
+    "policy train": (_policy_train, "a policy from demonstrations"),
+    "policy evaluate": (_policy_evaluate, "let a policy act, and score it"),
     "energy": (_energy, "how likely a prior finds pictures, by three methods"),
     "info": (_info, "what a prior is, and what its layers put out and cost"),
     "evaluate correspondence": (_evaluate_correspondence, "how well a prior finds landmarks"),
     "evaluate segmentation": (_evaluate_segmentation, "how well a prior finds parts of objects"),
     "evaluate classifier": (_evaluate_classifier, "accuracy of classify by network evaluations"),
+    "evaluate digits": (_evaluate_digits, "the same on handwritten digits"),
     "evaluate prior": (_evaluate_prior, "score the samples of a prior"),
     "evaluate text-to-3d": (_evaluate_text_to_3d, "make and score a list of prompts"),
     "evaluate text-to-svg": (_evaluate_text_to_svg, "draw and score a list of prompts"),

@@ -1,0 +1,186 @@
+"""Diffusion against its baselines: the same demonstrations, backbone, updates and loop for all.
+
+    python benchmarks/control.py two-routes --out runs/control
+    python benchmarks/control.py avoiding --out runs/control
+    python benchmarks/control.py metaworld/push-v3 --out runs/control
+
+Each command can be killed and given again: what is trained and judged is not done twice, and
+half-trained policies go on. OUT/TASK gets table.md, results.json and, for the planar tasks,
+paths.png. The demonstrations have the seeds from 0, the policies 0, 1, 2, the episodes they are
+judged by those from 100,000. Everything was tuned on others: demonstrations from 1,000,000, policy
+100, episodes from 2,000,000.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import torch
+
+from scorefield.cli.environments import PLANAR, demonstration_of, environment_of
+from scorefield.control.chunk_policy import HEADS, ChunkPolicy, train_chunk_policy
+from scorefield.control.collection import collect, demonstrate
+from scorefield.control.drawing import draw_paths
+from scorefield.control.environment import Environment
+from scorefield.control.episodes import Episodes
+from scorefield.control.rollout import latency, roll_out
+from scorefield.control.scores import score, wilson
+from scorefield.control.spaces import Horizons
+from scorefield.control.trunk import TrunkSettings
+from scorefield.control.windows import Windows
+from scorefield.priors.training.task import TrainingSettings
+
+JUDGED_FROM = 100_000
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is the same for every method of a task."""
+
+    demonstrations: int
+    horizons: Horizons
+    trunk: TrunkSettings
+    steps: int
+    episodes: int
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+
+
+TWO_ROUTES = Protocol(100, Horizons(2, 8, 9), TrunkSettings(width=128), 2500, 240)
+AVOIDING = Protocol(480, Horizons(2, 4, 5), TrunkSettings(width=256), 5000, 240)
+META_WORLD = Protocol(50, Horizons(2, 8, 9), TrunkSettings(width=256, frequencies=0), 3000, 50)
+
+
+def protocol_of(task: str) -> Protocol:
+    """The one of a task."""
+    return {"two-routes": TWO_ROUTES, "avoiding": AVOIDING}.get(task, META_WORLD)
+
+
+def main(task: str, out: Path, methods: Sequence[str], seeds: int) -> None:
+    """Train, judge, and write the table."""
+    torch.set_num_threads(1)
+    protocol, environment = protocol_of(task), environment_of(task)
+    folder = out / task.replace("/", "-")
+    collect(*demonstration_of(task), folder / "demonstrations", protocol.demonstrations)
+    windows = Windows(Episodes.open(folder / "demonstrations"), protocol.horizons)
+    results = {}
+    for seed in range(seeds):
+        for method in methods:
+            file = folder / f"{method}-{seed}" / "result.json"
+            if not file.exists():
+                policy, seconds = train(method, seed, environment, windows, protocol, file.parent)
+                result = judge(policy, environment, protocol, seed)
+                result |= {"training_seconds": seconds}
+                file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+            results[f"{method}-{seed}"] = json.loads(file.read_text(encoding="utf-8"))
+            scores = results[f"{method}-{seed}"]
+            print(f"{task} {method} {seed}: success {scores['success']:.3f}", flush=True)
+    if task not in PLANAR:
+        results["expert"] = expert(task, protocol)
+    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    table = write_table(results, methods, seeds)
+    (folder / "table.md").write_text(table, encoding="utf-8")
+    print(table)
+    if task in PLANAR:
+        draw(task, environment, methods, protocol, folder)
+
+
+def train(
+    method: str,
+    seed: int,
+    environment: Environment,
+    windows: Windows,
+    protocol: Protocol,
+    folder: Path,
+) -> tuple[ChunkPolicy, float]:
+    """A trained policy, and the processor's seconds that its training took in this sitting."""
+    policy = ChunkPolicy(
+        HEADS[method], environment.spaces, protocol.horizons, protocol.trunk, seed=seed
+    )
+    settings = TrainingSettings(
+        protocol.steps, protocol.batch_size, protocol.learning_rate, seed=seed
+    )
+    started = time.process_time()
+    policy = train_chunk_policy(policy, windows, settings, folder, resume=True, progress=True)
+    return policy, time.process_time() - started
+
+
+def judge(
+    policy: ChunkPolicy, environment: Environment, protocol: Protocol, seed: int
+) -> dict[str, Any]:
+    """Its figures on the episodes that are for judging."""
+    seeds = range(JUDGED_FROM, JUDGED_FROM + protocol.episodes)
+    rollouts = roll_out(policy, environment, seeds, seed=seed, progress=True)
+    scores = score(rollouts, environment.spaces, environment.modes, protocol.horizons.action)
+    return {
+        **scores.as_json(),
+        "parameters": sum(one.numel() for one in policy.head.parameters()),
+        "milliseconds": 1e3 * median(latency(policy, environment, seed=JUDGED_FROM)),
+    }
+
+
+def expert(task: str, protocol: Protocol) -> dict[str, Any]:
+    """The expert on the same episodes."""
+    environment, expert = environment_of(task), demonstration_of(task)[1]
+    seeds = range(JUDGED_FROM, JUDGED_FROM + protocol.episodes)
+    successes = sum(len(demonstrate(environment, expert, [seed])) for seed in seeds)
+    return {"success": successes / len(seeds), "success_interval": wilson(successes, len(seeds))}
+
+
+def write_table(results: dict[str, Any], methods: Sequence[str], seeds: int) -> str:
+    """A row per method: all seeds pooled, and each of them."""
+    rows = [
+        "| method | success (95 %) | by seed | ways taken, by seed | first way's share | entropy "
+        "| roughness | ms/chunk | parameters | training s |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for method in methods:
+        runs = [results[f"{method}-{seed}"] for seed in range(seeds)]
+        trials = sum(run["episodes"] for run in runs)
+        successes = round(sum(run["success"] * run["episodes"] for run in runs))
+        low, high = wilson(successes, trials)
+        ways = ", ".join(str(run["coverage"]) for run in runs) if runs[0]["modes"] else "-"
+        shares = [run["modes"][0] / max(1, sum(run["modes"])) for run in runs if run["modes"]]
+        two = runs[0]["modes"] and len(runs[0]["modes"]) == 2
+        share = ", ".join(f"{one:.2f}" for one in shares) if two else "-"
+        by_seed = ", ".join(format(run["success"], ".3f") for run in runs)
+        entropies = [run["entropy"] for run in runs if run["entropy"] is not None]
+        rows.append(
+            f"| {method} | {successes / trials:.3f} ({low:.3f} to {high:.3f}) "
+            f"| {by_seed} | {ways} | {share} "
+            f"| {f'{mean(entropies):.3f}' if entropies else '-'} "
+            f"| {mean(run['roughness'] for run in runs):.4f} "
+            f"| {mean(run['milliseconds'] for run in runs):.1f} | {runs[0]['parameters']} "
+            f"| {mean(run['training_seconds'] for run in runs):.0f} |"
+        )
+    if "expert" in results:
+        low, high = results["expert"]["success_interval"]
+        rows.append(f"| expert | {results['expert']['success']:.3f} ({low:.3f} to {high:.3f}) |")
+    return "\n".join(rows) + "\n"
+
+
+def draw(
+    task: str, environment: Environment, methods: Sequence[str], protocol: Protocol, folder: Path
+) -> None:
+    """60 of the judged episodes of every method, first seed."""
+    seeds = range(JUDGED_FROM, JUDGED_FROM + 60)
+    panels = {
+        method: roll_out(ChunkPolicy.load(folder / f"{method}-0" / "policy"), environment, seeds)
+        for method in methods
+    }
+    draw_paths(PLANAR[task], panels, folder / "paths.png")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("task", help="two-routes, avoiding or metaworld/TASK")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--methods", nargs="+", default=list(HEADS), choices=list(HEADS))
+    parser.add_argument("--seeds", type=int, default=3)
+    given = parser.parse_args()
+    main(given.task, given.out, given.methods, given.seeds)

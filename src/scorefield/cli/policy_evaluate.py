@@ -1,0 +1,103 @@
+"""`scorefield policy evaluate`: a policy acts, and its figures are told with intervals."""
+
+import json
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from scorefield.cli.environments import PLANAR, environment_of
+from scorefield.cli.loading import device_of
+from scorefield.cli.verb import Outcome, Verb, check_at_least, check_folder, under_way
+from scorefield.control.chunk_policy import ChunkPolicy
+from scorefield.control.drawing import draw_paths, write_video
+from scorefield.control.rollout import latency, roll_out
+from scorefield.control.scores import score
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyEvaluate(Verb):
+    """Let a policy act in an environment, many episodes side by side, and score it.
+
+    OUT gets results.json and episodes.json, a picture of the paths on the planar tasks, and a
+    video if it is asked for.
+    """
+
+    policy: Annotated[Path, tyro.conf.Positional]
+    """Folder of the policy."""
+    env: str
+    """The environment: two-routes, avoiding, push-t or metaworld/TASK."""
+    out: Path
+    """Folder of the evaluation, new or empty."""
+    episodes: int = 50
+    """How many."""
+    first: int = 100_000
+    """Seed of the first episode; the others follow. Not those of the demonstrations."""
+    batch: int = 50
+    """How many run side by side; the results do not depend on it."""
+    videos: int = 0
+    """Of how many episodes to write a video, side by side."""
+
+    def run(self) -> Outcome:
+        """Evaluate."""
+        check_at_least(1, episodes=self.episodes, batch=self.batch)
+        check_at_least(0, seed=self.seed, first=self.first, videos=self.videos)
+        check_folder(self.out)
+        policy = ChunkPolicy.load(self.policy).to(device_of(self))
+        environment = environment_of(self.env)
+        policy.spaces.check(environment.spaces)
+        with under_way():
+            rollouts = roll_out(
+                policy,
+                environment,
+                range(self.first, self.first + self.episodes),
+                seed=self.seed,
+                batch=self.batch,
+                frames=self.videos,
+                progress=not self.quiet,
+            )
+            scores = score(rollouts, environment.spaces, environment.modes, policy.horizons.action)
+            seconds = statistics.median(latency(policy, environment, seed=self.first))
+            self.out.mkdir(parents=True, exist_ok=True)
+            figures = {**scores.as_json(), "latency": seconds}
+            written = ["results.json", "episodes.json"]
+            _write(self.out / "results.json", figures)
+            each = [
+                {
+                    "seed": one.seed,
+                    "success": one.success,
+                    "steps": len(one.actions),
+                    "reward": float(one.rewards.sum()),
+                    "best_reward": float(one.rewards.max()),
+                    "mode": one.mode,
+                }
+                for one in rollouts
+            ]
+            _write(self.out / "episodes.json", each)
+            if self.env in PLANAR:
+                draw_paths(PLANAR[self.env], {self.env: rollouts}, self.out / "paths.png")
+                written.append("paths.png")
+            if self.videos:
+                shown = rollouts[: self.videos]
+                write_video(shown, self.out / "episodes.gif", environment.spaces.rate or 10.0)
+                written.append("episodes.gif")
+        low, high = scores.success_interval
+        best_low, best_high = scores.best_reward_interval
+        lines = [
+            f"success: {scores.success:.3f} ({low:.3f} to {high:.3f}) of {scores.episodes}",
+            f"best reward: {scores.best_reward:.3f} ({best_low:.3f} to {best_high:.3f})",
+            f"roughness: {scores.roughness:.4f}, at the seams of chunks {scores.jump:.2f} times",
+            f"latency: {1e3 * seconds:.1f} ms per chunk of {policy.horizons.action} actions",
+        ]
+        if scores.modes:
+            lines.append(
+                f"ways: {scores.coverage} of {len(scores.modes)}, entropy {scores.entropy:.3f}"
+            )
+        lines += [f"wrote {self.out / name}" for name in written]
+        return Outcome({"out": str(self.out), **figures}, lines)
+
+
+def _write(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,262 @@
+"""Heads against closed forms, and chunk policies: files, noise, bounds, training and resuming."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+from scorefield.control.chunk_policy import HEADS, ChunkPolicy, ChunkPolicyTask, train_chunk_policy
+from scorefield.control.episodes import Episode, Episodes
+from scorefield.control.heads import (
+    Diffusion,
+    Head,
+    Mixture,
+    RecurrentMixture,
+    SquaredError,
+    TwoStep,
+)
+from scorefield.control.limits import Limits, bounded
+from scorefield.control.policy import Policy
+from scorefield.control.spaces import Horizons, PolicySpaces
+from scorefield.control.trunk import Trunk, TrunkSettings
+from scorefield.control.windows import Windows
+from scorefield.priors.noise import noise_generator
+from scorefield.priors.training.task import TrainingSettings
+
+SMALL = TrunkSettings(width=16, layers=1, frequencies=4)
+SPACES = PolicySpaces(state=3, action=2, low=(-1.0, -2.0), high=(1.0, 2.0), rate=10.0)
+CONDITION = torch.linspace(-1, 1, 12).reshape(2, 6)
+ACTIONS = torch.linspace(-0.8, 0.7, 16).reshape(2, 4, 2)
+
+
+def head(kind: type[Head]) -> Head:
+    torch.manual_seed(0)
+    return kind(4, 2, 6, SMALL)
+
+
+def linear(steps: int = 40, episodes: int = 6) -> Windows:
+    """Demonstrations of a_t = K s_t, K fixed: what any head can learn."""
+    rng = np.random.default_rng(0)
+    gain = np.array([[0.5, 0.2, 0.0], [0.0, -0.4, 0.9]])
+    states = [rng.uniform(-1, 1, (steps, 3)) for _ in range(episodes)]
+    return Windows(Episodes.of(Episode(s, s @ gain.T) for s in states), Horizons(2, 1, 2))
+
+
+def test_the_mixture_is_that_density(monkeypatch: pytest.MonkeyPatch) -> None:
+    mixture = head(Mixture)
+    rng = np.random.default_rng(0)
+    weights, means = np.array([0.3, 0.7]), rng.normal(size=(2, 4, 2))
+    deviations = rng.uniform(0.5, 1, (2, 4, 2))
+
+    def given(condition: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        tensors = (torch.from_numpy(a).float() for a in (np.log(weights), means, deviations))
+        log_weights, m, d = (t.expand(len(condition), *t.shape) for t in tensors)
+        return log_weights, m, d
+
+    monkeypatch.setattr(mixture, "_mixture", given)
+    densities = np.array(
+        [
+            sum(
+                w * stats.norm.pdf(one, m, d).prod()
+                for w, m, d in zip(weights, means, deviations, strict=True)
+            )
+            for one in ACTIONS.numpy()
+        ]
+    )
+    loss = mixture.loss(ACTIONS, CONDITION, noise_generator(0))
+    assert float(loss) == pytest.approx(-np.log(densities).mean() / 8, rel=1e-5)
+    noise = torch.randn(4000, *mixture.noise_shape, generator=noise_generator(1))
+    drawn = mixture.draw(torch.zeros(4000, 6), noise)
+    first = (drawn - torch.from_numpy(means[0]).float()).abs().amax(dim=(1, 2)) < 1e-2
+    assert float(first.float().mean()) == pytest.approx(0.3, abs=4 * math.sqrt(0.21 / 4000))
+
+
+def test_the_recurrent_mixture_is_causal_and_draws_what_it_scores() -> None:
+    recurrent = head(RecurrentMixture)
+    assert isinstance(recurrent, RecurrentMixture)
+
+    @torch.no_grad()
+    def terms(actions: Tensor) -> Tensor:
+        """(B, Tp): log p(a_k | a_<k, o), from losses of shorter chunks."""
+        sums = []
+        for steps in range(1, 5):
+            recurrent.steps = steps
+            each = [
+                -float(recurrent.loss(a[None, :steps], c[None], noise_generator(0))) * 2 * steps
+                for a, c in zip(actions, CONDITION, strict=True)
+            ]
+            sums.append(torch.tensor(each))
+        recurrent.steps = 4
+        return torch.stack(sums, dim=1).diff(dim=1, prepend=torch.zeros(2, 1))
+
+    before = terms(ACTIONS)
+    changed = ACTIONS.clone()
+    changed[:, 2] += 0.5
+    after = terms(changed)
+    assert torch.allclose(before[:, :2], after[:, :2], atol=1e-4)
+    assert (before[:, 2:] - after[:, 2:]).abs().min() > 1e-4
+    # A drawn action lies within 1e-4 of a mean of its own step, given those before it.
+    drawn = recurrent.draw(CONDITION, torch.zeros(2, *recurrent.noise_shape))
+    past = torch.cat([torch.zeros(2, 1, 2), drawn[:, :-1]], dim=1)
+    inside = torch.cat([past, CONDITION[:, None].expand(-1, 4, -1)], dim=2)
+    means = recurrent._mixture(recurrent.lstm(inside, recurrent._begin(CONDITION))[0])[1]
+    nearest = (means - drawn[:, :, None]).abs().amax(dim=3).amin(dim=2)
+    assert float(nearest.detach().max()) < 1e-3
+
+
+def test_regressions_are_the_formulas() -> None:
+    squared, two = head(SquaredError), head(TwoStep)
+    assert isinstance(squared, SquaredError) and isinstance(two, TwoStep)
+    noise = torch.zeros(2, 0)
+    mean = squared.draw(CONDITION, noise)
+    loss = squared.loss(ACTIONS, CONDITION, noise_generator(0))
+    assert float(loss) == pytest.approx(float(((mean - ACTIONS) ** 2).mean()))
+    first = two.trunk(torch.zeros(2, 4, 2), torch.zeros(2), CONDITION)
+    second = two.trunk(0.9 * first, torch.full((2,), 0.9), CONDITION)
+    assert torch.allclose(two.draw(CONDITION, noise), second)
+    z = torch.randn(ACTIONS.shape, generator=noise_generator(3))
+    denoised = two.trunk(0.9 * ACTIONS + 0.1 * z, torch.full((2,), 0.9), CONDITION)
+    expected = ((first - ACTIONS) ** 2).mean() + ((denoised - ACTIONS) ** 2).mean()
+    found = two.loss(ACTIONS, CONDITION, noise_generator(3))
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_diffusion_with_the_exact_denoiser_draws_both_modes() -> None:
+    """Chunks are +m or -m with equal odds: E[x0 | z] = m tanh(alpha m.z / sigma^2)."""
+    diffusion = head(Diffusion)
+    assert isinstance(diffusion, Diffusion)
+    mode = torch.full((4, 2), 0.5)
+
+    class Exact(Trunk):
+        def forward(self, chunk: Tensor, time: Tensor, condition: Tensor) -> Tensor:
+            level = diffusion.schedule.at_timestep((time * diffusion.levels).round())
+            ratio = (level.alpha / level.sigma**2).float()
+            return mode * torch.tanh(ratio * (chunk * mode).sum(dim=(1, 2)))[:, None, None]
+
+    diffusion.trunk = Exact(4, 2, 2, 6, SMALL)
+    noise = torch.randn(2000, 4, 2, generator=noise_generator(0))
+    drawn = diffusion.draw(torch.zeros(2000, 6), noise)
+    assert torch.allclose(drawn.abs(), mode.expand(2000, 4, 2), atol=1e-3)
+    upper = float((drawn[:, 0, 0] > 0).float().mean())
+    assert upper == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(2000))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_every_head_learns_a_linear_law(name: str, tmp_path: Path) -> None:
+    windows = linear()
+    policy = ChunkPolicy(HEADS[name], SPACES, windows.horizons, TrunkSettings(width=32, layers=1))
+    assert isinstance(policy, Policy)
+    everything = windows.batch(range(len(windows)))
+    executed = everything["action"][:, windows.horizons.executed]
+
+    def error(one: ChunkPolicy) -> float:
+        found = one.act(everything, seed=0, items=range(len(windows)))
+        return float((found - executed).pow(2).mean() / executed.var())
+
+    before = error(policy)
+    settings = TrainingSettings(steps=250, batch_size=64, learning_rate=3e-3, warmup=20)
+    trained = train_chunk_policy(policy, windows, settings, tmp_path / "run")
+    assert error(trained) < 0.2 < 0.5 < before
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_file_holds_all_that_is_needed_to_act(name: str, tmp_path: Path) -> None:
+    policy = ChunkPolicy(HEADS[name], SPACES, Horizons(2, 3, 4), SMALL, seed=5)
+    policy.states = Limits(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.5, 0.0, 0.0]))
+    again = ChunkPolicy.load(policy.save(tmp_path / "policy"))
+    assert (again.spaces, again.horizons) == (policy.spaces, policy.horizons)
+    seen = {"state": torch.linspace(-1, 1, 18).reshape(3, 2, 3)}
+    mine = policy.act(seen, seed=1, items=[4, 5, 6], draw=2)
+    assert mine.shape == (3, 3, 2)
+    assert torch.equal(mine, again.act(seen, seed=1, items=[4, 5, 6], draw=2))
+    # Rows depend on their item, not on their place; actions are within the bounds.
+    one = policy.act({"state": seen["state"][1:2]}, seed=1, items=[5], draw=2)
+    assert torch.allclose(mine[1:2], one, atol=1e-5)
+    assert bool((mine.abs() <= torch.tensor([1.0, 2.0])).all())
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "policy.json").unlink(),
+        lambda folder: (folder / "policy.json").write_text("{}", encoding="utf-8"),
+        lambda folder: (folder / "policy.safetensors").write_bytes(b"x"),
+        lambda folder: resized(folder),
+    ],
+)
+def test_damaged_files_are_refused(damage: Callable[[Path], object], tmp_path: Path) -> None:
+    policy = ChunkPolicy(SquaredError, SPACES, Horizons(2, 3, 4), SMALL)
+    folder = policy.save(tmp_path / "policy")
+    damage(folder)
+    with pytest.raises(ValueError, match="cannot be read as a policy"):
+        ChunkPolicy.load(folder)
+
+
+def resized(folder: Path) -> None:
+    config = json.loads((folder / "policy.json").read_text(encoding="utf-8"))
+    config["trunk"]["width"] = 8
+    (folder / "policy.json").write_text(json.dumps(config), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["diffusion", "recurrent-mixture"])
+def test_a_training_that_was_killed_ends_in_the_same_weights(name: str, tmp_path: Path) -> None:
+    windows = linear()
+    settings = TrainingSettings(steps=6, batch_size=8, warmup=2)
+
+    def fresh() -> ChunkPolicy:
+        return ChunkPolicy(HEADS[name], SPACES, windows.horizons, SMALL, seed=1)
+
+    whole = train_chunk_policy(fresh(), windows, settings, tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    import scorefield.control.chunk_policy as module
+
+    step = ChunkPolicyTask.step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "CHECKPOINT_EVERY", 2)
+
+        def until(self: ChunkPolicyTask, number: int) -> object:
+            if number == 5:
+                raise Killed
+            return step(self, number)
+
+        patch.setattr(ChunkPolicyTask, "step", until)
+        with pytest.raises(Killed):
+            train_chunk_policy(fresh(), windows, settings, tmp_path / "parts")
+    resumed = train_chunk_policy(fresh(), windows, settings, tmp_path / "parts", resume=True)
+    for key, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[key]), key
+    with pytest.raises(ValueError, match="not empty"):
+        train_chunk_policy(fresh(), windows, settings, tmp_path / "parts")
+
+
+def test_limits_shift_constants_and_scale_the_rest() -> None:
+    rows = np.array([[0.0, 5.0, 1.0], [4.0, 5.00005, -3.0], [1.0, 5.0, 0.0]], dtype=np.float32)
+    limits = Limits.of(rows)
+    out = limits(torch.from_numpy(rows))
+    assert torch.allclose(out[:, 0], torch.tensor([-1.0, 1.0, -0.5]))
+    assert torch.allclose(out[:, 2], torch.tensor([1.0, -1.0, 0.5]))
+    assert out[:, 1].abs().max() < 1e-4 and float(limits.scale[1]) == 1.0
+    assert torch.allclose(limits.inverse(out), torch.from_numpy(rows), atol=1e-5)
+
+
+def test_actions_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        bounded(torch.tensor([[float("nan"), 0.0]]), SPACES)
+    policy = ChunkPolicy(SquaredError, SPACES, Horizons(2, 3, 4), SMALL)
+    with pytest.raises(ValueError, match="not finite"):
+        policy.act({"state": torch.full((1, 2, 3), float("nan"))}, seed=0, items=[0])
+
+
+def test_an_environment_without_a_state_is_refused() -> None:
+    spaces = PolicySpaces(state=0, action=1, low=(0.0,), high=(1.0,), images={"top": (8, 8)})
+    with pytest.raises(ValueError, match="sees states, and the environment shows none"):
+        ChunkPolicy(SquaredError, spaces, Horizons())

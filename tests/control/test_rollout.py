@@ -1,0 +1,158 @@
+"""Rollouts: what a policy is shown and what is executed, whatever runs beside it; their figures."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+from scorefield.control.drawing import draw_paths, write_video
+from scorefield.control.planar import AVOIDING, TWO_ROUTES, PlanarTask
+from scorefield.control.policy import Policy
+from scorefield.control.rollout import Rollout, latency, roll_out
+from scorefield.control.scores import bootstrap, score, wilson
+from scorefield.control.spaces import Horizons, PolicySpaces
+from scorefield.priors.noise import keyed_noise
+
+
+class Wanderer:
+    """Goes up and to one side, with noise; keeps what it was asked."""
+
+    def __init__(self, task: PlanarTask, side: float = 0.012) -> None:
+        self.spaces, self.horizons = task.spaces, Horizons(3, 4, 6)
+        self.side = side
+        self.asked: list[tuple[Tensor, list[int], int]] = []
+
+    def act(
+        self,
+        observations: Mapping[str, Tensor],
+        *,
+        seed: int,
+        items: Sequence[int],
+        draw: int = 0,
+        previous: Tensor | None = None,
+    ) -> Tensor:
+        self.asked.append((observations["state"], list(items), draw))
+        noise = keyed_noise(seed, items, draw, (4, 2)) * 0.001
+        ahead = torch.arange(1, 5)[:, None] * torch.tensor([self.side, 0.022])
+        return observations["state"][:, -1:] + ahead + noise
+
+
+def test_a_policy_sees_the_last_observations_and_its_chunk_is_executed() -> None:
+    task = PlanarTask(TWO_ROUTES, noise=0.0)
+    policy = Wanderer(task)
+    assert isinstance(policy, Policy)
+    (one,) = roll_out(policy, task, [7], seed=1)
+    shown = torch.cat([state for state, _, _ in policy.asked])  # (chunks, 3, 2)
+    states = torch.from_numpy(one.states)
+    assert torch.equal(shown[0], states[:1].expand(3, 2))  # the first one, repeated
+    assert torch.equal(shown[1], states[2:5]) and torch.equal(shown[2], states[6:9])
+    assert [(items, draw) for _, items, draw in policy.asked[:3]] == [([7], 0), ([7], 1), ([7], 2)]
+    # Steps are short enough to be done in full, so that each state is the action before it.
+    assert np.allclose(one.states[1:], one.actions, atol=1e-6)
+    assert len(one.rewards) == len(one.actions) == len(one.states) - 1
+
+
+def test_results_do_not_depend_on_how_many_run_side_by_side() -> None:
+    seeds = [5, 3, 11, 8, 2, 9, 4]
+    task = PlanarTask(AVOIDING)
+    whole = roll_out(Wanderer(task, 0.003), task, seeds, seed=1, batch=7)
+    for batch, order in ((1, seeds), (3, seeds), (4, seeds[::-1])):
+        parts = roll_out(Wanderer(task, 0.003), task, order, seed=1, batch=batch)
+        by_seed = {one.seed: one for one in parts}
+        for one in whole:
+            other = by_seed[one.seed]
+            assert np.array_equal(one.states, other.states) and one.mode == other.mode
+            assert np.array_equal(one.actions, other.actions) and one.success == other.success
+    assert len({one.success for one in whole} | {one.mode for one in whole}) > 1
+    other = roll_out(Wanderer(task, 0.003), task, seeds, seed=2)
+    assert not np.array_equal(other[0].states, whole[0].states)
+
+
+def test_other_spaces_are_refused_and_both_are_shown() -> None:
+    policy = Wanderer(PlanarTask(TWO_ROUTES))
+    with pytest.raises(ValueError, match=r"differ in low, high: .*\[-0.3, -0.3\].*\[0.2, -0.32\]"):
+        roll_out(policy, PlanarTask(AVOIDING), [1])
+    with pytest.raises(ValueError, match="seeds must not be empty"):
+        roll_out(policy, PlanarTask(TWO_ROUTES), [])
+
+
+def test_latency_is_that_of_one_environment() -> None:
+    task = PlanarTask(TWO_ROUTES)
+    policy = Wanderer(task)
+    seconds = latency(policy, task, seed=1, calls=3)
+    assert len(seconds) == 3 and all(one > 0 for one in seconds)
+    assert {state.shape for state, _, _ in policy.asked} == {(1, 3, 2)}
+
+
+def made(
+    actions: list[float], *, success: bool = True, mode: int = 0, reward: float = 1
+) -> Rollout:
+    values = np.array(actions, dtype=np.float32)[:, None]
+    rewards = np.zeros(len(values))
+    rewards[-1] = reward
+    return Rollout(0, success, rewards, mode, np.zeros((len(values) + 1, 1), np.float32), values)
+
+
+def test_figures_written_out() -> None:
+    spaces = PolicySpaces(state=1, action=1, low=(0.0,), high=(2.0,))
+    # Second differences over the range of 2, chunks of 3: 0 within the first, then two across the
+    # seam of 0.5 each, then 0.
+    rough = made([0, 0, 0, 1, 2, 3], mode=1)
+    scores = score(
+        [rough, made([0, 0, 0]), made([0, 0, 0], success=False, reward=0.25)], spaces, 3, 3
+    )
+    assert scores.episodes == 3 and scores.success == pytest.approx(2 / 3)
+    assert scores.modes == (1, 1, 0) and scores.coverage == 2
+    assert scores.entropy == pytest.approx(math.log(2) / math.log(3))
+    assert scores.reward == scores.best_reward == pytest.approx(0.75)
+    assert scores.steps == pytest.approx(4.5)
+    assert scores.roughness == pytest.approx(0.5 / 6)  # one bend of six
+    assert scores.as_json()["jump"] is None  # nothing within chunks to compare with
+
+
+def test_roughness_tells_seams_from_the_rest() -> None:
+    spaces = PolicySpaces(state=1, action=1, low=(0.0,), high=(1.0,))
+    # Bends 0.1, then 0.3 twice across the seam, then 0.1.
+    positions = np.cumsum(np.cumsum([0, 0, 0.1, 0.3, 0.3, 0.1]))
+    scores = score([made(positions.tolist())], spaces, 0, 3)
+    assert scores.jump == pytest.approx(3.0, rel=1e-4)
+    assert math.isnan(scores.entropy) and scores.modes == ()
+
+
+def test_success_alone_is_told_from_coverage() -> None:
+    spaces = PolicySpaces(state=1, action=1, low=(0.0,), high=(1.0,))
+    one_way = score([made([0.0, 0.1])] * 8, spaces, 24, 4)
+    assert (one_way.success, one_way.coverage, one_way.entropy) == (1.0, 1, 0.0)
+
+
+def test_intervals() -> None:
+    # Wilson's formula, for 8 of 10.
+    z, n, p = stats.norm.ppf(0.975), 10, 0.8
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    assert wilson(8, 10) == pytest.approx((centre - half, centre + half))
+    assert wilson(0, 10)[0] == 0 and wilson(10, 10)[1] == 1
+    values = np.random.default_rng(0).normal(size=400)
+    low, high = bootstrap(values, seed=0)
+    # Of a normal sample's mean: 1.96 s / sqrt(n); its ends from 2,000 resamples have an error of
+    # about 3 % of that.
+    exact = 1.96 * values.std() / 20
+    assert low == pytest.approx(values.mean() - exact, abs=0.15 * exact)
+    assert high == pytest.approx(values.mean() + exact, abs=0.15 * exact)
+
+
+def test_pictures_and_videos(tmp_path: Path) -> None:
+    task = PlanarTask(TWO_ROUTES)
+    rollouts = roll_out(Wanderer(task), task, [1, 2, 3], frames=2)
+    assert [one.frames is None for one in rollouts] == [False, False, True]
+    assert rollouts[0].frames is not None
+    assert rollouts[0].frames.shape == (len(rollouts[0].states), 96, 96, 3)
+    assert draw_paths(TWO_ROUTES, {"a": rollouts, "b": rollouts}, tmp_path / "p.png").exists()
+    assert write_video(rollouts[:2], tmp_path / "v.gif", 10.0).exists()
+    with pytest.raises(ValueError, match="has no frames"):
+        write_video(rollouts, tmp_path / "v.gif", 10.0)
