@@ -50,6 +50,11 @@ def test_correspondence(tmp_path: Path) -> None:
     assert any(tmp_path.iterdir())
 
 
+def test_segment(tmp_path: Path) -> None:
+    load("segment").main(str(tmp_path), categories=("lamp",), steps=1, k=2)
+    assert (tmp_path / "segment.png").stat().st_size > 0
+
+
 def test_classify(capsys: pytest.CaptureFixture[str]) -> None:
     load("classify").main(pictures=1, confidence=0.5)
     assert "evaluations, confidence" in capsys.readouterr().out
@@ -74,6 +79,12 @@ def test_video_adapter(tmp_path: Path) -> None:
 def test_prior_of_pictures(tmp_path: Path) -> None:
     load("prior_of_pictures").main(str(tmp_path / "house.png"), pictures=24, steps=2)
     assert (tmp_path / "house.png").stat().st_size > 0
+
+
+def test_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    load("policy").main(str(tmp_path / "policy.png"), steps=2, episodes=2)
+    assert "squared error: success 0.00" in capsys.readouterr().out
+    assert (tmp_path / "policy.png").stat().st_size > 0
 
 
 def test_check_your_prior(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,75 @@
+"""The policy verbs: collect, train and evaluate, resumed and refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from scorefield.cli.main import main
+from scorefield.control.episodes import Episodes
+
+TRAIN = ["--env", "two-routes", "--width", "16", "--layers", "1", "--quiet", "--batch-size", "16"]
+
+
+@pytest.fixture(scope="module")
+def demonstrations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("policy") / "demos"
+    words = ["policy", "collect", "two-routes", "--out", str(folder), "--quiet"]
+    assert main([*words, "--episodes", "6"]) == 0
+    return folder
+
+
+def test_collect_goes_on_with_resume(
+    demonstrations: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["policy", "collect", "two-routes", "--out", str(demonstrations), "--quiet", "--json"]
+    assert main([*words, "--episodes", "8"]) == 2
+    assert "--resume goes on" in capsys.readouterr().err
+    assert main([*words, "--episodes", "8", "--resume"]) == 0
+    assert json.loads(capsys.readouterr().out)["episodes"] == 8
+    assert Episodes.open(demonstrations).keys == list(range(8))
+    assert main(["policy", "collect", "nowhere", "--out", "x"]) == 2
+    assert "there are two-routes, avoiding, push-t" in capsys.readouterr().err
+
+
+def test_train_and_evaluate(
+    demonstrations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = ["policy", "train", str(demonstrations), *TRAIN, "--steps", "4"]
+    assert main([*train, "--out", str(tmp_path / "a")]) == 0
+    assert main([*train, "--out", str(tmp_path / "a"), "--resume"]) == 0
+    assert main([*train, "--out", str(tmp_path / "a")]) == 2
+    assert main([*train, "--out", str(tmp_path / "b")]) == 0
+    first, second = (load_file(tmp_path / x / "policy" / "policy.safetensors") for x in "ab")
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    capsys.readouterr()
+    words = ["policy", "evaluate", str(tmp_path / "a" / "policy"), "--quiet", "--json"]
+    words += ["--env", "two-routes", "--episodes", "4", "--out"]
+    assert main([*words, str(tmp_path / "e"), "--videos", "1"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["episodes"] == 4 and figures["latency"] > 0
+    names = {path.name for path in (tmp_path / "e").iterdir()}
+    assert names == {"results.json", "episodes.json", "paths.png", "episodes.gif"}
+    assert main([*words, str(tmp_path / "f"), "--batch", "1"]) == 0
+    one = json.loads((tmp_path / "e" / "episodes.json").read_text(encoding="utf-8"))
+    assert one == json.loads((tmp_path / "f" / "episodes.json").read_text(encoding="utf-8"))
+
+
+def test_what_does_not_fit_is_refused(
+    demonstrations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = ["policy", "train", str(demonstrations), *TRAIN, "--steps", "1", "--out"]
+    assert main([*train, str(tmp_path / "a"), "--executed", "9", "--predicted", "9"]) == 2
+    assert "only 9 are predicted" in capsys.readouterr().err
+    assert main([*train, str(tmp_path / "a")]) == 0
+    capsys.readouterr()
+    policy = str(tmp_path / "a" / "policy")
+    words = ["policy", "evaluate", policy, "--env", "avoiding", "--out", str(tmp_path / "e")]
+    assert main(words) == 2
+    assert "differ in low, high: the policy has" in capsys.readouterr().err
+    assert not (tmp_path / "e").exists()
+    words = ["policy", "evaluate", str(tmp_path), "--env", "avoiding", "--out", "x"]
+    assert main(words) == 2
+    assert "cannot be read as a policy" in capsys.readouterr().err
