@@ -35,7 +35,7 @@ class EvaluateSegmentation(PriorVerb):
     """Of the judged pictures; the presets were chosen on those of 31."""
     n: Annotated[int, tyro.conf.arg(aliases=("-n",))] = _DEFAULTS.n
     """Judged pictures of each category."""
-    k: int = _DEFAULTS.k
+    k: Annotated[int, tyro.conf.arg(aliases=("-k",))] = _DEFAULTS.k
     """Regions that each picture is divided into."""
     coarse: int = _DEFAULTS.coarse
     """Steps of EmerDiff's coarse mode."""

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -34,7 +34,7 @@ class Segment(PriorVerb):
     """Of any size and mode; the prior sees them as squares."""
     out: Path
     """Folder, new or empty."""
-    k: int = 6
+    k: Annotated[int, tyro.conf.arg(aliases=("-k",))] = 6
     """Regions at most."""
     method: Literal["emerdiff", "kmeans", "ncut"] = "emerdiff"
     """Sharp masks by modulating the prior, or clusters of its features alone."""
@@ -146,7 +146,7 @@ class Segment(PriorVerb):
         if self.size is not None:
             common["size"] = self.size
         if self.method != "emerdiff":
-            clusters = {"kmeans": KMeansClusters, "ncut": NormalisedCut}[self.method]()
+            clusters = KMeansClusters() if self.method == "kmeans" else NormalisedCut()
             return replace(clusters_preset(prior, clusters), **common)
         if self.strength is not None:
             common["strength"] = self.strength
