@@ -78,7 +78,7 @@ class GradientReader:
             alpha *= min(1.0, max(0.0, parse_number(style.get("stop-opacity", "1"))))
             colours.append([*rgb, alpha])
             offset = min(1.0, max(0.0, parse_number(style.get("offset", "0"))))
-            offsets.append(max([offset, *offsets]))
+            offsets.append(max(offset, offsets[-1]) if offsets else offset)
         if len(stops) == 1:
             return torch.tensor(colours[0])
         units = Units(own.get("gradientUnits", "objectBoundingBox"))

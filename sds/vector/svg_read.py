@@ -5,7 +5,8 @@ attributes, style attributes, simple style sheets, and gradients. What else a fi
 images, filters, masks, clip paths, ...) is left out and named in one warning.
 
 The XML is not trusted: a file that declares entities, refers to other files, is larger than
-`MOST_BYTES`, or has more than `MOST_ELEMENTS` elements once its links are followed, is refused.
+`MOST_BYTES`, or is larger than that or has more than `MOST_ELEMENTS` elements once its links are
+followed, is refused. Reading takes time in proportion to that size, whatever the text.
 """
 
 import math
@@ -116,7 +117,7 @@ class _Reader:
         self.root = root
         self.sheet = StyleSheet()
         self.ids: dict[str, Element] = {}
-        self.seen = 0
+        self.seen = self.letters = 0
         self.left_out: set[str] = set()
         for count, element in enumerate(root.iter()):
             if count > MOST_ELEMENTS:
@@ -176,8 +177,11 @@ class _Reader:
 
     def node(self, element: Element, parent: Mapping[str, str], depth: int) -> Shape | Group | None:
         self.seen += 1
+        self.letters += sum(map(len, element.attrib.values()))
         if self.seen > MOST_ELEMENTS:
             raise ValueError(f"more than {MOST_ELEMENTS} elements once links are followed")
+        if self.letters > MOST_BYTES:
+            raise ValueError(f"more than {MOST_BYTES} letters once links are followed")
         tag = _tag(element)
         if not tag or tag in _INVISIBLE:
             return None
@@ -304,14 +308,15 @@ class _Reader:
     def paint(self, style: Mapping[str, str], name: str, default: str) -> Paint | None:
         text = style.get(name, default)
         opacity = min(1.0, max(0.0, parse_number(style.get(f"{name}-opacity", "1"))))
-        found = re.match(r"url\(\s*['\"]?(.*?)['\"]?\s*\)\s*(.*)$", text)
-        if found:
-            if not found[1].startswith("#"):
-                raise ValueError(f"{name} refers to {found[1]!r}; only #ids are followed")
-            paint = self.gradients.paint(found[1][1:])
+        if text.startswith("url("):
+            inside, _, fallback = text[4:].partition(")")
+            link = inside.strip().strip("'\"").strip()
+            if not link.startswith("#"):
+                raise ValueError(f"{name} refers to {link[:80]!r}; only #ids are followed")
+            paint = self.gradients.paint(link[1:])
             if paint is not None:
                 return faded(paint, opacity)
-            text = found[2] or "none"
+            text = fallback.strip() or "none"
         if text in ("none", "context-fill", "context-stroke"):
             return None
         if text.lower() == "currentcolor":

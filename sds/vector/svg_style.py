@@ -11,24 +11,33 @@ from torch import Tensor
 
 __all__ = ["StyleSheet", "declarations", "parse_colour", "parse_length", "parse_transform"]
 
+MOST = 1e30
+"""No number of a file may reach it: what is infinite could not be drawn."""
+
 _UNITS = {
     "": 1.0, "px": 1.0, "pt": 4 / 3, "pc": 16.0, "in": 96.0, "cm": 96 / 2.54, "mm": 96 / 25.4,
     "q": 96 / 101.6, "em": 16.0, "rem": 16.0, "ex": 8.0,
 }  # fmt: skip
-_LENGTH = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(%|[a-zA-Z]*)\s*$")
+_URL = re.compile(r"url\(\s*+['\"]?+\s*+(?!#)")  # of anything but an #id of the same file
+_SELECTOR = re.compile(r"\s*+(\*|([.#]?)[\w-]++)\s*+")
+_LENGTH = re.compile(
+    r"([+-]?(?:\d++\.?+\d*+|\.\d++)(?:[eE][+-]?\d++)?+)\s*+(%|[a-zA-Z]*+)"
+)  # possessive: what does not match is not tried in other ways
 _FUNCTION = re.compile(r"[\s,]*([a-zA-Z]+)\s*\(([^()]*)\)")
 
 
 def parse_length(text: str, whole: float | int) -> float:
     """A length in user units; a percentage is of `whole`."""
-    found = _LENGTH.match(text)
+    found = _LENGTH.fullmatch(text.strip())
     unit = found[2].lower() if found else ""
-    if found and unit == "%":
-        return float(found[1]) / 100 * whole
-    if found and unit in _UNITS:
-        return float(found[1]) * _UNITS[unit]
+    if found and (unit == "%" or unit in _UNITS):
+        length = float(found[1]) * (whole / 100 if unit == "%" else _UNITS[unit])
+        if not abs(length) < MOST:
+            raise ValueError(f"length {text[:20]!r} is not below {MOST:.0e}")
+        return length
     raise ValueError(
-        f"length {text!r} is not a number with a unit of {', '.join(filter(None, _UNITS))} or %"
+        f"length {text[:40]!r} is not a number with a unit of "
+        f"{', '.join(filter(None, _UNITS))} or %"
     )
 
 
@@ -68,7 +77,7 @@ def parse_transform(text: str) -> Tensor | None:
             raise ValueError(f"transform: expected a function at {text[place : place + 20]!r}")
         place = found.end()
         words = [w for w in re.split(r"[\s,]+", found[2].strip()) if w]
-        values = [float(re.sub("deg$|px$", "", w)) for w in words]
+        values = [parse_number(re.sub("deg$|px$", "", w)) for w in words]
         total = total @ _function(found[1], values)
     if bool((total == torch.eye(3)).all()):
         return None
@@ -100,11 +109,17 @@ def _function(name: str, v: list[float]) -> Tensor:
 def declarations(text: str) -> dict[str, str]:
     """The properties of `a: b; c: d`."""
     out = {}
-    for part in re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL).split(";"):
+    for part in _without_comments(text).split(";"):
         name, colon, value = part.partition(":")
         if colon:
             out[name.strip().lower()] = value.replace("!important", "").strip()
     return out
+
+
+def _without_comments(text: str) -> str:
+    """CSS without its comments; one that does not end goes on to the end, as CSS has it."""
+    before, *rest = text.split("/*")
+    return before + "".join(part.partition("*/")[2] for part in rest)
 
 
 class StyleSheet:
@@ -115,31 +130,37 @@ class StyleSheet:
     """
 
     def __init__(self) -> None:
-        self._rules: list[tuple[int, str, dict[str, str]]] = []
+        # By selector: specificity, number in the file, properties.
+        self._rules: dict[str, list[tuple[int, int, dict[str, str]]]] = {}
+        self._count = 0
         self.skipped: list[str] = []
 
     def add(self, text: str) -> None:
         """Read a <style> element."""
-        text = re.sub(r"/\*.*?\*/|<!--|-->", "", text, flags=re.DOTALL)
-        if "@import" in text or re.search(r"url\(\s*['\"]?(?!\s*#)", text):
+        text = _without_comments(text).replace("<!--", "").replace("-->", "")
+        if "@import" in text or _URL.search(text):
             raise ValueError("the style sheet refers to other files; only #ids are followed")
-        for selectors, body in re.findall(r"([^{}]+)\{([^{}]*)\}", text):
-            for selector in selectors.split(","):
-                found = re.fullmatch(r"\s*(\*|([.#]?)[\w-]+)\s*", selector)
+        for rule in text.split("}")[:-1]:
+            selectors, brace, body = rule.rpartition("{")
+            if not brace:
+                continue
+            properties = declarations(body)
+            for selector in selectors.rpartition("{")[2].split(","):
+                found = _SELECTOR.fullmatch(selector)
                 if found is None:
                     self.skipped.append(selector.strip())
                     continue
                 rank = {"#": 3, ".": 2}.get(found[2] or "", 0 if found[1] == "*" else 1)
-                self._rules.append((rank, found[1], declarations(body)))
-        self._rules.sort(key=lambda rule: rule[0])
+                self._count += 1
+                self._rules.setdefault(found[1], []).append((rank, self._count, properties))
 
     def of(self, element: Element, tag: str) -> Mapping[str, str]:
         """The properties an element has: attributes, then rules, then its style attribute."""
         out = {k: v.strip() for k, v in element.attrib.items() if "}" not in k}
-        classes = {"." + name for name in out.get("class", "").split()}
-        names = classes | {"*", tag, "#" + out.get("id", "")}
-        for _, selector, properties in self._rules:
-            if selector in names:
-                out.update(properties)
+        names = {"*", tag, "#" + out.get("id", "")}
+        names |= {"." + name for name in out.get("class", "").split()}
+        rules = [rule for name in names for rule in self._rules.get(name, ())]
+        for _, _, properties in sorted(rules, key=lambda rule: rule[:2]):
+            out.update(properties)
         out.update(declarations(out.get("style", "")))
         return out

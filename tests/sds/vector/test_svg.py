@@ -1,4 +1,6 @@
+import contextlib
 import io
+import time
 import warnings
 from pathlib import Path as FilePath
 
@@ -130,6 +132,8 @@ def test_values() -> None:
         (HEAD + "<style>@import url(a.css);</style></svg>", "other files"),
         (HEAD + '<g id="a"><use href="#a"/></g></svg>', "ring"),
         (HEAD + "<g>" * 150 + "</g>" * 150 + "</svg>", "nested"),
+        (HEAD + '<circle r="1e999"/></svg>', "not below"),
+        (HEAD + '<rect width="1" height="1" transform="scale(nan)"/></svg>', "not a number"),
         ("<html/>", "not <svg>"),
         ("<svg>", "well-formed"),
         ("<svg/>", "neither a viewBox"),
@@ -149,6 +153,60 @@ def test_links_that_double_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     text = HEAD + '<defs><rect id="a0" width="1" height="1"/>' + "".join(rows)
     with pytest.raises(ValueError, match="more than 2000 elements"):
         parse_svg(text + '</defs><use href="#a29"/></svg>')
+
+
+def test_links_that_repeat_a_long_path_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path would be read once for each link to it."""
+    monkeypatch.setattr(svg_read, "MOST_BYTES", 3000)
+    text = HEAD + f'<defs><path id="a" d="M0 0{"L1 1" * 100}"/></defs>'
+    once, often = text + '<use href="#a"/></svg>', text + '<use href="#a"/>' * 10 + "</svg>"
+    assert len(list(parse_svg(once).shapes())) == 1
+    assert len(often) < 3000
+    with pytest.raises(ValueError, match="letters once links are followed"):
+        parse_svg(often)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<style>{}</style>",
+        '<rect width="1" height="1" style="{}"/>',
+        '<rect width="1" height="1" fill="{}"/>',
+        '<rect width="1" height="1" transform="{}"/>',
+        '<rect width="{}" height="1"/>',
+        '<path d="{}"/>',
+    ],
+)
+@pytest.mark.parametrize(
+    "start, again, end",
+    [("", "/*", ""), ("", "a", ""), ("url(", " ", "x"), ("1", "1", "!"), ("1", " ", "!")],
+)
+def test_no_text_takes_time_out_of_proportion(text: str, start: str, again: str, end: str) -> None:
+    """100,000 letters that patterns may be tried on in many ways: read or refused within 2 s.
+
+    In proportion it is some 10 ms; quadratic, a minute and more.
+    """
+    before = time.process_time()
+    attack = text.replace("{}", start + again * 100_000 + end)
+    with warnings.catch_warnings(), contextlib.suppress(ValueError):
+        warnings.simplefilter("ignore")
+        parse_svg(HEAD + attack + "</svg>")
+    assert time.process_time() - before < 2
+
+
+def test_style_sheets_cascade() -> None:
+    """By specificity, then by order; comments and what a sheet wraps are seen through."""
+    sheet = (
+        "#a{fill:#010101} .b{fill:#020202} rect{fill:#030303} /*.b{fill:#040404}*/"
+        "@media all{.c{stroke:#050505}} .b,.d{stroke-width:3}"
+    )
+    rects = ('class="b" id="a"', 'class="b c"', "", 'class="d" style="fill:#060606"')
+    rects_text = "".join(f'<rect width="1" height="1" {given}/>' for given in rects)
+    shapes = list(parse_svg(f"{HEAD}<style>{sheet}</style>{rects_text}</svg>").shapes())
+    fills = [round(float(shape.fill[0]) * 255) for shape in shapes]  # type: ignore[index]
+    assert fills == [1, 2, 3, 6]
+    assert [shape.stroke is None for shape in shapes] == [True, False, True, True]
+    assert shapes[1].stroke is not None and shapes[1].stroke.width == 3
 
 
 def test_what_is_left_out_is_named_in_one_warning() -> None:
