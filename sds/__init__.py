@@ -10,7 +10,7 @@ from scorefield.sds.image_distillation import (
     ImageSettings,
     edit_image,
 )
-from scorefield.sds.judges import ClipJudge, PromptJudge, WorldJudge
+from scorefield.sds.judges import ClipJudge, ClipRank, PromptJudge, WorldJudge
 from scorefield.sds.levels import DreamTime, LevelRange, Levels
 from scorefield.sds.mesh import EmptySceneError, export_mesh, extract_mesh, silhouette
 from scorefield.sds.nerf import Lights, Rendering, Scene, Shading, Sky
@@ -66,6 +66,7 @@ __all__ = [
     "CameraDistribution",
     "Cameras",
     "ClipJudge",
+    "ClipRank",
     "Denoisers",
     "Distilled",
     "DreamTime",

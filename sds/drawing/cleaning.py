@@ -14,7 +14,7 @@ SIZE = 128
 
 
 @torch.no_grad()
-def cleaned(document: Document, least: float = 1e-4) -> Document:
+def cleaned(document: Document, least: float = 3e-4) -> Document:
     """A copy for people: shapes nobody misses are left out, the others grouped on a white ground.
 
     Shape by shape, beginning with the lowest, it is left out if the picture on white without it

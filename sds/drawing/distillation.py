@@ -158,6 +158,8 @@ class TextToSvg:
         self.target: Tensor | None = None
         # An unknown word, or a prompt that the objective lacks, is an error now, not in a step.
         self.denoisers().check(settings.objective)
+        with torch.no_grad():  # and so is a rasteriser that is not there or cannot draw this
+            self.drawing.render(8)
 
     def denoisers(self) -> Denoisers:
         """The prior under the prompt, as it is put to it."""

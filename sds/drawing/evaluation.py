@@ -18,6 +18,7 @@ from scorefield.sds.drawing.finish import begin_drawing, complete_drawing
 from scorefield.sds.drawing.resvg import check_resvg, render_with_resvg
 from scorefield.sds.judges import PromptJudge
 from scorefield.sds.prompt_runs import answers, lines_for, normalised, run_name, write_whole
+from scorefield.sds.vector import load_svg
 
 __all__ = ["evaluate_drawings"]
 
@@ -88,7 +89,8 @@ def evaluate_drawings(
         try:
             task, run_folder = begin_drawing(run, prior, path, resume=True)
             written = complete_drawing(task, run_folder, progress=progress, **options)
-            row |= {"status": "done", "reason": None, "shapes": len(task.drawing.shapes)}
+            shapes = len(list(load_svg(written["svg"]).shapes())) - 1  # without the background
+            row |= {"status": "done", "reason": None, "shapes": shapes}
             row["seconds"] = round(time.perf_counter() - start, 1)
             picture = render_with_resvg(written["svg"].read_text(encoding="utf-8"), SIZE)
             row |= _judged(picture, run.prompt, judge)

@@ -1,6 +1,6 @@
 """`scorefield text-to-svg`: a vector drawing from a prompt."""
 
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -86,13 +86,16 @@ class DrawingVerb(PriorVerb):
 
     def style_named(self) -> Style:
         """The style with the numbers that were given."""
-        numbers = {"paths": self.paths, "segments": self.segments}
-        given = {name: number for name, number in numbers.items() if number is not None}
         if self.style == "pixel-art":
-            if given:
-                raise ValueError(f"pixel art has no {' or '.join(given)}; give --grid")
+            if self.paths is not None or self.segments is not None:
+                raise ValueError("pixel art has no --paths and no --segments; give --grid")
             return PixelArt(self.grid)
-        return Icon(**given) if self.style == "icon" else Sketch(**given)
+        usual = Icon() if self.style == "icon" else Sketch()
+        return replace(
+            usual,
+            paths=usual.paths if self.paths is None else self.paths,
+            segments=usual.segments if self.segments is None else self.segments,
+        )
 
     def numbers(self) -> dict[str, int]:
         """How the run is kept and finished, as `complete_drawing` takes it."""
