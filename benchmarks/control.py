@@ -51,7 +51,7 @@ class Protocol:
     learning_rate: float = 1e-3
 
 
-TWO_ROUTES = Protocol(100, Horizons(2, 8, 9), TrunkSettings(width=128), 2500, 240)
+TWO_ROUTES = Protocol(100, Horizons(2, 8, 9), TrunkSettings(width=128), 2000, 240)
 AVOIDING = Protocol(480, Horizons(2, 4, 5), TrunkSettings(width=256), 5000, 240)
 META_WORLD = Protocol(50, Horizons(2, 8, 9), TrunkSettings(width=256, frequencies=0), 3000, 50)
 

@@ -215,12 +215,14 @@ class Diffusion(Head):
     """The distribution of chunks by denoising (Chi et al. 2023), on this library's own schedule.
 
     100 levels of the squared cosine; the trunk predicts the clean chunk x0, which the reference
-    calls prediction_type "sample", kept in [-1, 1] at every step; 10 steps of DDIM.
+    calls prediction_type "sample", kept in [-1, 1] at every step; 10 steps of DDIM. Levels count
+    1 + min(SNR, 20) (after Hang et al. 2023): modes that lie close together are told apart at low
+    noise alone, where a squared error of x0 that counts all levels alike hardly looks.
     """
 
     levels = 100
     ddim_steps = 10
-    most_weight = 0.0
+    most_weight = 20.0
 
     def __init__(self, steps: int, size: int, condition: int, settings: TrunkSettings) -> None:
         super().__init__(steps, size, condition, settings)
@@ -234,7 +236,7 @@ class Diffusion(Head):
         condition: Float[Tensor, "batch features"],
         generator: torch.Generator,
     ) -> Tensor:
-        """E (x0 - x0_predicted)^2 over levels and noise."""
+        """E w(level) (x0 - x0_predicted)^2 over levels and noise."""
         times = torch.randint(self.levels, (len(actions),), generator=generator)
         level = self.schedule.at_timestep(times).to(actions.device)
         eps = torch.randn(actions.shape, generator=generator).to(actions)
