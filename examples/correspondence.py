@@ -37,7 +37,7 @@ def main(folder: str = ".", pairs: int = 6) -> None:
     # what is known of one picture, here its parts, is carried to others by similarity
     scenes = [draw_scene(5, i, category="duck", color=c) for i, c in enumerate(("red", "blue"))]
     pictures = render(scenes)
-    maps = dift_features(prior, pictures.images)
+    maps = torch.nn.functional.avg_pool2d(dift_features(prior, pictures.images), 2)
     places = match(
         maps[0], maps[1], source_size=(64, 64), target_size=(64, 64), locate=SoftArgmax()
     )

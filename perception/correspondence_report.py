@@ -9,9 +9,9 @@ import numpy as np
 
 
 def correspondence_table(figures: Mapping[str, Any]) -> str:
-    """The judged methods, a row each, in Markdown."""
+    """The judged methods, a row each, and the photographs, in Markdown."""
     judged = figures["judged"]
-    names = [name for name in next(iter(judged.values())) if name != "chosen"]
+    names = list(next(iter(judged.values()))["intervals"])
     heads = " | ".join(name.replace("pck", "PCK") for name in names)
     lines = [
         f"{figures['pairs']} pairs of seed {figures['seed']}, {figures['points']} landmarks",
@@ -20,13 +20,27 @@ def correspondence_table(figures: Mapping[str, Any]) -> str:
         "| --- | --- |" + " --- |" * len(names),
     ]
     for method, row in judged.items():
-        cells = " | ".join(f"{100 * row[name]:.1f}" for name in names)
+        cells = " | ".join(_with_interval(row[name], row["intervals"][name]) for name in names)
         lines.append(f"| {method} | {row['chosen']} | {cells} |")
+    low, high = figures["ratio_interval"]
     lines += [
         "",
-        f"PCK@0.1 per point over the best baseline's: {figures['ratio']:.2f}",
+        f"PCK@0.1 per point over that of {figures['best_baseline']}, the best baseline: "
+        f"{figures['ratio']:.2f} ({low:.2f} to {high:.2f})",
     ]
+    for change, methods in figures["photographs"].items():
+        names = list(next(iter(methods.values())))
+        heads = " | ".join(name.replace("pck", "PCK") for name in names)
+        lines += ["", f"| photographs, {change} | {heads} |", "| --- |" + " --- |" * len(names)]
+        for method, row in methods.items():
+            cells = " | ".join(f"{100 * row[n]:.0f}" if n in row else "" for n in names)
+            lines.append(f"| {method} | {cells} |")
     return "\n".join(lines)
+
+
+def _with_interval(share: float, interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{100 * share:.1f} ({100 * low:.0f} to {100 * high:.0f})"
 
 
 def plot_sweep(figures: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:

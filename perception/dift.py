@@ -1,6 +1,6 @@
 """DIFT: correspondence from the features of a frozen diffusion prior (Tang et al. 2023)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,10 @@ class DiftPreset:
         discrete schedule it is taken as it is and log_snr is not needed.
     ensemble: draws of noise that are averaged.
     enlarge: by how much pictures are enlarged before they are encoded.
+    shifts: pixels by which the picture is moved along each axis, all combinations; the maps are
+        moved back and averaged. A network that halves its grid sees a place differently by where
+        in a cell it falls, and that is averaged out; the maps then have a vector per pixel. Each
+        combination costs as much as the picture alone.
     centred: whether what the layers put out for an empty grey picture, which is their sense of
         place alone, and then the picture's mean vector are taken off. Small priors of pictures with
         one object in the middle know places too well.
@@ -35,8 +39,14 @@ class DiftPreset:
     timestep: float | int | None = None
     ensemble: int = 8
     enlarge: int = 1
+    shifts: tuple[int, ...] = (0,)
     centred: bool = False
     source: str = ""
+
+    @property
+    def draws(self) -> int:
+        """Rows a picture takes in the network."""
+        return self.ensemble * len(self.shifts) ** 2
 
     def level(self, schedule: NoiseSchedule) -> NoiseLevel:
         """The level in a prior's schedule."""
@@ -71,14 +81,17 @@ def dift_preset(prior: FrozenPrior) -> DiftPreset:
             "per point",
         )
     if ups:
-        # small latents have few cells: enlarged pictures have more
+        # small latents have few cells: enlarged pictures have more, and the shifts fill the
+        # deepest layers' cells of 8 pixels, which know most
+        deepest = f"down{ups - 1}.resnets.0"
         return DiftPreset(
-            tuple(f"up{i}.resnets.0" for i in range(ups)),
-            log_snr=2.0,
-            ensemble=4,
+            ("down0.resnets.0", deepest, "mid", "up0.resnets.0", "up0.resnets.1"),
+            log_snr=4.0,
+            ensemble=1,
             enlarge=2 if prior.latent_shape[-1] <= 16 else 1,
+            shifts=(-3, 0, 3),
             centred=True,
-            source="the sweep of docs/correspondence.md on the embedded prior",
+            source="docs/correspondence.md, tuned on the embedded prior",
         )
     blocks = getattr(model, "transformer_blocks", None)
     if blocks is None:
@@ -110,13 +123,13 @@ def dift_features(
         ValueError: as `FrozenPrior.features` does.
     """
     preset = dift_preset(prior) if preset is None else preset
-    if preset.enlarge > 1:
-        size = [preset.enlarge * side for side in images.shape[-2:]]
-        images = functional.interpolate(images, size=size, mode="bicubic", antialias=True)
-        images = images.clamp(0, 1)
     level = preset.level(prior.schedule)
+    size = [preset.enlarge * side for side in images.shape[-2:]]
 
     def tap(pictures: Tensor, texts: Prompts | None) -> dict[str, Tensor]:
+        if preset.enlarge > 1:
+            pictures = functional.interpolate(pictures, size=size, mode="bicubic", antialias=True)
+            pictures = pictures.clamp(0, 1)
         return prior.features(
             pictures,
             preset.layers,
@@ -128,13 +141,44 @@ def dift_features(
             cache=cache,
         )
 
-    found = tap(images, prompts)
+    found = _over_shifts(tap, images, prompts, preset.shifts)
     if preset.centred:
         empty = tap(torch.full_like(images[:1], 0.5), None)
         for name, maps in found.items():
-            shown = maps - empty[name]
+            shown = maps - _resize(empty[name], maps)
             found[name] = shown - shown.mean((-2, -1), keepdim=True)
     return join_maps([found[name] for name in preset.layers])
+
+
+def _over_shifts(
+    tap: Callable[[Tensor, Prompts | None], dict[str, Tensor]],
+    images: Tensor,
+    prompts: Prompts | None,
+    shifts: Sequence[int],
+) -> dict[str, Tensor]:
+    """Maps of the picture moved about, moved back and averaged; a vector per pixel if it moved."""
+    if tuple(shifts) == (0,):
+        return tap(images, prompts)
+    reach = max(map(abs, shifts))
+    height, width = images.shape[-2:]
+    padded = functional.pad(images, [reach] * 4, mode="replicate")
+    found: dict[str, Tensor] = {}
+    for down in shifts:
+        for right in shifts:
+            top, left = reach - down, reach - right
+            moved = padded[..., top : top + height, left : left + width]
+            for name, maps in tap(moved, prompts).items():
+                # cells that were moved out are those at the border
+                wide = functional.pad(_resize(maps, images), [reach] * 4, mode="replicate")
+                top, left = reach + down, reach + right
+                back = wide[..., top : top + height, left : left + width] / len(shifts) ** 2
+                found[name] = found[name] + back if name in found else back
+    return found
+
+
+def _resize(maps: Tensor, like: Tensor) -> Tensor:
+    size = like.shape[-2:]
+    return maps if maps.shape[-2:] == size else functional.interpolate(maps, size, mode="bilinear")
 
 
 def join_maps(maps: Sequence[Float[Tensor, "b _c _h _w"]]) -> Float[Tensor, "b c h w"]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,16 +25,47 @@ def keypoint_accuracy(
     Raises:
         ValueError: no pairs, not one size per pair, or a pair without points.
     """
+    right = _shares(errors, sizes, alpha)
+    return {
+        "per_point": float(torch.cat(right).mean()),
+        "per_image": float(torch.stack([r.mean() for r in right]).mean()),
+    }
+
+
+def resampled_accuracy(
+    errors: Sequence[Float[Tensor, " _points"]],
+    sizes: Sequence[float | int],
+    alpha: float | int,
+    *,
+    draws: int = 2000,
+    seed: int = 0,
+) -> dict[str, Float[np.ndarray, " draws"]]:
+    """`keypoint_accuracy` of as many pairs drawn anew from these with replacement (bootstrap).
+
+    Points of one pair are right or wrong together, so what is drawn is pairs. Of methods on the
+    same pairs, a draw of one seed has the same pairs: their differences are paired.
+
+    Raises:
+        ValueError: as `keypoint_accuracy` does.
+    """
+    right = _shares(errors, sizes, alpha)
+    correct = np.array([float(r.sum()) for r in right])
+    counts = np.array([len(r) for r in right])
+    rows = np.random.default_rng(seed).integers(len(right), size=(draws, len(right)))
+    return {
+        "per_point": correct[rows].sum(1) / counts[rows].sum(1),
+        "per_image": (correct / counts)[rows].mean(1),
+    }
+
+
+def _shares(errors: Sequence[Tensor], sizes: Sequence[float | int], alpha: float) -> list[Tensor]:
+    """Of each pair, 1 where a point is right."""
     if not errors or len(errors) != len(sizes) or any(len(e) == 0 for e in errors):
         raise ValueError(
             f"give at least one pair, each with points and a size; got {len(errors)} pairs and "
             f"{len(sizes)} sizes"
         )
-    right = [(e <= alpha * s).float() for e, s in zip(errors, sizes, strict=True)]
-    return {
-        "per_point": float(torch.cat(right).mean()),
-        "per_image": float(torch.stack([r.mean() for r in right]).mean()),
-    }
+    return [(e <= alpha * s).float() for e, s in zip(errors, sizes, strict=True)]
 
 
 def corner_error(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,6 +18,9 @@ Size = tuple[int, int]
 Locate = Callable[[Tensor, Tensor, Size], tuple[Tensor, Tensor]]
 """From unit vectors (points, channels), a map (channels, h, w) and a picture's size to the points
 (points, 2) where it resembles them most, and their similarity (points,)."""
+
+# Similarities held at once: 128 MiB of float32.
+_VALUES = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -103,9 +106,16 @@ def nearest_cell(
     vectors: Float[Tensor, "points c"], target: Float[Tensor, "c h w"], size: Size
 ) -> tuple[Float[Tensor, "points 2"], Float[Tensor, " points"]]:
     """The centre of the cell most similar to each vector."""
-    similarity = vectors @ functional.normalize(target, dim=0).flatten(1)
-    best, where = similarity.max(1)
+    best, where = _most_similar(vectors, functional.normalize(target, dim=0).flatten(1).T)
     return cell_centres(target, size)[where], best
+
+
+def _most_similar(
+    a: Float[Tensor, "n c"], b: Float[Tensor, "m c"], values: int = _VALUES
+) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"]]:
+    """For each vector of a, the largest product with one of b and its index; a part at a time."""
+    found = [(part @ b.T).max(1) for part in a.split(max(1, values // len(b)))]
+    return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
 
 
 @dataclass(frozen=True)
@@ -115,18 +125,19 @@ class NearestPixel:
     That is the rule of the reference (Tang et al. 2023). The similarity is linear in the target but
     for the target's norm, so what is interpolated is one map per point, not one per channel.
 
-    chunk: points at once.
+    values: numbers held at once, which is points times pixels of the target.
     """
 
-    chunk: int = 64
+    values: int = _VALUES
 
     def __call__(
         self, vectors: Float[Tensor, "points c"], target: Float[Tensor, "c h w"], size: Size
     ) -> tuple[Float[Tensor, "points 2"], Float[Tensor, " points"]]:
         """The pixels, and the cosine there."""
-        norm = _norm_of_interpolated(target, size).flatten()
+        chunk = max(1, self.values // (size[0] * size[1]))
+        norm = _norm_of_interpolated(target, size, chunk).flatten()
         points, cosines = [], []
-        for part in vectors.split(self.chunk):
+        for part in vectors.split(chunk):
             product = torch.einsum("pc,chw->phw", part, target)
             dot = _interpolate(product[None], size)[0].flatten(1)
             best, where = (dot / norm).max(1)
@@ -163,7 +174,12 @@ class SoftArgmax:
         self, vectors: Float[Tensor, "points c"], target: Float[Tensor, "c h w"], size: Size
     ) -> tuple[Float[Tensor, "points 2"], Float[Tensor, " points"]]:
         """The places, and the cosine at the best cell."""
-        similarity = vectors @ functional.normalize(target, dim=0).flatten(1)
+        unit = functional.normalize(target, dim=0).flatten(1)
+        parts = vectors.split(max(1, _VALUES // unit.shape[1]))
+        found = [self._located(part @ unit, target, size) for part in parts]
+        return torch.cat([place for place, _ in found]), torch.cat([best for _, best in found])
+
+    def _located(self, similarity: Tensor, target: Tensor, size: Size) -> tuple[Tensor, Tensor]:
         best, where = similarity.max(1)
         width = target.shape[2]
         rows = torch.arange(target.shape[1], device=target.device).repeat_interleave(width)
@@ -213,18 +229,18 @@ def mutual_matches(
 ) -> Matches:
     """Cells that are each other's nearest neighbours, then located as `match` does.
 
-    By kornia's `match_mnn`; the distance of unit vectors orders them as the cosine does. The
-    target of each pair is sought again with `locate`, None keeping the cell's centre.
+    The rule of kornia's `match_mnn`, for the distance of unit vectors orders them as the cosine
+    does, without holding the similarities of all cells with all. The target of each pair is sought
+    again with `locate`, None keeping the cell's centre.
 
     Raises:
         ValueError: maps of different channels.
     """
     _check_one_layer(source, target)
-    from kornia.feature import match_mnn
-
-    unit = [functional.normalize(f, dim=0).flatten(1).T for f in (source, target)]
-    _, pairs = match_mnn(*unit)
-    points = cell_centres(source, source_size).to(source)[pairs[:, 0]]
+    a, b = (functional.normalize(f, dim=0).flatten(1).T for f in (source, target))
+    there, back = _most_similar(a, b)[1], _most_similar(b, a)[1]
+    mutual = back[there] == torch.arange(len(a), device=a.device)
+    points = cell_centres(source, source_size).to(source)[mutual]
     return match(
         source,
         target,
@@ -247,8 +263,8 @@ def _interpolate(maps: Tensor, size: Size) -> Tensor:
     return functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
-def _norm_of_interpolated(target: Tensor, size: Size, chunk: int = 32) -> Tensor:
-    """|interpolated target| at every pixel, without holding all channels at that size."""
+def _norm_of_interpolated(target: Tensor, size: Size, chunk: int) -> Tensor:
+    """|interpolated target| at every pixel, holding `chunk` channels at that size."""
     square = sum(_interpolate(part[None], size)[0].square().sum(0) for part in target.split(chunk))
     assert isinstance(square, Tensor)
     return square.sqrt().clamp(min=1e-12)

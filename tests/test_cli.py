@@ -94,7 +94,7 @@ def test_every_verb_has_help_and_the_common_options(
     policies = ("policy collect", "policy evaluate")  # which have no prior
     if "train" not in name and name not in ("info", *policies):  # info takes it as its argument
         common.append("--prior")
-    perception = ("match", "classify", "evaluate correspondence", "evaluate classifier")
+    perception = ("features", "match", "classify", "evaluate correspondence", "evaluate classifier")
     if name not in ("info", "energy", *perception, *policies):
         common.append("--steps")
     if "train" in name or "3d" in name:

@@ -12,6 +12,7 @@ from PIL import Image
 from scorefield.cli.main import main
 from scorefield.perception.dift import (
     DiftPreset,
+    _over_shifts,
     dift_features,
     dift_preset,
     join_maps,
@@ -45,6 +46,46 @@ def test_every_family_of_pictures_has_a_preset(name: str, tmp_path: Path) -> Non
     images = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     assert dift_features(prior, images, preset=preset).isfinite().all()
     assert preset.source
+
+
+def test_maps_are_moved_back() -> None:
+    image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    same = _over_shifts(lambda x, _: {"x": x}, image, None, (-2, 1))["x"]
+    torch.testing.assert_close(same[..., 2:-2, 2:-2], image[..., 2:-2, 2:-2])
+    # cells of 4 pixels: over all four shifts they are the moving mean about each pixel
+    mean = torch.nn.functional.avg_pool2d
+
+    def pooled(x: torch.Tensor, _: object) -> dict[str, torch.Tensor]:
+        return {"x": mean(x, 4).repeat_interleave(4, -1).repeat_interleave(4, -2)}
+
+    found = _over_shifts(pooled, image, None, (-2, -1, 0, 1))["x"]
+    # a pixel is in each column of its cell once: triangular weights of 7 pixels
+    triangle = torch.tensor([1.0, 2, 3, 4, 3, 2, 1]) / 16
+    kernel = (triangle[:, None] * triangle).expand(3, 1, 7, 7)
+    expected = torch.nn.functional.conv2d(image, kernel, groups=3)
+    torch.testing.assert_close(found[..., 4:-4, 4:-4], expected[..., 1:-1, 1:-1])
+
+
+def test_moved_and_centred_maps_do_not_depend_on_the_batch() -> None:
+    prior = load_prior("shapes")
+    images = render([draw_scene(9, i) for i in range(3)]).images
+    preset = DiftPreset(("mid", "down0"), log_snr=4.0, ensemble=1, shifts=(-2, 1), centred=True)
+    whole = dift_features(prior, images, preset=preset, batch_size=8)
+    parts = dift_features(prior, images.flip(0), preset=preset, batch_size=2).flip(0)
+    assert whole.shape[-2:] == (64, 64)
+    torch.testing.assert_close(whole, parts, rtol=1e-3, atol=1e-4)
+
+
+def test_half_precision_is_inside_the_network_only() -> None:
+    images = render([draw_scene(9, i) for i in range(2)]).images
+    preset = DiftPreset(("up0",), log_snr=2.0, ensemble=2)
+    full, half = (
+        dift_features(load_prior("shapes", dtype=dtype), images, preset=preset)
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert half.dtype == torch.float32
+    # bfloat16 has 8 bits: 0.4% a rounding, some dozen layers
+    assert 1e-5 < float((full - half).norm() / full.norm()) < 0.05
 
 
 def test_joined_maps_have_the_mean_of_the_cosines() -> None:
@@ -173,6 +214,17 @@ def test_pictures_of_every_mode(tmp_path: Path) -> None:
     assert bool((load_image(tmp_path / "clear.png") == 1).all())
 
 
+@pytest.mark.parametrize("mode", ["L", "RGBA", "I;16", "P", "CMYK"])
+def test_match_takes_every_mode_and_size(ducks: list[Path], tmp_path: Path, mode: str) -> None:
+    with Image.open(ducks[0]) as opened:
+        grey = np.array(opened.convert("L").resize((90, 50)), dtype=np.uint16) * 257
+        other = Image.fromarray(grey) if mode == "I;16" else opened.convert(mode)
+    path = tmp_path / ("a.tiff" if mode == "CMYK" else "a.png")
+    other.save(path)
+    words = ["match", str(path), str(ducks[1]), "--layer", "mid", "--ensemble", "1", "--quiet"]
+    assert main([*words, "--points", "30,30", "--out", str(tmp_path / "x.png")]) == 0
+
+
 def test_info_command(capsys: pytest.CaptureFixture) -> None:
     assert main(["info", "shapes", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
@@ -180,5 +232,7 @@ def test_info_command(capsys: pytest.CaptureFixture) -> None:
     layers = {layer["name"]: layer for layer in figures["layers"]}
     assert layers["mid"]["shape"] == [160, 4, 4]
     assert 0 < layers["up0"]["evaluations"] < layers["up1"]["evaluations"] < 1
+    # nine places of a picture twice as large, as far as up0.resnets.1
+    assert figures["dift"]["evaluations"] == pytest.approx(36 * 0.36, rel=0.02)
     assert main(["info", "shapes", "--inner"]) == 0
     assert "up0.resnets.0" in capsys.readouterr().out

@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 import tiny_models
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional
 
+from scorefield.cli.main import main
 from scorefield.priors.feature_cache import FeatureCache, prior_key
 from scorefield.priors.features import picture_key
+from scorefield.priors.images import load_image, save_image
 from scorefield.priors.loading import _quiet, load_prior
 from scorefield.priors.network_cost import network_cost
 from scorefield.priors.noise import keyed_noise
@@ -282,3 +285,31 @@ def test_refusals(load: Load, change: dict[str, object], says: str) -> None:
     }
     with pytest.raises(ValueError, match=says):
         prior.features(**options)
+
+
+def test_features_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """All pictures that can be read, the damaged one named; what is there is not done again."""
+    generator = torch.Generator().manual_seed(0)
+    paths = [save_image(tmp_path / f"{i}.png", torch.rand(3, 40, 60, generator=generator))
+             for i in range(2)]  # fmt: skip
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    out = tmp_path / "maps"
+    words = ["features", str(paths[0]), str(broken), str(paths[1]), "--out", str(out), "--quiet"]
+    words += ["--layers", "mid", "down0", "--ensemble", "2"]
+    assert main(words) == 1
+    assert "broken.png: cannot be read" in capsys.readouterr().err
+    assert sorted(path.name for path in out.iterdir()) == ["0.safetensors", "1.safetensors"]
+    prior = load_prior("shapes")
+    maps = prior.features(
+        load_image(paths[1], 64)[None], ["mid", "down0"], prior.schedule.at_log_snr(4.0), ensemble=2
+    )
+    for name, found in load_file(out / "1.safetensors").items():
+        torch.testing.assert_close(found, maps[name][0], rtol=1e-4, atol=1e-4)
+    before = [path.stat().st_mtime_ns for path in sorted(out.iterdir())]
+    assert main(words) == 2  # not empty
+    assert main([*words, "--resume"]) == 1
+    assert [path.stat().st_mtime_ns for path in sorted(out.iterdir())] == before
+    assert main([*words, "--resume", "--seed", "1"]) == 1
+    assert [path.stat().st_mtime_ns for path in sorted(out.iterdir())] != before
+    assert main(["features", str(paths[0]), "--out", str(tmp_path / "y"), "--layers", "up7"]) == 2

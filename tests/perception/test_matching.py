@@ -7,7 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from scorefield.perception.keypoint_accuracy import corner_error, keypoint_accuracy
+from scorefield.perception.keypoint_accuracy import (
+    corner_error,
+    keypoint_accuracy,
+    resampled_accuracy,
+)
 from scorefield.perception.matching import (
     Matches,
     NearestPixel,
@@ -120,6 +124,27 @@ def test_mutual_matches_leave_out_what_is_claimed_twice() -> None:
     assert every.cycle_error.tolist() == [0, 1, 0]
 
 
+def test_mutual_matches_are_those_of_kornia() -> None:
+    from kornia.feature import match_mnn
+
+    source, target = random_map(0), random_map(1, height=6)
+    found = mutual_matches(source, target, source_size=SIZE, target_size=SIZE)
+    unit = [functional.normalize(f, dim=0).flatten(1).T for f in (source, target)]
+    _, pairs = match_mnn(*unit)
+    pairs = pairs[pairs[:, 0].argsort()]
+    torch.testing.assert_close(found.source, cell_centres(source, SIZE)[pairs[:, 0]])
+    torch.testing.assert_close(found.target, cell_centres(target, SIZE)[pairs[:, 1]])
+
+
+def test_a_large_target_is_searched_in_parts() -> None:
+    source, target = random_map(0), random_map(1)
+    options = {"source_size": SIZE, "target_size": (200, 300)}
+    whole = match(source, target, **options)
+    parts = match(source, target, locate=NearestPixel(values=200 * 300), **options)
+    assert torch.equal(whole.target, parts.target)
+    torch.testing.assert_close(whole.similarity, parts.similarity)
+
+
 def test_a_permutation_is_undone() -> None:
     source = random_map(0)
     order = torch.randperm(96, generator=torch.Generator().manual_seed(1))
@@ -152,6 +177,18 @@ def test_keypoint_accuracy_both_ways() -> None:
     assert found == {"per_point": pytest.approx(0.6), "per_image": pytest.approx(0.75)}
     with pytest.raises(ValueError, match="one pair"):
         keypoint_accuracy([], [], 0.1)
+
+
+def test_resampling_has_the_error_of_a_share() -> None:
+    # 200 pairs of one point, 60 right: sd sqrt(0.3 * 0.7 / 200) = 0.0324, known to 1.6% from 2000
+    errors = [torch.tensor([0.0 if i < 60 else 9.0]) for i in range(200)]
+    found = resampled_accuracy(errors, [10.0] * 200, 0.1, seed=3)
+    for values in found.values():
+        assert abs(values.mean() - 0.3) < 4 * 0.0324 / math.sqrt(2000)
+        assert values.std() == pytest.approx(0.0324, rel=0.07)
+    # points of one pair are right together: 200 points in 2 pairs say as little as 2
+    pairs = [torch.zeros(100), torch.full((100,), 9.0)]
+    assert set(resampled_accuracy(pairs, [10.0] * 2, 0.1)["per_point"]) == {0, 0.5, 1}
 
 
 def test_corner_error_of_a_shift() -> None:

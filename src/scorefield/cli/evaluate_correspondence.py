@@ -22,8 +22,9 @@ _DEFAULTS = CorrespondenceSettings()
 class EvaluateCorrespondence(PriorVerb):
     """Find landmarks of the procedural world across two instances, beside descriptors.
 
-    Layers and levels are chosen on tuning pairs, the figures are of others. OUT gets figures.json,
-    table.md and sweep.png.
+    Layers and levels are chosen on tuning pairs, the figures are of others. Then homographies
+    between views of two real photographs. OUT gets figures.json, table.md and sweep.png, and
+    parts.jsonl, from which --resume goes on.
     """
 
     out: Path
@@ -34,21 +35,31 @@ class EvaluateCorrespondence(PriorVerb):
     """Judged pairs."""
     tuning: int = _DEFAULTS.tuning
     """Pairs on which everything is chosen."""
+    photographs: int = _DEFAULTS.photographs
+    """Pairs of photographs for each of three kinds of change; 0 for none."""
     ensemble: int = _DEFAULTS.ensemble
     """Draws of noise in the sweep."""
+    resume: bool = False
+    """Go on with the evaluation in --out, with the same settings."""
 
     def run(self) -> Outcome:
         """Evaluate and write the figures."""
         check_at_least(1, n=self.n, tuning=self.tuning, ensemble=self.ensemble)
+        check_at_least(0, photographs=self.photographs)
         check_at_least(2, seed=self.seed)
-        check_folder(self.out)
+        check_folder(self.out, self.resume)
         prior = prior_of(self)
         settings = CorrespondenceSettings(
-            n=self.n, tuning=self.tuning, ensemble=self.ensemble, seed=self.seed
+            n=self.n,
+            tuning=self.tuning,
+            photographs=self.photographs,
+            ensemble=self.ensemble,
+            seed=self.seed,
         )
         with under_way():
-            figures = evaluate_correspondence(prior, settings, progress=not self.quiet)
-            self.out.mkdir(parents=True, exist_ok=True)
+            figures = evaluate_correspondence(
+                prior, settings, folder=self.out, progress=not self.quiet
+            )
             text = json.dumps(figures, indent=2) + "\n"
             (self.out / "figures.json").write_text(text, encoding="utf-8")
             table = correspondence_table(figures)

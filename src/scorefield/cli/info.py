@@ -62,14 +62,24 @@ class Info(PriorVerb):
         ]
         if not prior.is_video:
             preset = dift_preset(prior)
-            until = {layer.name: layer.fraction for layer in cost.layers}
-            figures["dift"] = {"layers": list(preset.layers), "ensemble": preset.ensemble,
-                               "log_snr": float(preset.level(prior.schedule).log_snr),
-                               "enlarge": preset.enlarge, "source": preset.source}  # fmt: skip
-            lines += ["", f"for correspondence: {', '.join(preset.layers)}, {preset.source}"]
-            reached = [until[name] for name in preset.layers if name in until]
-            if reached:
-                spent = preset.ensemble * max(reached) * preset.enlarge**2
-                figures["dift"]["evaluations"] = spent
-                lines[-1] += f"; about {spent:.1f} network evaluations a picture"
+            every = network_cost(prior, self.prompt, inner=True)
+            until = {layer.name: layer.fraction for layer in every.layers}
+            runs = preset.enlarge**2 * len(preset.shifts) ** 2
+            spent = runs * preset.ensemble * max(until[name] for name in preset.layers)
+            figures["dift"] = {
+                "layers": list(preset.layers),
+                "ensemble": preset.ensemble,
+                "log_snr": float(preset.level(prior.schedule).log_snr),
+                "enlarge": preset.enlarge,
+                "shifts": list(preset.shifts),
+                "source": preset.source,
+                "evaluations": spent,
+                "encoding_evaluations": cost.encode and runs * cost.encode,
+            }
+            lines += [
+                "",
+                f"for correspondence: {', '.join(preset.layers)}; {preset.source}",
+                f"about {spent:.1f} network evaluations a picture"
+                + (f" and {runs * cost.encode:.1f} of encoding" if cost.encode else ""),
+            ]
         return Outcome(figures, lines)

@@ -127,6 +127,12 @@ def _info() -> type[Verb]:
     return Info
 
 
+def _features() -> type[Verb]:
+    from scorefield.cli.features import Features
+
+    return Features
+
+
 def _match() -> type[Verb]:
     from scorefield.cli.match import Match
 
@@ -187,6 +193,12 @@ def _policy_evaluate() -> type[Verb]:
     return PolicyEvaluate
 
 
+def _policy_export() -> type[Verb]:
+    from scorefield.cli.policy_export import PolicyExport
+
+    return PolicyExport
+
+
 VERBS: dict[str, tuple[Callable[[], type[Verb]], str]] = {
     "sample": (_sample, "pictures of prompts, on one sheet"),
     "compose": (_compose, "pictures that several prompts hold for, and others do not"),
@@ -195,6 +207,7 @@ VERBS: dict[str, tuple[Callable[[], type[Verb]], str]] = {
     "text-to-3d": (_text_to_3d, "a 3D object from a prompt: mesh, turntable, views"),
     "text-to-svg": (_text_to_svg, "a vector drawing from a prompt: SVG, PNG, animation"),
     "text-to-video": (_text_to_video, "short clips of a prompt, by one prior or by two"),
+    "features": (_features, "what layers of a prior see in pictures, as files"),
     "match": (_match, "where the points of one picture are in another"),
     "segment": (_segment, "which pixels of a picture belong together"),
     "classify": (_classify, "which of some labels pictures show"),
@@ -206,6 +219,7 @@ VERBS: dict[str, tuple[Callable[[], type[Verb]], str]] = {
     "policy collect": (_policy_collect, "demonstrations of an expert in an environment"),
     "policy train": (_policy_train, "a policy from demonstrations"),
     "policy evaluate": (_policy_evaluate, "let a policy act, and score it"),
+    "policy export": (_policy_export, "a policy as ONNX, for robots that have no torch"),
     "energy": (_energy, "how likely a prior finds pictures, by three methods"),
     "info": (_info, "what a prior is, and what its layers put out and cost"),
     "evaluate correspondence": (_evaluate_correspondence, "how well a prior finds landmarks"),
