@@ -29,8 +29,8 @@ policies: dict[str, Policy] = {
     "stages 1/10": Stages((5, 1), (1, 10)),
     "stages 4/40": Stages((5, 1), (4, 40)),
     "stages 25/250": Stages((5, 1), (25, 250)),
-    "race 0.9": Race(0.9),
-    "race 0.99": Race(0.99),
+    "race 0.9": Race(0.9, inflation=1),
+    "race 0.99": Race(0.99, inflation=1),
 }
 for name, policy in policies.items():
     start = time.perf_counter()

@@ -6,6 +6,14 @@ from scorefield.perception.calibration import (
     fit_temperature,
 )
 from scorefield.perception.classification import Classification, classify
+from scorefield.perception.clustering import (
+    FeatureClusters,
+    KMeansClusters,
+    NormalisedCut,
+    bilinear_masks,
+    guided_masks,
+    nearest_masks,
+)
 from scorefield.perception.correspondence_evaluation import (
     CorrespondenceSettings,
     evaluate_correspondence,
@@ -17,6 +25,7 @@ from scorefield.perception.dift import (
     join_maps,
     match_pictures,
 )
+from scorefield.perception.emerdiff import EmerDiff
 from scorefield.perception.error_measure import ErrorMeasure
 from scorefield.perception.match_drawing import draw_matches
 from scorefield.perception.matching import (
@@ -27,8 +36,17 @@ from scorefield.perception.matching import (
     mutual_matches,
     nearest_cell,
 )
+from scorefield.perception.noise_inflation import noise_inflation
 from scorefield.perception.propagation import propagate_edit, propagate_labels, resize_labels
 from scorefield.perception.racing import Policy, Race, Stages
+from scorefield.perception.segmentation import Segmentation, cell_labels, segment
+from scorefield.perception.segmentation_drawing import draw_labels, draw_overlay, save_labels
+from scorefield.perception.segmentation_evaluation import (
+    SegmentationSettings,
+    evaluate_segmentation,
+)
+from scorefield.perception.segmentation_metrics import boundary_f, image_miou, set_miou
+from scorefield.perception.segmentation_presets import clusters_preset, emerdiff_preset
 from scorefield.perception.text_scores import TextScores, text_scores
 from scorefield.perception.world_pairs import SemanticPair, draw_pairs
 
@@ -36,31 +54,52 @@ __all__ = [
     "Classification",
     "CorrespondenceSettings",
     "DiftPreset",
+    "EmerDiff",
     "ErrorMeasure",
+    "FeatureClusters",
+    "KMeansClusters",
     "Matches",
     "NearestPixel",
+    "NormalisedCut",
     "Policy",
     "Race",
+    "Segmentation",
+    "SegmentationSettings",
     "SemanticPair",
     "SoftArgmax",
     "Stages",
     "TextScores",
+    "bilinear_masks",
+    "boundary_f",
     "brier_score",
+    "cell_labels",
     "classify",
+    "clusters_preset",
     "dift_features",
     "dift_preset",
+    "draw_labels",
     "draw_matches",
+    "draw_overlay",
     "draw_pairs",
+    "emerdiff_preset",
     "evaluate_correspondence",
+    "evaluate_segmentation",
     "expected_calibration_error",
     "fit_temperature",
+    "guided_masks",
+    "image_miou",
     "join_maps",
     "match",
     "match_pictures",
     "mutual_matches",
     "nearest_cell",
+    "nearest_masks",
+    "noise_inflation",
     "propagate_edit",
     "propagate_labels",
     "resize_labels",
+    "save_labels",
+    "segment",
+    "set_miou",
     "text_scores",
 ]

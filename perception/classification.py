@@ -17,9 +17,14 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from scorefield.perception.error_measure import ErrorMeasure
-from scorefield.perception.paired_errors import ErrorSource, PairedErrors, Request
+from scorefield.perception.paired_errors import (
+    ErrorSource,
+    PairedErrors,
+    Request,
+    clean_samples,
+)
 from scorefield.perception.racing import Policy, Race
-from scorefield.priors.prior import Conditional, ImagePrior
+from scorefield.priors.prior import Conditional
 
 Labels = Sequence[str] | Mapping[str, Sequence[str]]
 """Labels that are their own prompt, or the prompts of each label."""
@@ -125,7 +130,7 @@ def classify(
         raise ValueError(f"temperature must be positive; got {temperature}")
     source = PairedErrors(
         prior.condition(prompts),
-        prior.encode(images) if isinstance(prior, ImagePrior) else images,
+        clean_samples(prior, images, batch_size),
         ErrorMeasure() if measure is None else measure,
         seed=seed,
         items=items,
@@ -181,7 +186,7 @@ class _ImageRace:
         self._policy = policy
         self._budget = budget
         self._left = list(range(len(groups)))
-        self._errors = np.empty((sum(map(len, self._groups)), 0))
+        self._errors = np.empty((sum(map(len, self._groups)), 0, 1))
         self._spent = 0
         self._look = 0
         self.request = self._next()
@@ -201,13 +206,14 @@ class _ImageRace:
             return None
         return Request(self._image, tuple(self._prompts), had, min(wanted, affordable))
 
-    def answer(self, errors: Float[np.ndarray, "prompts draws"]) -> None:
+    def answer(self, errors: Float[np.ndarray, "prompts draws parts"]) -> None:
         """Take in what was asked for, and drop labels."""
         assert self.request is not None
         self._spent += self.request.evaluations
-        more = np.full((len(self._errors), errors.shape[1]), np.nan)
+        more = np.full((len(self._errors), *errors.shape[1:]), np.nan)
         more[list(self.request.prompts)] = errors
-        self._errors = np.concatenate([self._errors, more], axis=1)
+        first = self._errors.shape[1] == 0
+        self._errors = more if first else np.concatenate([self._errors, more], axis=1)
         if self.request.stop == self._policy.draws(self._look):
             kept = self._policy.keep(self._of_labels(self._left), self._look, len(self._groups))
             self._left = [label for label, keep in zip(self._left, kept, strict=True) if keep]
@@ -215,7 +221,7 @@ class _ImageRace:
         self.request = self._next()
 
     def _of_labels(self, labels: Sequence[int], draws: int | None = None) -> np.ndarray:
-        """Errors per label and draw, of all draws or the first ones."""
+        """Errors per label, draw and part, of all draws or the first ones."""
         return np.stack(
             [mixed_errors(self._errors[self._groups[label], :draws]) for label in labels]
         )
@@ -223,9 +229,11 @@ class _ImageRace:
     def result(self) -> dict[str, Any]:
         """The fields of `Classification` for this image."""
         errors = self._of_labels(self._left)
-        best = self._left[int(errors.mean(axis=1).argmin())]
-        had = [int(np.isfinite(self._errors[group[0]]).sum()) for group in self._groups]
-        gaps = [np.subtract(*self._of_labels([c, best], had[c])) for c in range(len(had))]
+        best = self._left[int(errors.sum(axis=2).mean(axis=1).argmin())]
+        had = [int(np.isfinite(self._errors[group[0], :, 0]).sum()) for group in self._groups]
+        gaps = [
+            np.subtract(*self._of_labels([c, best], had[c])).sum(axis=1) for c in range(len(had))
+        ]
         decided = len(self._left) == 1
         return {
             # a label dropped on the way may still come out ahead of the best over its own draws
@@ -240,17 +248,22 @@ class _ImageRace:
         }
 
 
-def mixed_errors(errors: Float[np.ndarray, "prompts draws"]) -> Float[np.ndarray, " draws"]:
-    """The errors of a label of several prompts, one per draw.
+def mixed_errors(
+    errors: Float[np.ndarray, "prompts draws parts"],
+) -> Float[np.ndarray, "draws parts"]:
+    """The errors of a label of several prompts.
 
-    Their mean is -log of the mean over prompts of exp(-mean error), the mixture's; around it they
-    scatter as the mixture's estimate does, to first order: by the prompts' errors, each with the
-    probability of its prompt.
+    Their sum over parts and mean over draws is -log of the mean over prompts of exp(-error), the
+    mixture's; around it they scatter as the mixture's estimate does, to first order: by the
+    prompts' errors, each with the probability of its prompt.
     """
-    scores = -errors.mean(axis=1)
+    draws, parts = errors.shape[1:]
+    scores = -errors.sum(axis=2).mean(axis=1)
     total = logsumexp(scores)
-    weighted: np.ndarray = np.exp(scores - total) @ errors
-    return weighted - weighted.mean() - (total - np.log(len(errors)))
+    weights = np.exp(scores - total)
+    weighted: np.ndarray = np.tensordot(weights, errors, axes=1)
+    mixture = np.log(len(errors)) - total
+    return weighted + (mixture - weighted.sum() / draws) / parts
 
 
 def _read(labels: Labels) -> tuple[tuple[str, ...], list[list[int]], list[str]]:

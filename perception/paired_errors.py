@@ -18,6 +18,7 @@ from torch import Tensor
 from scorefield.perception.error_measure import ErrorMeasure
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.noise import keyed_noise, noise_generator
+from scorefield.priors.prior import Conditional, ImagePrior
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _SHIFT_KEY = -1  # of the image's stream; draws count from 0
@@ -42,7 +43,9 @@ class Request:
 class ErrorSource(Protocol):
     """What answers requests."""
 
-    def evaluate(self, requests: Sequence[Request]) -> list[Float[np.ndarray, "prompts draws"]]:
+    def evaluate(
+        self, requests: Sequence[Request]
+    ) -> list[Float[np.ndarray, "prompts draws parts"]]:
         """The errors of each request."""
         ...
 
@@ -55,6 +58,16 @@ def draw_positions(seed: int, item: int, draws: Sequence[int]) -> Float[Tensor, 
     """
     start = torch.rand((), generator=noise_generator(seed, item, _SHIFT_KEY), dtype=torch.float64)
     return (start + _GOLDEN * torch.tensor(list(draws), dtype=torch.float64)) % 1
+
+
+def clean_samples(
+    prior: Conditional, images: Float[Tensor, "images *shape"], batch_size: int
+) -> Float[Tensor, "images *latent"]:
+    """Images as clean samples of a prior: encoded, a few at a time, if it is an `ImagePrior`."""
+    if not isinstance(prior, ImagePrior):
+        return images
+    with torch.no_grad():
+        return torch.cat([prior.encode(part) for part in images.split(batch_size)])
 
 
 class PairedErrors:
@@ -85,7 +98,8 @@ class PairedErrors:
         if len(items) != len(x):
             raise ValueError(f"items must name each of the {len(x)} images, got {len(items)}")
         self._denoiser = denoiser
-        self._x = x.detach()
+        # half precision is for the inside of networks
+        self._x = x.detach().to(torch.promote_types(x.dtype, torch.float32))
         self._measure = measure
         self._seed = seed
         self._items = items
@@ -93,8 +107,10 @@ class PairedErrors:
         self._width = measure.width(denoiser.schedule)
 
     @torch.no_grad()
-    def evaluate(self, requests: Sequence[Request]) -> list[Float[np.ndarray, "prompts draws"]]:
-        """The errors of each request, (prompts, draws), in the order asked for.
+    def evaluate(
+        self, requests: Sequence[Request]
+    ) -> list[Float[np.ndarray, "prompts draws parts"]]:
+        """The errors of each request, in the order asked for, in the parts of `ErrorMeasure`.
 
         Raises:
             FloatingPointError: an error is not finite.
@@ -110,16 +126,16 @@ class PairedErrors:
             self._pass(rows[first : first + self._batch_size])
             for first in range(0, len(rows), self._batch_size)
         ]
-        values = np.concatenate(parts) if parts else np.empty(0)
+        values = np.concatenate(parts) if parts else np.empty((0, 1))
         if not np.isfinite(values).all():
             raise FloatingPointError("an error is not finite; compute in float32 or bfloat16")
         bounds = np.cumsum([request.evaluations for request in requests])[:-1]
         return [
-            part.reshape(-1, len(request.prompts)).T
+            part.reshape(-1, len(request.prompts), part.shape[1]).swapaxes(0, 1)
             for request, part in zip(requests, np.split(values, bounds), strict=True)
         ]
 
-    def _pass(self, rows: Sequence[tuple[int, int, int]]) -> Float[np.ndarray, " rows"]:
+    def _pass(self, rows: Sequence[tuple[int, int, int]]) -> Float[np.ndarray, "rows parts"]:
         """One pass of the network over rows of (image, draw, prompt)."""
         draws = list(dict.fromkeys((image, draw) for image, draw, _ in rows))
         place = {key: i for i, key in enumerate(draws)}

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.perception.error_measure import ErrorMeasure
-from scorefield.perception.paired_errors import PairedErrors, Request
-from scorefield.priors.prior import Conditional, ImagePrior
+from scorefield.perception.paired_errors import PairedErrors, Request, clean_samples
+from scorefield.priors.prior import Conditional
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ def text_scores(
         raise ValueError(
             f"give at least one prompt and 2 draws; got {len(prompts)} prompts, {draws} draws"
         )
-    x = prior.encode(images) if isinstance(prior, ImagePrior) else images
+    x = clean_samples(prior, images, batch_size)
 
     def errors(wanted: list[str] | None) -> np.ndarray:
         source = PairedErrors(
@@ -73,7 +73,8 @@ def text_scores(
             batch_size=batch_size,
         )
         rows = tuple(range(1 if wanted is None else len(wanted)))
-        return np.stack(source.evaluate([Request(i, rows, 0, draws) for i in range(len(x))]))
+        found = source.evaluate([Request(i, rows, 0, draws) for i in range(len(x))])
+        return np.stack(found).sum(axis=3)
 
     gains = torch.from_numpy(errors(None) - errors(prompts))
     return TextScores(gains.mean(dim=2), gains.std(dim=2) / draws**0.5)

@@ -11,6 +11,8 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor
 
+_LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in Rec. 601, as Pillow has it
+
 
 @runtime_checkable
 class Codec(Protocol):
@@ -136,19 +138,35 @@ class VideoCodec:
 
 
 class PixelCodec:
-    """For denoisers that work on pixels in [-1, 1]."""
+    """For denoisers that work on pixels in [-1, 1].
+
+    channels: 3, or 1 for grey pictures: then the luma of Rec. 601 is encoded, and decoded into
+        three equal channels.
+
+    Raises:
+        ValueError: another number of channels.
+    """
 
     factor = 1
-    channels = 3
     frame_factor = 1
+
+    def __init__(self, channels: int = 3) -> None:
+        if channels not in (1, 3):
+            raise ValueError(f"channels must be 3, or 1 for grey pictures; got {channels}")
+        self.channels = channels
 
     def encode(self, images: Float[Tensor, "b *f 3 h w"]) -> Float[Tensor, "b *f c lh lw"]:
         """2 x - 1."""
+        if self.channels == 1:
+            images = torch.einsum("...chw,c->...hw", images, images.new_tensor(_LUMA))[
+                ..., None, :, :
+            ]
         return images * 2 - 1
 
     def decode(self, latents: Float[Tensor, "b *f c lh lw"]) -> Float[Tensor, "b *f 3 h w"]:
         """(z + 1) / 2, clamped to [0, 1]."""
-        return (latents / 2 + 0.5).clamp(0, 1)
+        images = (latents / 2 + 0.5).clamp(0, 1)
+        return images if self.channels == 3 else images.repeat_interleave(3, dim=-3)
 
     def to(self, device: torch.device | str) -> "PixelCodec":
         """There is nothing to move; returns self."""

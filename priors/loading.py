@@ -31,7 +31,7 @@ from scorefield.priors.prior import FrozenPrior
 
 __all__ = ["EMBEDDED", "PriorError", "check_folder", "load_prior"]
 
-EMBEDDED = ("shapes", "motion-broad", "motion-narrow")
+EMBEDDED = ("shapes", "digits", "motion-broad", "motion-narrow")
 """The priors that ship with the package, each a folder of `weights`."""
 
 

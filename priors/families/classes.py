@@ -69,17 +69,19 @@ class NoPrompts(PromptEncoder):
 
 
 def unet_2d(pipeline: Any, card: Card) -> FrozenPrior:
-    """A UNet2DModel on pixels (Ho et al. 2020), unconditional or conditioned on a class.
+    """A UNet2DModel on pixels (Ho et al. 2020), in colour or in grey; with or without classes.
 
     The classes' names are the card's labels, by default their numbers. With one class more than
     labels, the last is the null class of classifier-free guidance.
 
     Raises:
-        ValueError: a number of labels that fits neither, or a network of other than 3 channels.
+        ValueError: a number of labels that fits neither, or channels other than 1 or 3.
     """
     unet = pipeline.unet
-    if unet.config.in_channels != PixelCodec.channels:
-        raise ValueError(f"the unet must take RGB; it takes {unet.config.in_channels} channels")
+    channels = unet.config.in_channels
+    if channels not in (1, 3):
+        raise ValueError(f"the unet must take RGB or grey; it takes {channels} channels")
+    codec = PixelCodec(channels)
     schedule, prediction_type = discrete(pipeline.scheduler)
     side = card.side_or(unet.config.sample_size, 1)
     classes = unet.config.num_class_embeds
@@ -100,10 +102,10 @@ def unet_2d(pipeline: Any, card: Card) -> FrozenPrior:
         card.name,
         Adapter(unet),
         text,
-        PixelCodec(),
+        codec,
         schedule,
         prediction_type,
-        shape=(PixelCodec.channels, side, side),
+        shape=(channels, side, side),
         guidance_scale=card.scale_or(1.0),
     )
 

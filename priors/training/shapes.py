@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -12,14 +11,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scorefield.priors.images import contact_sheet
-from scorefield.priors.loop import optimise
 from scorefield.priors.prior import FrozenPrior
-from scorefield.priors.runs import FREE_KEYS, RunFolder
 from scorefield.priors.training.codec import CodecTask, encode_all, scale_latents
 from scorefield.priors.training.data import world_images
 from scorefield.priors.training.diffusion import DiffusionTask, TextToLatents
 from scorefield.priors.training.judge import JudgeTask
-from scorefield.priors.training.task import TrainingSettings, TrainingTask
+from scorefield.priors.training.task import TrainingSettings, run_training
 from scorefield.priors.training.tokenizer import WORDS, make_tokenizer
 from scorefield.priors.world import CATEGORIES, COLORS, FRONTED, draw_scene
 
@@ -103,7 +100,7 @@ def train_shapes(
     """
     images = world_images(WORLD_SEED, pictures, out / "data", progress=progress)
     codec_task = CodecTask(images, codec)
-    _run(codec_task, out / "codec", codec, resume, progress)
+    run_training(codec_task, out / "codec", codec, resume, progress)
     vae = codec_task.averaged()
     means, stds = _latents(vae, images, out / f"latents-{codec.steps}.safetensors", codec)
     scale_latents(vae, means)
@@ -113,7 +110,7 @@ def train_shapes(
     drawn = [i for i, scene in enumerate(scenes) for _ in range(1 + (scene.category in FRONTED))]
     captions = [scenes[i].caption for i in drawn]
     task = ShapesTask(vae, means[drawn] * scale, stds[drawn] * scale, captions, diffusion)
-    _run(task, out / "denoiser", diffusion, resume, progress)
+    run_training(task, out / "denoiser", diffusion, resume, progress)
     return save_prior(make_pipeline(vae, task.averaged()), out / "shapes")
 
 
@@ -129,7 +126,7 @@ def train_judge(
     images = world_images(JUDGE_SEED, pictures, out / "data", progress=progress)
     scenes = [draw_scene(JUDGE_SEED, index) for index in range(pictures)]
     task = JudgeTask(images, scenes, settings)
-    _run(task, out / "judge", settings, resume, progress)
+    run_training(task, out / "judge", settings, resume, progress)
     path = out / "judge" / "judge.safetensors"
     save_file({k: v.half().contiguous() for k, v in task.averaged().state_dict().items()}, path)
     return path
@@ -159,21 +156,3 @@ def _latents(
         save_file(saved, partial)
         partial.rename(path)
     return saved["means"].float(), saved["stds"].float()
-
-
-def _run(
-    task: TrainingTask, path: Path, settings: TrainingSettings, resume: bool, progress: bool
-) -> None:
-    config = {name: str(value) for name, value in asdict(settings).items()}
-    resume = resume and path.exists()
-    every = max(1, settings.steps // 20)
-    optimise(
-        task,
-        steps=settings.steps,
-        # The learning rate's cosine ends with the steps: other steps are another training.
-        folder=RunFolder.create(path, config, resume, free=FREE_KEYS - {"steps"}),
-        preview_every=every,
-        checkpoint_every=min(every, 200),
-        progress=progress,
-        resume=resume,
-    )

@@ -5,13 +5,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from scorefield.priors.loop import optimise
 from scorefield.priors.noise import noise_generator
+from scorefield.priors.runs import FREE_KEYS, RunFolder
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,13 @@ class TrainingTask(ABC):
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
-        # The average follows closely while the weights still move fast.
-        decay = min(settings.ema, (1 + step) / (10 + step))
         with torch.no_grad():
-            torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
+            torch._foreach_lerp_(self.average, self.parameters, 1 - self.decay(step))
         return {"loss": loss.item(), **figures, "gradient_norm": norm.item()}
+
+    def decay(self, step: int) -> float:
+        """Of the moving average: it follows closely while the weights still move fast."""
+        return min(self.settings.ema, (1 + step) / (10 + step))
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The forward pass's precision."""
@@ -115,3 +120,28 @@ class TrainingTask(ABC):
             for mine, theirs in zip(self.average, state["average"], strict=True):
                 mine.copy_(theirs)
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def run_training(
+    task: TrainingTask, path: Path, settings: TrainingSettings, resume: bool, progress: bool
+) -> None:
+    """Train to the end in a run folder, with previews, checkpoints and a progress bar.
+
+    resume: go on with the training that is there, of the same settings.
+
+    Raises:
+        ValueError: the folder holds another training, or one and `resume` is False.
+    """
+    config = {name: str(value) for name, value in asdict(settings).items()}
+    resume = resume and path.exists()
+    every = max(1, settings.steps // 20)
+    optimise(
+        task,
+        steps=settings.steps,
+        # The learning rate's cosine ends with the steps: other steps are another training.
+        folder=RunFolder.create(path, config, resume, free=FREE_KEYS - {"steps"}),
+        preview_every=every,
+        checkpoint_every=min(every, 200),
+        progress=progress,
+        resume=resume,
+    )

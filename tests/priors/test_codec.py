@@ -107,3 +107,16 @@ def test_pixels_are_scaled_and_clamped(images: Tensor) -> None:
     z = torch.tensor([-3.0, -1.0, 0.0, 1.0, 3.0]).reshape(5, 1, 1, 1).expand(5, 3, 1, 1)
     assert codec.decode(z)[:, 0, 0, 0].tolist() == [0.0, 0.0, 0.5, 1.0, 1.0]
     assert codec.to("cpu") is codec
+
+
+def test_grey_pixels_are_the_luma(images: Tensor) -> None:
+    codec = PixelCodec(channels=1)
+    z = codec.encode(images)
+    assert z.shape == (len(images), 1, *images.shape[2:])
+    red, green, blue = images.unbind(1)
+    torch.testing.assert_close(z[:, 0], 2 * (0.299 * red + 0.587 * green + 0.114 * blue) - 1)
+    grey = codec.decode(z)
+    assert grey.shape == images.shape
+    torch.testing.assert_close(codec.encode(grey), z)
+    with pytest.raises(ValueError, match="3, or 1 for grey"):
+        PixelCodec(channels=2)

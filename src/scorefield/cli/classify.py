@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from scorefield.cli.verb import Outcome, PriorVerb, check_at_least, check_picture, under_way
+from scorefield.perception.error_measure import ErrorMeasure, Loss, Quantity, Spacing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,10 +37,18 @@ class Classify(PriorVerb):
     """Prompt of a label, {} being the label; several are alternatives."""
     confidence: float = 0.99
     """Of dropping labels: the best one, for unlimited draws, survives this often."""
+    inflation: float = 4.0
+    """Of what noise does to a prior's errors, beyond independent parts: 1 for digits."""
     budget: int | None = None
     """Network evaluations per picture at most; None: 32 for every prompt."""
-    log_snr: tuple[float, float] = (-3.0, 7.0)
-    """Noise levels (low high) at which predictions are compared."""
+    quantity: Quantity = "eps"
+    """What predictions are compared by; x0 and v weight high noise more."""
+    loss: Loss = "l2"
+    """Of a difference; l1 and huber mind outlying dimensions less."""
+    spacing: Spacing = "log_snr"
+    """What noise levels are even in: log-SNR, or the schedule's timesteps."""
+    log_snr: tuple[float, float] = (-3.0, 3.0)
+    """Range (low high) of the noise levels."""
     temperature: float = 1.0
     """Of the probabilities: above 1, less sure than the likelihoods."""
     out: Path | None = None
@@ -63,7 +72,6 @@ class Classify(PriorVerb):
 
         from scorefield.cli.loading import prior_of
         from scorefield.perception.classification import DRAWS
-        from scorefield.perception.error_measure import ErrorMeasure
         from scorefield.perception.racing import Race
 
         prompts = {
@@ -74,7 +82,8 @@ class Classify(PriorVerb):
         check_at_least(count, budget=budget)
         if self.temperature <= 0:
             raise ValueError(f"--temperature must be positive; got {self.temperature}")
-        policy, measure = Race(self.confidence), ErrorMeasure(log_snr=self.log_snr)
+        policy = Race(self.confidence, inflation=self.inflation)
+        measure = ErrorMeasure(self.quantity, self.loss, self.spacing, self.log_snr)
         settings = {
             "prior": self.prior,
             "prompts": prompts,
@@ -121,13 +130,14 @@ def _stream(
     from tqdm.auto import tqdm
 
     from scorefield.perception.classification import classify
+    from scorefield.priors.images import load_image
 
     with tqdm(total=len(paths), disable=quiet, desc="pictures") as bar:
         for first in range(0, len(paths), _AT_ONCE):
             images, items, good = [], [], []
             for path in paths[first : first + _AT_ONCE]:
                 try:
-                    images.append(_square(path, prior.image_size))
+                    images.append(load_image(path, prior.image_size))
                 except (ValueError, OSError) as error:
                     results.note({"picture": str(path), "error": " ".join(str(error).split())})
                     continue
@@ -151,23 +161,6 @@ def _stream(
                         }
                     )
             bar.update(len(paths[first : first + _AT_ONCE]))
-
-
-def _square(path: Path, size: int) -> "Tensor":
-    """The middle square of a picture file, (3, size, size) in [0, 1]."""
-    import torch
-
-    from scorefield.priors.images import load_image
-
-    image = load_image(path)
-    height, width = image.shape[1:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    cut = image[None, :, top : top + side, left : left + side]
-    resized = torch.nn.functional.interpolate(
-        cut, (size, size), mode="bicubic", antialias=True, align_corners=False
-    )
-    return resized[0].clamp(0, 1)
 
 
 def _by_label(labels: tuple[str, ...], values: "Tensor") -> dict[str, float]:
