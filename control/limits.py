@@ -35,6 +35,17 @@ class Limits(nn.Module):
         return cls(scale, offset)
 
     @classmethod
+    def gaussian(cls, rows: NDArray) -> "Limits":  # type: ignore[type-arg]
+        """To mean 0 and standard deviation 1, for policies whose chunks are not clipped.
+
+        What hardly varies (a standard deviation below 1e-4) is shifted and not scaled.
+        """
+        mean = torch.from_numpy(rows.mean(axis=0, dtype="float64").copy())
+        deviation = torch.from_numpy(rows.std(axis=0, dtype="float64").copy())
+        scale = torch.where(deviation < _CONSTANT, 1.0, 1 / deviation.clamp(min=_CONSTANT))
+        return cls(scale, -mean * scale)
+
+    @classmethod
     def identity(cls, size: int) -> "Limits":
         """Those that change nothing, for a policy whose weights are loaded next."""
         return cls(torch.ones(size), torch.zeros(size))

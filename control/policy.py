@@ -37,6 +37,6 @@ class Policy(Protocol):
             seed: of the policy's noise.
             items: what each row is; its noise depends on (seed, item, draw) alone.
             draw: counts the chunks of an episode.
-            previous: (B, Ta, A), the chunk before this one, for policies that start from it.
+            previous: (B, Tp, A), the whole chunk before this one, for policies that go on from it.
         """
         ...

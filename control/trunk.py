@@ -68,10 +68,23 @@ class Trunk(nn.Module):
         condition: Float[Tensor, "batch features"],
     ) -> Float[Tensor, "batch steps out"]:
         """What is predicted for every step; time lies in [0, 1]."""
+        return self.denoise(chunk, time, self.prepare(condition))
+
+    def prepare(self, condition: Float[Tensor, "batch features"]) -> Float[Tensor, "batch more"]:
+        """The sinusoids of the condition, which are the same at every step."""
+        features: Tensor = self.fourier(condition)
+        return features
+
+    def denoise(
+        self,
+        chunk: Float[Tensor, "batch steps size"],
+        time: Float[Tensor, " batch"],
+        prepared: Float[Tensor, "batch more"],
+    ) -> Float[Tensor, "batch steps out"]:
+        """The same as the call, with the condition as `prepare` gives it."""
         rates = torch.exp(torch.linspace(0, math.log(1000), _TIMES // 2, device=time.device))
         angles = time[:, None] * rates
-        h = torch.cat([_waves(chunk), self.fourier(condition), angles.sin(), angles.cos()], 1)
-        h = self.enter(h)
+        h = self.enter(torch.cat([_waves(chunk), prepared, angles.sin(), angles.cos()], 1))
         for block in self.blocks:
             h = h + block(h)
         return self.leave(nn.functional.silu(h)).unflatten(1, (self.steps, self.size_out))

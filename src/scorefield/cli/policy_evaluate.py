@@ -11,8 +11,8 @@ import tyro
 from scorefield.cli.environments import PLANAR, environment_of
 from scorefield.cli.loading import device_of
 from scorefield.cli.verb import Outcome, Verb, check_at_least, check_folder, under_way
-from scorefield.control.chunk_policy import ChunkPolicy
 from scorefield.control.drawing import draw_paths, write_video
+from scorefield.control.loading import load_policy
 from scorefield.control.rollout import latency, roll_out
 from scorefield.control.scores import score
 
@@ -45,9 +45,8 @@ class PolicyEvaluate(Verb):
         check_at_least(1, episodes=self.episodes, batch=self.batch)
         check_at_least(0, seed=self.seed, first=self.first, videos=self.videos)
         check_folder(self.out)
-        policy = ChunkPolicy.load(self.policy).to(device_of(self))
         environment = environment_of(self.env)
-        policy.spaces.check(environment.spaces)
+        policy = load_policy(self.policy, environment.spaces).to(device_of(self))
         with under_way():
             rollouts = roll_out(
                 policy,

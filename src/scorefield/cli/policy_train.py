@@ -1,6 +1,7 @@
 """`scorefield policy train`: a policy from demonstrations."""
 
-from dataclasses import dataclass, make_dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,12 +18,31 @@ from scorefield.cli.verb import (
     under_way,
 )
 from scorefield.control.chunk_policy import HEADS, ChunkPolicy, train_chunk_policy
+from scorefield.control.diffusion_policy import (
+    DiffusionPolicy,
+    DiffusionSettings,
+    NetworkSettings,
+)
+from scorefield.control.diffusion_training import check_fits, train_diffusion_policy
 from scorefield.control.episodes import Episodes
 from scorefield.control.formats import read_episodes
-from scorefield.control.spaces import Horizons
+from scorefield.control.solver import Predicts
+from scorefield.control.spaces import Horizons, PolicySpaces
+from scorefield.control.tracking import check_tracker
+from scorefield.control.transformer import TransformerSettings
 from scorefield.control.trunk import TrunkSettings
+from scorefield.control.unet1d import UNet1DSettings
 from scorefield.control.windows import Windows
 from scorefield.priors.training.task import TrainingSettings
+
+NETWORKS: dict[str, Callable[[int], NetworkSettings]] = {
+    "unet": lambda observed: UNet1DSettings(),
+    "unet-paper": lambda observed: UNet1DSettings.paper_state(),
+    "unet-paper-image": lambda observed: UNet1DSettings.paper_image(),
+    "transformer": TransformerSettings,
+    "transformer-paper": TransformerSettings.paper,
+}
+"""Sizes of the networks of Diffusion Policy, by how many observations are seen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +55,17 @@ class _PolicyTrain(Verb):
     """Folder of the training, new or empty."""
     head: Literal[tuple(HEADS)] = "diffusion"  # type: ignore[valid-type]
     """What it predicts: diffusion, or one of the baselines."""
+    network: Literal[("perceptron", *NETWORKS)] = "perceptron"  # type: ignore[valid-type]
+    """What denoises. The perceptron is the backbone that the baselines share, with the options
+    width, layers, frequencies and bandwidth; the others are those of Diffusion Policy."""
+    predicts: Predicts = "eps"
+    """What the other networks output; velocity trains a rectified flow."""
+    normaliser: Literal["limits", "gaussian"] = "limits"
+    """How they see states and actions: by range, or by mean and standard deviation."""
+    ema: float = 0.9999
+    """Of their weights' moving average: the most that its decay becomes."""
+    track: str | None = None
+    """A tracker of accelerate's, such as tensorboard, for the training of these networks."""
     observed: int = 2
     """Observations it sees, To."""
     executed: int = 8
@@ -68,9 +99,6 @@ class _PolicyTrain(Verb):
                 f"{expected}; the demonstrations are of another environment"
             )
         windows = Windows(episodes, horizons)
-        names = [name for name, _, _ in options_of(TrunkSettings)]
-        trunk = TrunkSettings(**{name: getattr(self, name) for name in names})
-        policy = ChunkPolicy(HEADS[self.head], environment.spaces, horizons, trunk, seed=self.seed)
         settings = TrainingSettings(
             self.steps,
             self.batch_size,
@@ -79,13 +107,65 @@ class _PolicyTrain(Verb):
             device=str(device_of(self)),
             dtype=DTYPES[self.dtype],
         )
+        train = self._diffusion if self._own_network() else self._shared
+        train(environment.spaces, horizons, windows, settings)
+        path = self.out / "policy"
+        figures = {"out": str(path), "windows": len(windows), "steps": self.steps}
+        return Outcome(figures, [f"wrote {path}; scorefield policy evaluate {path} tries it"])
+
+    def _own_network(self) -> bool:
+        """Whether it is one of Diffusion Policy's networks.
+
+        Raises:
+            ValueError: a baseline was asked for with it.
+        """
+        if self.network == "perceptron":
+            return False
+        if self.head != "diffusion":
+            raise ValueError(
+                f"--network {self.network} has the head diffusion, got --head {self.head}; the "
+                "baselines share the perceptron"
+            )
+        return True
+
+    def _shared(
+        self,
+        spaces: PolicySpaces,
+        horizons: Horizons,
+        windows: Windows,
+        settings: TrainingSettings,
+    ) -> None:
+        names = [name for name, _, _ in options_of(TrunkSettings)]
+        trunk = TrunkSettings(**{name: getattr(self, name) for name in names})
+        policy = ChunkPolicy(HEADS[self.head], spaces, horizons, trunk, seed=self.seed)
         with under_way():
             train_chunk_policy(
                 policy, windows, settings, self.out, resume=self.resume, progress=not self.quiet
             )
-        path = self.out / "policy"
-        figures = {"out": str(path), "windows": len(windows), "steps": self.steps}
-        return Outcome(figures, [f"wrote {path}; scorefield policy evaluate {path} tries it"])
+
+    def _diffusion(
+        self,
+        spaces: PolicySpaces,
+        horizons: Horizons,
+        windows: Windows,
+        settings: TrainingSettings,
+    ) -> None:
+        network = NETWORKS[self.network](horizons.observation)
+        diffusion = DiffusionSettings(self.predicts, normaliser=self.normaliser)
+        policy = DiffusionPolicy(spaces, horizons, network, diffusion, seed=self.seed)
+        check_fits(policy, windows)
+        if self.track is not None:
+            check_tracker(self.track)
+        with under_way():
+            train_diffusion_policy(
+                policy,
+                windows,
+                replace(settings, ema=self.ema),
+                self.out,
+                resume=self.resume,
+                progress=not self.quiet,
+                tracker=self.track,
+            )
 
 
 def _episodes(path: Path) -> Episodes:

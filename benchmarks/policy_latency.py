@@ -1,0 +1,118 @@
+"""Time of one chunk at 10 steps of DDIM, against the reference's loop on the same network.
+
+    OMP_NUM_THREADS=1 python benchmarks/policy_latency.py
+
+The reference is diffusion_policy's `conditional_sample`, restated: diffusers' DDIMScheduler steps
+the chunk, and the network is called with the whole condition at every step. Ours are `solve` under
+`torch.inference_mode`, with the condition prepared and the coefficients in a table, and the exported
+policy in onnxruntime. All have the same weights and noise, one thread and one observation, and take
+turns in one process, so that a loaded machine slows them alike; figures are medians, and the ratio
+is the median of the ratios of neighbours. The chunks are compared first.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor
+
+from scorefield.control.diffusion_policy import DiffusionPolicy, DiffusionSettings
+from scorefield.control.export import export_policy
+from scorefield.control.runner import ExportedPolicy
+from scorefield.control.solver import solve
+from scorefield.control.spaces import Horizons, PolicySpaces
+from scorefield.control.transformer import TransformerSettings
+from scorefield.control.trunk import TrunkSettings
+from scorefield.control.unet1d import UNet1DSettings
+from scorefield.priors.noise import noise_generator
+
+NETWORKS = {
+    "perceptron": TrunkSettings(),
+    "unet": UNet1DSettings(),
+    "transformer": TransformerSettings(),
+}
+STATE = 20  # as Push-T's: 16 corner coordinates, the agent and its velocity
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    results = {name: compared(name, options.rounds, options.seed) for name in options.networks}
+    print(json.dumps({"rounds": options.rounds, "seed": options.seed, "ms": results}, indent=2))
+
+
+def compared(name: str, rounds: int, seed: int) -> dict[str, object]:
+    """Milliseconds per chunk, and how many times faster than the reference."""
+    spaces = PolicySpaces(STATE, 2, (-1.0, -1.0), (1.0, 1.0))
+    policy = DiffusionPolicy(spaces, Horizons(2, 8, 16), NETWORKS[name], DiffusionSettings("eps"))
+    policy.eval().requires_grad_(False)
+    generator = noise_generator(seed, 0)
+    states = torch.rand(1, 2, STATE, generator=generator) * 2 - 1
+    noise = torch.randn(1, 16, 2, generator=generator)
+    scheduler = DDIMScheduler(
+        num_train_timesteps=100,
+        beta_schedule="squaredcos_cap_v2",
+        clip_sample=True,
+        prediction_type="epsilon",
+        set_alpha_to_one=True,
+        timestep_spacing="trailing",  # the steps that ours takes
+    )
+    table = policy.table()
+
+    @torch.no_grad()
+    def reference() -> Tensor:
+        condition = policy.encoder({"state": states})
+        z = noise
+        scheduler.set_timesteps(10)
+        for timestep in scheduler.timesteps:
+            out = policy.network(z, timestep[None] / 100, condition)
+            z = scheduler.step(out, timestep, z).prev_sample
+        return z.clamp(-1, 1)
+
+    @torch.inference_mode()
+    def ours() -> Tensor:
+        return solve(table, noise, policy.denoiser({"state": states}).x0).clamp(-1, 1)
+
+    folder = tempfile.mkdtemp()
+    export_policy(policy, folder)
+    exported = ExportedPolicy(folder)
+    arrays, drawn = {"state": states.numpy()}, noise.numpy()
+
+    def onnx() -> Tensor:
+        return torch.from_numpy(exported.act(arrays, noise=drawn))
+
+    loops: dict[str, Callable[[], Tensor]] = {"reference": reference, "ours": ours, "onnx": onnx}
+    chunks = {key: loop() for key, loop in loops.items()}
+    executed = policy.horizons.executed
+    differences = {
+        "ours": float((chunks["ours"] - chunks["reference"]).abs().max()),
+        "onnx": float((chunks["onnx"] - chunks["reference"][:, executed]).abs().max()),
+    }
+    seconds: dict[str, list[float]] = {key: [] for key in loops}
+    for _ in range(rounds):
+        for key, loop in loops.items():
+            started = time.perf_counter()
+            loop()
+            seconds[key].append(time.perf_counter() - started)
+    times = {key: np.array(values) for key, values in seconds.items()}
+    return {
+        "parameters": sum(p.numel() for p in policy.network.parameters()),
+        **{key: 1e3 * statistics.median(values) for key, values in seconds.items()},
+        "times faster, ours": float(np.median(times["reference"] / times["ours"])),
+        "times faster, onnx": float(np.median(times["reference"] / times["onnx"])),
+        "largest difference": differences,
+    }
+
+
+if __name__ == "__main__":
+    main()

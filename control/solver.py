@@ -1,0 +1,129 @@
+"""From noise to a chunk: the steps of the sampler, with all of their coefficients in a table.
+
+DDIM, Euler's method for rectified flow and DPM-Solver++ of the second order are all
+
+    x0 = p z + q out,    z' = a z + b x0 + c (x0 of the step before),
+
+with numbers that depend on the schedule alone. They are computed once, in float64, so that a step
+costs the network and five products; exported policies carry the same table.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel
+from scorefield.priors.steps import level_path
+
+Predicts = Literal["eps", "x0", "v", "velocity"]
+"""What a network outputs: the noise, the clean chunk, alpha eps - sigma x0, or eps - x0."""
+
+Schedule = DiscreteSchedule | FlowSchedule
+"""The two kinds of a policy."""
+
+
+@dataclass(frozen=True, eq=False)
+class SolverStep:
+    """One step.
+
+    level: of z.
+    time: the same as the network is told it, the timestep over their number.
+    x0_of_z, x0_of_out: p and q above.
+    next_of_z, next_of_x0, next_of_before: a, b and c above.
+    """
+
+    level: NoiseLevel
+    time: float
+    x0_of_z: float
+    x0_of_out: float
+    next_of_z: float
+    next_of_x0: float
+    next_of_before: float
+
+
+def solver_steps(
+    schedule: Schedule,
+    predicts: Predicts,
+    steps: int,
+    order: Literal[1, 2] = 1,
+    begin: float = 1.0,
+) -> list[SolverStep]:
+    """The steps from a level of a schedule to the clean one.
+
+    Args:
+        schedule: of the policy.
+        predicts: what its network outputs.
+        steps: how many there are from the noisiest level; at most the schedule's.
+        order: 1 is DDIM (Song et al. 2021), which for a flow is Euler's method; 2 is DPM-Solver++
+            2M (Lu et al. 2022, Algorithm 2), with first and last step of order 1.
+        begin: fraction of the schedule to begin at; of the steps, those that are noisier are left
+            out, and the last is always there.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+    if order not in (1, 2) or not 0 < begin <= 1:
+        raise ValueError(f"order must be 1 or 2 and begin in (0, 1]; got {order} and {begin}")
+    path = level_path(schedule, steps)
+    while len(path) > 2 and float(schedule.fraction(path[0])) > begin:
+        path = path[1:]
+    table = []
+    gain_before = math.inf
+    for level, to in itertools.pairwise(path):
+        alpha, sigma = float(level.alpha), float(level.sigma)
+        alpha_to, sigma_to = float(to.alpha), float(to.sigma)
+        a = sigma_to / sigma
+        b = alpha_to - a * alpha
+        # h, the gain in log(alpha / sigma), is infinite from pure noise and to the clean level.
+        gain = _half_log_snr(to) - _half_log_snr(level)
+        usable = order == 2 and table and math.isfinite(gain)
+        extra = gain / (2 * gain_before) if usable else 0.0
+        gain_before = gain
+        p, q = _x0_of(predicts, alpha, sigma)
+        time = float(schedule.timestep(level)) / schedule.num_timesteps
+        table.append(SolverStep(level, time, p, q, a, b * (1 + extra), -b * extra))
+    return table
+
+
+def solve(
+    table: Sequence[SolverStep],
+    z: Float[Tensor, "batch steps size"],
+    x0_at: Callable[[Tensor, SolverStep], Tensor],
+) -> Float[Tensor, "batch steps size"]:
+    """Walks down the table.
+
+    Args:
+        table: from `solver_steps`.
+        z: at the first step's level.
+        x0_at: the clean chunk that is predicted at (z, step).
+    """
+    before = z
+    for step in table:
+        x0 = x0_at(z, step)
+        z = step.next_of_z * z + step.next_of_x0 * x0
+        if step.next_of_before:
+            z = z + step.next_of_before * before
+        before = x0
+    return z
+
+
+def _x0_of(predicts: Predicts, alpha: float, sigma: float) -> tuple[float, float]:
+    """p and q; the inverses of what `Prediction` says of each kind."""
+    match predicts:
+        case "eps":
+            return 1 / alpha, -sigma / alpha
+        case "x0":
+            return 0.0, 1.0
+        case "v":
+            return alpha / (alpha**2 + sigma**2), -sigma / (alpha**2 + sigma**2)
+        case "velocity":
+            return 1 / (alpha + sigma), -sigma / (alpha + sigma)
+
+
+def _half_log_snr(level: NoiseLevel) -> float:
+    return float(level.log_snr) / 2

@@ -1,0 +1,372 @@
+"""Diffusion policies against closed forms: sampling, going on, training, files, resuming."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from scorefield.control.diffusion_policy import (
+    DiffusionPolicy,
+    DiffusionSettings,
+    NetworkSettings,
+    RealTime,
+    WarmStart,
+)
+from scorefield.control.diffusion_training import (
+    DiffusionPolicyTask,
+    power_decay,
+    train_diffusion_policy,
+)
+from scorefield.control.encoders import EncoderSettings
+from scorefield.control.episodes import Episode, Episodes
+from scorefield.control.policy import Policy
+from scorefield.control.spaces import Horizons, PolicySpaces
+from scorefield.control.transformer import TransformerSettings
+from scorefield.control.trunk import TrunkSettings
+from scorefield.control.unet1d import UNet1DSettings
+from scorefield.control.windows import Windows
+from scorefield.priors.levels import NoiseLevel
+from scorefield.priors.loop import NonFiniteError, optimise
+from scorefield.priors.noise import keyed_noise, noise_generator
+from scorefield.priors.runs import RunFolder
+from scorefield.priors.sampling import sample
+from scorefield.priors.training.task import TrainingSettings
+
+SPACES = PolicySpaces(state=3, action=2, low=(-1.0, -2.0), high=(1.0, 2.0), rate=10.0)
+HORIZONS = Horizons(2, 3, 8)
+SMALL: dict[str, NetworkSettings] = {
+    "perceptron": TrunkSettings(width=16, layers=1, frequencies=4),
+    "unet": UNet1DSettings(widths=(8, 16), time_features=8),
+    "transformer": TransformerSettings(width=16, layers=1, heads=2),
+}
+MEAN, DEVIATION = 0.3, 0.2
+
+
+def observations(batch: int = 3) -> dict[str, Tensor]:
+    return {"state": torch.rand(batch, 2, 3, generator=noise_generator(1))}
+
+
+def policy_of(network: str = "perceptron", **settings: object) -> DiffusionPolicy:
+    diffusion = DiffusionSettings(**settings)  # type: ignore[arg-type]
+    return DiffusionPolicy(SPACES, HORIZONS, SMALL[network], diffusion).eval()
+
+
+class Gaussian(nn.Module):
+    """The network of a policy whose chunks are N(mean, covariance) over their steps."""
+
+    def __init__(self, policy: DiffusionPolicy, covariance: Tensor, mean: float = MEAN) -> None:
+        super().__init__()
+        self.schedule, self.covariance, self.mean = policy.schedule, covariance, mean
+
+    def prepare(self, condition: Tensor) -> Tensor:
+        return condition
+
+    def denoise(self, chunk: Tensor, time: Tensor, prepared: Tensor) -> Tensor:
+        timestep = round(float(time[0]) * self.schedule.num_timesteps, 3)
+        level = self.schedule.at_timestep(timestep)
+        alpha, sigma = float(level.alpha), float(level.sigma)
+        covariance = self.covariance.double()
+        whole = alpha**2 * covariance + sigma**2 * torch.eye(len(covariance)).double()
+        gain = (alpha * covariance @ whole.inverse()).to(chunk)
+        return self.mean + torch.einsum("st,bta->bsa", gain, chunk - alpha * self.mean)
+
+
+def gaussian_policy(covariance: Tensor, mean: float = MEAN, **settings: object) -> DiffusionPolicy:
+    policy = policy_of(predicts="x0", normaliser="gaussian", **settings)
+    policy.network = Gaussian(policy, covariance, mean)
+    return policy
+
+
+def linear(gain: float = 0.5, noise: float = 0.0, episodes: int = 6, steps: int = 40) -> Windows:
+    """Demonstrations of a = gain s + noise, each number by itself."""
+    rng = np.random.default_rng(0)
+    states = [rng.uniform(-1, 1, (steps, 1)) for _ in range(episodes)]
+    pairs = (Episode(s, gain * s + noise * rng.standard_normal(s.shape)) for s in states)
+    return Windows(Episodes.of(pairs), Horizons(1, 1, 1))
+
+
+def one_number(**settings: object) -> DiffusionPolicy:
+    spaces = PolicySpaces(state=1, action=1, low=(-3.0,), high=(3.0,))
+    diffusion = DiffusionSettings(**settings)  # type: ignore[arg-type]
+    network = TrunkSettings(width=32, layers=1, frequencies=0)
+    return DiffusionPolicy(spaces, Horizons(1, 1, 1), network, diffusion)
+
+
+def test_a_gaussian_policy_acts_as_its_flow_says() -> None:
+    policy = gaussian_policy(DEVIATION**2 * torch.eye(8), steps=50, order=2)
+    noise = keyed_noise(4, [7, 8, 9], 2, (8, 2))
+    actions = policy.act(observations(), seed=4, items=[7, 8, 9], draw=2)
+    exact = MEAN + DEVIATION * noise[:, 1:4]
+    assert isinstance(policy, Policy) and actions.shape == (3, 3, 2)
+    torch.testing.assert_close(actions, exact, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("network", SMALL)
+@pytest.mark.parametrize("predicts", ["eps", "x0", "v", "velocity"])
+def test_a_policy_given_observations_is_a_denoiser_of_the_library(
+    network: str, predicts: str
+) -> None:
+    policy = policy_of(network, predicts=predicts, normaliser="gaussian", levels=100)
+    policy.spaces = PolicySpaces(state=3, action=2, low=(-1e9, -1e9), high=(1e9, 1e9))
+    with torch.no_grad():
+        expected = sample(policy.denoiser(observations()), (8, 2), 3, steps=10, seed=5)
+    chunk = policy.chunk(observations(), seed=5, items=range(3))
+    torch.testing.assert_close(chunk, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("network", SMALL)
+def test_neither_batch_nor_order_changes_an_item_and_bounds_hold(network: str) -> None:
+    policy = policy_of(network)
+    policy.actions.scale.fill_(0.1)  # so that actions would reach 10
+    seen = observations(3)
+    together = policy.act(seen, seed=0, items=[5, 6, 7])
+    alone = policy.act({"state": seen["state"][1:2]}, seed=0, items=[6])
+    torch.testing.assert_close(together[1:2], alone, rtol=0, atol=1e-4)
+    assert together.abs()[..., 0].max() == 1 and together.abs()[..., 1].max() == 2
+    other = policy.act(seen, seed=0, items=[5, 6, 7], draw=1)
+    assert not torch.equal(together, other)
+
+
+def test_observations_that_are_not_finite_do_not_move_a_robot() -> None:
+    seen = observations()
+    seen["state"][1, 0, 0] = float("nan")
+    with pytest.raises(ValueError, match="observations"):
+        policy_of().act(seen, seed=0, items=range(3))
+
+
+def test_real_time_keeps_what_is_decided_and_follows_what_was_planned() -> None:
+    # A smooth Gaussian: the steps of a chunk are correlated, so what is frozen says much of the
+    # steps after it. Seeds 0 to 63; an unsteered chunk parts from the plan by sqrt(2) deviations.
+    places = torch.arange(8.0)
+    covariance = torch.exp(-0.5 * ((places[:, None] - places) / 4) ** 2) * DEVIATION**2
+    policy = gaussian_policy(covariance + 1e-5 * torch.eye(8), steps=20)
+    seen = observations(64)
+    before = policy.chunk(seen, seed=0, items=range(64))
+    planned = before[:, 3:]  # Ta = 3: what was planned for the first 5 steps of the next
+
+    def apart(**how: object) -> Tensor:
+        after = policy.chunk(seen, seed=0, items=range(64), draw=1, previous=before, **how)  # type: ignore[arg-type]
+        return (after[:, :5] - planned).square().mean(dim=(0, 2)).sqrt() / DEVIATION
+
+    free, real, warm = apart(), apart(follow=RealTime(delay=2)), apart(follow=WarmStart(0.3))
+    assert free.min() > 1.1
+    assert real[:3].max() < 0.15  # To - 1 + 2 steps are frozen
+    assert real[3] < 0.4 and bool((real[3:] < free[3:]).all())
+    assert warm.max() < 0.8
+
+
+def test_real_time_is_the_exact_posterior_of_a_standard_normal() -> None:
+    # Without correlation nothing follows from the prefix: frozen steps are the plan's, the others
+    # are what they were.
+    policy = gaussian_policy(torch.eye(8), mean=0.0, steps=100)
+    policy.horizons = Horizons(2, 3, 8)
+    policy.spaces = PolicySpaces(state=3, action=2, low=(-9.0, -9.0), high=(9.0, 9.0))
+    seen = observations()
+    before = policy.chunk(seen, seed=0, items=range(3))
+    free = policy.chunk(seen, seed=0, items=range(3), draw=1)
+    follow = RealTime(delay=4, limit=1e9)  # 5 steps are frozen, all that was planned
+    after = policy.chunk(seen, seed=0, items=range(3), draw=1, previous=before, follow=follow)
+    torch.testing.assert_close(after[:, :5], before[:, 3:], rtol=0, atol=0.05)
+    torch.testing.assert_close(after[:, 5:], free[:, 5:], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("predicts", ["eps", "x0", "v", "velocity"])
+@pytest.mark.parametrize("normaliser", ["limits", "gaussian"])
+def test_the_loss_is_that_of_the_network_s_output(predicts: str, normaliser: str) -> None:
+    # A network that says 0: the loss is the mean square of the target, by its definition.
+    policy = one_number(predicts=predicts, normaliser=normaliser)
+    windows = linear()
+    policy.fit(windows)
+    policy.network.leave.weight.data.zero_()
+    policy.network.leave.bias.data.zero_()
+    batch = windows.batch(range(len(windows)))
+    loss = policy.loss(batch, noise_generator(3))
+    generator = noise_generator(3)
+    actions = policy.actions(batch["action"])
+    if predicts == "velocity":
+        level = policy.schedule.at_fraction(torch.rand(len(actions), generator=generator))
+    else:
+        times = torch.randint(100, (len(actions),), generator=generator)
+        level = policy.schedule.at_timestep(times)
+    eps = torch.randn(actions.shape, generator=generator)
+    z = level.add_noise(actions, eps)
+    alpha, sigma = level.like(z)
+    target = {
+        "eps": eps,
+        "x0": actions,
+        "v": alpha * eps - sigma * actions,
+        "velocity": eps - actions,
+    }[predicts]
+    torch.testing.assert_close(loss, target.square().mean())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("predicts", ["eps", "velocity"])
+def test_training_finds_a_linear_gaussian_policy(predicts: str, tmp_path: Path) -> None:
+    # a ~ N(0.5 s, 0.1^2). 1000 draws: the mean is known to 0.003, the deviation to 0.0023; the
+    # rest of the tolerance is the network's.
+    policy = one_number(predicts=predicts, normaliser="gaussian", steps=20, order=2)
+    windows = linear(noise=0.1, episodes=40)
+    trained = train_diffusion_policy(policy, windows, TrainingSettings(1500, 128, 3e-3), tmp_path)
+    for state in (-0.6, 0.0, 0.6):
+        seen = {"state": torch.full((1000, 1, 1), state)}
+        actions = trained.act(seen, seed=0, items=range(1000))
+        assert abs(float(actions.mean()) - 0.5 * state) < 0.04
+        assert 0.07 < float(actions.std()) < 0.13
+
+
+def test_the_moving_average_has_the_paper_s_schedule() -> None:
+    assert power_decay(0) == 0
+    assert power_decay(15) == pytest.approx(1 - 16**-0.75)
+    assert power_decay(10**9) == 0.9999
+    task = DiffusionPolicyTask(one_number(), linear(), TrainingSettings(10, 4, ema=0.9999))
+    assert [task.decay(k) for k in (0, 15)] == [0, power_decay(15)]
+    task.step(0)
+    # The first decay is 0: the average is the weights.
+    for average, weight in zip(task.average, task.parameters, strict=True):
+        assert torch.equal(average, weight)
+
+
+def test_a_killed_training_ends_with_the_same_bits(tmp_path: Path) -> None:
+    windows, settings = linear(), TrainingSettings(6, 16)
+
+    def task() -> DiffusionPolicyTask:
+        return DiffusionPolicyTask(one_number(), windows, settings)
+
+    def run(name: str, steps: int, resume: bool) -> DiffusionPolicy:
+        started = task()
+        folder = RunFolder.create(tmp_path / name, {}, resume)
+        optimise(
+            started,
+            steps=steps,
+            folder=folder,
+            preview_every=0,
+            checkpoint_every=2,
+            progress=False,
+            resume=resume,
+        )
+        return started.policy()
+
+    whole = run("whole", 6, False)
+    run("killed", 3, False)
+    resumed = run("killed", 6, True)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scorefield.control.diffusion_training.CHECKPOINT_EVERY", 2)
+    policy, loss = one_number(), DiffusionPolicy.loss
+    calls = iter(range(100))
+
+    def breaks(self: DiffusionPolicy, batch: dict[str, Tensor], g: torch.Generator) -> Tensor:
+        factor = float("nan") if next(calls) == 5 else 1.0
+        return factor * loss(self, batch, g)
+
+    monkeypatch.setattr(DiffusionPolicy, "loss", breaks)
+    with pytest.raises(NonFiniteError, match="after step 4"):
+        train_diffusion_policy(policy, linear(), TrainingSettings(10, 16), tmp_path / "run")
+    assert RunFolder.create(tmp_path / "run", _config(tmp_path), True).load_checkpoint()[0] == 4  # type: ignore[index]
+
+
+def test_figures_go_to_a_tracker_as_well(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train_diffusion_policy(
+        one_number(), linear(), TrainingSettings(3, 16), tmp_path, tracker="tensorboard"
+    )
+    events = EventAccumulator(str(tmp_path / "tracking"))
+    events.Reload()
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    told = [event.value for event in events.Scalars("loss")]
+    np.testing.assert_allclose(told, [row["loss"] for row in rows], rtol=1e-6)
+    with pytest.raises(ValueError, match="tracker"):
+        train_diffusion_policy(
+            one_number(), linear(), TrainingSettings(3, 16), tmp_path / "b", tracker="paper"
+        )
+    assert not (tmp_path / "b").exists()
+
+
+def _config(folder: Path) -> dict[str, object]:
+    config: dict[str, object] = json.loads((folder / "run" / "config.json").read_text())
+    config.pop("scorefield_version", None)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda e: Episode(e.state[:, :1].repeat(2, 1), e.action), "another environment"),
+        (lambda e: Episode(e.state, 10 * e.action), "clip the demonstrations"),
+    ],
+)
+def test_demonstrations_that_do_not_fit_are_refused(
+    spoil: Callable[[Episode], Episode], words: str
+) -> None:
+    rng = np.random.default_rng(0)
+    good = Episode(rng.uniform(-1, 1, (9, 1)), rng.uniform(-1, 1, (9, 1)))
+    windows = Windows(Episodes.of([spoil(good)]), Horizons(1, 1, 1))
+    with pytest.raises(ValueError, match=words):
+        DiffusionPolicyTask(one_number(), windows, TrainingSettings(2, 4))
+
+
+@pytest.mark.parametrize("network", SMALL)
+def test_a_file_carries_all_that_is_needed(network: str, tmp_path: Path) -> None:
+    policy = policy_of(network, predicts="v", order=2, steps=5)
+    policy.actions.scale.fill_(2.0)
+    policy.encoder.states.offset.fill_(0.5)
+    policy.save(tmp_path)
+    loaded = DiffusionPolicy.load(tmp_path, SPACES)
+    seen = observations()
+    expected = policy.act(seen, seed=0, items=range(3))
+    assert torch.equal(loaded.act(seen, seed=0, items=range(3)), expected)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
+    other = PolicySpaces(state=4, action=2, low=(-1.0, -2.0), high=(1.0, 2.0))
+    with pytest.raises(ValueError, match=r'state.*"state": 3.*"state": 4'):
+        DiffusionPolicy.load(tmp_path, other)
+    (tmp_path / "policy.safetensors").write_bytes(b"no")
+    with pytest.raises(ValueError, match="cannot be read"):
+        DiffusionPolicy.load(tmp_path)
+
+
+def test_pictures_and_states_train_and_act(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (12, 40, 40, 3), dtype=np.uint8)
+    episode = Episode(rng.uniform(-1, 1, (12, 2)), rng.uniform(-1, 1, (12, 2)), {"top": frames})
+    spaces = PolicySpaces(
+        state=2, action=2, low=(-1.0, -1.0), high=(1.0, 1.0), images={"top": (40, 40)}
+    )
+    horizons = Horizons(2, 2, 4)
+    policy = DiffusionPolicy(
+        spaces, horizons, SMALL["unet"], encoder=EncoderSettings(width=16, keypoints=2)
+    )
+    windows = Windows(Episodes.of([episode]), horizons)
+    trained = train_diffusion_policy(policy, windows, TrainingSettings(2, 4), tmp_path)
+    batch = windows.batch([0, 3])
+    actions = trained.act(batch, seed=0, items=[0, 1])
+    again = DiffusionPolicy.load(tmp_path / "policy", spaces).act(batch, seed=0, items=[0, 1])
+    assert torch.equal(actions, again) and actions.shape == (2, 2, 2)
+
+
+def test_settings_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="timesteps"):
+        DiffusionPolicy(SPACES, HORIZONS, UNet1DSettings(), DiffusionSettings(levels=50))
+    with pytest.raises(ValueError, match="steps"):
+        DiffusionSettings(levels=10, steps=20)
+    policy = policy_of()
+    with pytest.raises(ValueError, match="previous"):
+        policy.chunk(
+            observations(), seed=0, items=range(3), previous=torch.zeros(3, 3, 2), follow=RealTime()
+        )
+
+
+def test_levels_of_the_noise_are_the_published_ones() -> None:
+    level: NoiseLevel = DiffusionSettings().schedule().at_timestep(99)
+    assert float(level.alpha) < 1e-3
