@@ -23,6 +23,7 @@ from scorefield.perception.attention_hooks import (
     recorded,
 )
 from scorefield.perception.clustering import KMeansClusters, NormalisedCut, one_hot
+from scorefield.priors.codec import LatentCodec
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.editing.edit_friendly import ancestral_mean
 from scorefield.priors.features import picture_key
@@ -237,12 +238,13 @@ def difference_maps(
         )
     signs = 1 if settings.one_sided else 2
     at_once = max(1, rows // signs)
-    itself = prior.decode(x) if settings.one_sided else None
+    itself = _unclipped(prior, x) if settings.one_sided else None
     maps = []
-    for part in tqdm(masks.split(at_once), desc="regions", disable=not progress, leave=False):
+    parts = masks.split(at_once)
+    for part in tqdm(parts, desc="regions", disable=not progress or len(parts) == 1, leave=False):
         offsets = part if settings.one_sided else torch.cat([part, -part])
         z = walk_modulated(prior, denoiser, walk, path, offsets)
-        pictures = torch.cat([prior.decode(row) for row in z.split(8)])
+        pictures = torch.cat([_unclipped(prior, row) for row in z.split(8)])
         plus = pictures[: len(part)]
         minus = pictures[len(part) :] if itself is None else itself
         maps.append(_blurred(plus - minus, settings.blur).norm(dim=1))
@@ -252,6 +254,16 @@ def difference_maps(
 def normalised(maps: Float[Tensor, "k h w"]) -> Float[Tensor, "k h w"]:
     """Maps divided by their largest values; one that is zero everywhere stays so."""
     return maps / maps.flatten(1).amax(1).clamp(min=1e-12)[:, None, None]
+
+
+def _unclipped(prior: FrozenPrior, z: Tensor) -> Tensor:
+    """Decoded pictures, not clipped to [0, 1]: two that are both whiter than white may differ."""
+    if not isinstance(prior.codec, LatentCodec):
+        return (z + 1) / 2
+    vae = prior.codec.vae
+    shift = getattr(vae.config, "shift_factor", None) or 0.0
+    pictures: Tensor = vae.decode((z / vae.config.scaling_factor + shift).to(vae.dtype)).sample
+    return pictures.to(z.dtype) / 2 + 0.5
 
 
 def _blurred(pictures: Tensor, sigma: float | int) -> Tensor:

@@ -45,7 +45,7 @@ def segmentation_table(figures: Mapping[str, Any]) -> str:
         lines.append(f"| {method} | {cells} | {row['evaluations']:g} |")
     gains = " | ".join(_cell(figures["gain"][name], "+") for name in _HEADS)
     lines += [
-        f"| EmerDiff over bilinear | {gains} | |",
+        f"| EmerDiff over bilinear, in pairs | {gains} | |",
         "",
         "Clusters shared by the pictures of a category and matched once, mean over categories: "
         + ", ".join(f"{name} {value:.1f}" for name, value in figures["shared"].items()),

@@ -118,7 +118,11 @@ def test_parts_are_classes_that_agree() -> None:
 def test_modes_differ_in_what_their_names_say() -> None:
     method = emerdiff_preset(load_prior("shapes"))
     found = [(m.steps, m.one_sided) for m in modes(method, 4).values()]
-    assert found == [(method.steps, False), (4, False), (method.steps, True), (4, True)]
+    assert found == [(method.steps, False), (method.steps, True), (4, False), (4, True)]
+    assert list(modes(method, 4, exact=False)) == [
+        "EmerDiff, coarse",
+        "EmerDiff, coarse and one-sided",
+    ]
 
 
 def test_summary_by_hand() -> None:
