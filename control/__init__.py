@@ -5,8 +5,22 @@ in `scorefield.control.simulators`.
 """
 
 from scorefield.control.chunk_policy import HEADS, ChunkPolicy, ChunkPolicyTask, train_chunk_policy
+from scorefield.control.chunking import Continuing, soft_mask
 from scorefield.control.collection import collect, demonstrate
+from scorefield.control.diffusion_policy import (
+    ChunkDenoiser,
+    DiffusionPolicy,
+    DiffusionSettings,
+    RealTime,
+    WarmStart,
+)
+from scorefield.control.diffusion_training import (
+    DiffusionPolicyTask,
+    power_decay,
+    train_diffusion_policy,
+)
 from scorefield.control.drawing import draw_paths, write_video
+from scorefield.control.encoders import EncoderSettings, ObservationEncoder
 from scorefield.control.environment import Environment, Expert, Observations, Step
 from scorefield.control.episodes import Episode, Episodes, EpisodeWriter, write_episodes
 from scorefield.control.heads import (
@@ -18,13 +32,17 @@ from scorefield.control.heads import (
     TwoStep,
 )
 from scorefield.control.limits import Limits, bounded
+from scorefield.control.loading import load_policy
 from scorefield.control.planar import AVOIDING, TWO_ROUTES, Layout, PlanarTask
 from scorefield.control.policy import Policy
 from scorefield.control.rollout import Rollout, latency, roll_out
 from scorefield.control.routes import DISTURBANCE, SPEED, RouteExpert
 from scorefield.control.scores import Scores, bootstrap, score, wilson
+from scorefield.control.solver import SolverStep, solve, solver_steps
 from scorefield.control.spaces import Horizons, PolicySpaces
+from scorefield.control.transformer import Transformer, TransformerSettings
 from scorefield.control.trunk import Trunk, TrunkSettings
+from scorefield.control.unet1d import UNet1D, UNet1DSettings
 from scorefield.control.windows import Windows, as_pictures
 
 __all__ = [
@@ -33,9 +51,15 @@ __all__ = [
     "HEADS",
     "SPEED",
     "TWO_ROUTES",
+    "ChunkDenoiser",
     "ChunkPolicy",
     "ChunkPolicyTask",
+    "Continuing",
     "Diffusion",
+    "DiffusionPolicy",
+    "DiffusionPolicyTask",
+    "DiffusionSettings",
+    "EncoderSettings",
     "Environment",
     "Episode",
     "EpisodeWriter",
@@ -46,19 +70,27 @@ __all__ = [
     "Layout",
     "Limits",
     "Mixture",
+    "ObservationEncoder",
     "Observations",
     "PlanarTask",
     "Policy",
     "PolicySpaces",
+    "RealTime",
     "RecurrentMixture",
     "Rollout",
     "RouteExpert",
     "Scores",
+    "SolverStep",
     "SquaredError",
     "Step",
+    "Transformer",
+    "TransformerSettings",
     "Trunk",
     "TrunkSettings",
     "TwoStep",
+    "UNet1D",
+    "UNet1DSettings",
+    "WarmStart",
     "Windows",
     "as_pictures",
     "bootstrap",
@@ -67,9 +99,15 @@ __all__ = [
     "demonstrate",
     "draw_paths",
     "latency",
+    "load_policy",
+    "power_decay",
     "roll_out",
     "score",
+    "soft_mask",
+    "solve",
+    "solver_steps",
     "train_chunk_policy",
+    "train_diffusion_policy",
     "wilson",
     "write_episodes",
     "write_video",
