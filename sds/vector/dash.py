@@ -23,13 +23,17 @@ def dashed(lines: Polylines, pens: Sequence[Pen]) -> tuple[Polylines, Tensor]:
     closed line ends there.
 
     Raises:
-        ValueError: if a line would have more than `MOST_DASHES` dashes and gaps.
+        ValueError: if the lines together would have more than `MOST_DASHES` dashes and gaps.
     """
     parts: list[Polylines] = []
     origin: list[int] = []
+    left = MOST_DASHES
     for number, pen in enumerate(pens):
         line = lines.of(torch.arange(len(pens), device=lines.line.device) == number)
-        found = _dashes(line, pen) if pen.dashes else [line]
+        found = [line]
+        if pen.dashes:
+            found = _dashes(line, pen, left)
+            left -= 2 * len(found)
         parts += found
         origin += [number] * len(found)
     device = lines.line.device
@@ -44,8 +48,8 @@ def dashed(lines: Polylines, pens: Sequence[Pen]) -> tuple[Polylines, Tensor]:
     ), torch.tensor(origin, dtype=torch.long, device=device)
 
 
-def _dashes(line: Polylines, pen: Pen) -> list[Polylines]:
-    """The dashes of one line."""
+def _dashes(line: Polylines, pen: Pen, most: int) -> list[Polylines]:
+    """The dashes of one line, of which there may be so many, gaps included."""
     points, anchor = line.vertices, line.anchor
     begin, end = line.tangents[:, :2], line.tangents[:, 2:]
     if bool(line.closed):
@@ -56,8 +60,11 @@ def _dashes(line: Polylines, pen: Pen) -> list[Polylines]:
     pattern = [float(d) for d in pen.dashes] * (1 + len(pen.dashes) % 2)
     if total == 0:
         return [line]
-    if total / sum(pattern) * len(pattern) > MOST_DASHES:
-        raise ValueError(f"dashes {pen.dashes} are too short for a line of length {total:.6g}")
+    if total / sum(pattern) * len(pattern) > most:
+        raise ValueError(
+            f"dashes {pen.dashes} are too short for a line of length {total:.6g}: a picture may "
+            f"have {MOST_DASHES} dashes and gaps"
+        )
 
     def place(length: float) -> tuple[int, float]:
         """The chord that is `length` along the line, and how far along the chord."""

@@ -19,6 +19,7 @@ from scorefield.sds.vector import (
     Shape,
     Stroke,
     ViewBox,
+    dash,
     render,
 )
 from scorefield.sds.vector.coverage import LINES
@@ -117,6 +118,22 @@ def test_dashes_cover_their_share() -> None:
     seen = picture(Shape(line, stroke=Stroke(WHITE, torch.tensor(2.0), pen)))
     # Drawn: 3 of the first dash, four whole ones, and the first 1 of another, after 2 + 4 * 6 + 3.
     assert abs(float(seen.sum()) - 2 * (3 + 4 * 4 + 1)) < 1e-3
+
+
+def test_dashes_are_counted_over_all_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line of 10 with dashes and gaps of 0.5 has 20: two lines fit into 45, three do not."""
+    monkeypatch.setattr(dash, "MOST_DASHES", 45)
+    pen = Pen(dashes=(0.5, 0.5))
+    lines = [
+        Shape(
+            Polyline(torch.tensor([[0.0, y], [10.0, y]])),
+            stroke=Stroke(torch.ones(4), torch.tensor(0.4), pen),
+        )
+        for y in (2.0, 5.0, 8.0)
+    ]
+    Document([*lines[:2]], ViewBox(0, 0, 10, 10)).render(10, 10)
+    with pytest.raises(ValueError, match="45 dashes and gaps"):
+        Document([*lines], ViewBox(0, 0, 10, 10)).render(10, 10)
 
 
 def test_shapes_off_the_picture_and_empty_documents_draw_nothing() -> None:
