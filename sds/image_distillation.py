@@ -21,7 +21,7 @@ from scorefield.priors.noise import keyed_noise, noise_generator
 from scorefield.priors.prior import ImagePrior
 from scorefield.priors.runs import RunFolder
 from scorefield.sds.levels import LevelRange, Levels
-from scorefield.sds.objective import SDS, Denoisers, Objective, described, distill
+from scorefield.sds.objective import SDS, Denoisers, Objective, described, distill, image_loss
 from scorefield.sds.objectives import DDS, begin_phi
 
 _START, _LEVEL, _PHI = -1, -2, -3
@@ -40,6 +40,8 @@ class ImageSettings:
     objective: what makes a gradient of the prior.
     levels: noise levels looked at.
     pixels: whether pixels are moved, and encoded in every step, in place of latents.
+    image: weight of HiFA's image loss, which compares the pixels with the decoded x0; 0 saves the
+        decoding. Only of pixels.
     start: standard deviation of the noise the latents start from, or of the pixels around grey.
     learning_rate: Adam's.
     clip: largest root mean square of an image's gradient; 0 does not clip.
@@ -54,6 +56,7 @@ class ImageSettings:
     objective: Objective = SDS()  # noqa: RUF009  (frozen)
     levels: Levels = field(default_factory=lambda: LevelRange(0.02, 0.98))
     pixels: bool = False
+    image: float = 0.0
     start: float = 0.5
     learning_rate: float = 0.05
     clip: float = 0.0
@@ -63,9 +66,11 @@ class ImageSettings:
         for name in ("images", "steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
-        for name in ("start", "clip"):
+        for name in ("image", "start", "clip"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0; got {getattr(self, name)}")
+        if self.image and not self.pixels:
+            raise ValueError(f"image needs pixels=True: it is a loss on them; got {self.image}")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive; got {self.learning_rate}")
 
@@ -140,8 +145,13 @@ class ImageDistillation:
             reference=self.reference,
             clip=settings.clip or None,
         )
+        loss = distilled.loss
+        if settings.image:
+            with torch.no_grad():
+                seen = self.prior.decode(distilled.x0)
+            loss = loss + settings.image * image_loss(self.values, seen, level)
         self.optimizer.zero_grad(set_to_none=True)
-        (distilled.loss * len(latents)).backward()  # each image its own gradient, not the mean's
+        (loss * len(latents)).backward()  # each image its own gradient, not the mean's
         self.optimizer.step()
         figures = dict(distilled.figures)
         if self.phi is not None:

@@ -45,6 +45,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (["--mask", "mask.png", "--resamplings", "2"], "inpaint"),
         (["--source", "a mushroom", "--method", "prompt-to-prompt"], "prompt-to-prompt"),
         (["--source", "a mushroom", "--method", "dds"], "dds"),
+        (["--source", "a mushroom", "--method", "pds"], "pds"),
     ],
 )
 def test_edit_writes_the_picture_and_only_json(
@@ -55,7 +56,7 @@ def test_edit_writes_the_picture_and_only_json(
     captured = capsys.readouterr()
     figures = json.loads(captured.out)
     assert figures["method"] == method and figures["size"] == 64
-    shown = {"inpaint": "inpainting", "dds": "gradient"}
+    shown = {"inpaint": "inpainting", "dds": "gradient", "pds": "gradient"}
     assert shown.get(method, "denoising") in captured.err
     before, after = load_image("picture.png"), load_image("new/edited.png")
     assert after.shape == before.shape
@@ -97,6 +98,11 @@ def test_pictures_of_any_size_and_mode_are_taken(
         (["picture.png", "a cup", "--out", "x.mp3"], "--out must end in"),
         (["picture.png", "a cup", "--method", "inpaint"], "needs --mask"),
         (["picture.png", "a cup", "--method", "inversion"], "needs --source"),
+        (["picture.png", "a cup", "--method", "pds"], "--method pds needs --source"),
+        (
+            ["picture.png", "a cup", "--learning-rate", "0"],
+            "--learning-rate must be above 0",
+        ),
         (
             ["picture.png", "a cup", "--method", "sdedit", "--mask", "mask.png"],
             "--mask is not used by --method sdedit",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from scorefield.priors.prior import FrozenPrior
 
-Method = Literal["sdedit", "inversion", "inpaint", "prompt-to-prompt", "dds"]
+Method = Literal["sdedit", "inversion", "inpaint", "prompt-to-prompt", "dds", "pds"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +42,16 @@ class Edit(PriorVerb):
     """sdedit: noise and denoise, keeps the coarse shapes. inversion: edit-friendly DDPM inversion,
     keeps more; wants --source. inpaint: only what --mask marks. prompt-to-prompt: inversion, and
     the attention of --source kept. dds: delta denoising score, by gradient descent from --source to
-    the prompt; wants about 200 --steps."""
+    the prompt; wants about 200 --steps. pds: posterior distillation, the same but held to the
+    picture."""
     source: str | None = None
     """What the picture shows now."""
     mask: Path | None = None
     """A picture of the same size, white where it is to be made anew, black where it stays."""
     strength: float = 0.6
-    """Of all but inpaint and dds, above 0 to 1: how much may change."""
+    """Of all but inpaint, dds and pds, above 0 to 1: how much may change."""
     steps: int = 50
-    """Of a walk from pure noise; of dds, updates."""
+    """Of a walk from pure noise; of dds and pds, updates."""
     scale: float | None = None
     """Of the classifier-free guidance, 1 is unguided; None takes the prior's own."""
     negative: str = ""
@@ -61,8 +62,8 @@ class Edit(PriorVerb):
     """Of prompt-to-prompt: share of the schedule that takes over where words attend, 0 to 1."""
     self_share: float = 0.4
     """Of prompt-to-prompt: share that takes over how places attend to each other, 0 to 1."""
-    learning_rate: float = 0.05
-    """Of dds: how far an update goes; more changes more."""
+    learning_rate: float | None = None
+    """Of dds, 0.05 by default, and pds, 0.5: how far an update goes; more changes more."""
 
     def run(self) -> Outcome:
         """Edit and write the picture."""
@@ -71,7 +72,7 @@ class Edit(PriorVerb):
         check_picture(self.out)
         if not 0 < self.strength <= 1:
             raise ValueError(f"--strength must lie above 0, to 1; got {self.strength}")
-        if not self.learning_rate > 0:
+        if self.learning_rate is not None and not self.learning_rate > 0:
             raise ValueError(f"--learning-rate must be above 0; got {self.learning_rate}")
         for name in ("cross_share", "self_share"):
             if not 0 <= getattr(self, name) <= 1:
@@ -104,7 +105,7 @@ class Edit(PriorVerb):
             "prior": prior.name,
             "size": prior.image_size,
             "scale": prior.guidance_scale if self.scale is None else self.scale,
-            "strength": None if method in ("inpaint", "dds") else self.strength,
+            "strength": None if method in ("inpaint", "dds", "pds") else self.strength,
             "steps": self.steps,
             "seed": self.seed,
         }
@@ -123,9 +124,10 @@ class Edit(PriorVerb):
             raise ValueError("--method inpaint needs --mask, a picture, white where to paint")
         if method != "inpaint" and self.mask is not None:
             raise ValueError(f"--mask is not used by --method {method}; leave it out")
-        if method in ("inversion", "prompt-to-prompt", "dds") and not (self.source or "").strip():
+        wants_source = method not in ("sdedit", "inpaint")
+        if wants_source and not (self.source or "").strip():
             raise ValueError(f"--method {method} needs --source, what the picture shows now")
-        if method in ("sdedit", "inpaint") and self.source is not None:
+        if not wants_source and self.source is not None:
             raise ValueError(f"--source is not used by --method {method}; leave it out")
         return method
 
@@ -163,17 +165,21 @@ class Edit(PriorVerb):
                 seed=self.seed,
                 progress=progress,
             )
-        if method == "dds":
-            from scorefield.sds import edit_image
+        if method in ("dds", "pds"):
+            from scorefield.sds.image_distillation import edit_image
+            from scorefield.sds.objectives import DDS, PDS
 
             assert self.source is not None
+            # A step of PDS is about a tenth of one of DDS.
+            rate = 0.05 if method == "dds" else 0.5
             return edit_image(
                 prior,
                 image,
                 self.source,
                 self.prompt,
+                objective=DDS() if method == "dds" else PDS(),
                 steps=self.steps,
-                learning_rate=self.learning_rate,
+                learning_rate=rate if self.learning_rate is None else self.learning_rate,
                 scale=self.scale,
                 negative=negative,
                 seed=self.seed,
