@@ -23,7 +23,7 @@ from scorefield.perception.attention_hooks import (
     recorded,
 )
 from scorefield.perception.clustering import KMeansClusters, NormalisedCut, one_hot
-from scorefield.priors.codec import LatentCodec
+from scorefield.priors.codec import LatentCodec, PixelCodec
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.editing.edit_friendly import ancestral_mean
 from scorefield.priors.features import picture_key
@@ -258,8 +258,10 @@ def normalised(maps: Float[Tensor, "k h w"]) -> Float[Tensor, "k h w"]:
 
 def _unclipped(prior: FrozenPrior, z: Tensor) -> Tensor:
     """Decoded pictures, not clipped to [0, 1]: two that are both whiter than white may differ."""
-    if not isinstance(prior.codec, LatentCodec):
+    if isinstance(prior.codec, PixelCodec):
         return (z + 1) / 2
+    if not isinstance(prior.codec, LatentCodec):
+        return prior.decode(z)
     vae = prior.codec.vae
     shift = getattr(vae.config, "shift_factor", None) or 0.0
     pictures: Tensor = vae.decode((z / vae.config.scaling_factor + shift).to(vae.dtype)).sample

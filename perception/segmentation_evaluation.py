@@ -114,9 +114,9 @@ def evaluate_segmentation(
     and ``many_to_one``, ``set_miou`` (matched within pictures, summed over the set by class) and
     ``boundary_f``, all in percent with the bootstrap's 95% interval, and the evaluations of the
     network per picture. ``gain`` is what EmerDiff, its first mode, has more than bilinear
-    enlargement of the same clusters, pictures resampled in pairs. ``shared`` has, by method, the mean over categories of
-    the mIoU with clusters common to all pictures of a category, as many as it has classes, and
-    matched once (EmerDiff in its coarse mode).
+    enlargement of the same clusters, pictures resampled in pairs. ``shared`` has, by method, the
+    mean over categories of the mIoU with clusters common to all pictures of a category, as many as
+    it has classes, and matched once (EmerDiff in its coarse mode).
 
     method: EmerDiff as it is judged; None is the prior's preset.
     results: a file of a JSON line per category, to which is added what is missing in it.
