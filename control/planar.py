@@ -183,7 +183,7 @@ class PlanarTask:
     def mode(self) -> NDArray[np.int64]:
         """(n,): the route of each; -1 while a row is before it."""
         shape = [len(gaps) for gaps in self.layout.gaps]
-        whole = (self._gaps >= 0).all(axis=1)
+        whole: NDArray[np.bool_] = np.all(self._gaps >= 0, axis=1)
         route = np.ravel_multi_index(np.where(whole[:, None], self._gaps, 0).T, shape)
         return np.where(whole, route, -1).astype(np.int64)
 
