@@ -1,60 +1,124 @@
-"""The distillation objectives on an embedded prior, with plain latents as the generator.
+"""The distillation objectives compared on the embedded prior: pictures, drawings and scenes.
 
-For every prompt and seed an image is distilled by each objective and judged: is it the category, is
-it the colour, how sure is the judge; how different are the images of the seeds of one prompt (mean
-root mean square difference of pixels); how many network evaluations and how many seconds it took.
-At equal steps, and with --evaluations at equal evaluations.
+    OMP_NUM_THREADS=1 python benchmarks/objectives.py --out objectives
 
-    OMP_NUM_THREADS=2 python benchmarks/objectives.py --out objectives
-    OMP_NUM_THREADS=2 python benchmarks/objectives.py --out equal --evaluations 1200
-    OMP_NUM_THREADS=1 python benchmarks/objectives.py --out quick --quick
+Every objective first makes pictures of two tuning prompts in each of two settings; the better one
+(right answers of the judge, then the smallest distance to renders) is taken for all that follows,
+on other prompts and another seed: pictures (latents moved by themselves), drawings of 64 paths and
+radiance fields, with the same number of updates each. Then SDS again with other schedules of
+levels, and for scenes with and without HiFA's image loss, Perp-Neg and z-variance.
 
-Writes table.md, table.json and a sheet of the images by objective.
+Each finished run is a file in the folder: stopped, the same command goes on, and `--made`,
+`--objectives` and `--prompts` say what of it to make now. Writes table.md, table.json and sheets.
 """
 
 import argparse
 import json
+import re
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
+from tqdm import tqdm
 
-from scorefield.cli.objectives import ObjectiveName, objective_named
 from scorefield.priors import FrozenPrior, load_prior
-from scorefield.priors.images import contact_sheet, save_image
+from scorefield.priors.images import contact_sheet, load_image, save_image
 from scorefield.priors.judge import Judge
+from scorefield.priors.loop import Task
+from scorefield.priors.world import CATEGORIES, COLORS, draw_scene, render
+from scorefield.sds.cameras import orbit, view_prompt
+from scorefield.sds.drawing.cleaning import cleaned
+from scorefield.sds.drawing.distillation import TextToSvg, TextToSvgSettings
+from scorefield.sds.drawing.drawing import Rates
+from scorefield.sds.drawing.resvg import render_with_resvg
+from scorefield.sds.drawing.styles import Icon
+from scorefield.sds.evaluation import evaluate_scene
 from scorefield.sds.image_distillation import ImageDistillation, ImageSettings
-from scorefield.sds.judges import parse_prompt
+from scorefield.sds.judges import WorldJudge, parse_prompt
 from scorefield.sds.levels import DreamTime, LevelRange, Levels
+from scorefield.sds.objective import SDS, Objective
+from scorefield.sds.objectives import CSD, ISM, NFSD, SDI, SJC, VSD, Bridge, LowRank
+from scorefield.sds.prompt_runs import write_whole
+from scorefield.sds.scene_distillation import TextTo3D, TextTo3DSettings
+from scorefield.sds.vector import svg_text
 
-PROMPTS = (
-    "a red chair, front view",
-    "a blue house, front view",
-    "a yellow duck, side view",
-    "a green tree, front view",
-    "a purple mushroom, front view",
-    "an orange boat, side view",
-)
-LEVELS: dict[str, Levels] = {
-    "uniform": LevelRange(0.02, 0.98),
-    "annealed": LevelRange(0.02, 0.98, 0.3),
-    "hifa": LevelRange(0.25, 0.98, 0.25, width=0.0),
-    "dreamtime": DreamTime(),
+TUNING_PROMPTS = ("a red mushroom", "a blue cup")
+PROMPTS = ("a yellow duck", "a blue house", "a red chair")
+TUNING_SEED, SEED = 100, 0
+STEPS = 40
+IMAGES = 2
+"""Pictures of a judged prompt; of a tuning prompt there is one."""
+MADE = ("image", "svg", "scene")
+
+ANNEALED = LevelRange(0.02, 0.98, 0.3)
+HIFA = LevelRange(0.25, 0.98, 0.25, width=0.0)
+NEGATIVE = "a photo"
+"""The prior's vocabulary has no words for bad pictures; this is a prompt without an object."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to run: an objective, its guidance, and what else is not the default."""
+
+    objective: Objective
+    guidance: float = 7.5
+    negative: str = ""
+    levels: Levels = ANNEALED
+    image: float = 0.0
+    perp_neg: float = 0.0
+    spread: float = 50.0
+
+
+def _vsd(guidance: float) -> Setting:
+    # Ten times the usual rate, for a run of so few steps.
+    return Setting(VSD(LowRank(learning_rate=1e-3)), guidance)
+
+
+def _sdi(scale: float) -> Setting:
+    return Setting(SDI(-scale, steps=5), scale, levels=HIFA)
+
+
+TRIED: dict[str, dict[str, Setting]] = {
+    "sds": {f"scale {s}": Setting(SDS(), s) for s in (7.5, 20)},
+    "sjc": {f"scale {s}": Setting(SJC(), s) for s in (7.5, 20)},
+    "csd": {
+        "q 0": Setting(CSD()),
+        "q 0 to 1": Setting(CSD(0, 1), negative=NEGATIVE),
+    },
+    "nfsd": {f"scale {s}": Setting(NFSD(s)) for s in (3.5, 7.5)},
+    "bridge": {f"scale {s}": Setting(Bridge(s), s, negative=NEGATIVE) for s in (7.5, 20)},
+    "vsd": {f"scale {s}": _vsd(s) for s in (3.5, 7.5)},
+    "ism": {f"scale {s}": Setting(ISM(), s) for s in (3.5, 7.5)},
+    "sdi": {f"scale {s}": _sdi(s) for s in (3.5, 7.5)},
 }
-MADE_FOR = {"sdi": "hifa"}
-"""The levels of objectives that are made for others than --levels."""
+"""Two settings of each objective, around the published ones; 20 stands for the 100 of large priors,
+as the embedded one's own scale is 3.5."""
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "sds, uniform levels": {"levels": LevelRange(0.02, 0.98)},
+    "sds, HiFA's levels": {"levels": HIFA},
+    "sds, DreamTime": {"levels": DreamTime()},
+}
+SCENE_VARIANTS: dict[str, dict[str, Any]] = {
+    "sds, image loss 0.05": {"image": 0.05},
+    "sds, Perp-Neg": {"perp_neg": 1.0},
+    "sds, no z-variance": {"spread": 0.0},
+}
 
 
 class Evaluations:
     """Rows the prior's network is asked about; phi's own network is a copy and counts too."""
 
-    def __init__(self, *networks: nn.Module) -> None:
+    def __init__(self, *networks: torch.nn.Module) -> None:
         self.rows = 0
         self.hooks = [network.register_forward_pre_hook(self._count) for network in networks]
 
-    def _count(self, module: nn.Module, inputs: Any) -> None:
+    def _count(self, module: torch.nn.Module, inputs: Any) -> None:
         self.rows += len(inputs[0])
 
     def close(self) -> None:
@@ -63,114 +127,249 @@ class Evaluations:
             hook.remove()
 
 
-def distilled(prior: FrozenPrior, name: ObjectiveName, prompt: str, options: argparse.Namespace):
-    """The images of all seeds, the evaluations and the seconds per image, the steps."""
-
-    def settings(steps: int) -> ImageSettings:
-        return ImageSettings(
+def make_task(
+    made: str, prior: FrozenPrior, prompt: str, setting: Setting, seed: int, images: int
+) -> Task:
+    """What is optimised: pictures, a drawing from a random start, or a scene."""
+    common: dict[str, Any] = {
+        "negative": setting.negative,
+        "steps": STEPS,
+        "guidance": float(setting.guidance),
+        "objective": setting.objective,
+        "levels": setting.levels,
+        "clip": 1.0,
+        "seed": seed,
+    }
+    if made == "image":
+        prompt = view_prompt(prompt, "front view")
+        return ImageDistillation(ImageSettings(prompt, images=images, **common), prior)
+    if made == "svg":
+        # A fifth of the usual updates, with about four times the rates.
+        style = Icon(rates=Rates(points=4.0, colours=0.03))
+        settings = TextToSvgSettings(prompt, style=style, samples=0, renew_every=20, **common)
+        return TextToSvg(settings, prior)
+    return TextTo3D(
+        TextTo3DSettings(
             prompt,
-            negative=options.negative if name == "bridge" else "",
-            images=options.seeds,
-            steps=steps,
-            guidance=options.guidance,
-            objective=objective_named(name, options.guidance),
-            levels=LEVELS[MADE_FOR.get(name, options.levels)],
-            learning_rate=options.learning_rate,
-            clip=options.clip,
-        )
-
-    def run(steps: int) -> tuple[ImageDistillation, int, float]:
-        task = ImageDistillation(settings(steps), prior)
-        networks = [prior.network]
-        if task.phi is not None:
-            networks.append(task.phi.condition(prompt).prior.network)
-        counter, start = Evaluations(*networks), time.perf_counter()
-        for step in range(steps):
-            task.step(step)
-        counter.close()
-        return task, counter.rows, time.perf_counter() - start
-
-    steps = options.steps
-    if options.evaluations:
-        each = run(1)[1] / options.seeds
-        steps = max(1, round(options.evaluations / each))
-    task, rows, seconds = run(steps)
-    return task.images(), rows / options.seeds, seconds / options.seeds, steps
+            learning_rate=0.03,
+            image=setting.image,
+            perp_neg=setting.perp_neg,
+            spread=setting.spread,
+            **common,
+        ),
+        prior,
+    )
 
 
-def diversity(images: torch.Tensor) -> float:
-    """Mean over pairs of the root mean square difference; 0 for one image."""
+@cache
+def _renders(prompt: str, judge: Judge) -> tuple[Tensor, float]:
+    """Features of 32 renders of the prompt's object, and their mean distance to the next."""
+    category, color = parse_prompt(prompt)
+    scenes = [draw_scene(5, i, category=category, color=color) for i in range(32)]
+    features = judge.features(render(scenes).images)
+    apart = torch.cdist(features, features).fill_diagonal_(torch.inf)
+    return features, float(apart.min(1).values.mean())
+
+
+def judged(pictures: Tensor, prompt: str, judge: Judge) -> dict[str, Any]:
+    """What the judge says of pictures.
+
+    sure: its probability of the right category and colour. distance: of its features to those of
+    the nearest of 32 renders of the prompt, in units of the same between these; about 1 is a
+    render.
+    """
+    category, color = parse_prompt(prompt)
+    assert color is not None
+    verdict = judge(pictures)
+    features, unit = _renders(prompt, judge)
+    nearest = torch.cdist(judge.features(pictures), features).min(1).values / unit
+    categories, colors = list(CATEGORIES), list(COLORS)
+    sure = verdict.category[:, categories.index(category)]
+    sure = sure * verdict.color[:, colors.index(color)]
+    return {
+        "category": [one == category for one in verdict.categories],
+        "color": [one == color for one in verdict.colors],
+        "sure": sure.tolist(),
+        "distance": nearest.tolist(),
+        "diversity": diversity(pictures),
+    }
+
+
+def diversity(images: Tensor) -> float | None:
+    """Mean over pairs of the root mean square difference of pixels; None for one image."""
     pairs = torch.pdist(images.flatten(1)) / images[0].numel() ** 0.5
-    return float(pairs.mean()) if len(pairs) else 0.0
+    return float(pairs.mean()) if len(pairs) else None
+
+
+@torch.no_grad()
+def seen(task: Any, made: str, prompt: str, judge: Judge) -> tuple[Tensor, dict[str, Any]]:
+    """The pictures of what was made, and the judge's answers."""
+    if made == "image":
+        pictures = task.images().cpu()
+        return pictures, judged(pictures, prompt, judge)
+    if made == "svg":
+        text = svg_text(cleaned(task.drawing.document))
+        pictures = render_with_resvg(text, 256)[None]
+        return pictures, judged(pictures, prompt, judge)
+    cameras = orbit(8, 15.0)
+    pictures = torch.cat(
+        [task.scene.render(cameras[i : i + 1], 64, 64, samples=128).images for i in range(8)]
+    )
+    scores = evaluate_scene(task.scene, prompt, WorldJudge(judge), resolution=48)
+    answers = judged(pictures, prompt, judge)
+    del answers["diversity"]  # the views of one object
+    return pictures[::2], answers | {"geometry": scores.geometry, "janus": scores.janus}
+
+
+def run(
+    out: Path, made: str, name: str, label: str, setting: Setting, prompt: str, seed: int,
+    images: int, prior: FrozenPrior, judge: Judge,
+) -> dict[str, Any]:  # fmt: skip
+    """One run, judged; read if it is there."""
+    words = re.sub(r"[^a-z0-9.]+", "-", f"{made} {name} {label} {prompt} {seed}".lower())
+    path = out / "runs" / f"{words}.json"
+    if path.exists():
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+    task: Any = make_task(made, prior, prompt, setting, seed, images)
+    networks = [prior.network]
+    if task.phi is not None:
+        networks.append(task.phi.condition(prompt).prior.network)
+    counter, start, gradient = Evaluations(*networks), time.process_time(), 0.0
+    for step in tqdm(range(STEPS), desc=words, leave=False):
+        gradient += task.step(step)["gradient"] / STEPS
+    counter.close()
+    looks = images if made == "image" else task.settings.views
+    seconds = time.process_time() - start
+    pictures, answers = seen(task, made, prompt, judge)
+    (out / "runs").mkdir(parents=True, exist_ok=True)
+    save_image(path.with_suffix(".png"), torch.cat(list(pictures), dim=2))
+    row = {
+        "made": made, "name": name, "label": label, "prompt": prompt, "seed": seed,
+        "gradient": gradient, "evaluations": counter.rows / looks / STEPS,
+        "seconds": seconds / (images if made == "image" else 1),
+        "picture": path.with_suffix(".png").name, **answers,
+    }  # fmt: skip
+    write_whole(path, json.dumps(row))
+    return row
+
+
+def tuned(rows: Sequence[dict[str, Any]]) -> str:
+    """The label of the best of the tuning runs of one objective."""
+
+    def score(label: str) -> tuple[float, float]:
+        mine = [row for row in rows if row["label"] == label]
+        right = [
+            a and b for row in mine for a, b in zip(row["category"], row["color"], strict=True)
+        ]
+        far = [one for row in mine for one in row["distance"]]
+        return sum(right) / len(right), -sum(far) / len(far)
+
+    return max(dict.fromkeys(row["label"] for row in rows), key=score)
+
+
+def mean(rows: Sequence[dict[str, Any]], key: str) -> float | None:
+    """Of all answers of a kind."""
+    found: list[float] = []
+    for row in rows:
+        value = row.get(key)
+        found += value if isinstance(value, list) else [] if value is None else [value]
+    return sum(found) / len(found) if found else None
+
+
+COLUMNS = (
+    "category", "color", "sure", "distance", "diversity", "geometry", "janus", "gradient",
+    "evaluations", "seconds",
+)  # fmt: skip
+
+
+def table(rows: Sequence[dict[str, Any]], made: str, names: Sequence[str]) -> list[str]:
+    """The lines of one table, and its pictures' order."""
+    columns = [key for key in COLUMNS if any(mean([row], key) is not None for row in rows)]
+    lines = [f"| {made} | setting | n | {' | '.join(columns)} |", "|---" * (len(columns) + 3) + "|"]
+    for name in names:
+        mine = [row for row in rows if row["name"] == name]
+        if not mine:
+            continue
+        cells = [mean(mine, key) for key in columns]
+        count = sum(len(row["sure"]) for row in mine)
+        text = " | ".join("-" if cell is None else f"{cell:.3g}" for cell in cells)
+        lines.append(f"| {name} | {mine[0]['label']} | {count} | {text} |")
+    return lines
+
+
+def sheet(out: Path, rows: Sequence[dict[str, Any]], made: str, names: Sequence[str]) -> None:
+    """One line of pictures for each objective."""
+    strips = []
+    for name in names:
+        mine = [load_image(out / "runs" / row["picture"]) for row in rows if row["name"] == name]
+        if mine:
+            strips.append((name, torch.cat(mine, dim=2)))
+    width = max((strip.shape[2] for _, strip in strips), default=0)
+    padded = [torch.nn.functional.pad(s, (0, width - s.shape[2]), value=1.0) for _, s in strips]
+    if padded:
+        labels = [name for name, _ in strips]
+        save_image(out / f"{made}.png", contact_sheet(torch.stack(padded), 1, labels))
 
 
 def main() -> None:
-    """Run, judge, write."""
+    """Tune, run, judge, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--prior", default="shapes")
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--evaluations", type=int, default=0, help="per image; 0: equal steps")
-    parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--guidance", type=float, default=7.5)
-    parser.add_argument("--negative", default="a photo", help="SDS-Bridge's second stage")
-    parser.add_argument("--levels", choices=LEVELS, default="annealed")
-    parser.add_argument("--learning-rate", type=float, default=0.03)
-    parser.add_argument("--clip", type=float, default=1.0)
-    parser.add_argument("--objectives", nargs="*", default=list(get_args(ObjectiveName)))
+    parser.add_argument("--made", nargs="*", choices=MADE, default=list(MADE))
+    parser.add_argument("--objectives", nargs="*", choices=list(TRIED), default=list(TRIED))
+    parser.add_argument("--prompts", type=int, default=len(PROMPTS), help="the first so many")
+    parser.add_argument("--variants", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument(
+        "--tune", action=argparse.BooleanOptionalAction, default=True,
+        help="else each has the first of its settings",
+    )  # fmt: skip
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--quick", action="store_true", help="a smoke run")
     options = parser.parse_args()
-    prompts = PROMPTS
-    if options.quick:
-        options.steps, options.seeds, prompts = 2, 2, PROMPTS[:1]
-    prior, judge = load_prior(options.prior, device=options.device), Judge.load()
-    prior.condition(options.negative)
-    options.out.mkdir(parents=True, exist_ok=True)
+    prior, judge = load_prior("shapes", device=options.device), Judge.load()
 
-    rows = []
-    for name in options.objectives:
-        seen, spread, spent = [], [], []
-        for prompt in prompts:
-            images, evaluations, seconds, steps = distilled(prior, name, prompt, options)
-            images = images.cpu()
-            category, color = parse_prompt(prompt)
-            verdict = judge(images)
-            seen += [
-                {"category": one == category, "color": two == color, "sure": float(sure)}
-                for one, two, sure in zip(
-                    verdict.categories, verdict.colors, verdict.category.max(1).values, strict=True
-                )
-            ]
-            spread.append(diversity(images))
-            spent.append((evaluations, seconds, steps))
-            words = prompt.replace(",", "").replace(" ", "-")
-            save_image(options.out / f"{name}-{words}.png", contact_sheet(images))
-        n = len(seen)
-        rows.append(
-            {
-                "objective": name,
-                "levels": MADE_FOR.get(name, options.levels),
-                "category": sum(one["category"] for one in seen) / n,
-                "color": sum(one["color"] for one in seen) / n,
-                "both": sum(one["category"] and one["color"] for one in seen) / n,
-                "diversity": sum(spread) / len(spread),
-                "evaluations": sum(one for one, _, _ in spent) / len(spent),
-                "seconds": sum(one for _, one, _ in spent) / len(spent),
-                "steps": spent[0][2],
-                "images": n,
-            }
-        )
-        print(json.dumps(rows[-1]), flush=True)
-    given = {key: str(value) for key, value in vars(options).items() if key != "out"}
-    table = {"given": given, "prompts": prompts, "rows": rows}
-    (options.out / "table.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
-    columns = [name for name in rows[0] if name != "images"]
-    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-    for row in rows:
-        cells = [f"{v:.3g}" if isinstance(v, float) else str(v) for v in map(row.get, columns)]
-        lines.append("| " + " | ".join(cells) + " |")
-    (options.out / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    def make(made: str, name: str, label: str, setting: Setting, tuning: bool) -> list[Any]:
+        prompts = TUNING_PROMPTS if tuning else PROMPTS[: options.prompts]
+        seed, images = (TUNING_SEED, 1) if tuning else (SEED, IMAGES)
+        return [
+            run(options.out, made, name, label, setting, prompt, seed, images, prior, judge)
+            for prompt in prompts
+        ]
+
+    chosen: dict[str, str] = {}
+    tuning: list[dict[str, Any]] = []
+    for name in dict.fromkeys([*options.objectives, *(["sds"] if options.variants else [])]):
+        if not options.tune:
+            chosen[name] = next(iter(TRIED[name]))
+            continue
+        tried = [
+            row
+            for label, setting in TRIED[name].items()
+            for row in make("image", name, label, setting, tuning=True)
+        ]
+        chosen[name] = tuned(tried)
+        tuning += [{**row, "name": f"{name}, {row['label']}"} for row in tried]
+    rows: list[dict[str, Any]] = []
+    for made in options.made:
+        for name in options.objectives:
+            rows += make(made, name, chosen[name], TRIED[name][chosen[name]], tuning=False)
+        if options.variants:
+            more = SCENE_VARIANTS if made == "scene" else {}
+            for name, changes in {**VARIANTS, **more}.items():
+                setting = replace(TRIED["sds"][chosen["sds"]], **changes)
+                rows += make(made, name, chosen["sds"], setting, tuning=False)
+
+    lines = []
+    if tuning:
+        lines += table(tuning, "tuning", list(dict.fromkeys(row["name"] for row in tuning)))
+    for made in options.made:
+        mine = [row for row in rows if row["made"] == made]
+        names = list(dict.fromkeys(row["name"] for row in mine))
+        lines += ["", *table(mine, made, names)]
+        sheet(options.out, mine, made, names)
+    write_whole(options.out / "table.md", "\n".join(lines))
+    found = {"steps": STEPS, "chosen": chosen, "tuning": tuning, "rows": rows}
+    write_whole(options.out / "table.json", json.dumps(found, indent=1))
     print("\n".join(lines))
 
 
