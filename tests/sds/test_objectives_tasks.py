@@ -70,6 +70,26 @@ def test_sds_makes_the_mode(prior: ImagePrior, pixels: bool) -> None:
     assert (images - 0.75).abs().max() < 0.15
 
 
+def test_the_image_loss_of_identical_codecs_is_more_of_sds(prior: ImagePrior) -> None:
+    """Pixels y = (x + 1) / 2: SDS's gradient on y is 2 w (alpha / sigma) (x - x0), the image loss's
+    w (alpha / sigma) (y - y0) = w (alpha / sigma) (x - x0) / 2, so weight 4 doubles it."""
+    grads = []
+    for image in (0.0, 4.0):
+        settings = ImageSettings(
+            "light",
+            images=2,
+            guidance=1.0,
+            pixels=True,
+            image=image,
+            levels=LevelRange(0.6, 0.98),  # where x0 stays within [0, 1], to which it is clamped
+        )
+        task = ImageDistillation(settings, prior)
+        task.step(0)
+        assert task.values.grad is not None
+        grads.append(task.values.grad)
+    torch.testing.assert_close(grads[1], 2 * grads[0], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("objective", [SDS(), CSD(), NFSD()])
 def test_images_do_not_depend_on_their_number(prior: ImagePrior, objective: Objective) -> None:
     many = run(prior, images=3, steps=5, objective=objective).images()
@@ -165,6 +185,18 @@ def test_a_low_rank_phi_starts_as_the_prior_and_leaves_it_alone(shapes: FrozenPr
     phi.load_state(state)
     with torch.no_grad():
         torch.testing.assert_close(field(z, level).eps, plain(z, level).eps)
+
+
+def test_vsd_of_a_new_low_rank_phi_is_a_multiple_of_csd(shapes: FrozenPrior) -> None:
+    """phi is the unguided prior, so e_guided - e_phi = (scale - 1) (e_cond - e_uncond)."""
+    prompt = "a red chair"
+    phi = LowRank().build(shapes)
+    denoisers = Denoisers.of(shapes, prompt, 7.5, phi=phi.condition(prompt))
+    generator = torch.Generator().manual_seed(0)
+    x, eps = torch.randn(2, 1, *shapes.latent_shape, generator=generator)
+    level = shapes.schedule.at_fraction(torch.tensor([0.5]))
+    vsd, csd = (distill(denoisers, x, level, eps, objective=o).gradient for o in (VSD(), CSD()))
+    torch.testing.assert_close(vsd, 6.5 * csd, rtol=1e-3, atol=1e-4)
 
 
 def test_two_low_rank_phis_of_one_seed_are_the_same(shapes: FrozenPrior) -> None:
@@ -352,7 +384,16 @@ def test_names_of_schedules() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"images": 0}, {"steps": 0}, {"start": -1.0}, {"clip": -1.0}, {"learning_rate": 0.0}]
+    "change",
+    [
+        {"images": 0},
+        {"steps": 0},
+        {"image": -1.0},
+        {"image": 1.0},
+        {"start": -1.0},
+        {"clip": -1.0},
+        {"learning_rate": 0.0},
+    ],
 )
 def test_impossible_image_settings_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):
