@@ -38,8 +38,6 @@ def test_parts_are_apart_and_balanced() -> None:
         assert 0 <= float(part.images.min()) and float(part.images.max()) == 1
         shares = part.labels.bincount(minlength=10) / len(part.labels)
         assert bool(((shares - 0.1).abs() < 0.01).all())
-    with pytest.raises(ValueError, match="part must be one of"):
-        digits_part("test")  # type: ignore[arg-type]
 
 
 def test_jitter_moves_little() -> None:
@@ -55,6 +53,7 @@ def test_training_learns() -> None:
     task = DigitsTask(digits_part("training"), replace(DIGITS, steps=20, warmup=2))
     losses = [task.step(step)["loss"] for step in range(20)]
     assert sum(losses[-4:]) < sum(losses[:4])
+    assert task.preview(20).shape[0] == 3
     with pytest.raises(ValueError, match="batch_size must be 2 or more"):
         DigitsTask(digits_part("training"), replace(SETTINGS, batch_size=1))
 
@@ -62,6 +61,7 @@ def test_training_learns() -> None:
 def test_an_interrupted_training_goes_on_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(DigitsTask, "preview", lambda self, step: None)
     whole = train_digits(tmp_path / "whole", SETTINGS, progress=False)
     original = DigitsTask.step
 
@@ -81,7 +81,6 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
     prior = load_prior(again)
     assert prior.name == "digits" and prior.latent_shape == (1, 8, 8)
     assert prior.generate(["3", ""], steps=2).shape == (2, 3, 8, 8)
-    assert len(list((tmp_path / "whole/denoiser/previews").iterdir())) == 4
 
 
 def test_the_card_is_that_of_the_code() -> None:
