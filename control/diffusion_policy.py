@@ -53,7 +53,8 @@ class DiffusionSettings:
         which makes it a rectified flow (Liu et al. 2022).
     levels: timesteps of the schedule.
     normaliser: limits, by the range of the data to [-1, 1], within which chunks are then kept at
-        every step of sampling; or gaussian, by mean and standard deviation, and nothing is kept.
+        every step of sampling; or gaussian, by mean and standard deviation, and nothing is kept,
+        which eps cannot do without: at the noisiest level an error of eps is multiplied by 20,000.
     steps: of sampling; fewer than the levels.
     order: of the solver: 1 is DDIM, for a flow Euler's method; 2 is DPM-Solver++.
     """
@@ -69,6 +70,11 @@ class DiffusionSettings:
             raise ValueError(f"predicts must be one of {get_args(Predicts)}, got {self.predicts!r}")
         if self.normaliser not in ("limits", "gaussian"):
             raise ValueError(f"normaliser must be limits or gaussian, got {self.normaliser!r}")
+        if self.predicts == "eps" and self.normaliser == "gaussian":
+            raise ValueError(
+                "at the noisiest level eps says next to nothing of the chunk, and only limits keep "
+                "what is made of it finite; predict x0, v or velocity with normaliser gaussian"
+            )
         if self.levels < 2 or not 1 <= self.steps <= self.levels:
             raise ValueError(
                 f"levels must be 2 or more and steps from 1 to levels; got {self.levels} levels, "

@@ -57,6 +57,32 @@ def test_train_and_evaluate(
     assert one == json.loads((tmp_path / "f" / "episodes.json").read_text(encoding="utf-8"))
 
 
+def test_diffusion_policy_s_own_networks(
+    demonstrations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["policy", "train", str(demonstrations), "--env", "two-routes", "--quiet"]
+    words += ["--steps", "2", "--batch-size", "4", "--executed", "7", "--predicted", "8"]
+    own = [*words, "--network", "transformer", "--predicts", "velocity"]
+    assert main([*own, "--normaliser", "gaussian", "--out", str(tmp_path / "a")]) == 0
+    config = json.loads((tmp_path / "a" / "policy" / "policy.json").read_text(encoding="utf-8"))
+    assert config["network"]["kind"] == "transformer"
+    assert config["diffusion"]["predicts"] == "velocity"
+    evaluate = ["policy", "evaluate", str(tmp_path / "a" / "policy"), "--quiet", "--episodes", "2"]
+    assert main([*evaluate, "--env", "two-routes", "--out", str(tmp_path / "e")]) == 0
+    assert main([*evaluate, "--env", "avoiding", "--out", str(tmp_path / "f")]) == 2
+    assert "differ in low, high" in capsys.readouterr().err
+    for refused, why in (
+        (["--network", "unet", "--head", "mixture"], "the baselines share the perceptron"),
+        (["--network", "unet", "--predicted", "9"], "a multiple of 4 steps"),
+        (["--network", "unet", "--normaliser", "gaussian"], "predict x0"),
+        (["--network", "unet", "--track", "paper"], "there is no tracker"),
+        (["--predicts", "v"], "are for the other networks"),
+    ):
+        assert main([*words, *refused, "--out", str(tmp_path / "b")]) == 2
+        assert why in capsys.readouterr().err
+        assert not (tmp_path / "b").exists()
+
+
 def test_what_does_not_fit_is_refused(
     demonstrations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

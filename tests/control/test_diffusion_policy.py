@@ -46,6 +46,10 @@ SMALL: dict[str, NetworkSettings] = {
 MEAN, DEVIATION = 0.3, 0.2
 
 
+def _normaliser(predicts: str) -> str:
+    return "limits" if predicts == "eps" else "gaussian"
+
+
 def observations(batch: int = 3) -> dict[str, Tensor]:
     return {"state": torch.rand(batch, 2, 3, generator=noise_generator(1))}
 
@@ -110,7 +114,7 @@ def test_a_gaussian_policy_acts_as_its_flow_says() -> None:
 def test_a_policy_given_observations_is_a_denoiser_of_the_library(
     network: str, predicts: str
 ) -> None:
-    policy = policy_of(network, predicts=predicts, normaliser="gaussian", levels=100)
+    policy = policy_of(network, predicts=predicts, normaliser=_normaliser(predicts))
     policy.spaces = PolicySpaces(state=3, action=2, low=(-1e9, -1e9), high=(1e9, 1e9))
     with torch.no_grad():
         expected = sample(policy.denoiser(observations()), (8, 2), 3, steps=10, seed=5)
@@ -155,7 +159,8 @@ def test_real_time_keeps_what_is_decided_and_follows_what_was_planned() -> None:
     free, real, warm = apart(), apart(follow=RealTime(delay=2)), apart(follow=WarmStart(0.3))
     assert free.min() > 1.1
     assert real[:3].max() < 0.15  # To - 1 + 2 steps are frozen
-    assert real[3] < 0.4 and bool((real[3:] < free[3:]).all())
+    # What follows is bound less and less; the rule takes actions for independent.
+    assert real[3] < free[3] / 2 and bool((real[3:] < free[3:]).all())
     assert warm.max() < 0.8
 
 
@@ -175,10 +180,9 @@ def test_real_time_is_the_exact_posterior_of_a_standard_normal() -> None:
 
 
 @pytest.mark.parametrize("predicts", ["eps", "x0", "v", "velocity"])
-@pytest.mark.parametrize("normaliser", ["limits", "gaussian"])
-def test_the_loss_is_that_of_the_network_s_output(predicts: str, normaliser: str) -> None:
+def test_the_loss_is_that_of_the_network_s_output(predicts: str) -> None:
     # A network that says 0: the loss is the mean square of the target, by its definition.
-    policy = one_number(predicts=predicts, normaliser=normaliser)
+    policy = one_number(predicts=predicts, normaliser=_normaliser(predicts))
     windows = linear()
     policy.fit(windows)
     policy.network.leave.weight.data.zero_()
@@ -209,7 +213,8 @@ def test_the_loss_is_that_of_the_network_s_output(predicts: str, normaliser: str
 def test_training_finds_a_linear_gaussian_policy(predicts: str, tmp_path: Path) -> None:
     # a ~ N(0.5 s, 0.1^2). 1000 draws: the mean is known to 0.003, the deviation to 0.0023; the
     # rest of the tolerance is the network's.
-    policy = one_number(predicts=predicts, normaliser="gaussian", steps=20, order=2)
+    normaliser = _normaliser(predicts)
+    policy = one_number(predicts=predicts, normaliser=normaliser, steps=20, order=2)
     windows = linear(noise=0.1, episodes=40)
     trained = train_diffusion_policy(policy, windows, TrainingSettings(1500, 128, 3e-3), tmp_path)
     for state in (-0.6, 0.0, 0.6):
@@ -360,6 +365,8 @@ def test_settings_that_do_not_fit_are_refused() -> None:
         DiffusionPolicy(SPACES, HORIZONS, UNet1DSettings(), DiffusionSettings(levels=50))
     with pytest.raises(ValueError, match="steps"):
         DiffusionSettings(levels=10, steps=20)
+    with pytest.raises(ValueError, match="predict x0"):
+        DiffusionSettings("eps", normaliser="gaussian")
     policy = policy_of()
     with pytest.raises(ValueError, match="previous"):
         policy.chunk(

@@ -62,8 +62,6 @@ class _PolicyTrain(Verb):
     """What the other networks output; velocity trains a rectified flow."""
     normaliser: Literal["limits", "gaussian"] = "limits"
     """How they see states and actions: by range, or by mean and standard deviation."""
-    ema: float = 0.9999
-    """Of their weights' moving average: the most that its decay becomes."""
     track: str | None = None
     """A tracker of accelerate's, such as tensorboard, for the training of these networks."""
     observed: int = 2
@@ -117,9 +115,14 @@ class _PolicyTrain(Verb):
         """Whether it is one of Diffusion Policy's networks.
 
         Raises:
-            ValueError: a baseline was asked for with it.
+            ValueError: a baseline was asked for with it, or its options without it.
         """
         if self.network == "perceptron":
+            if (self.predicts, self.normaliser, self.track) != ("eps", "limits", None):
+                raise ValueError(
+                    "--predicts, --normaliser and --track are for the other networks; choose one "
+                    "with --network"
+                )
             return False
         if self.head != "diffusion":
             raise ValueError(
@@ -160,7 +163,7 @@ class _PolicyTrain(Verb):
             train_diffusion_policy(
                 policy,
                 windows,
-                replace(settings, ema=self.ema),
+                replace(settings, ema=0.9999),  # the paper's
                 self.out,
                 resume=self.resume,
                 progress=not self.quiet,
