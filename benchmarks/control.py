@@ -68,7 +68,6 @@ def main(task: str, out: Path, methods: Sequence[str], seeds: int) -> None:
     folder = out / task.replace("/", "-")
     collect(*demonstration_of(task), folder / "demonstrations", protocol.demonstrations)
     windows = Windows(Episodes.open(folder / "demonstrations"), protocol.horizons)
-    results = {}
     for seed in range(seeds):
         for method in methods:
             file = folder / f"{method}-{seed}" / "result.json"
@@ -77,17 +76,20 @@ def main(task: str, out: Path, methods: Sequence[str], seeds: int) -> None:
                 result = judge(policy, environment, protocol, seed)
                 result |= {"training_seconds": seconds}
                 file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-            results[f"{method}-{seed}"] = json.loads(file.read_text(encoding="utf-8"))
-            scores = results[f"{method}-{seed}"]
-            print(f"{task} {method} {seed}: success {scores['success']:.3f}", flush=True)
+                print(f"{task} {method} {seed}: success {result['success']:.3f}", flush=True)
+    # With what earlier commands have done for other methods and seeds.
+    results = {
+        file.parent.name: json.loads(file.read_text(encoding="utf-8"))
+        for file in sorted(folder.glob("*/result.json"))
+    }
     if task not in PLANAR:
         results["expert"] = expert(task, protocol)
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    table = write_table(results, methods, seeds)
+    table = write_table(results)
     (folder / "table.md").write_text(table, encoding="utf-8")
     print(table)
     if task in PLANAR:
-        draw(task, environment, methods, protocol, folder)
+        draw(task, environment, folder)
 
 
 def train(
@@ -132,15 +134,17 @@ def expert(task: str, protocol: Protocol) -> dict[str, Any]:
     return {"success": successes / len(seeds), "success_interval": wilson(successes, len(seeds))}
 
 
-def write_table(results: dict[str, Any], methods: Sequence[str], seeds: int) -> str:
+def write_table(results: dict[str, Any]) -> str:
     """A row per method: all seeds pooled, and each of them."""
     rows = [
         "| method | success (95 %) | by seed | ways taken, by seed | first way's share | entropy "
         "| roughness | ms/chunk | parameters | training s |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for method in methods:
-        runs = [results[f"{method}-{seed}"] for seed in range(seeds)]
+    for method in HEADS:
+        runs = [run for name, run in results.items() if name.rpartition("-")[0] == method]
+        if not runs:
+            continue
         trials = sum(run["episodes"] for run in runs)
         successes = round(sum(run["success"] * run["episodes"] for run in runs))
         low, high = wilson(successes, trials)
@@ -164,14 +168,13 @@ def write_table(results: dict[str, Any], methods: Sequence[str], seeds: int) -> 
     return "\n".join(rows) + "\n"
 
 
-def draw(
-    task: str, environment: Environment, methods: Sequence[str], protocol: Protocol, folder: Path
-) -> None:
+def draw(task: str, environment: Environment, folder: Path) -> None:
     """60 of the judged episodes of every method, first seed."""
     seeds = range(JUDGED_FROM, JUDGED_FROM + 60)
     panels = {
         method: roll_out(ChunkPolicy.load(folder / f"{method}-0" / "policy"), environment, seeds)
-        for method in methods
+        for method in HEADS
+        if (folder / f"{method}-0" / "result.json").exists()
     }
     draw_paths(PLANAR[task], panels, folder / "paths.png")
 
