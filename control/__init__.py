@@ -5,7 +5,7 @@ in `scorefield.control.simulators`.
 """
 
 from scorefield.control.chunk_policy import HEADS, ChunkPolicy, ChunkPolicyTask, train_chunk_policy
-from scorefield.control.chunking import Continuing, soft_mask
+from scorefield.control.chunking import Continuing, continue_chunk, soft_mask
 from scorefield.control.collection import collect, demonstrate
 from scorefield.control.diffusion_policy import (
     ChunkDenoiser,
@@ -23,6 +23,7 @@ from scorefield.control.drawing import draw_paths, write_video
 from scorefield.control.encoders import EncoderSettings, ObservationEncoder
 from scorefield.control.environment import Environment, Expert, Observations, Step
 from scorefield.control.episodes import Episode, Episodes, EpisodeWriter, write_episodes
+from scorefield.control.export import export_policy
 from scorefield.control.heads import (
     Diffusion,
     Head,
@@ -96,8 +97,10 @@ __all__ = [
     "bootstrap",
     "bounded",
     "collect",
+    "continue_chunk",
     "demonstrate",
     "draw_paths",
+    "export_policy",
     "latency",
     "load_policy",
     "power_decay",

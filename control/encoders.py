@@ -111,7 +111,7 @@ def cropped(
         part: what is kept of both sides.
         generator: chooses where; None: the middle.
     """
-    height, width = (max(1, round(part * side)) for side in pictures.shape[3:])
+    height, width = (max(1, round(part * int(side))) for side in pictures.shape[3:])
     most = torch.tensor(pictures.shape[3:]) - torch.tensor([height, width])
     if generator is None:
         top, left = (int(side) // 2 for side in most)
@@ -137,7 +137,7 @@ class SpatialSoftmax(nn.Module):
     ) -> Float[Tensor, "batch numbers"]:
         """(B, 2 K)."""
         heat = self.project(features)
-        ys, xs = (torch.linspace(-1, 1, side, device=heat.device) for side in heat.shape[2:])
+        ys, xs = (torch.linspace(-1, 1, int(side), device=heat.device) for side in heat.shape[2:])
         heat = heat.flatten(2).softmax(dim=2).unflatten(2, heat.shape[2:])
         return torch.cat([heat.sum(dim=2) @ xs, heat.sum(dim=3) @ ys], dim=1)
 

@@ -1,0 +1,103 @@
+"""Acts with an exported policy; needs numpy and onnxruntime, and nothing else.
+
+    from runner import ExportedPolicy
+
+    policy = ExportedPolicy("FOLDER")
+    actions = policy.act({"state": states}, seed=0)
+
+This file stands by itself: `scorefield policy export` puts a copy of it beside the policy.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+
+class ExportedPolicy:
+    """A policy from the folder that `scorefield policy export` wrote.
+
+    Args:
+        folder: with policy.json, encoder.onnx and denoiser.onnx.
+        threads: of onnxruntime; 0 for as many as there are cores.
+
+    Attributes:
+        config: what policy.json says: spaces, horizons, normaliser of the actions, steps.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], threads: int = 1) -> None:
+        folder = Path(folder)
+        self.config: dict[str, Any] = json.loads((folder / "policy.json").read_text("utf-8"))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self._encoder, self._denoiser = (
+            onnxruntime.InferenceSession(
+                str(folder / name), options, providers=onnxruntime.get_available_providers()
+            )
+            for name in ("encoder.onnx", "denoiser.onnx")
+        )
+
+    def act(
+        self, observations: Mapping[str, Any], *, seed: int = 0, noise: Any = None
+    ) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """The next Ta actions, float32 (B, Ta, A), in the environment's units and bounds.
+
+        Args:
+            observations: the last To of each, the present one last: "state" (B, To, D) in the
+                environment's units, and per camera (B, To, 3, H, W) in [0, 1].
+            seed: of the noise; take another one for every chunk.
+            noise: standard normal (B, Tp, A), instead of a seed.
+
+        Raises:
+            ValueError: an observation is missing, of another shape or not finite, or the actions
+                are not finite.
+        """
+        config, seen = self.config, self._checked(observations)
+        horizons, spaces = config["horizons"], config["spaces"]
+        size = (len(next(iter(seen.values()))), horizons["prediction"], spaces["action"])
+        if noise is None:
+            noise = np.random.default_rng(seed).standard_normal(size)
+        noise = np.asarray(noise, dtype=np.float32)
+        if noise.shape != size:
+            raise ValueError(f"noise must have shape {size}, got {noise.shape}")
+        (prepared,) = self._encoder.run(None, seen)
+        chunk = self._walk(noise, prepared)
+        scale, offset = (np.float32(config["actions"][name]) for name in ("scale", "offset"))
+        first = horizons["observation"] - 1
+        actions = (chunk[:, first : first + horizons["action"]] - offset) / scale
+        if not np.isfinite(actions).all():
+            raise ValueError("the policy's actions are not finite; hold the robot")
+        return np.clip(actions, np.float32(spaces["low"]), np.float32(spaces["high"]))
+
+    def _walk(self, noise: Any, prepared: Any) -> Any:
+        """The chunk, normalised: x0 = p z + q out and z' = a z + b x0 + c (the x0 before)."""
+        bound = np.inf if self.config["bound"] is None else self.config["bound"]
+        z = noise if self.config["noisy"] else np.zeros_like(noise)
+        before = z
+        for step in self.config["steps"]:
+            time = np.full(len(z), step["time"], dtype=np.float32)
+            (out,) = self._denoiser.run(None, {"chunk": z, "time": time, "prepared": prepared})
+            x0 = step["x0_of_z"] * z + step["x0_of_out"] * out
+            x0 = np.clip(x0, -bound, bound).astype(np.float32)
+            z = step["next_of_z"] * z + step["next_of_x0"] * x0 + step["next_of_before"] * before
+            z, before = z.astype(np.float32), x0
+        return z
+
+    def _checked(self, observations: Mapping[str, Any]) -> dict[str, Any]:
+        expected = self.config["observations"]
+        if set(observations) != set(expected):
+            raise ValueError(f"observations must be {sorted(expected)}, got {sorted(observations)}")
+        seen = {name: np.asarray(observations[name], dtype=np.float32) for name in expected}
+        for name, array in seen.items():
+            if array.ndim < 1 or list(array.shape[1:]) != expected[name]:
+                raise ValueError(
+                    f"{name!r} must have shape (batch, {', '.join(map(str, expected[name]))}), "
+                    f"got {array.shape}"
+                )
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name!r} is not finite; hold the robot, look at its sensors")
+        return seen

@@ -1,0 +1,145 @@
+"""Exported policies against the policies: the same actions, without torch."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from scorefield.cli.main import main
+from scorefield.control.chunk_policy import HEADS, ChunkPolicy
+from scorefield.control.diffusion_policy import DiffusionPolicy, DiffusionSettings, NetworkSettings
+from scorefield.control.encoders import EncoderSettings
+from scorefield.control.export import export_policy
+from scorefield.control.limits import Limits
+from scorefield.control.runner import ExportedPolicy
+from scorefield.control.spaces import Horizons, PolicySpaces
+from scorefield.control.transformer import TransformerSettings
+from scorefield.control.trunk import TrunkSettings
+from scorefield.control.unet1d import UNet1DSettings
+from scorefield.priors.noise import keyed_noise
+
+SPACES = PolicySpaces(state=3, action=2, low=(-1.0, -2.0), high=(1.0, 2.0), rate=10.0)
+HORIZONS = Horizons(2, 3, 4)
+TRUNK = TrunkSettings(width=16, layers=1, frequencies=4)
+UNET = UNet1DSettings(widths=(8, 16), time_features=8)
+STATES = torch.linspace(-1, 1, 30).reshape(5, 2, 3)
+
+
+def noise(items: range) -> Tensor:
+    return keyed_noise(1, items, 2, (4, 2))
+
+
+def with_limits(policy: ChunkPolicy) -> ChunkPolicy:
+    policy.states = Limits(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.5, 0.0, 0.0]))
+    policy.actions = Limits(torch.tensor([0.9, 0.4]), torch.tensor([0.1, -0.1]))
+    return policy.eval()
+
+
+@pytest.mark.parametrize("head", ["diffusion", "squared-error", "two-step"])
+def test_heads_act_the_same_in_batches_of_any_size(head: str, tmp_path: Path) -> None:
+    policy = with_limits(ChunkPolicy(HEADS[head], SPACES, HORIZONS, TRUNK, seed=3))
+    assert export_policy(policy, tmp_path) < 1e-5
+    exported = ExportedPolicy(tmp_path)
+    expected = policy.act({"state": STATES}, seed=1, items=range(5), draw=2).numpy()
+    found = exported.act({"state": STATES.numpy()}, noise=noise(range(5)).numpy())
+    assert found.dtype == np.float32 and np.ptp(expected) > 0.01
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    one = exported.act({"state": STATES[:1].numpy()}, noise=noise(range(1)).numpy())
+    np.testing.assert_allclose(one, expected[:1], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("network", "settings"),
+    [
+        (UNET, DiffusionSettings("eps")),
+        (UNET, DiffusionSettings("v", order=2, steps=6)),
+        (TransformerSettings(width=16, layers=1, heads=2), DiffusionSettings("velocity", steps=5)),
+        (TRUNK, DiffusionSettings("x0", normaliser="gaussian")),
+    ],
+)
+def test_networks_and_solvers_act_the_same(
+    network: NetworkSettings, settings: DiffusionSettings, tmp_path: Path
+) -> None:
+    policy = DiffusionPolicy(SPACES, HORIZONS, network, settings, seed=3)
+    policy = DiffusionPolicy.load(policy.save(tmp_path / "policy"))
+    assert export_policy(policy, tmp_path) < 1e-5
+    expected = policy.act({"state": STATES}, seed=1, items=range(5), draw=2).numpy()
+    found = ExportedPolicy(tmp_path).act({"state": STATES.numpy()}, noise=noise(range(5)).numpy())
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_policy_that_sees_pictures(tmp_path: Path) -> None:
+    spaces = PolicySpaces(3, 2, (-1.0, -2.0), (1.0, 2.0), images={"top": (36, 40)})
+    encoder = EncoderSettings(width=16, keypoints=4)
+    policy = DiffusionPolicy(spaces, HORIZONS, UNET, encoder=encoder).eval()
+    assert export_policy(policy, tmp_path) < 1e-5
+    seen = {"state": STATES[:2].numpy(), "top": np.zeros((2, 2, 3, 36, 40), dtype=np.float32)}
+    dark = ExportedPolicy(tmp_path).act(seen, seed=5)
+    seen["top"][:, 1, 0, 10:, 10:] = 1
+    light = ExportedPolicy(tmp_path).act(seen, seed=5)
+    assert dark.shape == (2, 3, 2) and np.abs(dark - light).max() > 1e-5
+
+
+def test_it_acts_without_torch_or_this_library(tmp_path: Path) -> None:
+    policy = with_limits(ChunkPolicy(HEADS["diffusion"], SPACES, HORIZONS, TRUNK))
+    export_policy(policy, tmp_path)
+    code = """
+import sys
+sys.modules["torch"] = sys.modules["scorefield"] = None
+import numpy as np
+from runner import ExportedPolicy
+policy = ExportedPolicy(".")
+states = np.linspace(-1, 1, 12).reshape(2, 2, 3)
+first, second = (policy.act({"state": states}, seed=seed) for seed in (0, 0))
+assert (first == second).all() and first.shape == (2, 3, 2)
+assert (first != policy.act({"state": states}, seed=1)).any()
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
+
+
+def test_bad_observations_are_refused(tmp_path: Path) -> None:
+    policy = with_limits(ChunkPolicy(HEADS["squared-error"], SPACES, HORIZONS, TRUNK))
+    policy.actions = Limits(torch.tensor([0.01, 0.01]), torch.tensor([0.0, 0.0]))
+    export_policy(policy, tmp_path)
+    exported = ExportedPolicy(tmp_path)
+    with pytest.raises(ValueError, match=r"observations must be \['state'\], got \['top'\]"):
+        exported.act({"top": STATES.numpy()})
+    with pytest.raises(ValueError, match=r"'state' must have shape \(batch, 2, 3\), got \(5, 3\)"):
+        exported.act({"state": STATES[:, 0].numpy()})
+    with pytest.raises(ValueError, match="'state' is not finite"):
+        exported.act({"state": STATES.numpy() * np.nan})
+    with pytest.raises(ValueError, match=r"noise must have shape \(5, 4, 2\)"):
+        exported.act({"state": STATES.numpy()}, noise=np.zeros((5, 4)))
+    # A normaliser that blows actions up by 100 meets the bounds of the environment.
+    actions = np.abs(exported.act({"state": STATES.numpy()}))
+    assert actions[..., 0].max() == 1 and actions[..., 1].max() == 2
+
+
+def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
+    policy = ChunkPolicy(HEADS["mixture"], SPACES, HORIZONS, TRUNK)
+    with pytest.raises(ValueError, match="Mixture draws as no walk"):
+        export_policy(policy, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = ChunkPolicy(HEADS["two-step"], SPACES, HORIZONS, TRUNK).save(tmp_path / "policy")
+    out = tmp_path / "exported"
+    assert main(["policy", "export", str(saved), "--out", str(out), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["difference"] < 1e-5
+    assert {p.name for p in out.iterdir()} == {
+        "encoder.onnx",
+        "denoiser.onnx",
+        "policy.json",
+        "runner.py",
+    }
+    assert main(["policy", "export", str(saved), "--out", str(out)]) == 2
+    assert "is not empty" in capsys.readouterr().err
+    assert main(["policy", "export", str(tmp_path), "--out", str(tmp_path / "other")]) == 2
+    assert "cannot be read as a policy" in capsys.readouterr().err
