@@ -6,7 +6,6 @@ a `Denoiser` like any other of this library: it can be guided, composed and samp
 """
 
 import json
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -258,7 +257,7 @@ class DiffusionPolicy(nn.Module):
         if steered is None:
             chunk = solve(table, z, denoiser.x0)
         else:
-            chunk = solve(table, z, lambda z, step: steered(z, step.level).x0)
+            chunk = solve(table, z, lambda z, step: denoiser.kept(steered(z, step.level).x0))
         return bounded(self.actions.inverse(chunk), self.spaces)
 
     def act(
@@ -376,7 +375,7 @@ class ChunkDenoiser(Denoiser):
     def __init__(self, policy: DiffusionPolicy, prepared: Tensor) -> None:
         self.schedule = policy.schedule
         self._policy, self._prepared = policy, prepared
-        self._limit = 1.0 if policy.diffusion.normaliser == "limits" else math.inf
+        self._limit = 1.0 if policy.diffusion.normaliser == "limits" else None
 
     def predict(self, z: Float[Tensor, "batch steps size"], level: NoiseLevel) -> Prediction:
         """The network's prediction."""
@@ -391,16 +390,17 @@ class ChunkDenoiser(Denoiser):
             "v": Prediction.from_v,
             "velocity": Prediction.from_velocity,
         }[policy.diffusion.predicts](z, level, out)
-        if math.isinf(self._limit):
-            return made
-        return Prediction.from_x0(z, level, made.x0.clamp(-self._limit, self._limit))
+        return made if self._limit is None else Prediction.from_x0(z, level, self.kept(made.x0))
 
     def x0(self, z: Tensor, step: SolverStep) -> Tensor:
         """The same prediction's x0, by the table's numbers."""
         denoise = self._policy._compiled or self._policy.network.denoise
         out = denoise(z, z.new_full((len(z),), step.time), self._prepared)
-        x0 = step.x0_of_z * z + step.x0_of_out * out
-        return x0 if math.isinf(self._limit) else x0.clamp(-self._limit, self._limit)
+        return self.kept(step.x0_of_z * z + step.x0_of_out * out)
+
+    def kept(self, x0: Tensor) -> Tensor:
+        """The chunk within the limits of the data, if that is what it is normalised by."""
+        return x0 if self._limit is None else x0.clamp(-self._limit, self._limit)
 
     def rows(self, index: Sequence[int]) -> "ChunkDenoiser":
         """The policy given the observations of these items."""

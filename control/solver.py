@@ -72,7 +72,7 @@ def solver_steps(
     path = level_path(schedule, steps)
     while len(path) > 2 and float(schedule.fraction(path[0])) > begin:
         path = path[1:]
-    table = []
+    table: list[SolverStep] = []
     gain_before = math.inf
     for level, to in itertools.pairwise(path):
         alpha, sigma = float(level.alpha), float(level.sigma)

@@ -156,12 +156,27 @@ def test_real_time_keeps_what_is_decided_and_follows_what_was_planned() -> None:
         after = policy.chunk(seen, seed=0, items=range(64), draw=1, previous=before, **how)  # type: ignore[arg-type]
         return (after[:, :5] - planned).square().mean(dim=(0, 2)).sqrt() / DEVIATION
 
-    free, real, warm = apart(), apart(follow=RealTime(delay=2)), apart(follow=WarmStart(0.3))
+    free, real = apart(), apart(follow=RealTime(delay=2))
     assert free.min() > 1.1
-    assert real[:3].max() < 0.15  # To - 1 + 2 steps are frozen
+    assert real[:3].max() < 1e-3  # To - 1 + 2 steps are frozen
     # What follows is bound less and less; the rule takes actions for independent.
     assert real[3] < free[3] / 2 and bool((real[3:] < free[3:]).all())
-    assert warm.max() < 0.8
+
+
+def test_a_warm_start_is_the_flow_from_what_was_planned_noised() -> None:
+    policy = gaussian_policy(DEVIATION**2 * torch.eye(8), steps=100, order=2)
+    seen = observations()
+    before = policy.chunk(seen, seed=0, items=range(3))
+    after = policy.chunk(
+        seen, seed=0, items=range(3), draw=1, previous=before, follow=WarmStart(0.3)
+    )
+    level = policy.table(0.3)[0].level
+    alpha, sigma = float(level.alpha), float(level.sigma)
+    planned = before[:, [3, 4, 5, 6, 7, 7, 7, 7]]
+    z = alpha * planned + sigma * keyed_noise(0, range(3), 1, (8, 2))
+    spread = (alpha**2 * DEVIATION**2 + sigma**2) ** 0.5
+    exact = MEAN + DEVIATION * (z - alpha * MEAN) / spread
+    torch.testing.assert_close(after, exact, rtol=0, atol=0.01)
 
 
 def test_real_time_is_the_exact_posterior_of_a_standard_normal() -> None:
