@@ -86,6 +86,7 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(
             _Layer(width, settings.heads, settings.dropout) for _ in range(settings.layers)
         )
+        self.remember = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(settings.layers))
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, size_out)
         # True where one may look. Action k goes with observation k; the time is before all.
@@ -116,7 +117,7 @@ class Transformer(nn.Module):
         """Keys and values of the observations in all layers; the time does not change them."""
         observations = condition.unflatten(1, (self.settings.observations, -1))
         memory = self.encode(self.observe(observations) + self.seen_places[1:])
-        return torch.stack([layer.remember(memory) for layer in self.layers], dim=1)
+        return torch.stack([remember(memory) for remember in self.remember], dim=1)
 
     def denoise(
         self,
@@ -128,8 +129,9 @@ class Transformer(nn.Module):
         embedded = sinusoids(time * self.settings.timesteps, self.settings.width)
         memory = self.encode(embedded + self.seen_places[0])[:, None]
         x = self.enter(chunk) + self.places
-        for index, layer in enumerate(self.layers):
-            seen = torch.cat([layer.remember(memory), prepared[:, index]], dim=1)
+        steps = zip(self.layers, self.remember, prepared.unbind(dim=1), strict=True)
+        for layer, remember, observed in steps:
+            seen = torch.cat([remember(memory), observed], dim=1)
             x = layer(x, seen, self.actions, self.memory)
         out: Tensor = self.leave(self.norm(x))
         return out
@@ -145,7 +147,6 @@ class _Layer(nn.Module):
         self.among = nn.Linear(width, 3 * width)
         self.among_out = nn.Linear(width, width)
         self.ask = nn.Linear(width, width)
-        self.remember = nn.Linear(width, 2 * width)
         self.ask_out = nn.Linear(width, width)
         self.map = nn.Sequential(
             nn.Linear(width, 4 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * width, width)
@@ -155,12 +156,12 @@ class _Layer(nn.Module):
     def forward(self, x: Tensor, seen: Tensor, actions: Tensor, memory: Tensor) -> Tensor:
         """For x (B, Tp, width) and keys and values of what was seen (B, 1 + To, 2 width)."""
         h = self.among(self.norms[0](x))
-        x = x + self.drop(self.among_out(self._attend(*h.chunk(3, dim=2), actions)))
+        x = x + self.drop(self.among_out(self._attend(actions, *h.chunk(3, dim=2))))
         h = self.ask(self.norms[1](x))
-        x = x + self.drop(self.ask_out(self._attend(h, *seen.chunk(2, dim=2), memory)))
+        x = x + self.drop(self.ask_out(self._attend(memory, h, *seen.chunk(2, dim=2))))
         return x + self.drop(self.map(self.norms[2](x)))
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    def _attend(self, mask: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         q, k, v = (t.unflatten(2, (self.heads, -1)).transpose(1, 2) for t in (query, key, value))
         dropout = self.dropout if self.training else 0.0
         attended = nn.functional.scaled_dot_product_attention(q, k, v, mask, dropout)

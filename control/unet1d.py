@@ -12,7 +12,7 @@ so what belongs to the condition is computed once per chunk (`prepare`) and not 
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -91,9 +91,9 @@ class UNet1D(nn.Module):
             nn.Linear(features, 4 * features), nn.Mish(), nn.Linear(4 * features, features)
         )
 
-        def pair(before: int, after: int) -> nn.ModuleList:
+        def pair(before: int, after: int) -> _Pair:
             kernel, groups = settings.kernel, settings.groups
-            return nn.ModuleList(_Block(size, after, kernel, groups) for size in (before, after))
+            return _Pair(_Block(size, after, kernel, groups) for size in (before, after))
 
         self.down = nn.ModuleList(
             pair(before, after) for before, after in itertools.pairwise((size_in, *widths))
@@ -147,17 +147,15 @@ class UNet1D(nn.Module):
         film = prepared + self.film_time(nn.functional.mish(embedded))
         films = iter(film[:, :, None].split(self._films, dim=1))
         x, kept = chunk.transpose(1, 2), []
-        for level, (first, second) in enumerate(self.down):
-            x = second(first(x, next(films)), next(films))
+        for level, pair in enumerate(self.down):
+            x = pair(x, films)
             if level:
                 kept.append(x)  # the reference keeps the first level's too, and never uses it
             if level < len(self.shrink):
                 x = self.shrink[level](x)
-        for block in self.middle:
-            x = block(x, next(films))
-        for (first, second), grow in zip(self.up, self.grow, strict=True):
-            x = torch.cat([x, kept.pop()], dim=1)
-            x = grow(second(first(x, next(films)), next(films)))
+        x = self.middle(x, films)
+        for pair, grow in zip(self.up, self.grow, strict=True):
+            x = grow(pair(torch.cat([x, kept.pop()], dim=1), films))
         return self.leave(x).transpose(1, 2)
 
     def load_reference(self, state: Mapping[str, Tensor], prefix: str = "") -> None:
@@ -229,6 +227,16 @@ class UNet1D(nn.Module):
     def _blocks(self) -> list["_Block"]:
         """All residual blocks, in the order they are used."""
         return [block for block in self.modules() if isinstance(block, _Block)]
+
+
+class _Pair(nn.ModuleList):
+    """Two residual blocks, one after the other."""
+
+    def forward(self, x: Tensor, films: Iterator[Tensor]) -> Tensor:
+        """Takes the next two films."""
+        for block in self:
+            x = block(x, next(films))
+        return x
 
 
 class _Block(nn.Module):

@@ -36,15 +36,15 @@ def test_it_is_torchs_decoder_on_the_papers_tokens() -> None:
         ),
         2,
     ).eval()
-    for theirs, layer in zip(decoder.layers, ours.layers, strict=True):
+    for theirs, layer, remember in zip(decoder.layers, ours.layers, ours.remember, strict=True):
         pairs = [
             (theirs.self_attn.in_proj_weight, layer.among.weight),
             (theirs.self_attn.in_proj_bias, layer.among.bias),
             (
                 theirs.multihead_attn.in_proj_weight,
-                torch.cat([layer.ask.weight, layer.remember.weight]),
+                torch.cat([layer.ask.weight, remember.weight]),
             ),
-            (theirs.multihead_attn.in_proj_bias, torch.cat([layer.ask.bias, layer.remember.bias])),
+            (theirs.multihead_attn.in_proj_bias, torch.cat([layer.ask.bias, remember.bias])),
         ]
         modules = [
             (theirs.self_attn.out_proj, layer.among_out),
