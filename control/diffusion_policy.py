@@ -190,7 +190,7 @@ class DiffusionPolicy(nn.Module):
         Args:
             **options: of `torch.compile`, which overrule those.
         """
-        defaults = {"dynamic": False, "mode": "reduce-overhead"}
+        defaults: dict[str, Any] = {"dynamic": False, "mode": "reduce-overhead"}
         self._compiled = torch.compile(self.network.denoise, **(defaults | options))
 
     def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
@@ -322,7 +322,7 @@ class DiffusionPolicy(nn.Module):
             # JSON has lists where settings have tuples.
             listed = config["network"].items()
             network = {n: tuple(v) if isinstance(v, list) else v for n, v in listed}
-            settings = _NETWORKS[network.pop("kind")][0](**network)
+            settings = _NETWORKS[str(network.pop("kind"))][0](**network)
             policy = cls(
                 PolicySpaces.from_json(config["spaces"]),
                 Horizons(**config["horizons"]),

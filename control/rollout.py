@@ -105,7 +105,9 @@ def _together(
     horizons, n = policy.horizons, len(seeds)
     first = environment.reset(seeds)
     history: list[Observations] = [first] * horizons.observation
-    states, actions, rewards = [first["state"]], [], []
+    states = [first["state"]]
+    actions: list[NDArray[np.float32]] = []
+    rewards: list[NDArray[np.float64]] = []
     pictures = [environment.frames()[:frames]] if frames else []
     lengths = np.zeros(n, dtype=np.int64)
     ended = np.zeros(n, dtype=bool)
@@ -118,7 +120,7 @@ def _together(
             chunk = policy.act(
                 _stacked(history, going),
                 seed=seed,
-                items=[seeds[i] for i in going],
+                items=[seeds[int(i)] for i in going],
                 draw=len(actions) // horizons.action,
             )
             plan[going] = chunk.cpu().numpy()

@@ -140,7 +140,7 @@ class DigitsTask(TrainingTask):
 
     def preview(self, step: int) -> Float[Tensor, "3 height width"]:
         """Four samples of each digit, enlarged."""
-        pipeline = make_digits_pipeline(self.averaged())  # type: ignore[arg-type]
+        pipeline = make_digits_pipeline(self.averaged())
         prior = FrozenPrior.from_pipeline(pipeline, labels=_names(), guidance_scale=GUIDANCE_SCALE)
         images = prior.generate(_names() * 4, steps=25, seed=100).cpu()
         return contact_sheet(F.interpolate(images, scale_factor=5), columns=10)
@@ -179,7 +179,7 @@ def train_digits(
     """
     task = DigitsTask(digits_part("training"), settings)
     run_training(task, out / "denoiser", settings, resume, progress)
-    return save_digits(task.averaged(), out / "digits")  # type: ignore[arg-type]
+    return save_digits(task.averaged(), out / "digits")
 
 
 def save_digits(network: UNet2DModel, folder: Path) -> Path:
