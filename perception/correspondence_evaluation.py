@@ -113,6 +113,12 @@ def _middle(values: np.ndarray) -> tuple[float, float]:
     return round(float(low), 4), round(float(high), 4)
 
 
+def _ratios(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float] | None:
+    """95% of the ratios over draws in which the baseline finds anything; None if in none."""
+    some = theirs > 0
+    return _middle(ours[some] / theirs[some]) if some.any() else None
+
+
 def _chunks(pairs: Sequence[SemanticPair]) -> list[tuple[int, Sequence[SemanticPair]]]:
     return [(i, pairs[i : i + _PAIRS_AT_ONCE]) for i in range(0, len(pairs), _PAIRS_AT_ONCE)]
 
@@ -307,6 +313,6 @@ def evaluate_correspondence(
         "judged": table,
         "best_baseline": best,
         "ratio": table["prior, preset"][_FIGURE] / table[best][_FIGURE],
-        "ratio_interval": _middle(drawn[0] / drawn[1]),
+        "ratio_interval": _ratios(*drawn),
         "photographs": photographs,
     }

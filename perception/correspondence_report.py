@@ -22,11 +22,12 @@ def correspondence_table(figures: Mapping[str, Any]) -> str:
     for method, row in judged.items():
         cells = " | ".join(_with_interval(row[name], row["intervals"][name]) for name in names)
         lines.append(f"| {method} | {row['chosen']} | {cells} |")
-    low, high = figures["ratio_interval"]
+    interval = figures["ratio_interval"]
+    within = "" if interval is None else f" ({interval[0]:.2f} to {interval[1]:.2f})"
     lines += [
         "",
         f"PCK@0.1 per point over that of {figures['best_baseline']}, the best baseline: "
-        f"{figures['ratio']:.2f} ({low:.2f} to {high:.2f})",
+        f"{figures['ratio']:.2f}{within}",
     ]
     for change, methods in figures["photographs"].items():
         names = list(next(iter(methods.values())))

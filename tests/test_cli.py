@@ -91,10 +91,11 @@ def test_every_verb_has_help_and_the_common_options(
     common = ["--seed", "--device", "--dtype", "--json", "--quiet", "--debug"]
     if name not in ("info", "energy"):  # they print
         common.append("--out")
-    policies = ("policy collect", "policy evaluate")  # which have no prior
+    policies = ("policy collect", "policy evaluate", "policy export")  # which have no prior
     if "train" not in name and name not in ("info", *policies):  # info takes it as its argument
         common.append("--prior")
-    perception = ("features", "match", "classify", "evaluate correspondence", "evaluate classifier")
+    perception = ("features", "match", "segment", "classify", "evaluate correspondence")
+    perception += ("evaluate segmentation", "evaluate classifier", "evaluate digits")
     if name not in ("info", "energy", *perception, *policies):
         common.append("--steps")
     if "train" in name or "3d" in name:
