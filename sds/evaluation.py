@@ -5,11 +5,10 @@ Poole et al. 2022, section 4). The textureless pictures, in one coat of one colo
 paint.
 """
 
-import json
 import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,13 +24,23 @@ from scorefield.sds.judges import PromptJudge
 from scorefield.sds.mesh import EmptySceneError, extract_mesh, silhouette
 from scorefield.sds.nerf import Lights, Scene, Shading
 from scorefield.sds.objective import described
-from scorefield.sds.prompt_runs import answers, lines_for, normalised, run_name, write_whole
+from scorefield.sds.prompt_runs import (
+    Row,
+    answers,
+    judge_each,
+    lines_for,
+    markdown_table,
+    normalised,
+    write_table,
+)
 from scorefield.sds.scene_distillation import TextTo3DSettings
 
 __all__ = ["SceneScores", "evaluate_prompts", "evaluate_scene"]
 
 SIZE = 64
 """Side of the judged pictures, pixels."""
+STRIP = "evaluation.png"
+"""A prompt's judged views, in its folder."""
 
 
 @dataclass(frozen=True)
@@ -210,50 +219,31 @@ def evaluate_prompts(
     }
     folder = RunFolder.create(out, config, resume, free=()).path
 
-    rows = []
-    for number, run in enumerate(runs):
-        path = folder / run_name(number, run.prompt)
-        judged = path / "scores.json"
-        if judged.exists():
-            rows.append(json.loads(judged.read_text(encoding="utf-8")))
-            continue
-        if progress:
-            print(f"prompt {number + 1} of {len(runs)}: {run.prompt}", file=sys.stderr)
-        status, reason, views = "done", None, None
+    def make(prompt: str, path: Path) -> Row:
+        task, run_folder = begin(replace(runs[0], prompt=prompt), prior, path, resume=True)
+        ended: Row = {}
         try:
-            task, run_folder = begin(run, prior, path, resume=True)
-            try:
-                complete(task, run_folder, progress=progress, **options)
-            except EmptySceneError as error:
-                status, reason = "empty", str(error)
-            views = _views(
-                task.scene,
-                judge.paint(run.prompt),
-                azimuths,
-                elevation,
-                options.get("resolution", 128),
-            )
-        except (ArithmeticError, RuntimeError, ValueError) as error:
-            # One prompt's misfortune must not cost the others theirs.
-            status, reason = "failed", str(error)
-        row = {"status": status, "reason": reason, "folder": path.name}
-        scores = (
-            _misses(run.prompt, judge, azimuths)
-            if views is None
-            else _judged(views, run.prompt, judge)
+            complete(task, run_folder, progress=progress, **options)
+        except EmptySceneError as error:
+            ended = {"status": "empty", "reason": str(error)}
+        views = _views(
+            task.scene,
+            judge.paint(prompt),
+            azimuths,
+            elevation,
+            options.get("resolution", 128),
         )
-        row |= asdict(scores)
-        save_image(path / "evaluation.png", _strip(run.prompt, views, azimuths))
-        if status != "failed":
-            write_whole(judged, json.dumps(row, indent=2))
-        rows.append(row)
-    strips = [load_image(folder / row["folder"] / "evaluation.png") for row in rows]
+        save_image(path / STRIP, _strip(prompt, views, azimuths))
+        return asdict(_judged(views, prompt, judge)) | ended
+
+    def missed(prompt: str, path: Path) -> Row:
+        save_image(path / STRIP, _strip(prompt, None, azimuths))
+        return asdict(_misses(prompt, judge, azimuths))
+
+    rows = judge_each(prompts, folder, make, missed, progress=progress)
+    strips = [load_image(folder / row["folder"] / STRIP) for row in rows]
     save_image(folder / "sheet.png", torch.cat(strips, dim=1))
-    text = json.dumps({**config, "rows": rows, "totals": _totals(rows)}, indent=2)
-    table: dict[str, Any] = json.loads(text)
-    write_whole(folder / "table.json", text)
-    write_whole(folder / "table.md", _markdown(table))
-    return table
+    return write_table(folder, config, rows, _totals(rows), _markdown)
 
 
 def _misses(prompt: str, judge: PromptJudge, azimuths: int) -> SceneScores:
@@ -287,44 +277,22 @@ _QUESTIONS = {
 }
 
 
-def _totals(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Over all prompts: how many ended how, and how many views of how many are right."""
-    totals: dict[str, Any] = {"prompts": len(rows)}
-    for status in ("done", "empty", "failed"):
-        totals[status] = sum(row["status"] == status for row in rows)
-    for question in _QUESTIONS:
-        totals[question] = answers(rows, question)
+def _totals(rows: Sequence[Row]) -> dict[str, Any]:
+    """Over all prompts: how many views of how many are right, and the mean fit."""
     fits = [row["silhouette_iou"] for row in rows if row["silhouette_iou"] is not None]
-    totals["silhouette_iou"] = {"mean": sum(fits) / len(fits) if fits else None, "of": len(fits)}
-    return totals
+    fit = {"mean": sum(fits) / len(fits) if fits else None, "of": len(fits)}
+    empty = sum(row["status"] == "empty" for row in rows)
+    asked = {question: answers(rows, question) for question in _QUESTIONS}
+    return {"empty": empty, **asked, "silhouette_iou": fit}
 
 
-def _markdown(table: dict[str, Any]) -> str:
-    """The table for people: views that answer yes, of the views that were asked."""
-    totals = table["totals"]
-    head = ["prompt", "status", *_QUESTIONS.values(), "silhouette IoU"]
-    lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
-    for row in table["rows"]:
-        cells = [row["prompt"], row["status"]]
-        for question in _QUESTIONS:
-            cells.append(f"{sum(row[question])}/{len(row[question])}" if row[question] else "-")
-        fit = row["silhouette_iou"]
-        lines.append(f"| {' | '.join([*cells, '-' if fit is None else f'{fit:.2f}'])} |")
-    cells = [f"all {totals['prompts']}", f"{totals['done']} done"]
-    for question in _QUESTIONS:
-        of = totals[question]["of"]
-        share = f" ({totals[question]['share']:.0%})" if of else ""
-        cells.append(f"{totals[question]['yes']}/{of}{share}" if of else "-")
-    fit = totals["silhouette_iou"]["mean"]
-    lines.append(f"| {' | '.join([*cells, '-' if fit is None else f'{fit:.2f}'])} |")
-    failures = [
-        f"- {row['prompt']}: {row['status']}: {row['reason']}"
-        for row in table["rows"]
-        if row["status"] != "done"
-    ]
+def _markdown(table: Mapping[str, Any]) -> str:
+    fits = [row["silhouette_iou"] for row in table["rows"]]
+    mean = table["totals"]["silhouette_iou"]["mean"]
+    shown = ["-" if fit is None else f"{fit:.2f}" for fit in [*fits, mean]]
     notes = (
         f"Views of {table['azimuths']} azimuths at elevation {table['elevation']:g}, judged by "
         f"{table['judge']}; prior {table['prior']}. Janus counts views of the back that look like "
         "a front. A prompt without a scene counts as misses."
     )
-    return "\n".join([*lines, "", notes, *([""] if failures else []), *failures])
+    return markdown_table(table, _QUESTIONS, {"silhouette IoU": (shown[:-1], shown[-1])}, notes)

@@ -1,14 +1,13 @@
 """Scores of text-to-SVG: whether the drawings, as an independent renderer shows them, are right."""
 
-import json
 import os
-import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from scorefield.priors.images import contact_sheet, save_image
 from scorefield.priors.prior import ImagePrior
@@ -17,7 +16,15 @@ from scorefield.sds.drawing.distillation import TextToSvg, TextToSvgSettings
 from scorefield.sds.drawing.finish import begin_drawing, complete_drawing
 from scorefield.sds.drawing.resvg import check_resvg, render_with_resvg
 from scorefield.sds.judges import PromptJudge
-from scorefield.sds.prompt_runs import answers, lines_for, normalised, run_name, write_whole
+from scorefield.sds.prompt_runs import (
+    Row,
+    answers,
+    judge_each,
+    lines_for,
+    markdown_table,
+    normalised,
+    write_table,
+)
 from scorefield.sds.vector import load_svg
 
 __all__ = ["evaluate_drawings"]
@@ -75,81 +82,43 @@ def evaluate_drawings(
     config = {"prompts": prompts, "settings": common, "judge": judge.name}
     folder = RunFolder.create(out, config, resume, free=()).path
 
-    rows = []
-    for number, run in enumerate(runs):
-        path = folder / run_name(number, run.prompt)
-        judged = path / "scores.json"
-        if judged.exists():
-            rows.append(json.loads(judged.read_text(encoding="utf-8")))
-            continue
-        if progress:
-            print(f"prompt {number + 1} of {len(runs)}: {run.prompt}", file=sys.stderr)
-        row: dict[str, Any] = {"prompt": run.prompt, "folder": path.name}
-        start = time.perf_counter()
-        try:
-            task, run_folder = begin_drawing(run, prior, path, resume=True)
-            written = complete_drawing(task, run_folder, progress=progress, **options)
-            shapes = len(list(load_svg(written["svg"]).shapes())) - 1  # without the background
-            row |= {"status": "done", "reason": None, "shapes": shapes}
-            row["seconds"] = round(time.perf_counter() - start, 1)
-            picture = render_with_resvg(written["svg"].read_text(encoding="utf-8"), SIZE)
-            row |= _judged(picture, run.prompt, judge)
-            write_whole(judged, json.dumps(row, indent=2))
-        except (ArithmeticError, RuntimeError, ValueError) as error:
-            # One prompt's misfortune must not cost the others theirs.
-            row |= {"status": "failed", "reason": str(error), "shapes": 0}
-            row["seconds"] = round(time.perf_counter() - start, 1)
-            blank = _judged(torch.ones(3, SIZE, SIZE), run.prompt, judge)
-            row |= {name: given and [False] for name, given in blank.items()}
-        rows.append(row)
+    def make(prompt: str, path: Path) -> Row:
+        run = replace(runs[0], prompt=prompt)
+        task, run_folder = begin_drawing(run, prior, path, resume=True)
+        written = complete_drawing(task, run_folder, progress=progress, **options)
+        shapes = len(list(load_svg(written["svg"]).shapes())) - 1  # without the background
+        return {"shapes": shapes, **_judged(_seen(written["svg"], SIZE), prompt, judge)}
+
+    def missed(prompt: str, path: Path) -> Row:
+        blank = _judged(torch.ones(3, SIZE, SIZE), prompt, judge)
+        return {"shapes": 0, **{name: given and [False] for name, given in blank.items()}}
+
+    rows = judge_each(prompts, folder, make, missed, progress=progress)
     pictures = [
-        render_with_resvg((folder / row["folder"] / "final.svg").read_text(encoding="utf-8"), 128)
+        _seen(folder / row["folder"] / "final.svg", 128)
         if row["status"] == "done"
         else torch.full((3, 128, 128), 0.5)
         for row in rows
     ]
     labels = [" ".join(lines_for(row["prompt"], 20)[:1]) for row in rows]
     save_image(folder / "sheet.png", contact_sheet(torch.stack(pictures), 4, labels))
-    totals = {
-        "prompts": len(rows),
-        "done": sum(row["status"] == "done" for row in rows),
-        **{question: answers(rows, question) for question in _QUESTIONS},
-    }
-    text = json.dumps({**config, "rows": rows, "totals": totals}, indent=2)
-    table: dict[str, Any] = json.loads(text)
-    write_whole(folder / "table.json", text)
-    write_whole(folder / "table.md", _markdown(table))
-    return table
+    totals = {question: answers(rows, question) for question in _QUESTIONS}
+    return write_table(folder, config, rows, totals, _markdown)
 
 
-def _judged(picture: torch.Tensor, prompt: str, judge: PromptJudge) -> dict[str, list[bool] | None]:
+def _seen(svg: Path, size: int) -> Tensor:
+    return render_with_resvg(svg.read_text(encoding="utf-8"), size)
+
+
+def _judged(picture: Tensor, prompt: str, judge: PromptJudge) -> dict[str, list[bool] | None]:
     looks = judge.look(picture[None], prompt)
     return {"retrieved": looks.retrieved, "category": looks.category, "color": looks.color}
 
 
-def _markdown(table: dict[str, Any]) -> str:
-    """The table for people."""
-    totals = table["totals"]
-    head = ["prompt", "status", *_QUESTIONS.values(), "shapes", "seconds"]
-    lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
-    for row in table["rows"]:
-        cells = [row["prompt"], row["status"]]
-        for question in _QUESTIONS:
-            cells.append("-" if row[question] is None else "yes" if row[question][0] else "no")
-        lines.append(f"| {' | '.join([*cells, str(row['shapes']), str(row['seconds'])])} |")
-    cells = [f"all {totals['prompts']}", f"{totals['done']} done"]
-    for question in _QUESTIONS:
-        of, share = totals[question]["of"], totals[question]["share"]
-        cells.append(f"{totals[question]['yes']}/{of} ({share:.0%})" if of else "-")
-    seconds = sum(row["seconds"] for row in table["rows"])
-    lines.append(f"| {' | '.join([*cells, '', f'{seconds:.0f}'])} |")
+def _markdown(table: Mapping[str, Any]) -> str:
+    shapes = [str(row["shapes"]) for row in table["rows"]]
     notes = (
         f"final.svg as resvg renders it at {SIZE}x{SIZE}, judged by {table['judge']}; prior "
         f"{table['settings']['prior']}. A prompt without a drawing counts as a miss."
     )
-    failures = [
-        f"- {row['prompt']}: {row['status']}: {row['reason']}"
-        for row in table["rows"]
-        if row["status"] != "done"
-    ]
-    return "\n".join([*lines, "", notes, *([""] if failures else []), *failures])
+    return markdown_table(table, _QUESTIONS, {"shapes": (shapes, "")}, notes)
