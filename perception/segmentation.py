@@ -10,12 +10,10 @@ from torch.nn import functional
 
 from scorefield.perception.clustering import FeatureClusters, largest_first, resized_argmax
 from scorefield.perception.emerdiff import EmerDiff, check_layers, difference_maps, normalised
-from scorefield.perception.pass_memory import rows_that_fit, size_multiple
 from scorefield.perception.segmentation_presets import emerdiff_preset
+from scorefield.perception.walk_memory import rows_that_fit
+from scorefield.priors.pass_memory import MEMORY_GIB, size_multiple
 from scorefield.priors.prior import FrozenPrior, Prompts
-
-MEMORY_GIB = 4.0
-
 
 Method = EmerDiff | FeatureClusters
 
@@ -78,7 +76,9 @@ def segment(
     spent = 0
     if low_res is None:
         spent += method.ensemble
-        low_res = cell_labels(prior, image[None], k, method, prompts, rows=rows, seed=seed)[0]
+        low_res = cell_labels(
+            prior, image[None], k, method, prompts, rows=rows, memory=memory, seed=seed
+        )[0]
         low_res = largest_first(low_res)
     if not 0 <= int(low_res.min()) <= int(low_res.max()) < k:
         raise ValueError(
@@ -108,13 +108,14 @@ def cell_features(
     prompts: Prompts | None = None,
     *,
     rows: int = 16,
+    memory: float | int = MEMORY_GIB,
     seed: int = 0,
 ) -> Float[Tensor, "b c lh lw"]:
     """The features that a method clusters, of pictures in [0, 1] of any one size."""
     seen = squares(images, prior, method.size)
     maps = prior.features(
         seen, [method.queries], method.query_level, prompts,
-        ensemble=method.ensemble, seed=seed, batch_size=rows,
+        ensemble=method.ensemble, seed=seed, batch_size=rows, memory=memory,
     )  # fmt: skip
     return maps[method.queries]
 
@@ -127,16 +128,18 @@ def cell_labels(
     prompts: Prompts | None = None,
     *,
     rows: int = 16,
+    memory: float | int = MEMORY_GIB,
     seed: int = 0,
 ) -> Int[Tensor, "b lh lw"]:
     """Labels of the cells of pictures, clustered together: a label means the same in all of them.
 
     Given to `segment` one by one, they become labels of pixels.
     """
-    maps = torch.cat(
-        [cell_features(prior, i[None], method, prompts, rows=rows, seed=seed) for i in images]
-    )
-    return method.clusters(maps, k, seed)
+    maps = [
+        cell_features(prior, i[None], method, prompts, rows=rows, memory=memory, seed=seed)
+        for i in images
+    ]
+    return method.clusters(torch.cat(maps), k, seed)
 
 
 def check_method(prior: FrozenPrior, method: Method, memory: float | int = MEMORY_GIB) -> int:

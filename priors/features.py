@@ -18,6 +18,7 @@ from scorefield.priors.denoiser import Condition
 from scorefield.priors.feature_cache import FeatureCache, feature_key, prior_key
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise
+from scorefield.priors.pass_memory import MEMORY_GIB, pass_memory, size_that_fits
 from scorefield.priors.taps import layer_path, tapped, to_maps
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def extract_features(
     ensemble: int = 8,
     seed: int = 0,
     batch_size: int = 16,
+    memory: float | int = MEMORY_GIB,
     cache: FeatureCache | None = None,
 ) -> dict[str, Float[Tensor, "b *lf _c _h _w"]]:
     """See `FrozenPrior.features`."""
@@ -60,6 +62,7 @@ def extract_features(
     model = prior.model
     paths = {name: layer_path(model, name) for name in layers}
     condition = prior.condition(prompts).condition.expand(len(images))
+    batch_size = _rows_that_fit(prior, images, prompts, batch_size, memory)
     keys = [picture_key(image) for image in images]
     found: dict[int, dict[str, Tensor]] = {}
     names: dict[int, dict[str, str]] = {}
@@ -103,11 +106,13 @@ def _compute(
     """Maps by layer, for each picture."""
     codec = prior.codec
     # the codecs of pixels and of videos are taken at their mean
-    mean, std = (
-        codec.posterior(images)
+    encoded = [
+        codec.posterior(part)
         if isinstance(codec, LatentCodec)
-        else (mean := prior.encode(images), torch.zeros_like(mean))
-    )
+        else (z := prior.encode(part), torch.zeros_like(z))
+        for part in images.split(batch_size)
+    ]
+    mean, std = (torch.cat(parts) for parts in zip(*encoded, strict=True))
     rows = [(i, draw) for i in range(len(images)) for draw in range(ensemble)]
     sums: list[dict[str, Tensor]] = [{} for _ in images]
     for first in range(0, len(rows), batch_size):
@@ -124,6 +129,30 @@ def _compute(
             for i, values in zip(index, maps, strict=True):
                 sums[i][path] = sums[i][path] + values if path in sums[i] else values
     return sums
+
+
+def _rows_that_fit(
+    prior: "FrozenPrior",
+    images: Tensor,
+    prompts: "Prompts | None",
+    batch_size: int,
+    memory: float | int,
+) -> int:
+    """At most `batch_size`; pictures no larger than the prior's own are not counted."""
+    area = images[0].numel() / (3 * prior.image_size**2 * (prior.frames or 1))
+    if area <= 1:
+        return batch_size
+    prompt = prompts if prompts is None or isinstance(prompts, str) else prompts[0]
+    most, room = pass_memory(prior, area, prompt).most, memory * 2**30
+    if most > room:
+        height, width = images.shape[-2:]
+        fits = size_that_fits(prior, max(height, width), most, room)
+        hint = f"resize them to {fits} on the longer side" if fits else "no size fits"
+        raise ValueError(
+            f"pictures of {height}x{width} pixels need {most / 2**30:.3g} GiB in {prior.name}, and "
+            f"memory is {memory:.3g} GiB; {hint}, or give more memory"
+        )
+    return min(batch_size, int(room // most))
 
 
 def _noise(

@@ -13,6 +13,7 @@ from scorefield.priors.denoiser import Condition, ConditionedDenoiser, Denoiser
 from scorefield.priors.feature_cache import FeatureCache
 from scorefield.priors.guidance import ClassifierFreeGuidance, GuidanceInterval
 from scorefield.priors.levels import NoiseLevel, NoiseSchedule
+from scorefield.priors.pass_memory import MEMORY_GIB
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.sampling import sample
 from scorefield.priors.text import Conditioner
@@ -341,6 +342,7 @@ class FrozenPrior(ImagePrior):
         ensemble: int = 8,
         seed: int = 0,
         batch_size: int = 16,
+        memory: float | int = MEMORY_GIB,
         cache: FeatureCache | None = None,
     ) -> dict[str, Float[Tensor, "b *lf _c _h _w"]]:
         """What layers of the network see in images, or videos, at a level of noise: float32 maps.
@@ -353,12 +355,15 @@ class FrozenPrior(ImagePrior):
             modules; the maps come under the same names.
         level: of shape (); `prior.schedule.at_timestep(261)`, say.
         prompts: one, or one per picture; None is no prompt.
-        batch_size: rows, pictures times draws, in the network at once.
+        batch_size: rows, pictures times draws, in the network at once, at most.
+        memory: GiB for a batch of pictures larger than the prior's own, beside the weights and the
+            maps. Fewer rows than batch_size go together where all would need more.
         cache: where maps are kept and looked for.
 
         Raises:
             ValueError: no such layer (the valid ones are listed), a layer that is not one of
-                places, no pictures, or pictures of a size that the codec does not divide.
+                places, no pictures, or pictures of a size that the codec does not divide or for
+                which there is no memory (the largest side that fits is said).
         """
         from scorefield.priors.features import extract_features
 
@@ -371,6 +376,7 @@ class FrozenPrior(ImagePrior):
             ensemble=ensemble,
             seed=seed,
             batch_size=batch_size,
+            memory=memory,
             cache=cache,
         )
 

@@ -16,6 +16,7 @@ from scorefield.priors.images import load_image, save_image
 from scorefield.priors.loading import _quiet, load_prior
 from scorefield.priors.network_cost import network_cost
 from scorefield.priors.noise import keyed_noise
+from scorefield.priors.pass_memory import pass_memory
 from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.taps import block_paths, layer_path, short_name, tapped
 
@@ -313,3 +314,34 @@ def test_features_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None
     assert main([*words, "--resume", "--seed", "1"]) == 1
     assert [path.stat().st_mtime_ns for path in sorted(out.iterdir())] != before
     assert main(["features", str(paths[0]), "--out", str(tmp_path / "y"), "--layers", "up7"]) == 2
+
+
+@pytest.mark.parametrize("name", ["sd", "dit", "ddpm"])
+def test_large_pictures_take_fewer_rows_at_once_or_are_refused(load: Load, name: str) -> None:
+    prior = load(name)
+    images = pictures(prior)
+    large = images.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    layer, level = short_name(block_paths(prior.model)[0]), prior.schedule.at_fraction(0.3)
+    need = pass_memory(prior, 4).most / 2**30
+    rows = []
+    handle = prior.model.register_forward_pre_hook(
+        lambda _module, args, kwargs: rows.append(len(next(iter([*args, *kwargs.values()])))),
+        with_kwargs=True,
+    )
+    try:
+        maps = [
+            prior.features(large, [layer], level, ensemble=2, memory=m * need)[layer]
+            for m in (100, 1.1)
+        ]
+        assert rows == [4, 1, 1, 1, 1]
+    finally:
+        handle.remove()
+    torch.testing.assert_close(*maps, rtol=1e-4, atol=1e-4)
+    side = large.shape[-1]
+    with pytest.raises(ValueError, match=f"{side}x{side} pixels need .* resize them to ") as told:
+        prior.features(large, [layer], level, memory=need / 2)
+    fits = int(str(told.value).split("resize them to ")[1].split()[0])
+    assert prior.image_size < fits < side
+    prior.features(large[..., :fits, :fits], [layer], level, memory=need / 2)
+    with pytest.raises(ValueError, match="no size fits, or give more memory"):
+        prior.features(large, [layer], level, memory=1e-12)

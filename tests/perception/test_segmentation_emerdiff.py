@@ -22,12 +22,13 @@ from scorefield.perception.attention_hooks import (
 )
 from scorefield.perception.clustering import NormalisedCut, bilinear_masks, resized_argmax
 from scorefield.perception.emerdiff import EmerDiff, difference_maps, record_walk, walk_modulated
-from scorefield.perception.pass_memory import pass_memory, rows_that_fit
 from scorefield.perception.segmentation import cell_labels, check_method, segment
 from scorefield.perception.segmentation_metrics import boundary_f
 from scorefield.perception.segmentation_presets import clusters_preset, emerdiff_preset
+from scorefield.perception.walk_memory import record_memory, rows_that_fit
 from scorefield.priors.editing import edit_friendly_invert
 from scorefield.priors.loading import _quiet, load_prior
+from scorefield.priors.pass_memory import pass_memory
 from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.world import draw_scene, render
 
@@ -294,9 +295,8 @@ def test_what_cannot_be_is_refused_first(sd: FrozenPrior) -> None:
 
 
 def test_a_size_without_memory_is_refused_with_one_that_fits(sd: FrozenPrior) -> None:
-    need = pass_memory(sd, 64)
-    row = max(need.row, need.decode)
-    exact = (3 * need.records + 2 * row) / 2**30
+    own = (64 / sd.image_size) ** 2
+    exact = (3 * record_memory(sd, own) + 2 * pass_memory(sd, own).most) / 2**30
     assert rows_that_fit(sd, 64, 3, exact * 1.001) == 2
     with pytest.raises(ValueError, match=r"256x256 pixels need .* a size of 64 fits"):
         rows_that_fit(sd, 256, 3, exact * 1.001)
@@ -333,13 +333,19 @@ def test_memory_is_estimated_on_the_safe_side(shapes: FrozenPrior, size: int) ->
     """Between once and six times what a pass really holds."""
     z = torch.zeros(1, 4, size // 4, size // 4)
     denoiser, level = shapes.condition(), shapes.schedule.at_timestep(281)
+    area = (size / shapes.image_size) ** 2
+    need = pass_memory(shapes, area)
     with torch.no_grad(), _Live(shapes.model) as live:
         denoiser(z, level)
-    assert live.peak <= pass_memory(shapes, size).row <= 6 * live.peak
-    with torch.no_grad(), _Live(shapes.codec.vae) as live:
-        shapes.decode(z)
-    assert live.peak <= pass_memory(shapes, size).decode <= 6 * live.peak
+    assert live.peak <= need.row <= 6 * live.peak
+    for through_codec in (
+        lambda: shapes.decode(z),
+        lambda: shapes.encode(torch.zeros(1, 3, size, size)),
+    ):
+        with torch.no_grad(), _Live(shapes.codec.vae) as live:
+            through_codec()
+        assert live.peak <= need.codec <= 6 * live.peak
     with recorded(shapes.model) as records:
         denoiser(z, level)
     held = sum(values.nbytes for values in records.values())
-    assert 0.8 * held <= pass_memory(shapes, size).records <= 1.5 * held
+    assert 0.8 * held <= record_memory(shapes, area) <= 1.5 * held
