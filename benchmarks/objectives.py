@@ -32,6 +32,7 @@ from scorefield.priors.judge import Judge
 from scorefield.priors.loop import Task
 from scorefield.priors.world import CATEGORIES, COLORS, draw_scene, render
 from scorefield.sds.cameras import orbit, view_prompt
+from scorefield.sds.drawing.augmentation import Augmentation
 from scorefield.sds.drawing.cleaning import cleaned
 from scorefield.sds.drawing.distillation import TextToSvg, TextToSvgSettings
 from scorefield.sds.drawing.drawing import Rates
@@ -144,9 +145,11 @@ def make_task(
         prompt = view_prompt(prompt, "front view")
         return ImageDistillation(ImageSettings(prompt, images=images, **common), prior)
     if made == "svg":
-        # A fifth of the usual updates, with about four times the rates.
+        # A fraction of the usual updates, with about four times the rates; VectorFusion's views.
         style = Icon(rates=Rates(points=4.0, colours=0.03))
-        settings = TextToSvgSettings(prompt, style=style, samples=0, renew_every=20, **common)
+        settings = TextToSvgSettings(
+            prompt, style=style, samples=0, renew_every=20, augmentation=Augmentation(), **common
+        )
         return TextToSvg(settings, prior)
     return TextTo3D(
         TextTo3DSettings(

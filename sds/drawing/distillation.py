@@ -56,7 +56,10 @@ class TextToSvgSettings:
         does.
     trace_steps: updates of the tracing, before the distillation; pixel art takes over the sample's
         colours and needs none.
-    steps: updates of the distillation; the schedules span them.
+    settle: factor of the learning rates in the distillation of what was traced. It is a picture
+        already, and the full rates of a random start would dissolve it.
+    steps: updates of the distillation; the schedules span them. 0 takes 100 for what begins with a
+        sample, 500 for a random start or a drawing of yours.
     views: augmented views per update.
     augmentation: what the views show.
     size: side of a view, pixels; 0 takes the prior's.
@@ -68,8 +71,8 @@ class TextToSvgSettings:
     clip: largest root mean square of a view's latent gradient; 0 does not clip.
     warmup: share of the steps in which the learning rates rise to the style's; they end at 0.4 of
         it, along a cosine.
-    renew_every: steps after which faint and tiny paths are replaced by new circles on top, icons
-        only; 0 never replaces any.
+    renew_every: steps after which faint and tiny paths are replaced by new circles on top, in icons
+        that start at random; 0 never replaces any.
     renew_until: share of the steps after which none is replaced any more.
     rank: chooses the sample that is traced; `rank_by_prior`, a `ClipRank`, or your own.
     rasterise: what draws; None is this library's own rasteriser.
@@ -83,9 +86,10 @@ class TextToSvgSettings:
     start: str = ""
     samples: int = 4
     trace_steps: int = 200
-    steps: int = 300
+    settle: float = 0.3
+    steps: int = 0
     views: int = 4
-    augmentation: Augmentation = Augmentation()  # noqa: RUF009  (frozen)
+    augmentation: Augmentation = Augmentation(0.95, 0.1)  # noqa: RUF009  (frozen)
     size: int = 0
     guidance: float = 7.5
     objective: Objective = SDS()  # noqa: RUF009  (frozen)
@@ -108,7 +112,7 @@ class TextToSvgSettings:
                 f"{self.template!r}"
             )
         for name, least in (
-            ("steps", 1), ("views", 1), ("samples", 0), ("trace_steps", 1), ("renew_every", 0),
+            ("steps", 0), ("views", 1), ("samples", 0), ("trace_steps", 1), ("renew_every", 0),
             ("size", 0),
         ):  # fmt: skip
             if getattr(self, name) < least:
@@ -116,20 +120,29 @@ class TextToSvgSettings:
         for name in ("warmup", "renew_until"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be between 0 and 1; got {getattr(self, name)}")
-        for name in ("image", "clip"):
+        for name in ("settle", "image", "clip"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0; got {getattr(self, name)}")
 
     @property
-    def traces(self) -> bool:
-        """Whether a sample of the prior is traced first."""
+    def samples_first(self) -> bool:
+        """Whether the drawing begins with a sample of the prior."""
         return bool(self.samples and not self.start and not isinstance(self.style, Sketch))
+
+    @property
+    def traces(self) -> bool:
+        """Whether paths are fitted to that sample first."""
+        return self.samples_first and isinstance(self.style, Icon)
+
+    @property
+    def distillation_steps(self) -> int:
+        """`steps`, or what the start needs."""
+        return self.steps or (100 if self.samples_first else 500)
 
     @property
     def updates(self) -> int:
         """Of tracing and distillation together."""
-        fitted = self.traces and isinstance(self.style, Icon)
-        return self.steps + (self.trace_steps if fitted else 0)
+        return self.distillation_steps + (self.trace_steps if self.traces else 0)
 
 
 class TextToSvg:
@@ -175,7 +188,7 @@ class TextToSvg:
     def step(self, step: int) -> Mapping[str, float]:
         """One update of the tracing, or of the distillation."""
         settings = self.settings
-        if self.target is None and settings.traces:
+        if self.target is None and settings.samples_first:
             self.target = best_sample(
                 self.prior,
                 self.prompt,
@@ -187,7 +200,7 @@ class TextToSvg:
                 side = settings.style.grid
                 squares = settings.style.squares(F.adaptive_avg_pool2d(self.target, side))
                 self.drawing.replace([], [_moved(square, self.prior.device) for square in squares])
-        done = step - (settings.updates - settings.steps)
+        done = step - (settings.updates - settings.distillation_steps)
         if done < 0 and self.target is not None:
             return self._trace(step, self.target)
         return self._distil(done, noise_generator(settings.seed, step))
@@ -209,7 +222,7 @@ class TextToSvg:
 
     def _distil(self, step: int, generator: torch.Generator) -> Mapping[str, float]:
         settings, style, prior = self.settings, self.settings.style, self.prior
-        progress = step / settings.steps
+        progress = step / settings.distillation_steps
         if self._renews(step):
             self._renew(generator)
         picture = self.drawing.render(self.canvas)
@@ -239,7 +252,8 @@ class TextToSvg:
             figures["crossing"] = crossing.item()
         if style.saturation:
             loss = loss + style.saturation * saturation_penalty(views)
-        self.drawing.update(loss, _rate(progress, settings.warmup))
+        factor = settings.settle if settings.traces else 1.0
+        self.drawing.update(loss, factor * _rate(progress, settings.warmup))
         if self.phi is not None:
             prompts = [self.prompt] * settings.views
             figures["phi_loss"] = self.phi.learn(latents.detach(), prompts, generator)
@@ -253,10 +267,11 @@ class TextToSvg:
         return bool(
             isinstance(settings.style, Icon)
             and not settings.start
+            and not settings.traces
             and settings.renew_every
             and step
             and step % settings.renew_every == 0
-            and step <= settings.renew_until * settings.steps
+            and step <= settings.renew_until * settings.distillation_steps
         )
 
     def _renew(self, generator: torch.Generator) -> None:
@@ -320,7 +335,7 @@ def _begin(settings: TextToSvgSettings, device: torch.device) -> Drawing:
             raise ValueError("start holds no shapes; give an SVG with paths or basic shapes")
     else:
         generator = noise_generator(settings.seed, _START)
-        shapes = [] if settings.traces else style.start(generator)
+        shapes = [] if settings.samples_first else style.start(generator)
         document = Document(list[Any](shapes), style.view_box)
     for shape in document.shapes():
         _moved(shape, device)

@@ -181,6 +181,35 @@ def test_faint_paths_are_replaced_by_circles_on_top(prior: ImagePrior) -> None:
     assert task.drawing.shapes[:3] == others and len(task.drawing.shapes) == 4
 
 
+def test_what_was_traced_keeps_its_paths_and_moves_at_a_part_of_the_rates(
+    prior: ImagePrior,
+) -> None:
+    moves = []
+    for settle in (1.0, 0.25):
+        given = settings(settle=settle, renew_every=1, trace_steps=5, steps=4, warmup=0.0)
+        task = TextToSvg(given, prior)
+        for step in range(given.trace_steps):
+            task.step(step)
+        with torch.no_grad():
+            task.drawing.shapes[1].fill[3] = 0.01  # type: ignore[index]
+        shapes = task.drawing.shapes
+        task.drawing.optimizer.state.clear()  # type: ignore[union-attr]
+        before = [point.detach().clone() for point in task.drawing.parameters().points]
+        task.step(given.trace_steps)
+        after = [point.detach() for point in task.drawing.parameters().points]
+        assert task.drawing.shapes == shapes
+        moves.append(max(float((b - a).abs().max()) for a, b in zip(before, after, strict=True)))
+    # Adam's first step is the rate, whatever the gradient; 1 of 600 is the rate of points.
+    assert moves == pytest.approx([1.0, 0.25], rel=0.02)
+
+
+def test_steps_follow_from_the_start() -> None:
+    assert settings(steps=0).updates == 20 + 100
+    assert settings(steps=0, samples=0).updates == 500
+    assert settings(steps=0, style=PixelArt(8)).updates == 100
+    assert settings(steps=0, style=Sketch(2)).updates == 500
+
+
 def test_one_call_writes_everything(prior: ImagePrior, tmp_path: Path) -> None:
     folder = text_to_svg(settings(), prior, tmp_path / "run", progress=False, size=48)
     names = {path.name for path in folder.iterdir()}
@@ -246,7 +275,8 @@ def test_a_list_of_prompts_is_drawn_and_judged(prior: ImagePrior, tmp_path: Path
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 0}, "steps must be at least 1"),
+        ({"steps": -1}, "steps must be at least 0"),
+        ({"settle": -0.1}, "at least 0"),
         ({"template": "a flat icon"}, "must hold {}"),
         ({"warmup": 1.5}, "between 0 and 1"),
         ({"clip": -1.0}, "at least 0"),
