@@ -3,6 +3,7 @@
     python benchmarks/control.py two-routes --out runs/control
     python benchmarks/control.py avoiding --out runs/control
     python benchmarks/control.py metaworld/push-v3 --out runs/control
+    python benchmarks/control.py push-t --out runs/control --seeds 1
 
 Each command can be killed and given again: what is trained and judged is not done twice, and
 half-trained policies go on. OUT/TASK gets table.md, results.json and, for the planar tasks,
@@ -54,11 +55,13 @@ class Protocol:
 TWO_ROUTES = Protocol(100, Horizons(2, 8, 9), TrunkSettings(width=128), 2000, 240)
 AVOIDING = Protocol(480, Horizons(2, 4, 5), TrunkSettings(width=256), 5000, 240)
 META_WORLD = Protocol(50, Horizons(2, 8, 9), TrunkSettings(width=256, frequencies=0), 3000, 50)
+PUSH_T = Protocol(200, Horizons(2, 8, 9), TrunkSettings(width=256, frequencies=0), 16000, 50)
 
 
 def protocol_of(task: str) -> Protocol:
     """The one of a task."""
-    return {"two-routes": TWO_ROUTES, "avoiding": AVOIDING}.get(task, META_WORLD)
+    own = {"two-routes": TWO_ROUTES, "avoiding": AVOIDING, "push-t": PUSH_T}
+    return own.get(task, META_WORLD)
 
 
 def main(task: str, out: Path, methods: Sequence[str], seeds: int) -> None:
@@ -84,6 +87,8 @@ def main(task: str, out: Path, methods: Sequence[str], seeds: int) -> None:
     }
     if task not in PLANAR:
         results["expert"] = expert(task, protocol)
+    if task == "push-t":
+        results["nothing"] = nothing(environment, protocol)
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     table = write_table(results)
     (folder / "table.md").write_text(table, encoding="utf-8")
@@ -134,12 +139,21 @@ def expert(task: str, protocol: Protocol) -> dict[str, Any]:
     return {"success": successes / len(seeds), "success_interval": wilson(successes, len(seeds))}
 
 
+def nothing(environment: Environment, protocol: Protocol) -> dict[str, Any]:
+    """A hand that stays where it is, on the same episodes: what a reward is worth by itself."""
+    seeds = range(JUDGED_FROM, JUDGED_FROM + protocol.episodes)
+    hand = environment.reset(seeds)["state"][:, : environment.spaces.action]
+    step = environment.step(hand)
+    best = [float(one) for one in step.reward]
+    return {"success": float(step.success.mean()), "best_reward": mean(best)}
+
+
 def write_table(results: dict[str, Any]) -> str:
     """A row per method: all seeds pooled, and each of them."""
     rows = [
-        "| method | success (95 %) | by seed | ways taken, by seed | first way's share | entropy "
-        "| roughness | ms/chunk | parameters | training s |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| method | success (95 %) | by seed | best reward, by seed | ways taken, by seed "
+        "| first way's share | entropy | roughness | ms/chunk | parameters | training s |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for method in HEADS:
         runs = [run for name, run in results.items() if name.rpartition("-")[0] == method]
@@ -153,10 +167,11 @@ def write_table(results: dict[str, Any]) -> str:
         two = runs[0]["modes"] and len(runs[0]["modes"]) == 2
         share = ", ".join(f"{one:.2f}" for one in shares) if two else "-"
         by_seed = ", ".join(format(run["success"], ".3f") for run in runs)
+        best = ", ".join(format(run["best_reward"], ".3f") for run in runs)
         entropies = [run["entropy"] for run in runs if run["entropy"] is not None]
         rows.append(
             f"| {method} | {successes / trials:.3f} ({low:.3f} to {high:.3f}) "
-            f"| {by_seed} | {ways} | {share} "
+            f"| {by_seed} | {best} | {ways} | {share} "
             f"| {f'{mean(entropies):.3f}' if entropies else '-'} "
             f"| {mean(run['roughness'] for run in runs):.4f} "
             f"| {mean(run['milliseconds'] for run in runs):.1f} | {runs[0]['parameters']} "
@@ -165,6 +180,9 @@ def write_table(results: dict[str, Any]) -> str:
     if "expert" in results:
         low, high = results["expert"]["success_interval"]
         rows.append(f"| expert | {results['expert']['success']:.3f} ({low:.3f} to {high:.3f}) |")
+    if "nothing" in results:
+        still = results["nothing"]
+        rows.append(f"| nothing done | {still['success']:.3f} | | {still['best_reward']:.3f} |")
     return "\n".join(rows) + "\n"
 
 
@@ -181,7 +199,7 @@ def draw(task: str, environment: Environment, folder: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("task", help="two-routes, avoiding or metaworld/TASK")
+    parser.add_argument("task", help="two-routes, avoiding, push-t or metaworld/TASK")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--methods", nargs="+", default=list(HEADS), choices=list(HEADS))
     parser.add_argument("--seeds", type=int, default=3)

@@ -4,22 +4,24 @@ Readers of other formats are in `scorefield.control.formats`, simulators, which 
 in `scorefield.control.simulators`.
 """
 
-from scorefield.control.chunk_policy import HEADS, ChunkPolicy, ChunkPolicyTask, train_chunk_policy
+from scorefield.control.chunk_policy import HEADS, ChunkPolicy, train_chunk_policy
 from scorefield.control.chunking import Continuing, continue_chunk, soft_mask
 from scorefield.control.collection import collect, demonstrate
-from scorefield.control.diffusion_policy import (
+from scorefield.control.denoising import (
     ChunkDenoiser,
-    DiffusionPolicy,
-    DiffusionSettings,
+    Follow,
     RealTime,
     WarmStart,
+    draw_chunk,
 )
+from scorefield.control.diffusion_policy import DiffusionPolicy, DiffusionSettings
 from scorefield.control.diffusion_training import (
     DiffusionPolicyTask,
     power_decay,
     train_diffusion_policy,
 )
 from scorefield.control.drawing import draw_paths, write_video
+from scorefield.control.draws import Draws
 from scorefield.control.encoders import EncoderSettings, ObservationEncoder
 from scorefield.control.environment import Environment, Expert, Observations, Step
 from scorefield.control.episodes import Episode, Episodes, EpisodeWriter, write_episodes
@@ -34,13 +36,17 @@ from scorefield.control.heads import (
 )
 from scorefield.control.limits import Limits, bounded
 from scorefield.control.loading import load_policy
+from scorefield.control.network import ChunkNetwork
+from scorefield.control.observing import VIEW, Observing
 from scorefield.control.planar import AVOIDING, TWO_ROUTES, Layout, PlanarTask
-from scorefield.control.policy import Policy
+from scorefield.control.policy import NetworkPolicy, Policy
+from scorefield.control.processes import Processes
 from scorefield.control.rollout import Rollout, latency, roll_out
 from scorefield.control.routes import DISTURBANCE, SPEED, RouteExpert
 from scorefield.control.scores import Scores, bootstrap, score, wilson
 from scorefield.control.solver import SolverStep, solve, solver_steps
 from scorefield.control.spaces import Horizons, PolicySpaces
+from scorefield.control.training import PolicyTask, train_policy
 from scorefield.control.transformer import Transformer, TransformerSettings
 from scorefield.control.trunk import Trunk, TrunkSettings
 from scorefield.control.unet1d import UNet1D, UNet1DSettings
@@ -52,30 +58,37 @@ __all__ = [
     "HEADS",
     "SPEED",
     "TWO_ROUTES",
+    "VIEW",
     "ChunkDenoiser",
+    "ChunkNetwork",
     "ChunkPolicy",
-    "ChunkPolicyTask",
     "Continuing",
     "Diffusion",
     "DiffusionPolicy",
     "DiffusionPolicyTask",
     "DiffusionSettings",
+    "Draws",
     "EncoderSettings",
     "Environment",
     "Episode",
     "EpisodeWriter",
     "Episodes",
     "Expert",
+    "Follow",
     "Head",
     "Horizons",
     "Layout",
     "Limits",
     "Mixture",
+    "NetworkPolicy",
     "ObservationEncoder",
     "Observations",
+    "Observing",
     "PlanarTask",
     "Policy",
     "PolicySpaces",
+    "PolicyTask",
+    "Processes",
     "RealTime",
     "RecurrentMixture",
     "Rollout",
@@ -99,6 +112,7 @@ __all__ = [
     "collect",
     "continue_chunk",
     "demonstrate",
+    "draw_chunk",
     "draw_paths",
     "export_policy",
     "latency",
@@ -111,6 +125,7 @@ __all__ = [
     "solver_steps",
     "train_chunk_policy",
     "train_diffusion_policy",
+    "train_policy",
     "wilson",
     "write_episodes",
     "write_video",

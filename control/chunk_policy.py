@@ -2,17 +2,18 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
+from scorefield.control.denoising import Follow, draw_chunk
+from scorefield.control.draws import Draws
 from scorefield.control.heads import (
     Diffusion,
     Head,
@@ -21,14 +22,14 @@ from scorefield.control.heads import (
     SquaredError,
     TwoStep,
 )
-from scorefield.control.limits import Limits, bounded
+from scorefield.control.limits import Limits
+from scorefield.control.policy import NetworkPolicy
 from scorefield.control.spaces import Horizons, PolicySpaces
+from scorefield.control.training import PolicyTask, train_policy
 from scorefield.control.trunk import TrunkSettings
 from scorefield.control.windows import Windows
-from scorefield.priors.loop import optimise
-from scorefield.priors.noise import keyed_noise, noise_generator
-from scorefield.priors.runs import FREE_KEYS, RunFolder
-from scorefield.priors.training.task import TrainingSettings, TrainingTask
+from scorefield.priors.noise import noise_generator
+from scorefield.priors.training.task import TrainingSettings
 
 HEADS: dict[str, type[Head]] = {
     "diffusion": Diffusion,
@@ -39,13 +40,10 @@ HEADS: dict[str, type[Head]] = {
 }
 """The heads by the names they have in files."""
 
-CHECKPOINT_EVERY = 1000
-"""Updates between the checkpoints of a training."""
-
 _CONFIG, _WEIGHTS = "policy.json", "policy.safetensors"
 
 
-class ChunkPolicy(nn.Module):
+class ChunkPolicy(NetworkPolicy):
     """A `Policy` for environments that show a state: condition, head, bounds.
 
     The condition is the last To states, normalised, one after another.
@@ -89,32 +87,43 @@ class ChunkPolicy(nn.Module):
             torch.manual_seed(noise_generator(seed, 0).initial_seed())
             self.head = head(horizons.prediction, spaces.action, condition, self.trunk_settings)
 
-    def fit_limits(self, windows: Windows) -> None:
+    def fit(self, windows: Windows) -> None:
         """Takes the ranges of states and actions from a data set."""
         self.states = Limits.of(windows.episodes.state)
         self.actions = Limits.of(windows.episodes.action)
 
-    def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
+    def loss(self, batch: Mapping[str, Tensor], draws: Draws) -> Tensor:
         """The head's loss on windows."""
-        return self.head.loss(
-            self.actions(batch["action"]), self._condition(batch["state"]), generator
-        )
+        return self.head.loss(self.actions(batch["action"]), self._condition(batch["state"]), draws)
 
-    @torch.no_grad()
-    def act(
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """The head's."""
+        return self.head.noise_shape
+
+    def normalised_chunk(
         self,
         observations: Mapping[str, Tensor],
-        *,
-        seed: int,
-        items: Sequence[int],
-        draw: int = 0,
-        previous: Tensor | None = None,
-    ) -> Float[Tensor, "batch actions size"]:
-        """The next Ta actions (`Policy.act`); previous chunks are not used."""
-        states = observations["state"].to(self.actions.scale.device)
-        noise = keyed_noise(seed, items, draw, self.head.noise_shape, device=states.device)
-        chunk = self.head.draw(self._condition(states), noise)
-        return bounded(self.actions.inverse(chunk)[:, self.horizons.executed], self.spaces)
+        noise: Tensor,
+        previous: Tensor | None,
+        follow: Follow | None,
+    ) -> Tensor:
+        """What the head draws; a head of diffusion can go on from the previous chunk.
+
+        Raises:
+            ValueError: another head should.
+        """
+        condition = self._condition(observations["state"])
+        if follow is None:
+            return self.head.draw(condition, noise)
+        if not isinstance(self.head, Diffusion):
+            raise ValueError(
+                f"a head {type(self.head).__name__} does not denoise, and so cannot go on from the "
+                "chunk before; leave follow out, or take a policy that denoises"
+            )
+        return draw_chunk(
+            self.head.denoiser(condition), self.head.table, noise, self.horizons, previous, follow
+        )
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Writes policy.json and policy.safetensors, all that is needed to act."""
@@ -159,33 +168,6 @@ class ChunkPolicy(nn.Module):
         return self.states(states).flatten(1)
 
 
-class ChunkPolicyTask(TrainingTask):
-    """Trains a `ChunkPolicy` on windows: one random batch per step."""
-
-    def __init__(self, policy: ChunkPolicy, windows: Windows, settings: TrainingSettings) -> None:
-        policy.fit_limits(windows)
-        super().__init__(policy, settings)
-        self._policy, self._windows = policy, windows
-
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
-        """The policy's loss on a batch."""
-        indices = torch.randint(
-            len(self._windows), (self.settings.batch_size,), generator=generator
-        )
-        batch = {
-            name: tensor.to(self.settings.device)
-            for name, tensor in self._windows.batch(indices).items()
-        }
-        with self.autocast():
-            return self._policy.loss(batch, generator), {}
-
-    def policy(self) -> ChunkPolicy:
-        """The policy with its weights' moving average, frozen."""
-        averaged = self.averaged()
-        assert isinstance(averaged, ChunkPolicy)
-        return averaged
-
-
 def train_chunk_policy(
     policy: ChunkPolicy,
     windows: Windows,
@@ -215,21 +197,8 @@ def train_chunk_policy(
         "head": type(policy.head).__name__,
         "horizons": asdict(policy.horizons),
         "trunk": asdict(policy.trunk_settings),
-        "windows": len(windows),
-        **{name: str(value) for name, value in asdict(settings).items()},
     }
-    # The learning rate's cosine ends with the steps: other steps are another training.
-    run = RunFolder.create(folder, config, resume, free=FREE_KEYS - {"steps"})
-    task = ChunkPolicyTask(policy, windows, settings)
-    optimise(
-        task,
-        steps=settings.steps,
-        folder=run,
-        preview_every=0,
-        checkpoint_every=CHECKPOINT_EVERY,
-        progress=progress,
-        resume=resume,
-    )
-    trained = task.policy()
-    trained.save(run.path / "policy")
+    task = PolicyTask(policy, windows, settings)
+    trained = train_policy(task, config, folder, resume=resume, progress=progress)
+    assert isinstance(trained, ChunkPolicy)
     return trained

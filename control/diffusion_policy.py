@@ -7,31 +7,30 @@ a `Denoiser` like any other of this library: it can be guided, composed and samp
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from scorefield.control.chunking import Continuing, soft_mask
+from scorefield.control.denoising import ChunkDenoiser, Follow, draw_chunk
+from scorefield.control.draws import Draws
 from scorefield.control.encoders import EncoderSettings, ObservationEncoder
-from scorefield.control.limits import Limits, bounded
-from scorefield.control.solver import Predicts, Schedule, SolverStep, solve, solver_steps
+from scorefield.control.limits import Limits
+from scorefield.control.policy import NetworkPolicy
+from scorefield.control.solver import Predicts, Schedule, SolverStep, solver_steps
 from scorefield.control.spaces import Horizons, PolicySpaces
 from scorefield.control.transformer import Transformer, TransformerSettings
 from scorefield.control.trunk import Trunk, TrunkSettings
 from scorefield.control.unet1d import UNet1D, UNet1DSettings
 from scorefield.control.windows import Windows
-from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel
-from scorefield.priors.noise import keyed_noise, noise_generator
-from scorefield.priors.prediction import Prediction
+from scorefield.priors.noise import noise_generator
 
 NetworkSettings = TrunkSettings | UNet1DSettings | TransformerSettings
 """Of the network that denoises; their class says which."""
@@ -89,30 +88,7 @@ class DiffusionSettings:
         return DiscreteSchedule.cosine(self.levels)
 
 
-@dataclass(frozen=True)
-class RealTime:
-    """Go on from the chunk that is being executed: real-time chunking, `chunking.Continuing`.
-
-    delay: how many of its actions will be executed while the next chunk is computed; they are
-        frozen in it.
-    limit: the largest weight of the pull.
-    """
-
-    delay: int = 0
-    limit: float = 5.0
-
-
-@dataclass(frozen=True)
-class WarmStart:
-    """Begin with what the chunk before had planned, noised; fewer steps are left.
-
-    fraction: of the schedule, the level that it is noised to, in (0, 1].
-    """
-
-    fraction: float = 0.5
-
-
-class DiffusionPolicy(nn.Module):
+class DiffusionPolicy(NetworkPolicy):
     """A `Policy` that samples chunks.
 
     Attributes:
@@ -193,88 +169,51 @@ class DiffusionPolicy(nn.Module):
         defaults: dict[str, Any] = {"dynamic": False, "mode": "reduce-overhead"}
         self._compiled = torch.compile(self.network.denoise, **(defaults | options))
 
-    def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
+    def loss(self, batch: Mapping[str, Tensor], draws: Draws) -> Tensor:
         """Mean squared error of what the network predicts, over levels and noise."""
         actions = self.actions(batch["action"])
         n = len(actions)
         if isinstance(self.schedule, FlowSchedule):
-            level = self.schedule.at_fraction(torch.rand(n, generator=generator))
+            level = self.schedule.at_fraction(draws.uniform([n]))
         else:
-            times = torch.randint(self.schedule.num_timesteps, (n,), generator=generator)
-            level = self.schedule.at_timestep(times)
-        eps = torch.randn(actions.shape, generator=generator).to(actions)
+            level = self.schedule.at_timestep(draws.integers(self.schedule.num_timesteps, n))
+        eps = draws.normal(actions.shape).to(actions)
         time = (self.schedule.timestep(level) / self.schedule.num_timesteps).to(actions)
-        condition = self.encoder(batch, generator)
+        condition = self.encoder(batch, draws)
         level = level.to(actions.device)
         out = self.network(level.add_noise(actions, eps), time, condition)
         return nn.functional.mse_loss(out, self._target(actions, eps, level))
 
-    def denoiser(self, observations: Mapping[str, Tensor]) -> "ChunkDenoiser":
-        """The denoiser of normalised chunks, given observations; they are encoded here, once."""
-        seen = {name: tensor.to(self.actions.scale.device) for name, tensor in observations.items()}
-        return ChunkDenoiser(self, self.network.prepare(self.encoder(seen)))
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """(Tp, A)."""
+        return (self.horizons.prediction, self.spaces.action)
 
-    @torch.no_grad()
-    def chunk(
-        self,
-        observations: Mapping[str, Tensor],
-        *,
-        seed: int,
-        items: Sequence[int],
-        draw: int = 0,
-        previous: Tensor | None = None,
-        follow: RealTime | WarmStart | None = None,
-    ) -> Float[Tensor, "batch steps size"]:
-        """Whole chunks, in the environment's units and within its bounds.
+    def denoiser(self, observations: Mapping[str, Tensor]) -> ChunkDenoiser:
+        """The denoiser of normalised chunks, given observations; they are encoded here, once.
 
-        Args:
-            observations: as for `Policy.act`.
-            seed: of the noise.
-            items: what each row is; its noise depends on (seed, item, draw) alone.
-            draw: counts the chunks of an episode.
-            previous: (B, Tp, A), what this returned Ta steps ago.
-            follow: how to go on from it; None: do not.
-
-        Raises:
-            ValueError: the previous chunk has another shape, or does not reach past the delay; the
-                observations lead to actions that are not finite.
+        With the normaliser "limits" the clean chunk that it predicts lies in [-1, 1].
         """
-        denoiser = self.denoiser(observations)
-        shape = (self.horizons.prediction, self.spaces.action)
-        z = keyed_noise(seed, items, draw, shape, device=self.actions.scale.device)
-        begin, steered = 1.0, None
-        if previous is not None and follow is not None:
-            planned, overlap = self._go_on(previous.to(z), len(z))
-            if isinstance(follow, RealTime):
-                frozen = self.horizons.observation - 1 + follow.delay
-                mask = soft_mask(len(planned[0]), frozen, overlap)
-                steered = Continuing(denoiser, planned, mask, follow.limit)
-            else:
-                begin = follow.fraction
-        table = self.table(begin)
-        if begin < 1:
-            z = table[0].level.add_noise(planned, z)
-        if steered is None:
-            chunk = solve(table, z, denoiser.x0)
-        else:
-            chunk = solve(table, z, lambda z, step: denoiser.kept(steered(z, step.level).x0))
-        return bounded(self.actions.inverse(chunk), self.spaces)
+        seen = {name: tensor.to(self.actions.scale.device) for name, tensor in observations.items()}
+        return ChunkDenoiser(
+            self.network,
+            self.network.prepare(self.encoder(seen)),
+            self.schedule,
+            self.diffusion.predicts,
+            1.0 if self.diffusion.normaliser == "limits" else None,
+            self._compiled,
+        )
 
-    def act(
+    def normalised_chunk(
         self,
         observations: Mapping[str, Tensor],
-        *,
-        seed: int,
-        items: Sequence[int],
-        draw: int = 0,
-        previous: Tensor | None = None,
-        follow: RealTime | WarmStart | None = None,
-    ) -> Float[Tensor, "batch actions size"]:
-        """The Ta actions of `chunk` that are executed, from the present on."""
-        chunk = self.chunk(
-            observations, seed=seed, items=items, draw=draw, previous=previous, follow=follow
-        )
-        return chunk[:, self.horizons.executed]
+        noise: Tensor,
+        previous: Tensor | None,
+        follow: Follow | None,
+    ) -> Tensor:
+        """What is denoised from the noise, going on from the previous chunk if it should."""
+        denoiser = self.denoiser(observations)
+        return draw_chunk(denoiser, self.table, noise, self.horizons, previous, follow)
 
     def table(self, begin: float = 1.0) -> list[SolverStep]:
         """The steps of sampling from a fraction of the schedule."""
@@ -350,61 +289,6 @@ class DiffusionPolicy(nn.Module):
                 return alpha * eps - sigma * actions
             case "velocity":
                 return eps - actions
-
-    def _go_on(self, previous: Tensor, batch: int) -> tuple[Tensor, int]:
-        """What the previous chunk planned for the steps of the next, normalised, and how many.
-
-        Steps beyond its end repeat its last action.
-        """
-        steps, done = self.horizons.prediction, self.horizons.action
-        if previous.shape != (batch, steps, self.spaces.action):
-            raise ValueError(
-                f"previous must be a whole chunk, of shape {(batch, steps, self.spaces.action)}; "
-                f"got {tuple(previous.shape)}"
-            )
-        rows = torch.arange(done, done + steps, device=previous.device).clamp(max=steps - 1)
-        return self.actions(previous[:, rows]), steps - done
-
-
-class ChunkDenoiser(Denoiser):
-    """A `DiffusionPolicy` given observations, one row per item: a denoiser of normalised chunks.
-
-    With the normaliser "limits" the clean chunk that it predicts lies in [-1, 1].
-    """
-
-    def __init__(self, policy: DiffusionPolicy, prepared: Tensor) -> None:
-        self.schedule = policy.schedule
-        self._policy, self._prepared = policy, prepared
-        self._limit = 1.0 if policy.diffusion.normaliser == "limits" else None
-
-    def predict(self, z: Float[Tensor, "batch steps size"], level: NoiseLevel) -> Prediction:
-        """The network's prediction."""
-        policy = self._policy
-        time = (policy.schedule.timestep(level) / policy.schedule.num_timesteps).to(z)
-        out = policy.network.denoise(
-            z, time, self._prepared.expand(len(z), *self._prepared.shape[1:])
-        )
-        made = {
-            "eps": Prediction.from_eps,
-            "x0": Prediction.from_x0,
-            "v": Prediction.from_v,
-            "velocity": Prediction.from_velocity,
-        }[policy.diffusion.predicts](z, level, out)
-        return made if self._limit is None else Prediction.from_x0(z, level, self.kept(made.x0))
-
-    def x0(self, z: Tensor, step: SolverStep) -> Tensor:
-        """The same prediction's x0, by the table's numbers."""
-        denoise = self._policy._compiled or self._policy.network.denoise
-        out = denoise(z, z.new_full((len(z),), step.time), self._prepared)
-        return self.kept(step.x0_of_z * z + step.x0_of_out * out)
-
-    def kept(self, x0: Tensor) -> Tensor:
-        """The chunk within the limits of the data, if that is what it is normalised by."""
-        return x0 if self._limit is None else x0.clamp(-self._limit, self._limit)
-
-    def rows(self, index: Sequence[int]) -> "ChunkDenoiser":
-        """The policy given the observations of these items."""
-        return ChunkDenoiser(self._policy, self._prepared[list(index)])
 
 
 def _kind_of(settings: NetworkSettings) -> tuple[str, type[Any]]:

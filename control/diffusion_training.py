@@ -1,21 +1,15 @@
 """Training a diffusion policy, in the one loop, with the moving average of Diffusion Policy."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import asdict
 
 import torch
-from torch import Tensor
 
 from scorefield.control.diffusion_policy import DiffusionPolicy
-from scorefield.control.tracking import TrackedRun, check_tracker
+from scorefield.control.tracking import check_tracker
+from scorefield.control.training import PolicyTask, train_policy
 from scorefield.control.windows import Windows
-from scorefield.priors.loop import optimise
-from scorefield.priors.runs import FREE_KEYS, RunFolder
-from scorefield.priors.training.task import TrainingSettings, TrainingTask
-
-CHECKPOINT_EVERY = 1000
-"""Updates between the checkpoints of a training."""
+from scorefield.priors.training.task import TrainingSettings
 
 _POWER, _MOST = 0.75, 0.9999
 
@@ -29,7 +23,7 @@ def power_decay(step: int) -> float:
     return min(_MOST, 1 - (1 + step) ** -_POWER)
 
 
-class DiffusionPolicyTask(TrainingTask):
+class DiffusionPolicyTask(PolicyTask):
     """Trains a `DiffusionPolicy` on windows: one random batch per step.
 
     AdamW as in the paper: betas 0.95 and 0.999, weight decay 1e-6. `settings.ema` is the most that
@@ -46,37 +40,17 @@ class DiffusionPolicyTask(TrainingTask):
                 the policy's bounds do not contain.
         """
         check_fits(policy, windows)
-        policy.fit(windows)
-        super().__init__(policy, settings)
+        super().__init__(policy, windows, settings)
         self.optimizer = torch.optim.AdamW(
             self.parameters,
             lr=settings.learning_rate,
             betas=(0.95, 0.999),
             weight_decay=1e-6,
         )
-        self._policy, self._windows = policy, windows
 
     def decay(self, step: int) -> float:
         """`power_decay`, up to the settings' decay."""
         return min(self.settings.ema, power_decay(step))
-
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
-        """The policy's loss on a batch."""
-        indices = torch.randint(
-            len(self._windows), (self.settings.batch_size,), generator=generator
-        )
-        batch = {
-            name: tensor.to(self.settings.device)
-            for name, tensor in self._windows.batch(indices).items()
-        }
-        with self.autocast():
-            return self._policy.loss(batch, generator), {}
-
-    def policy(self) -> DiffusionPolicy:
-        """The policy with its weights' moving average, frozen."""
-        averaged = self.averaged()
-        assert isinstance(averaged, DiffusionPolicy)
-        return averaged
 
 
 def check_fits(policy: DiffusionPolicy, windows: Windows) -> None:
@@ -91,7 +65,9 @@ def check_fits(policy: DiffusionPolicy, windows: Windows) -> None:
         )
     episodes, spaces = windows.episodes, policy.spaces
     pictures = {name: tuple(p.shape[1:3]) for name, p in episodes.cameras.items()}
-    found = (episodes.state.shape[1], episodes.action.shape[1], pictures)
+    # A policy of pictures alone does not look at states that are there.
+    state = episodes.state.shape[1] if spaces.state else 0
+    found = (state, episodes.action.shape[1], pictures)
     expected = (spaces.state, spaces.action, dict(spaces.images))
     if found != expected:
         raise ValueError(
@@ -144,25 +120,7 @@ def train_diffusion_policy(
         "network": {"kind": type(policy.network).__name__, **asdict(policy.network_settings)},
         "diffusion": asdict(policy.diffusion),
         "encoder": asdict(policy.encoder.settings),
-        "windows": len(windows),
-        **{name: str(value) for name, value in asdict(settings).items()},
     }
-    # The learning rate's cosine ends with the steps: other steps are another training.
-    run = RunFolder.create(folder, config, resume, free=FREE_KEYS - {"steps"})
-    tracked = None if tracker is None else TrackedRun(run, tracker)
-    try:
-        optimise(
-            task,
-            steps=settings.steps,
-            folder=tracked or run,
-            preview_every=0,
-            checkpoint_every=CHECKPOINT_EVERY,
-            progress=progress,
-            resume=resume,
-        )
-    finally:
-        if tracked is not None:
-            tracked.finish()
-    trained = task.policy()
-    trained.save(run.path / "policy")
+    trained = train_policy(task, config, folder, resume=resume, progress=progress, tracker=tracker)
+    assert isinstance(trained, DiffusionPolicy)
     return trained

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scorefield.control.draws import Draws
 from scorefield.control.limits import Limits
 from scorefield.control.spaces import PolicySpaces
 from scorefield.priors.loading import load_prior
@@ -78,20 +79,20 @@ class ObservationEncoder(nn.Module):
         self.size = observations * (spaces.state + features)
 
     def forward(
-        self, observations: Mapping[str, Tensor], generator: torch.Generator | None = None
+        self, observations: Mapping[str, Tensor], draws: Draws | None = None
     ) -> Float[Tensor, "batch features"]:
         """The condition.
 
         Args:
             observations: "state" (B, To, D) in the environment's units, and per camera
                 (B, To, 3, H, W) in [0, 1].
-            generator: of the random crops, in training; None crops the middle.
+            draws: of the random crops, in training; None crops the middle.
         """
         seen = []
         if self.spaces.state:
             seen.append(self.states(observations["state"]))
         for name, network in self.cameras.items():
-            pictures = cropped(observations[name], self.settings.crop, generator)
+            pictures = cropped(observations[name], self.settings.crop, draws)
             features = network(2 * pictures.flatten(0, 1) - 1)
             seen.append(features.unflatten(0, pictures.shape[:2]))
         return torch.cat(seen, dim=2).flatten(1)
@@ -100,7 +101,7 @@ class ObservationEncoder(nn.Module):
 def cropped(
     pictures: Float[Tensor, "batch steps 3 height width"],
     part: float,
-    generator: torch.Generator | None = None,
+    draws: Draws | None = None,
 ) -> Float[Tensor, "batch steps 3 h w"]:
     """A part of each picture's height and width.
 
@@ -109,15 +110,14 @@ def cropped(
     Args:
         pictures: To per row.
         part: what is kept of both sides.
-        generator: chooses where; None: the middle.
+        draws: choose where; None: the middle.
     """
     height, width = (max(1, round(part * int(side))) for side in pictures.shape[3:])
     most = torch.tensor(pictures.shape[3:]) - torch.tensor([height, width])
-    if generator is None:
+    if draws is None:
         top, left = (int(side) // 2 for side in most)
         return pictures[..., top : top + height, left : left + width]
-    draws = torch.rand(len(pictures), 2, generator=generator)
-    corners = (draws * (most + 1)).long().tolist()
+    corners = (draws.uniform([len(pictures), 2]) * (most + 1)).long().tolist()
     rows = zip(pictures, corners, strict=True)
     return torch.stack([p[..., t : t + height, x : x + width] for p, (t, x) in rows])
 

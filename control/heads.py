@@ -12,9 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scorefield.control.denoising import ChunkDenoiser
+from scorefield.control.draws import Draws
+from scorefield.control.solver import SolverStep, solver_steps
 from scorefield.control.trunk import Fourier, Trunk, TrunkSettings
 from scorefield.priors.levels import DiscreteSchedule
-from scorefield.priors.prediction import Prediction
 from scorefield.priors.steps import ddim_step, level_path
 
 _LEAST_STD = 1e-2  # of the mixtures in training, in normalised units: a finer one overfits
@@ -37,9 +39,9 @@ class Head(nn.Module, ABC):
         self,
         actions: Float[Tensor, "batch steps size"],
         condition: Float[Tensor, "batch features"],
-        generator: torch.Generator,
+        draws: Draws,
     ) -> Tensor:
-        """What training descends; all that is random comes from the generator."""
+        """What training descends; all that is random comes from the draws."""
 
     @abstractmethod
     def draw(
@@ -59,7 +61,7 @@ class SquaredError(Head):
         self,
         actions: Float[Tensor, "batch steps size"],
         condition: Float[Tensor, "batch features"],
-        generator: torch.Generator,
+        draws: Draws,
     ) -> Tensor:
         """E (a - mean)^2."""
         return nn.functional.mse_loss(
@@ -88,12 +90,12 @@ class TwoStep(SquaredError):
         self,
         actions: Float[Tensor, "batch steps size"],
         condition: Float[Tensor, "batch features"],
-        generator: torch.Generator,
+        draws: Draws,
     ) -> Tensor:
         """Sum of both steps' squared errors."""
-        z = torch.randn(actions.shape, generator=generator).to(actions)
+        z = draws.normal(actions.shape).to(actions)
         second = _at(self.trunk, self.at * actions + (1 - self.at) * z, self.at, condition)
-        return super().loss(actions, condition, generator) + nn.functional.mse_loss(second, actions)
+        return super().loss(actions, condition, draws) + nn.functional.mse_loss(second, actions)
 
     def draw(
         self, condition: Float[Tensor, "batch features"], noise: Float[Tensor, "batch *shape"]
@@ -120,7 +122,7 @@ class Mixture(Head):
         self,
         actions: Float[Tensor, "batch steps size"],
         condition: Float[Tensor, "batch features"],
-        generator: torch.Generator,
+        draws: Draws,
     ) -> Tensor:
         """-log p(a | o), per number of the chunk."""
         weights, means, deviations = self._mixture(condition)
@@ -172,7 +174,7 @@ class RecurrentMixture(Head):
         self,
         actions: Float[Tensor, "batch steps size"],
         condition: Float[Tensor, "batch features"],
-        generator: torch.Generator,
+        draws: Draws,
     ) -> Tensor:
         """-log p(a | o), per number of the chunk."""
         before = torch.cat([torch.zeros_like(actions[:, :1]), actions[:, :-1]], dim=1)
@@ -234,12 +236,12 @@ class Diffusion(Head):
         self,
         actions: Float[Tensor, "batch steps size"],
         condition: Float[Tensor, "batch features"],
-        generator: torch.Generator,
+        draws: Draws,
     ) -> Tensor:
         """E w(level) (x0 - x0_predicted)^2 over levels and noise."""
-        times = torch.randint(self.levels, (len(actions),), generator=generator)
+        times = draws.integers(self.levels, len(actions))
         level = self.schedule.at_timestep(times).to(actions.device)
-        eps = torch.randn(actions.shape, generator=generator).to(actions)
+        eps = draws.normal(actions.shape).to(actions)
         z = level.add_noise(actions, eps)
         snr = (level.alpha / level.sigma) ** 2
         weight = snr.clamp(max=self.most_weight).add(1).to(actions)[:, None, None]
@@ -250,13 +252,19 @@ class Diffusion(Head):
         self, condition: Float[Tensor, "batch features"], noise: Float[Tensor, "batch *shape"]
     ) -> Float[Tensor, "batch steps size"]:
         """DDIM from the noise."""
-        z, path = noise, level_path(self.schedule, self.ddim_steps)
-        for level, to in itertools.pairwise(path):
-            here = level.to(z.device).expand(len(z))
-            time = float(self.schedule.timestep(level)) / self.levels
-            x0 = _at(self.trunk, z, time, condition).clamp(-1, 1)
-            z = ddim_step(Prediction.from_x0(z, here, x0), to.to(z.device))
+        z, denoiser = noise, self.denoiser(condition)
+        for level, to in itertools.pairwise(level_path(self.schedule, self.ddim_steps)):
+            z = ddim_step(denoiser(z, level.to(z.device)), to.to(z.device))
         return z
+
+    def denoiser(self, condition: Float[Tensor, "batch features"]) -> ChunkDenoiser:
+        """The denoiser of chunks under a condition."""
+        prepared = self.trunk.prepare(condition)
+        return ChunkDenoiser(self.trunk, prepared, self.schedule, "x0", 1.0)
+
+    def table(self, begin: float = 1.0) -> list[SolverStep]:
+        """The steps of `draw` from a fraction of the schedule, as `solve` takes them."""
+        return solver_steps(self.schedule, "x0", self.ddim_steps, begin=begin)
 
 
 def _at(trunk: Trunk, chunk: Tensor, time: float, condition: Tensor) -> Tensor:

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from scorefield.control.denoising import Follow
 from scorefield.control.environment import Environment, Observations
 from scorefield.control.policy import Policy
+from scorefield.control.spaces import Horizons
 from scorefield.control.windows import as_pictures
 
 
@@ -46,6 +48,8 @@ def roll_out(
     seed: int = 0,
     batch: int = 50,
     frames: int = 0,
+    delay: int = 0,
+    follow: Follow | None = None,
     progress: bool = False,
 ) -> list[Rollout]:
     """One episode per seed.
@@ -54,6 +58,9 @@ def roll_out(
     beginning, and plans the next Ta actions. Its noise is keyed by (seed, seed of the episode,
     chunk), so that results do not depend on how many episodes run side by side.
 
+    With a delay, a chunk is there so many steps after the observation that it was planned from:
+    until then the chunk before it goes on. The first chunk of an episode is waited for.
+
     Args:
         policy: what acts.
         environment: where.
@@ -61,12 +68,16 @@ def roll_out(
         seed: of the policy's noise.
         batch: how many episodes run side by side.
         frames: of how many of the first episodes to keep pictures.
+        delay: steps that planning takes, at most Ta.
+        follow: how a chunk goes on from the one before it; None: it does not.
         progress: whether to show a progress bar.
 
     Raises:
-        ValueError: the policy was made for other spaces (both are shown), or nothing is to do.
+        ValueError: the policy was made for other spaces (both are shown), its chunks do not reach
+            past the delay, or nothing is to do.
     """
     policy.spaces.check(environment.spaces)
+    check_delay(delay, policy.horizons)
     if not seeds or batch < 1:
         raise ValueError(f"seeds must not be empty and batch at least 1; got {len(seeds)}, {batch}")
     rollouts: list[Rollout] = []
@@ -74,7 +85,7 @@ def roll_out(
         for begin in range(0, len(seeds), batch):
             group = seeds[begin : begin + batch]
             kept = max(0, min(frames - begin, len(group)))
-            rollouts += _together(policy, environment, group, seed, kept)
+            rollouts += _together(policy, environment, group, seed, kept, delay, follow)
             bar.update(len(group))
             bar.set_postfix(success=f"{np.mean([one.success for one in rollouts]):.3f}")
     return rollouts
@@ -93,13 +104,34 @@ def latency(policy: Policy, environment: Environment, *, seed: int, calls: int =
     seconds = []
     for call in range(calls + 1):
         started = time.perf_counter()
-        policy.act(_stacked(history, [0]), seed=seed, items=[0], draw=call)
+        policy.chunk(_stacked(history, [0]), seed=seed, items=[0], draw=call)
         seconds.append(time.perf_counter() - started)
     return seconds[1:]
 
 
+def check_delay(delay: int, horizons: Horizons) -> None:
+    """Refuses a delay after which there is nothing left of the chunk before.
+
+    Raises:
+        ValueError: the most that there can be is told.
+    """
+    reach = horizons.prediction - horizons.action - (horizons.observation - 1)
+    if not 0 <= delay <= min(horizons.action, reach):
+        raise ValueError(
+            f"delay must lie in [0, {min(horizons.action, reach)}] with {horizons}, so that the "
+            f"chunk before is not at its end when the next one is there; got {delay}: execute "
+            "fewer actions of a chunk, or predict more"
+        )
+
+
 def _together(
-    policy: Policy, environment: Environment, seeds: Sequence[int], seed: int, frames: int
+    policy: Policy,
+    environment: Environment,
+    seeds: Sequence[int],
+    seed: int,
+    frames: int,
+    delay: int,
+    follow: Follow | None,
 ) -> list[Rollout]:
     """The episodes of one batch; a policy is asked about those alone that go on."""
     horizons, n = policy.horizons, len(seeds)
@@ -112,21 +144,29 @@ def _together(
     lengths = np.zeros(n, dtype=np.int64)
     ended = np.zeros(n, dtype=bool)
     success = ended
-    plan = np.zeros((n, horizons.action, environment.spaces.action), dtype=np.float32)
+    # The present chunk of each, and the one before it.
+    plan = torch.zeros(n, horizons.prediction, environment.spaces.action)
+    before = plan
     while not ended.all():
-        place = len(actions) % horizons.action
+        draw, place = divmod(len(actions), horizons.action)
         if place == 0:
             going = np.flatnonzero(~ended)
-            chunk = policy.act(
+            chunk = policy.chunk(
                 _stacked(history, going),
                 seed=seed,
                 items=[seeds[int(i)] for i in going],
-                draw=len(actions) // horizons.action,
+                draw=draw,
+                previous=plan[going] if draw else None,
+                follow=follow,
             )
-            plan[going] = chunk.cpu().numpy()
+            before, plan = plan, plan.clone()
+            plan[going] = chunk.cpu()
+        late = draw > 0 and place < delay
+        first = horizons.observation - 1
+        action = before[:, first + horizons.action + place] if late else plan[:, first + place]
         lengths += ~ended
-        step = environment.step(plan[:, place])
-        actions.append(plan[:, place].copy())
+        step = environment.step(action.numpy())
+        actions.append(action.numpy())
         rewards.append(step.reward)
         states.append(step.observations["state"])
         if frames:

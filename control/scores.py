@@ -68,7 +68,12 @@ class Scores:
 
 
 def score(
-    rollouts: Sequence[Rollout], spaces: PolicySpaces, modes: int, chunk: int, seed: int = 0
+    rollouts: Sequence[Rollout],
+    spaces: PolicySpaces,
+    modes: int,
+    chunk: int,
+    seed: int = 0,
+    delay: int = 0,
 ) -> Scores:
     """The figures of some episodes.
 
@@ -78,11 +83,12 @@ def score(
         modes: how many ways the environment tells apart.
         chunk: Ta, how many actions were executed of a plan.
         seed: of the bootstrap.
+        delay: steps after which a chunk was there, which is where the seams are.
     """
     successes = [one for one in rollouts if one.success]
     best = np.array([one.rewards.max() for one in rollouts])
     taken = np.bincount([one.mode for one in successes if one.mode >= 0], minlength=modes)
-    roughness, jump = _roughness(rollouts, spaces, chunk)
+    roughness, jump = _roughness(rollouts, spaces, chunk, delay)
     return Scores(
         episodes=len(rollouts),
         success=len(successes) / len(rollouts),
@@ -114,7 +120,7 @@ def bootstrap(
 
 
 def _roughness(
-    rollouts: Sequence[Rollout], spaces: PolicySpaces, chunk: int
+    rollouts: Sequence[Rollout], spaces: PolicySpaces, chunk: int, delay: int
 ) -> tuple[float, float]:
     """Mean second difference of the actions, and its ratio of seams to the rest."""
     scale = np.asarray(spaces.high) - np.asarray(spaces.low)
@@ -124,7 +130,9 @@ def _roughness(
     for one in rollouts:
         bends = np.linalg.norm(np.diff(one.actions / scale, n=2, axis=0), axis=1)
         for first, bend in enumerate(bends):  # of the actions first, first + 1, first + 2
-            crosses = first // chunk != (first + 2) // chunk
+            # The first chunk is waited for, and so is executed for longer by the delay.
+            pieces = [max(0, step - delay) // chunk for step in (first, first + 2)]
+            crosses = pieces[0] != pieces[1]
             (seams if crosses else inside).append(float(bend))
     if not seams + inside:
         return math.nan, math.nan

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scorefield.control.network import ChunkNetwork
 from scorefield.control.unet1d import sinusoids
 
 
@@ -51,7 +52,7 @@ class TransformerSettings:
         return cls(observations, width=256, layers=8, heads=4, dropout=0.3)
 
 
-class Transformer(nn.Module):
+class Transformer(ChunkNetwork):
     """(chunk, time, condition) -> chunk.
 
     Args:
@@ -101,15 +102,6 @@ class Transformer(nn.Module):
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.places, std=0.02)
         nn.init.normal_(self.seen_places, std=0.02)
-
-    def forward(
-        self,
-        chunk: Float[Tensor, "batch steps size"],
-        time: Float[Tensor, " batch"],
-        condition: Float[Tensor, "batch features"],
-    ) -> Float[Tensor, "batch steps out"]:
-        """What is predicted for every step; time lies in [0, 1]."""
-        return self.denoise(chunk, time, self.prepare(condition))
 
     def prepare(
         self, condition: Float[Tensor, "batch features"]

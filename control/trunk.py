@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scorefield.control.network import ChunkNetwork
+
 _TIMES = 32  # sinusoids of the time
 _WAVES = (1, 2, 4, 8)  # half periods of those of a chunk's numbers, over [-1, 1]
 
@@ -28,7 +30,7 @@ class TrunkSettings:
     bandwidth: float = 2.0
 
 
-class Trunk(nn.Module):
+class Trunk(ChunkNetwork):
     """(chunk, time, condition) -> chunk, as denoisers are called; regressions give zeros for two.
 
     Args:
@@ -60,15 +62,6 @@ class Trunk(nn.Module):
             for _ in range(settings.layers)
         )
         self.leave = nn.Linear(width, steps * size_out)
-
-    def forward(
-        self,
-        chunk: Float[Tensor, "batch steps size"],
-        time: Float[Tensor, " batch"],
-        condition: Float[Tensor, "batch features"],
-    ) -> Float[Tensor, "batch steps out"]:
-        """What is predicted for every step; time lies in [0, 1]."""
-        return self.denoise(chunk, time, self.prepare(condition))
 
     def prepare(self, condition: Float[Tensor, "batch features"]) -> Float[Tensor, "batch more"]:
         """The sinusoids of the condition, which are the same at every step."""

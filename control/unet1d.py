@@ -19,6 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scorefield.control.network import ChunkNetwork
+
 
 @dataclass(frozen=True)
 class UNet1DSettings:
@@ -60,7 +62,7 @@ class UNet1DSettings:
         return cls(widths=(512, 1024, 2048), time_features=128)
 
 
-class UNet1D(nn.Module):
+class UNet1D(ChunkNetwork):
     """(chunk, time, condition) -> chunk.
 
     Args:
@@ -119,15 +121,6 @@ class UNet1D(nn.Module):
         bound = 1 / math.sqrt(features + condition)
         for weights in (self.film_time.weight, *self.film_condition.parameters()):
             nn.init.uniform_(weights, -bound, bound)
-
-    def forward(
-        self,
-        chunk: Float[Tensor, "batch steps size"],
-        time: Float[Tensor, " batch"],
-        condition: Float[Tensor, "batch features"],
-    ) -> Float[Tensor, "batch steps out"]:
-        """What is predicted for every step; time lies in [0, 1]."""
-        return self.denoise(chunk, time, self.prepare(condition))
 
     def prepare(
         self, condition: Float[Tensor, "batch features"]

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scorefield.control.draws import Draws
 from scorefield.control.episodes import Episodes
 from scorefield.control.spaces import Horizons
 
@@ -71,6 +72,13 @@ class Windows:
         for name, pictures in self.episodes.cameras.items():
             batch[name] = as_pictures(np.asarray(pictures[observed]))
         return batch
+
+    def draw(
+        self, count: int, draws: Draws, device: torch.device | str = "cpu"
+    ) -> dict[str, Tensor]:
+        """So many windows at random, with repetition, on a device; as `batch` gives them."""
+        batch = self.batch(draws.integers(len(self), count))
+        return {name: tensor.to(device) for name, tensor in batch.items()}
 
     def _steps(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """(B, Tp): the steps of each window, among all steps of the episodes."""

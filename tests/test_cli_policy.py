@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from scorefield.cli.main import main
 from scorefield.control.episodes import Episodes
+from scorefield.control.loading import load_policy
 
 TRAIN = ["--env", "two-routes", "--width", "16", "--layers", "1", "--quiet", "--batch-size", "16"]
 
@@ -55,6 +56,46 @@ def test_train_and_evaluate(
     assert main([*words, str(tmp_path / "f"), "--batch", "1"]) == 0
     one = json.loads((tmp_path / "e" / "episodes.json").read_text(encoding="utf-8"))
     assert one == json.loads((tmp_path / "f" / "episodes.json").read_text(encoding="utf-8"))
+
+
+def test_evaluate_with_a_delay(
+    demonstrations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = ["policy", "train", str(demonstrations), *TRAIN, "--steps", "2"]
+    assert main([*train, "--out", str(tmp_path / "a")]) == 0
+    words = ["policy", "evaluate", str(tmp_path / "a" / "policy"), "--env", "two-routes", "--quiet"]
+    words += ["--episodes", "2", "--delay", "2", "--out"]
+    assert main([*words, str(tmp_path / "b")]) == 2
+    assert "delay must lie in [0, 0]" in capsys.readouterr().err
+    words += [str(tmp_path / "b"), "--executed", "4", "--follow", "real-time"]
+    assert main(words) == 0
+
+
+@pytest.mark.parametrize(
+    ("observe", "more"),
+    [("image", []), pytest.param("both", ["--prior", "digits"], marks=pytest.mark.slow)],
+)
+def test_pictures_from_demonstrations_to_rollouts(
+    observe: str, more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demos, quiet = str(tmp_path / "demos"), ["--env", "two-routes", "--quiet"]
+    collect = ["policy", "collect", "two-routes", "--episodes", "2", "--quiet", "--out", demos]
+    assert main([*collect, "--pictures", "32"]) == 0
+    episodes = Episodes.open(demos)
+    assert episodes.cameras["view"].shape[1:] == (32, 32, 3) and episodes.state.shape[1] == 2
+    words = ["policy", "train", demos, *quiet, "--steps", "2", "--batch-size", "4"]
+    words += ["--executed", "7", "--predicted", "8", "--resnet-width", "16", "--keypoints", "4"]
+    out = str(tmp_path / observe)
+    assert main([*words, "--observe", observe, "--network", "unet", *more, "--out", out]) == 0
+    spaces = load_policy(f"{out}/policy").spaces
+    assert spaces.images == {"view": (32, 32)} and spaces.state == (observe == "both") * 2
+    evaluate = ["policy", "evaluate", f"{out}/policy", *quiet, "--episodes", "1"]
+    assert main([*evaluate, "--out", str(tmp_path / "evaluated")]) == 0
+    assert main([*words, "--network", "unet", "--out", str(tmp_path / "state")]) == 0
+    assert not load_policy(tmp_path / "state" / "policy").spaces.images
+    capsys.readouterr()
+    assert main([*words, "--observe", "image", "--out", str(tmp_path / "x")]) == 2
+    assert "the perceptron of the baselines sees states" in capsys.readouterr().err
 
 
 def test_diffusion_policy_s_own_networks(

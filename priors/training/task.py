@@ -76,11 +76,19 @@ class TrainingTask(ABC):
         loss, figures = self.loss(step, noise_generator(settings.seed, step))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        loss = self.shared(loss)
         norm = nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
         with torch.no_grad():
             torch._foreach_lerp_(self.average, self.parameters, 1 - self.decay(step))
         return {"loss": loss.item(), **figures, "gradient_norm": norm.item()}
+
+    def shared(self, loss: Tensor) -> Tensor:
+        """The loss, after the gradients were averaged over the processes that train together.
+
+        This one trains alone.
+        """
+        return loss
 
     def decay(self, step: int) -> float:
         """Of the moving average: it follows closely while the weights still move fast."""

@@ -7,22 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from scorefield.control.denoising import RealTime, WarmStart
 from scorefield.control.diffusion_policy import (
     DiffusionPolicy,
     DiffusionSettings,
     NetworkSettings,
-    RealTime,
-    WarmStart,
 )
 from scorefield.control.diffusion_training import (
     DiffusionPolicyTask,
     power_decay,
     train_diffusion_policy,
 )
+from scorefield.control.draws import Draws
 from scorefield.control.encoders import EncoderSettings
 from scorefield.control.episodes import Episode, Episodes
+from scorefield.control.network import ChunkNetwork
 from scorefield.control.policy import Policy
 from scorefield.control.spaces import Horizons, PolicySpaces
 from scorefield.control.transformer import TransformerSettings
@@ -59,7 +60,7 @@ def policy_of(network: str = "perceptron", **settings: object) -> DiffusionPolic
     return DiffusionPolicy(SPACES, HORIZONS, SMALL[network], diffusion).eval()
 
 
-class Gaussian(nn.Module):
+class Gaussian(ChunkNetwork):
     """The network of a policy whose chunks are N(mean, covariance) over their steps."""
 
     def __init__(self, policy: DiffusionPolicy, covariance: Tensor, mean: float = MEAN) -> None:
@@ -203,7 +204,7 @@ def test_the_loss_is_that_of_the_network_s_output(predicts: str) -> None:
     policy.network.leave.weight.data.zero_()
     policy.network.leave.bias.data.zero_()
     batch = windows.batch(range(len(windows)))
-    loss = policy.loss(batch, noise_generator(3))
+    loss = policy.loss(batch, Draws(noise_generator(3)))
     generator = noise_generator(3)
     actions = policy.actions(batch["action"])
     if predicts == "velocity":
@@ -281,13 +282,13 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scorefield.control.diffusion_training.CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr("scorefield.control.training.CHECKPOINT_EVERY", 2)
     policy, loss = one_number(), DiffusionPolicy.loss
     calls = iter(range(100))
 
-    def breaks(self: DiffusionPolicy, batch: dict[str, Tensor], g: torch.Generator) -> Tensor:
+    def breaks(self: DiffusionPolicy, batch: dict[str, Tensor], draws: Draws) -> Tensor:
         factor = float("nan") if next(calls) == 5 else 1.0
-        return factor * loss(self, batch, g)
+        return factor * loss(self, batch, draws)
 
     monkeypatch.setattr(DiffusionPolicy, "loss", breaks)
     with pytest.raises(NonFiniteError, match="after step 4"):

@@ -11,7 +11,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from scorefield.control.chunk_policy import HEADS, ChunkPolicy, ChunkPolicyTask, train_chunk_policy
+from scorefield.control.chunk_policy import HEADS, ChunkPolicy, train_chunk_policy
+from scorefield.control.denoising import RealTime, WarmStart
+from scorefield.control.draws import Draws
 from scorefield.control.episodes import Episode, Episodes
 from scorefield.control.heads import (
     Diffusion,
@@ -23,7 +25,9 @@ from scorefield.control.heads import (
 )
 from scorefield.control.limits import Limits, bounded
 from scorefield.control.policy import Policy
+from scorefield.control.solver import solve
 from scorefield.control.spaces import Horizons, PolicySpaces
+from scorefield.control.training import PolicyTask
 from scorefield.control.trunk import Trunk, TrunkSettings
 from scorefield.control.windows import Windows
 from scorefield.priors.noise import noise_generator
@@ -69,7 +73,7 @@ def test_the_mixture_is_that_density(monkeypatch: pytest.MonkeyPatch) -> None:
             for one in ACTIONS.numpy()
         ]
     )
-    loss = mixture.loss(ACTIONS, CONDITION, noise_generator(0))
+    loss = mixture.loss(ACTIONS, CONDITION, Draws(noise_generator(0)))
     assert float(loss) == pytest.approx(-np.log(densities).mean() / 8, rel=1e-5)
     noise = torch.randn(4000, *mixture.noise_shape, generator=noise_generator(1))
     drawn = mixture.draw(torch.zeros(4000, 6), noise)
@@ -88,7 +92,9 @@ def test_the_recurrent_mixture_is_causal_and_draws_what_it_scores() -> None:
         for steps in range(1, 5):
             recurrent.steps = steps
             each = [
-                -float(recurrent.loss(a[None, :steps], c[None], noise_generator(0))) * 2 * steps
+                -float(recurrent.loss(a[None, :steps], c[None], Draws(noise_generator(0))))
+                * 2
+                * steps
                 for a, c in zip(actions, CONDITION, strict=True)
             ]
             sums.append(torch.tensor(each))
@@ -116,7 +122,7 @@ def test_regressions_are_the_formulas() -> None:
     assert isinstance(squared, SquaredError) and isinstance(two, TwoStep)
     noise = torch.zeros(2, 0)
     mean = squared.draw(CONDITION, noise)
-    loss = squared.loss(ACTIONS, CONDITION, noise_generator(0))
+    loss = squared.loss(ACTIONS, CONDITION, Draws(noise_generator(0)))
     assert float(loss) == pytest.approx(float(((mean - ACTIONS) ** 2).mean()))
     first = two.trunk(torch.zeros(2, 4, 2), torch.zeros(2), CONDITION)
     second = two.trunk(0.9 * first, torch.full((2,), 0.9), CONDITION)
@@ -124,7 +130,7 @@ def test_regressions_are_the_formulas() -> None:
     z = torch.randn(ACTIONS.shape, generator=noise_generator(3))
     denoised = two.trunk(0.9 * ACTIONS + 0.1 * z, torch.full((2,), 0.9), CONDITION)
     expected = ((first - ACTIONS) ** 2).mean() + ((denoised - ACTIONS) ** 2).mean()
-    found = two.loss(ACTIONS, CONDITION, noise_generator(3))
+    found = two.loss(ACTIONS, CONDITION, Draws(noise_generator(3)))
     assert float(found) == pytest.approx(float(expected), rel=1e-5)
 
 
@@ -135,7 +141,7 @@ def test_diffusion_with_the_exact_denoiser_draws_both_modes() -> None:
     mode = torch.full((4, 2), 0.5)
 
     class Exact(Trunk):
-        def forward(self, chunk: Tensor, time: Tensor, condition: Tensor) -> Tensor:
+        def denoise(self, chunk: Tensor, time: Tensor, prepared: Tensor) -> Tensor:
             level = diffusion.schedule.at_timestep((time * diffusion.levels).round())
             ratio = (level.alpha / level.sigma**2).float()
             return mode * torch.tanh(ratio * (chunk * mode).sum(dim=(1, 2)))[:, None, None]
@@ -221,18 +227,18 @@ def test_a_training_that_was_killed_ends_in_the_same_weights(name: str, tmp_path
     class Killed(Exception):
         pass
 
-    import scorefield.control.chunk_policy as module
+    import scorefield.control.training as module
 
-    step = ChunkPolicyTask.step
+    step = PolicyTask.step
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "CHECKPOINT_EVERY", 2)
 
-        def until(self: ChunkPolicyTask, number: int) -> object:
+        def until(self: PolicyTask, number: int) -> object:
             if number == 5:
                 raise Killed
             return step(self, number)
 
-        patch.setattr(ChunkPolicyTask, "step", until)
+        patch.setattr(PolicyTask, "step", until)
         with pytest.raises(Killed):
             train_chunk_policy(fresh(), windows, settings, tmp_path / "parts")
     resumed = train_chunk_policy(fresh(), windows, settings, tmp_path / "parts", resume=True)
@@ -258,6 +264,35 @@ def test_actions_that_are_not_finite_are_refused() -> None:
     policy = ChunkPolicy(SquaredError, SPACES, Horizons(2, 3, 4), SMALL)
     with pytest.raises(ValueError, match="not finite"):
         policy.act({"state": torch.full((1, 2, 3), float("nan"))}, seed=0, items=[0])
+
+
+def test_a_head_of_diffusion_goes_on_from_the_chunk_before() -> None:
+    policy = ChunkPolicy(Diffusion, SPACES, Horizons(2, 2, 7), SMALL, seed=3)
+    seen = {"state": torch.linspace(-1, 1, 18).reshape(3, 2, 3)}
+    before = policy.chunk(seen, seed=0, items=range(3))
+    free = policy.chunk(seen, seed=0, items=range(3), draw=1, previous=before)
+    real, warm = (
+        policy.chunk(seen, seed=0, items=range(3), draw=1, previous=before, follow=follow)
+        for follow in (RealTime(delay=2), WarmStart(0.2))
+    )
+    # To - 1 + 2 actions are decided; without `follow` nothing is.
+    torch.testing.assert_close(real[:, :3], before[:, 2:5], rtol=0, atol=1e-5)
+    assert float((free[:, :3] - before[:, 2:5]).abs().max()) > 0.05
+    assert not torch.equal(warm, free) and torch.equal(
+        free, policy.chunk(seen, seed=0, items=range(3), draw=1)
+    )
+    mean = ChunkPolicy(SquaredError, SPACES, Horizons(2, 2, 7), SMALL)
+    with pytest.raises(ValueError, match="SquaredError does not denoise"):
+        mean.chunk(seen, seed=0, items=range(3), previous=before, follow=RealTime())
+
+
+@torch.no_grad()
+def test_the_table_of_a_head_of_diffusion_is_its_walk() -> None:
+    diffusion = head(Diffusion)
+    assert isinstance(diffusion, Diffusion)
+    noise = torch.randn(2, 4, 2, generator=noise_generator(5))
+    walked = solve(diffusion.table(), noise, diffusion.denoiser(CONDITION).x0)
+    torch.testing.assert_close(walked, diffusion.draw(CONDITION, noise), rtol=0, atol=1e-5)
 
 
 def test_an_environment_without_a_state_is_refused() -> None:

@@ -10,6 +10,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from scorefield.control.denoising import Follow, WarmStart
 from scorefield.control.drawing import draw_paths, write_video
 from scorefield.control.planar import AVOIDING, TWO_ROUTES, PlanarTask
 from scorefield.control.policy import Policy
@@ -27,7 +28,7 @@ class Wanderer:
         self.side = side
         self.asked: list[tuple[Tensor, list[int], int]] = []
 
-    def act(
+    def chunk(
         self,
         observations: Mapping[str, Tensor],
         *,
@@ -35,10 +36,11 @@ class Wanderer:
         items: Sequence[int],
         draw: int = 0,
         previous: Tensor | None = None,
+        follow: Follow | None = None,
     ) -> Tensor:
         self.asked.append((observations["state"], list(items), draw))
-        noise = keyed_noise(seed, items, draw, (4, 2)) * 0.001
-        ahead = torch.arange(1, 5)[:, None] * torch.tensor([self.side, 0.022])
+        noise = keyed_noise(seed, items, draw, (6, 2)) * 0.001
+        ahead = torch.arange(-1, 5)[:, None] * torch.tensor([self.side, 0.022])
         return observations["state"][:, -1:] + ahead + noise
 
 
@@ -71,6 +73,54 @@ def test_results_do_not_depend_on_how_many_run_side_by_side() -> None:
     assert len({one.success for one in whole} | {one.mode for one in whole}) > 1
     other = roll_out(Wanderer(task, 0.003), task, seeds, seed=2)
     assert not np.array_equal(other[0].states, whole[0].states)
+
+
+class Clock:
+    """Plans (when, which): how often it was asked before, and the place in the plan."""
+
+    def __init__(self, task: PlanarTask) -> None:
+        self.spaces, self.horizons = task.spaces, Horizons(2, 4, 9)
+        self.previous: list[Tensor | None] = []
+
+    def chunk(
+        self,
+        observations: Mapping[str, Tensor],
+        *,
+        seed: int,
+        items: Sequence[int],
+        draw: int = 0,
+        previous: Tensor | None = None,
+        follow: Follow | None = None,
+    ) -> Tensor:
+        self.previous.append(previous)
+        places = torch.arange(9.0) / 100 - 0.3  # below the disc
+        return torch.stack([torch.full((9,), draw / 100), places], dim=1)[None]
+
+
+@pytest.mark.parametrize("delay", [0, 2, 4])
+def test_a_chunk_that_is_late_lets_the_one_before_go_on(delay: int) -> None:
+    task = PlanarTask(TWO_ROUTES, noise=0.0)
+    clock = Clock(task)
+    (one,) = roll_out(clock, task, [3], delay=delay, follow=WarmStart())
+    done = [
+        (round(100 * when), round(100 * place) + 30) for when, place in one.actions[:13].tolist()
+    ]
+    # The chunk of step 4 k has its action of step t at place t - 4 k + To - 1.
+    chunks = [max(0, (t - delay) // 4) for t in range(13)]
+    assert done == [(k, t - 4 * k + 1) for t, k in enumerate(chunks)]
+    assert clock.previous[0] is None
+    first, second = clock.previous[1], clock.previous[2]
+    assert first is not None and second is not None
+    assert first.shape == (1, 9, 2) and float(second[0, 0, 0]) == pytest.approx(0.01)
+
+
+def test_a_delay_beyond_the_chunk_is_refused() -> None:
+    task = PlanarTask(TWO_ROUTES)
+    for horizons, most in ((Horizons(2, 4, 8), 3), (Horizons(2, 4, 16), 4), (Horizons(2, 8, 9), 0)):
+        clock = Clock(task)
+        clock.horizons = horizons
+        with pytest.raises(ValueError, match=rf"delay must lie in \[0, {most}\].*execute fewer"):
+            roll_out(clock, task, [1], delay=most + 1)
 
 
 def test_other_spaces_are_refused_and_both_are_shown() -> None:
@@ -122,6 +172,10 @@ def test_roughness_tells_seams_from_the_rest() -> None:
     scores = score([made(positions.tolist())], spaces, 0, 3)
     assert scores.jump == pytest.approx(3.0, rel=1e-4)
     assert math.isnan(scores.entropy) and scores.modes == ()
+    # With a delay of 1 the first chunk is executed for 4 steps: of the bends 0.1, 0.3, 0.3 and 0.1
+    # the last two lie across the seam.
+    late = score([made(positions.tolist())], spaces, 0, 3, delay=1)
+    assert late.jump == pytest.approx((0.3 + 0.1) / (0.1 + 0.3), rel=1e-3)
 
 
 def test_success_alone_is_told_from_coverage() -> None:

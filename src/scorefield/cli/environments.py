@@ -38,7 +38,10 @@ def demonstration_of(name: str) -> tuple[Environment, Expert]:
         return PlanarTask(PLANAR[name], noise=DISTURBANCE), RouteExpert(PLANAR[name])
     simulators = _simulators(name)
     if name == "push-t":
-        raise ValueError("push-t has no expert here; train on demonstrations of your own")
+        environment = simulators.push_t()  # refuses if gym-pusht is not installed
+        from scorefield.control.push_t_expert import PushTExpert
+
+        return environment, PushTExpert()
     task = name.removeprefix("metaworld/")
     return simulators.meta_world(task), simulators.MetaWorldExpert(task)
 

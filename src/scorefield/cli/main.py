@@ -276,7 +276,8 @@ def _run(name: str, words: Sequence[str]) -> int:
     except Exception as error:
         more = "" if debug else " (--debug shows where)"
         return _complain(f"error: {type(error).__name__}: {_line(error)}{more}", 1, debug)
-    print(json.dumps(outcome.figures, indent=2) if verb.json else "\n".join(outcome.lines))
+    if outcome.figures:  # of several processes, the first one speaks
+        print(json.dumps(outcome.figures, indent=2) if verb.json else "\n".join(outcome.lines))
     if outcome.problem is not None:
         return _complain(f"error: done in part: {outcome.problem}", 1, False)
     return 0

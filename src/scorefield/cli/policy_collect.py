@@ -10,13 +10,14 @@ from scorefield.cli.environments import demonstration_of
 from scorefield.cli.verb import Failed, Outcome, Verb, check_at_least, under_way
 from scorefield.control.collection import collect
 from scorefield.control.episodes import INDEX, Episodes
+from scorefield.control.observing import Observing
 
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyCollect(Verb):
     """Let an expert demonstrate in an environment, and keep the episodes that succeed.
 
-    Environments: two-routes, avoiding, and metaworld/TASK (such as metaworld/push-v3).
+    Environments: two-routes, avoiding, push-t and metaworld/TASK (such as metaworld/push-v3).
     """
 
     env: Annotated[str, tyro.conf.Positional]
@@ -27,6 +28,8 @@ class PolicyCollect(Verb):
     """How many to have in the end."""
     batch: int = 10
     """How many are collected side by side."""
+    pictures: int | None = None
+    """Edge of the pictures that are kept beside the states; without it, none are."""
     resume: bool = False
     """Go on with the collection in --out; without one there, begin."""
 
@@ -37,6 +40,8 @@ class PolicyCollect(Verb):
         if (self.out / INDEX).exists() and not self.resume:
             raise ValueError(f"{self.out} holds episodes; --resume goes on with them")
         environment, expert = demonstration_of(self.env)
+        if self.pictures is not None:
+            environment = Observing(environment, self.pictures)
         with under_way():
             try:
                 collect(

@@ -2,18 +2,20 @@
 
 import json
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from scorefield.cli.environments import PLANAR, environment_of
 from scorefield.cli.loading import device_of
 from scorefield.cli.verb import Outcome, Verb, check_at_least, check_folder, under_way
+from scorefield.control.denoising import RealTime, WarmStart
 from scorefield.control.drawing import draw_paths, write_video
 from scorefield.control.loading import load_policy
-from scorefield.control.rollout import latency, roll_out
+from scorefield.control.observing import VIEW, Observing
+from scorefield.control.rollout import check_delay, latency, roll_out
 from scorefield.control.scores import score
 
 
@@ -37,16 +39,32 @@ class PolicyEvaluate(Verb):
     """Seed of the first episode; the others follow. Not those of the demonstrations."""
     batch: int = 50
     """How many run side by side; the results do not depend on it."""
+    executed: int | None = None
+    """Actions of a plan that are executed; without it, as many as in training."""
+    delay: int = 0
+    """Steps that planning takes, while the plan before goes on."""
+    follow: Literal["nothing", "real-time", "warm-start"] = "nothing"
+    """What of the plan before a plan goes on from: real-time freezes what --delay decides."""
     videos: int = 0
     """Of how many episodes to write a video, side by side."""
 
     def run(self) -> Outcome:
         """Evaluate."""
         check_at_least(1, episodes=self.episodes, batch=self.batch)
-        check_at_least(0, seed=self.seed, first=self.first, videos=self.videos)
+        check_at_least(0, seed=self.seed, first=self.first, videos=self.videos, delay=self.delay)
         check_folder(self.out)
+        policy = load_policy(self.policy).to(device_of(self))
         environment = environment_of(self.env)
-        policy = load_policy(self.policy, environment.spaces).to(device_of(self))
+        if VIEW in policy.spaces.images:
+            size, _ = policy.spaces.images[VIEW]
+            environment = Observing(environment, size, state=policy.spaces.state > 0)
+        policy.spaces.check(environment.spaces)
+        if self.executed is not None:
+            policy.horizons = replace(policy.horizons, action=self.executed)
+        check_delay(self.delay, policy.horizons)
+        follow = {"nothing": None, "real-time": RealTime(self.delay), "warm-start": WarmStart()}[
+            self.follow
+        ]
         with under_way():
             rollouts = roll_out(
                 policy,
@@ -55,9 +73,17 @@ class PolicyEvaluate(Verb):
                 seed=self.seed,
                 batch=self.batch,
                 frames=self.videos,
+                delay=self.delay,
+                follow=follow,
                 progress=not self.quiet,
             )
-            scores = score(rollouts, environment.spaces, environment.modes, policy.horizons.action)
+            scores = score(
+                rollouts,
+                environment.spaces,
+                environment.modes,
+                policy.horizons.action,
+                delay=self.delay,
+            )
             seconds = statistics.median(latency(policy, environment, seed=self.first))
             self.out.mkdir(parents=True, exist_ok=True)
             figures = {**scores.as_json(), "latency": seconds}

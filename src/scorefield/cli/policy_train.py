@@ -24,8 +24,11 @@ from scorefield.control.diffusion_policy import (
     NetworkSettings,
 )
 from scorefield.control.diffusion_training import check_fits, train_diffusion_policy
+from scorefield.control.encoders import EncoderSettings
 from scorefield.control.episodes import Episodes
 from scorefield.control.formats import read_episodes
+from scorefield.control.observing import VIEW, Observing
+from scorefield.control.processes import Processes
 from scorefield.control.solver import Predicts
 from scorefield.control.spaces import Horizons, PolicySpaces
 from scorefield.control.tracking import check_tracker
@@ -62,6 +65,11 @@ class _PolicyTrain(Verb):
     """What the other networks output; velocity trains a rectified flow."""
     normaliser: Literal["limits", "gaussian"] = "limits"
     """How they see states and actions: by range, or by mean and standard deviation."""
+    observe: Literal["state", "image", "both"] = "state"
+    """What it sees; pictures need demonstrations with them (policy collect --pictures), and one of
+    the other networks."""
+    resnet_width: int = 64
+    """Channels of the first stage of what pictures go through; 64 is the published ResNet18."""
     track: str | None = None
     """A tracker of accelerate's, such as tensorboard, for the training of these networks."""
     observed: int = 2
@@ -84,14 +92,18 @@ class _PolicyTrain(Verb):
         """Train."""
         check_at_least(1, steps=self.steps, batch_size=self.batch_size)
         check_at_least(0, seed=self.seed)
-        check_folder(self.out, self.resume)
+        processes = Processes(device_of(self))
+        if processes.first:
+            check_folder(self.out, self.resume)
         horizons = Horizons(self.observed, self.executed, self.predicted)
         environment = environment_of(self.env)
-        # A folder of ours is mapped; what is in another format is read.
-        episodes = _episodes(self.demonstrations)
+        episodes = self._seen(_episodes(self.demonstrations))
+        if episodes.cameras:
+            size = episodes.cameras[VIEW].shape[1]
+            environment = Observing(environment, size, state=self.observe == "both")
         sizes = (episodes.state.shape[1], episodes.action.shape[1])
         expected = (environment.spaces.state, environment.spaces.action)
-        if sizes != expected:
+        if sizes[1] != expected[1] or (self.observe != "image" and sizes != expected):
             raise ValueError(
                 f"{self.demonstrations} has states and actions of {sizes} numbers, {self.env} of "
                 f"{expected}; the demonstrations are of another environment"
@@ -107,6 +119,8 @@ class _PolicyTrain(Verb):
         )
         train = self._diffusion if self._own_network() else self._shared
         train(environment.spaces, horizons, windows, settings)
+        if not processes.first:
+            return Outcome({}, [])
         path = self.out / "policy"
         figures = {"out": str(path), "windows": len(windows), "steps": self.steps}
         return Outcome(figures, [f"wrote {path}; scorefield policy evaluate {path} tries it"])
@@ -118,6 +132,11 @@ class _PolicyTrain(Verb):
             ValueError: a baseline was asked for with it, or its options without it.
         """
         if self.network == "perceptron":
+            if self.observe != "state":
+                raise ValueError(
+                    f"--observe {self.observe} needs one of the other networks, such as --network "
+                    "unet; the perceptron of the baselines sees states"
+                )
             if (self.predicts, self.normaliser, self.track) != ("eps", "limits", None):
                 raise ValueError(
                     "--predicts, --normaliser and --track are for the other networks; choose one "
@@ -155,7 +174,11 @@ class _PolicyTrain(Verb):
     ) -> None:
         network = NETWORKS[self.network](horizons.observation)
         diffusion = DiffusionSettings(self.predicts, normaliser=self.normaliser)
-        policy = DiffusionPolicy(spaces, horizons, network, diffusion, seed=self.seed)
+        names = [name for name, _, _ in options_of(EncoderSettings, "width")]
+        encoder = EncoderSettings(
+            self.resnet_width, **{name: getattr(self, name) for name in names}
+        )
+        policy = DiffusionPolicy(spaces, horizons, network, diffusion, encoder, seed=self.seed)
         check_fits(policy, windows)
         if self.track is not None:
             check_tracker(self.track)
@@ -170,17 +193,39 @@ class _PolicyTrain(Verb):
                 tracker=self.track,
             )
 
+    def _seen(self, episodes: Episodes) -> Episodes:
+        """The episodes with the pictures that are looked at, and without others.
+
+        Raises:
+            ValueError: they have none.
+        """
+        arrays = {"state": episodes.state, "action": episodes.action}
+        if self.observe != "state":
+            if VIEW not in episodes.cameras:
+                raise ValueError(
+                    f"{self.demonstrations} has cameras {sorted(episodes.cameras)}, and the "
+                    f"environments show {VIEW!r}; collect with --pictures 96"
+                )
+            arrays[f"camera.{VIEW}"] = episodes.cameras[VIEW]
+        return Episodes(arrays, episodes.ends.tolist(), episodes.rate, episodes.keys)
+
 
 def _episodes(path: Path) -> Episodes:
+    # A folder of ours is mapped; what is in another format is read.
     if (path / "episodes.json").is_file():
         return Episodes.open(path)
     return Episodes.of(read_episodes(path))
 
 
 PolicyTrain = make_dataclass(
-    "PolicyTrain", options_of(TrunkSettings), bases=(_PolicyTrain,), frozen=True, kw_only=True
+    "PolicyTrain",
+    options_of(TrunkSettings) + options_of(EncoderSettings, "width"),
+    bases=(_PolicyTrain,),
+    frozen=True,
+    kw_only=True,
 )
 PolicyTrain.__doc__ = """Train a policy on demonstrations: diffusion, or a baseline it must beat.
 
-    The finished policy is in OUT/policy, in safetensors and JSON.
+    The finished policy is in OUT/policy, in safetensors and JSON. Under `accelerate launch` or
+    `torchrun` several processes share every batch; the weights are the same but for rounding.
     """

@@ -1,0 +1,7 @@
+"""`python -m scorefield`, which is how launchers of several processes start a verb."""
+
+import sys
+
+from scorefield.cli.main import main
+
+sys.exit(main())
