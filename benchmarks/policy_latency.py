@@ -14,6 +14,7 @@ clipped x0, as ours does; by default diffusers goes on with the network's noise.
 """
 
 import argparse
+import copy
 import json
 import statistics
 import tempfile
@@ -48,13 +49,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument(
+        "--compile", action="store_true", help="also by torch.compile, which needs a C++ compiler"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    results = {name: compared(name, options.rounds, options.seed) for name in options.networks}
+    results = {
+        name: compared(name, options.rounds, options.seed, options.compile)
+        for name in options.networks
+    }
     print(json.dumps({"rounds": options.rounds, "seed": options.seed, "ms": results}, indent=2))
 
 
-def compared(name: str, rounds: int, seed: int) -> dict[str, object]:
+def compared(name: str, rounds: int, seed: int, compile_it: bool) -> dict[str, object]:
     """Milliseconds per chunk, and how many times faster than the reference."""
     spaces = PolicySpaces(STATE, 2, (-1.0, -1.0), (1.0, 1.0))
     policy = DiffusionPolicy(spaces, Horizons(2, 8, 16), NETWORKS[name], DiffusionSettings("eps"))
@@ -87,6 +94,14 @@ def compared(name: str, rounds: int, seed: int) -> dict[str, object]:
     def ours() -> Tensor:
         return solve(table, noise, policy.denoiser({"state": states}).x0).clamp(-1, 1)
 
+    compiled = copy.deepcopy(policy)
+    if compile_it:
+        compiled.compile(mode="default")
+
+    @torch.inference_mode()
+    def faster() -> Tensor:
+        return solve(table, noise, compiled.denoiser({"state": states}).x0).clamp(-1, 1)
+
     folder = tempfile.mkdtemp()
     export_policy(policy, folder)
     exported = ExportedPolicy(folder)
@@ -96,13 +111,16 @@ def compared(name: str, rounds: int, seed: int) -> dict[str, object]:
         return torch.from_numpy(exported.act(arrays, noise=drawn))
 
     loops: dict[str, Callable[[], Tensor]] = {"reference": reference, "ours": ours, "onnx": onnx}
+    if compile_it:
+        loops["compiled"] = faster
     expected = reference(consistent=True)
     executed = policy.horizons.executed
     differences = {
         "ours": float((ours() - expected).abs().max()),
         "onnx": float((onnx() - expected[:, executed]).abs().max()),
     }
-    reference()  # the first call of each is not counted
+    for loop in loops.values():
+        loop()  # the first call of each is not counted
     seconds: dict[str, list[float]] = {key: [] for key in loops}
     for _ in range(rounds):
         for key, loop in loops.items():
@@ -113,8 +131,11 @@ def compared(name: str, rounds: int, seed: int) -> dict[str, object]:
     return {
         "parameters": sum(p.numel() for p in policy.network.parameters()),
         **{key: 1e3 * statistics.median(values) for key, values in seconds.items()},
-        "times faster, ours": float(np.median(times["reference"] / times["ours"])),
-        "times faster, onnx": float(np.median(times["reference"] / times["onnx"])),
+        **{
+            f"times faster, {key}": float(np.median(times["reference"] / times[key]))
+            for key in loops
+            if key != "reference"
+        },
         "largest difference": differences,
     }
 

@@ -255,8 +255,7 @@ def _pushes(outline: shapely.Polygon, offset: float) -> tuple[Points, Points]:
 
 
 def _inside(points: Points) -> NDArray[np.bool_]:
-    inside: NDArray[np.bool_] = ((points > _MARGIN) & (points < _SIZE - _MARGIN)).all(axis=1)
-    return inside
+    return np.asarray(((points > _MARGIN) & (points < _SIZE - _MARGIN)).all(axis=1))
 
 
 def _along(corners: Points, speed: float) -> Points:

@@ -162,8 +162,8 @@ def _together(
             before, plan = plan, plan.clone()
             plan[going] = chunk.cpu()
         late = draw > 0 and place < delay
-        first = horizons.observation - 1
-        action = before[:, first + horizons.action + place] if late else plan[:, first + place]
+        at = horizons.observation - 1 + place
+        action = before[:, at + horizons.action] if late else plan[:, at]
         lengths += ~ended
         step = environment.step(action.numpy())
         actions.append(action.numpy())
