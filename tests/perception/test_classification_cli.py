@@ -1,4 +1,4 @@
-"""`scorefield classify`: any picture, streams that resume, damaged files."""
+"""`scorefield classify` and `rank`: any picture, streams that resume, damaged files."""
 
 import json
 from collections.abc import Callable
@@ -44,8 +44,9 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     out = tmp_path / "out" / "results.jsonl"
 
     def call(paths: list[Path], *options: str) -> tuple[int, list[dict[str, object]]]:
-        words = ["classify", *map(str, paths), "--labels", "dark,light", "--out", str(out)]
-        code = main([*words, "--quiet", *options])
+        words = [*map(str, paths), "--out", str(out), "--quiet", *options]
+        verb = ["rank"] if "--text" in options else ["classify", "--labels", "dark,light"]
+        code = main([*verb, *words])
         lines = out.read_text().splitlines() if code < 2 else []
         return code, [json.loads(line) for line in lines]
 
@@ -102,6 +103,49 @@ def test_a_run_that_was_interrupted_goes_on(
     ],
 )
 def test_refuses(
+    pictures: list[Path],
+    run: Run,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    message: str,
+) -> None:
+    assert run(pictures, *options)[0] == 2
+    assert message in capsys.readouterr().err
+
+
+def test_pictures_are_ranked_for_a_text(
+    pictures: list[Path], run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The light ones first for a light, last for a dark; a damaged one is reported."""
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(pictures[0].read_bytes()[:40])
+    code, (settings, *rows) = run([broken, *pictures], "--text", "a light")
+    assert code == 1 and settings["settings"]["text"] == "a light"  # type: ignore[index]
+    assert len(rows) == 5 and "error" in rows[0]
+    light = [row["score"] for row in rows[1:] if "light" in Path(str(row["picture"])).name]
+    dark = [row["score"] for row in rows[1:] if "dark" in Path(str(row["picture"])).name]
+    assert len(light) == len(dark) == 2
+    assert min(light) > 0 > max(dark)  # type: ignore[type-var, operator]
+    told = capsys.readouterr()
+    first, second, *_ = told.out.splitlines()
+    assert "light" in Path(first.split()[-1]).name and "light" in Path(second.split()[-1]).name
+    assert "1 of 5 pictures" in told.err
+    # what has a score is not scored again, and the settings must be the same
+    code, again = run(pictures, "--text", "a light", "--resume")
+    assert code == 0 and again[1:] == rows  # nothing was added
+    assert run(pictures, "--text", "a dark", "--resume")[0] == 2
+    assert "other settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--text", " "], "--text must say"),
+        (["--text", "a light", "--draws", "1"], "--draws must be at least 2"),
+        (["--text", "a zebra"], "zebra"),
+    ],
+)
+def test_a_ranking_refuses(
     pictures: list[Path],
     run: Run,
     capsys: pytest.CaptureFixture[str],

@@ -163,6 +163,12 @@ def _classify() -> type[Verb]:
     return Classify
 
 
+def _rank() -> type[Verb]:
+    from scorefield.cli.rank import Rank
+
+    return Rank
+
+
 def _evaluate_classifier() -> type[Verb]:
     from scorefield.cli.evaluate_classifier import EvaluateClassifier
 
@@ -211,6 +217,7 @@ VERBS: dict[str, tuple[Callable[[], type[Verb]], str]] = {
     "match": (_match, "where the points of one picture are in another"),
     "segment": (_segment, "which pixels of a picture belong together"),
     "classify": (_classify, "which of some labels pictures show"),
+    "rank": (_rank, "pictures by how well they fit a text"),
     "train-prior shapes": (_train_shapes, "train the embedded text-to-image prior"),
     "train-prior judge": (_train_judge, "train the classifier that evaluations ask"),
     "train-prior digits": (_train_digits, "train the embedded prior of handwritten digits"),
