@@ -1,4 +1,4 @@
-"""Several processes that train together, as `accelerate launch` or `torchrun` starts them.
+"""Several processes that train together, as `torchrun` or `accelerate launch` starts them.
 
 Each computes the gradient of its part of the same batch, and the mean of the gradients is the
 gradient of the batch, so that weights depend on the number of processes by rounding alone. The

@@ -226,6 +226,6 @@ PolicyTrain = make_dataclass(
 )
 PolicyTrain.__doc__ = """Train a policy on demonstrations: diffusion, or a baseline it must beat.
 
-    The finished policy is in OUT/policy, in safetensors and JSON. Under `accelerate launch` or
-    `torchrun` several processes share every batch; the weights are the same but for rounding.
+    The finished policy is in OUT/policy, in safetensors and JSON. Under `torchrun` several
+    processes share every batch; the weights are the same but for rounding.
     """
