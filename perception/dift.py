@@ -11,6 +11,7 @@ from torch.nn import functional
 from scorefield.perception.matching import Locate, Matches, match, mutual_matches
 from scorefield.priors.feature_cache import FeatureCache
 from scorefield.priors.levels import NoiseLevel, NoiseSchedule
+from scorefield.priors.pass_memory import MEMORY_GIB
 from scorefield.priors.prior import FrozenPrior, Prompts
 
 
@@ -111,6 +112,7 @@ def dift_features(
     preset: DiftPreset | None = None,
     seed: int = 0,
     batch_size: int = 16,
+    memory: float | int = MEMORY_GIB,
     cache: FeatureCache | None = None,
 ) -> Float[Tensor, "b c fh fw"]:
     """Maps whose cosine tells which places of two pictures correspond.
@@ -118,6 +120,7 @@ def dift_features(
     images: in [0, 1]; after enlarging, a size that the codec and the network divide.
     prompts: one, or one per picture; Tang et al. name the category, "a photo of a cat".
     preset: None is that of the family, `dift_preset`.
+    memory: GiB for a batch, beside the weights and the maps, as of `FrozenPrior.features`.
 
     Raises:
         ValueError: as `FrozenPrior.features` does.
@@ -138,6 +141,7 @@ def dift_features(
             ensemble=preset.ensemble,
             seed=seed,
             batch_size=batch_size,
+            memory=memory,
             cache=cache,
         )
 
