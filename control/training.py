@@ -14,11 +14,15 @@ from scorefield.control.processes import Processes
 from scorefield.control.tracking import TrackedRun
 from scorefield.control.windows import Windows
 from scorefield.priors.loop import optimise
+from scorefield.priors.noise import noise_generator
 from scorefield.priors.runs import FREE_KEYS
 from scorefield.priors.training.task import TrainingSettings, TrainingTask
 
 CHECKPOINT_EVERY = 1000
 """Updates between the checkpoints of a training."""
+
+_DROPOUT = 1
+"""Key of a step's dropout, beside that of its noise."""
 
 
 class PolicyTask(TrainingTask):
@@ -46,7 +50,11 @@ class PolicyTask(TrainingTask):
         count = self.processes.count
         draws = Draws(generator, self.processes.index, count)
         batch = self._windows.draw(self.settings.batch_size // count, draws, self.settings.device)
-        with self.autocast():
+        # Dropout knows torch's global generator only: seeded by the step, a resumed training drops
+        # the same units.
+        seed = noise_generator(self.settings.seed, step, _DROPOUT, self.processes.index)
+        with torch.random.fork_rng(), self.autocast():
+            torch.manual_seed(seed.initial_seed())
             return self._policy.loss(batch, draws), {}
 
     def policy(self) -> NetworkPolicy:

@@ -252,11 +252,23 @@ def test_the_moving_average_has_the_paper_s_schedule() -> None:
         assert torch.equal(average, weight)
 
 
-def test_a_killed_training_ends_with_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "network",
+    [
+        TrunkSettings(width=32, layers=1, frequencies=0),
+        TransformerSettings(observations=1, width=16, layers=1, heads=2, dropout=0.5),
+    ],
+)
+def test_a_killed_training_ends_with_the_same_bits(
+    tmp_path: Path, network: NetworkSettings
+) -> None:
     windows, settings = linear(), TrainingSettings(6, 16)
+    spaces = PolicySpaces(state=1, action=1, low=(-3.0,), high=(3.0,))
 
     def task() -> DiffusionPolicyTask:
-        return DiffusionPolicyTask(one_number(), windows, settings)
+        torch.rand(1)  # of the global generator nothing may depend
+        policy = DiffusionPolicy(spaces, Horizons(1, 1, 1), network, DiffusionSettings())
+        return DiffusionPolicyTask(policy, windows, settings)
 
     def run(name: str, steps: int, resume: bool) -> DiffusionPolicy:
         started = task()
