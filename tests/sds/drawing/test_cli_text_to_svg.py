@@ -52,7 +52,7 @@ def test_a_list_is_drawn_and_judged(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["a yellow dragon"], "dragon"),
         (["a duck", "--style", "pixel-art", "--paths", "3"], "give --grid"),
         (["a duck", "--start", "missing.svg"], "no such file"),
-        (["a duck", "--steps", "0"], "steps must be at least 1"),
+        (["a duck", "--steps", "-1"], "steps must be at least 0"),
         (["a duck", "--rasteriser", "diffvg"], "pydiffvg"),
     ],
 )
