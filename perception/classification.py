@@ -24,10 +24,10 @@ from scorefield.perception.paired_errors import (
     clean_samples,
 )
 from scorefield.perception.racing import Policy, Race
-from scorefield.priors.prior import Conditional
+from scorefield.priors.prior import Conditional, Prompts
 
-Labels = Sequence[str] | Mapping[str, Sequence[str]]
-"""Labels that are their own prompt, or the prompts of each label."""
+Labels = Sequence[str] | Mapping[str, Prompts]
+"""Labels that are their own prompt, or the prompt or prompts of each label."""
 
 DRAWS = 32
 """Evaluations per prompt that an image may cost on average, where no budget is given."""
@@ -268,15 +268,16 @@ def mixed_errors(
 
 def _read(labels: Labels) -> tuple[tuple[str, ...], list[list[int]], list[str]]:
     """Names, the places of each label's prompts, and all prompts."""
+    given = [labels] if isinstance(labels, str) else list(labels)
     prompts_of: dict[str, list[str]] = (
-        {name: list(prompts) for name, prompts in labels.items()}
+        {name: [own] if isinstance(own, str) else list(own) for name, own in labels.items()}
         if isinstance(labels, Mapping)
-        else {name: [name] for name in ([labels] if isinstance(labels, str) else labels)}
+        else {name: [name] for name in given}
     )
-    if len(prompts_of) < 2 or (not isinstance(labels, Mapping) and len(labels) > len(prompts_of)):
-        raise ValueError(f"give two or more labels, all different; got {list(labels)}")
+    if len(prompts_of) < 2 or len(given) > len(prompts_of):
+        raise ValueError(f"give two or more labels, all different; got {given}")
     for name, own in prompts_of.items():
-        if not own or isinstance(prompts_of[name], str):
+        if not own:
             raise ValueError(f"label {name!r} has no prompt; give each at least one")
     groups, prompts = [], list[str]()
     for own in prompts_of.values():

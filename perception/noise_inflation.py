@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scorefield.perception.error_measure import PARTS, ErrorMeasure
 from scorefield.perception.paired_errors import PairedErrors, Request, clean_samples
-from scorefield.priors.prior import Conditional
+from scorefield.priors.prior import Conditional, Prompts
 
 _SAME_LEVEL = 1e-3  # width of a range of log-SNR in which all levels are alike
 
@@ -17,7 +17,7 @@ _SAME_LEVEL = 1e-3  # width of a range of log-SNR in which all levels are alike
 def noise_inflation(
     prior: Conditional,
     images: Float[Tensor, "images *shape"],
-    prompts: Sequence[str],
+    prompts: Prompts,
     *,
     log_snrs: Sequence[float | int] = (-2.0, 0.0, 2.0),
     draws: int = 16,
@@ -36,6 +36,7 @@ def noise_inflation(
         ValueError: fewer than two prompts or draws, or samples of too few dimensions to have parts,
             for which a race needs no inflation.
     """
+    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     if len(prompts) < 2 or draws < 2:
         raise ValueError(
             f"give two or more prompts and draws; got {len(prompts)} prompts, {draws} draws"
@@ -43,7 +44,7 @@ def noise_inflation(
     x = clean_samples(prior, images, batch_size)
     if x[0].numel() < PARTS:
         raise ValueError(f"samples of {x[0].numel()} dimensions have no parts; {PARTS} are needed")
-    denoiser = prior.condition(list(prompts))
+    denoiser = prior.condition(prompts)
     asked = [Request(i, tuple(range(len(prompts))), 0, draws) for i in range(len(x))]
     ratios = []
     for log_snr in log_snrs:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from scorefield.perception.error_measure import ErrorMeasure
 from scorefield.perception.paired_errors import PairedErrors, Request, clean_samples
-from scorefield.priors.prior import Conditional
+from scorefield.priors.prior import Conditional, Prompts
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class TextScores:
 def text_scores(
     prior: Conditional,
     images: Float[Tensor, "images *shape"],
-    prompts: Sequence[str],
+    prompts: Prompts,
     *,
     draws: int = 16,
     measure: ErrorMeasure | None = None,
@@ -56,7 +56,7 @@ def text_scores(
     Raises:
         ValueError: no prompt, or fewer than two draws.
     """
-    prompts = list(prompts)
+    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     if not prompts or draws < 2:
         raise ValueError(
             f"give at least one prompt and 2 draws; got {len(prompts)} prompts, {draws} draws"

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from scorefield.perception.classification import classify, mixed_errors
 from scorefield.perception.error_measure import PARTS, ErrorMeasure
+from scorefield.perception.noise_inflation import noise_inflation
 from scorefield.perception.paired_errors import PairedErrors, Request, draw_positions
 from scorefield.perception.racing import Race, Stages
 from scorefield.perception.text_scores import text_scores
@@ -199,6 +200,21 @@ def test_prompts_of_a_label_do_not_compete() -> None:
     assert_within_standard_errors(found.log_likelihoods, relative, found.standard_errors)
     errors = np.random.default_rng(0).normal(size=(1, 9, 5))
     np.testing.assert_allclose(mixed_errors(np.repeat(errors, 4, axis=0)), errors[0])
+
+
+def test_a_string_is_one_prompt() -> None:
+    prior, x = two_in_1d(), torch.tensor([[0.2]]).double()
+    one, listed = (
+        classify(prior, x, labels, budget=40)
+        for labels in ({"pair": "two", "single": "one"}, {"pair": ["two"], "single": ["one"]})
+    )
+    torch.testing.assert_close(one.log_likelihoods, listed.log_likelihoods, rtol=0, atol=0)
+    scores = text_scores(prior, x, "two", draws=4)
+    torch.testing.assert_close(scores.values, text_scores(prior, x, ["two"], draws=4).values)
+    with pytest.raises(ValueError, match=r"all different; got \['two'\]"):
+        classify(prior, x, "two")
+    with pytest.raises(ValueError, match="got 1 prompts"):
+        noise_inflation(prior, x, "two")
 
 
 def test_the_race_agrees_and_costs_less() -> None:
