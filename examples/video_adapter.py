@@ -26,7 +26,7 @@ def main(
     """Write film strips of the small model alone, the prior alone, and both together."""
     broad, small = load_prior(prior), load_prior(adapter)
     together = guided_video_adapter(
-        small.condition(prompt), broad.condition(prompt), broad.condition(), prior_strength=5.0
+        small.condition(), broad.condition(prompt), broad.condition(), prior_strength=10.0
     )
     print(together.explain())
     strips, labels = [], []

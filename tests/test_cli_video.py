@@ -74,12 +74,13 @@ def test_text_to_video_with_an_adapter(
     assert main([*words, "--out", str(tmp_path / "a.gif")]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert (figures["adapter"], figures["variant"]) == ("narrow", "guided")
-    assert figures["prior_strength"] == 5 and "inverse_temperature" not in figures
+    assert figures["prior_strength"] == 10 and "inverse_temperature" not in figures
     for variant in ("algorithm-1", "normalized"):
         chosen = ["--variant", variant, "--inverse-temperature", "2"]
         assert main([*words, "--out", str(tmp_path / f"{variant}.gif"), *chosen]) == 0
         figures = json.loads(capsys.readouterr().out)
-        assert (figures["prior_strength"], figures["inverse_temperature"]) == (0.3, 2)
+        strength = {"algorithm-1": 0.1, "normalized": 0.3}[variant]
+        assert (figures["prior_strength"], figures["inverse_temperature"]) == (strength, 2)
     assert len({path.read_bytes() for path in tmp_path.glob("*.gif")}) > 1
 
 

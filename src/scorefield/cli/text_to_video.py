@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from scorefield.priors.prior import FrozenPrior
 
 _LEAST_SIDE = 64  # of a written frame, pixels
-_STRENGTHS = {"guided": 5.0, "algorithm-1": 0.3, "normalized": 0.3}
-_INVERSE_TEMPERATURE = 2.5
+# those that `scorefield evaluate video-adapter` chose on its tuning captions
+_STRENGTHS = {"guided": 10.0, "algorithm-1": 0.1, "normalized": 0.3}
+_INVERSE_TEMPERATURE = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +32,10 @@ class TextToVideo(PriorVerb):
     """Sample videos of a prompt; write them side by side, and their film strips into a PNG.
 
     With --adapter, a small model's style is combined with what the prior knows, along DDPM's
-    steps. guided: eps_small + gamma (eps_prior - eps_prior_uncond). algorithm-1 (Video Adapter,
-    Yang et al. 2023): eps_uncond + alpha (eps_small + gamma eps_prior - eps_uncond), eps_uncond
-    being the small model's. normalized: the same with the middle two divided by 1 + gamma.
+    steps. guided: eps_uncond + gamma (eps_prior - eps_prior_uncond), eps_uncond being the small
+    model's without the prompt. algorithm-1 (Video Adapter, Yang et al. 2023):
+    eps_uncond + alpha (eps_small + gamma eps_prior - eps_uncond). normalized: the same with the
+    middle two divided by 1 + gamma.
     """
 
     prompt: tyro.conf.Positional[str]
@@ -49,9 +51,9 @@ class TextToVideo(PriorVerb):
     variant: Literal["guided", "algorithm-1", "normalized"] | None = None
     """With --adapter: how the two are combined; None is guided, the one that measured best."""
     prior_strength: float | None = None
-    """With --adapter: gamma; None is 5 for guided and 0.3 for the others."""
+    """With --adapter: gamma; None is 10 for guided, 0.1 for algorithm-1, 0.3 for normalized."""
     inverse_temperature: float | None = None
-    """With the variants algorithm-1 and normalized: alpha; None is 2.5."""
+    """With the variants algorithm-1 and normalized: alpha; None is 1.5."""
     scale: float | None = None
     """Without --adapter: of the classifier-free guidance; None takes the prior's own."""
     frames: int | None = None
@@ -168,13 +170,13 @@ class TextToVideo(PriorVerb):
         from scorefield.priors.pure_noise import FromPureNoise
         from scorefield.priors.video_adapter import guided_video_adapter, video_adapter
 
-        prompted, broad = small.condition(self.prompt), prior.condition(self.prompt)
+        style, broad = small.condition(), prior.condition(self.prompt)
         if variant == "guided":
-            return guided_video_adapter(prompted, broad, prior.condition(), how["prior_strength"])
+            return guided_video_adapter(style, broad, prior.condition(), how["prior_strength"])
         first, rest = (
             video_adapter(
-                prompted,
-                small.condition(),
+                small.condition(self.prompt),
+                style,
                 broad,
                 how["prior_strength"],
                 how["inverse_temperature"],
