@@ -92,6 +92,22 @@ def test_a_run_that_was_interrupted_goes_on(
     assert "other settings" in capsys.readouterr().err
 
 
+def test_a_picture_that_is_another_one_since_is_done_again(
+    pictures: list[Path], run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dark, *_, light = pictures
+    assert run([dark, light])[0] == 0
+    dark.write_bytes(light.read_bytes())
+    capsys.readouterr()
+    code, (_, *rows) = run([dark, light], "--resume")
+    assert code == 0 and [row["label"] for row in rows[2:]] == ["light"]
+    assert [row["picture"] for row in rows] == [str(path) for path in (dark, light, dark)]
+    assert f"{dark}: light" in capsys.readouterr().out
+    dark.unlink()
+    assert run([dark, light], "--resume")[0] == 1
+    assert "1 of 2 pictures" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -313,6 +313,14 @@ def test_features_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None
     assert [path.stat().st_mtime_ns for path in sorted(out.iterdir())] == before
     assert main([*words, "--resume", "--seed", "1"]) == 1
     assert [path.stat().st_mtime_ns for path in sorted(out.iterdir())] != before
+    # another picture of the same name is not passed off as done, and nothing else is done again
+    other, words[1] = tmp_path / "other" / "0.png", str(tmp_path / "other" / "0.png")
+    save_image(other, torch.rand(3, 40, 60, generator=generator))
+    words += ["--seed", "1", "--resume"]
+    zero, one = (load_file(path)["mid"] for path in sorted(out.iterdir()))
+    assert main(words) == 1
+    again = [load_file(path)["mid"] for path in sorted(out.iterdir())]
+    assert not torch.equal(again[0], zero) and torch.equal(again[1], one)
     assert main(["features", str(paths[0]), "--out", str(tmp_path / "y"), "--layers", "up7"]) == 2
 
 

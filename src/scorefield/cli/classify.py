@@ -50,7 +50,8 @@ class Classify(PriorVerb):
     out: Path | None = None
     """File of one JSON line per picture (results.jsonl); new, unless resuming."""
     resume: bool = False
-    """Go on with the file --out: pictures that have a result there are not done again."""
+    """Go on with the file --out: pictures that have a result there, and have not changed since, are
+    not done again."""
     batch_size: int = 64
     """Rows in one pass of the network; changes the speed and the memory, not the results."""
 

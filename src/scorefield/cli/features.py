@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 from scorefield.cli.loading import prior_of
+from scorefield.cli.picture_results import file_digest
 from scorefield.cli.verb import Outcome, PriorVerb, check_at_least, check_folder, under_way
 from scorefield.perception.dift import dift_preset
 from scorefield.priors.images import load_image
@@ -20,8 +21,9 @@ from scorefield.priors.taps import layer_path
 class Features(PriorVerb):
     """Write what layers of a prior see in pictures, a safetensors file per picture.
 
-    Its metadata are the settings. The middle square of each picture is brought to the prior's size.
-    A file that cannot be read is named, and the others are done.
+    Its metadata are the settings and a digest of the picture's file. The middle square of each
+    picture is brought to the prior's size. A file that cannot be read is named, and the others are
+    done.
     """
 
     pictures: Annotated[tuple[Path, ...], tyro.conf.Positional]
@@ -39,7 +41,7 @@ class Features(PriorVerb):
     batch_size: int = 16
     """Draws in the network at once."""
     resume: bool = False
-    """Leave out the pictures whose files, of the same settings, are in --out."""
+    """Leave out the pictures whose features, of the same settings, are in --out."""
 
     def run(self) -> Outcome:
         """Tap and write."""
@@ -63,7 +65,8 @@ class Features(PriorVerb):
             "prior": self.prior, "layers": " ".join(layers), "log_snr": str(float(level.log_snr)),
             "ensemble": str(self.ensemble), "seed": str(self.seed), "prompt": self.prompt or "",
         }  # fmt: skip
-        left = [path for path in self.pictures if _settings_of(targets[path]) != settings]
+        wanted = {path: {**settings, "digest": file_digest(path)} for path in self.pictures}
+        left = [path for path in self.pictures if _settings_of(targets[path]) != wanted[path]]
         options: dict[str, Any] = {
             "ensemble": self.ensemble, "seed": self.seed, "batch_size": self.batch_size
         }  # fmt: skip
@@ -79,10 +82,12 @@ class Features(PriorVerb):
                     maps = prior.features(image[None], layers, level, self.prompt, **options)
                     aside = targets[path].with_suffix(".new")
                     tensors = {name: found[0].cpu().contiguous() for name, found in maps.items()}
-                    save_file(tensors, aside, metadata=settings)
+                    save_file(tensors, aside, metadata=wanted[path])
                     aside.replace(targets[path])
                 bar.update()
-        written = [str(target) for target in targets.values() if _settings_of(target) == settings]
+        written = [
+            str(target) for path, target in targets.items() if _settings_of(target) == wanted[path]
+        ]
         problem = f"{len(bad)} of {len(self.pictures)} pictures: {'; '.join(bad)}" if bad else None
         figures = {
             "out": str(self.out),
@@ -95,7 +100,7 @@ class Features(PriorVerb):
 
 
 def _settings_of(path: Path) -> dict[str, str] | None:
-    """What a file of features was made with; None without a readable file."""
+    """What a file of features was made with and of; None without a readable file."""
     if not path.is_file():
         return None
     try:

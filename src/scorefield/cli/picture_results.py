@@ -20,10 +20,19 @@ if TYPE_CHECKING:
 _AT_ONCE = 4  # pictures whose results an interruption may cost
 
 
+def file_digest(path: Path) -> str:
+    """What tells one picture from another under the same name; empty if it cannot be read."""
+    try:
+        return hashlib.blake2b(path.read_bytes(), digest_size=7).hexdigest()
+    except OSError:
+        return ""
+
+
 class PictureResults:
     """What is known of pictures, and the file it is kept in.
 
-    The file has one line of settings, then one per picture.
+    The file has one line of settings, then one per picture; where a picture was done again, because
+    it could not be read or is another one since, its last line counts.
 
     path: of the file, .jsonl; None keeps none.
     settings: JSON values; a file of others is refused.
@@ -75,23 +84,23 @@ class PictureResults:
 
         from scorefield.priors.images import load_image
 
-        left = [path for path in paths if str(path) not in self._known]
+        left = [path for path in paths if not self._is_known(path)]
         with tqdm(total=len(left), disable=quiet, desc="pictures") as bar:
             for first in range(0, len(left), _AT_ONCE):
-                images, items, good = [], [], []
+                images, digests, good = [], [], []
                 for path in left[first : first + _AT_ONCE]:
                     try:
                         images.append(load_image(path, prior.image_size))
                     except (ValueError, OSError) as error:
                         self._note({"picture": str(path), "error": " ".join(str(error).split())})
                         continue
-                    digest = hashlib.blake2b(path.read_bytes(), digest_size=7).digest()
-                    items.append(int.from_bytes(digest, "little"))
+                    digests.append(file_digest(path))
                     good.append(path)
                 if good:
+                    items = [int.from_bytes(bytes.fromhex(one), "little") for one in digests]
                     found = judge(torch.stack(images).to(prior.device), items)
-                    for path, row in zip(good, found, strict=True):
-                        self._note({"picture": str(path), **row})
+                    for path, digest, row in zip(good, digests, found, strict=True):
+                        self._note({"picture": str(path), "digest": digest, **row})
                 bar.update(len(left[first : first + _AT_ONCE]))
 
     def of(self, paths: Sequence[Path]) -> tuple[list[dict[str, Any]], str | None]:
@@ -100,8 +109,14 @@ class PictureResults:
         bad = [f"{row['picture']} ({row['error']})" for row in rows if "error" in row]
         return rows, f"{len(bad)} of {len(rows)} pictures: {'; '.join(bad)}" if bad else None
 
+    def _is_known(self, path: Path) -> bool:
+        """Whether there is a result of the picture that the file holds now."""
+        row = self._known.get(str(path))
+        return row is not None and row.get("digest") == file_digest(path)
+
     def _note(self, row: dict[str, Any]) -> None:
         """Keep a result, and append it to the file in one piece."""
+        self._known.pop(row["picture"], None)  # of what the file held before
         (self._failed if "error" in row else self._known)[row["picture"]] = row
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as file:

@@ -32,7 +32,8 @@ class Rank(PriorVerb):
     """File of one JSON line per picture, in the order given (scores.jsonl); new, unless
     resuming."""
     resume: bool = False
-    """Go on with the file --out: pictures that have a score there are not scored again."""
+    """Go on with the file --out: pictures that have a score there, and have not changed since, are
+    not scored again."""
     batch_size: int = 64
     """Rows in one pass of the network; changes the speed and the memory, not the scores."""
 
