@@ -51,7 +51,7 @@ def _under(mask: Bool[Tensor, "h w"], points: Float[Tensor, "points 2"]) -> Bool
     height, width = mask.shape
     x = points[:, 0].long().clamp(0, width - 1)
     y = points[:, 1].long().clamp(0, height - 1)
-    return mask[y, x]
+    return mask.to(points.device)[y, x]
 
 
 def propagate_labels(
@@ -87,7 +87,7 @@ def propagate_labels(
         )
     unit = functional.normalize(features, dim=1).flatten(2)
     far = _further(features.shape[2], features.shape[3], reach // 2).to(features.device)
-    known = [labels.flatten(1)]
+    known = [labels.flatten(1).to(features.device)]
     for t in range(1, len(features)):
         frames = _sources(t, context)
         similarity = torch.cat(
