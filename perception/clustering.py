@@ -88,7 +88,7 @@ class NormalisedCut:
 
 
 def _vectors(maps: Tensor, k: int, unit: bool) -> np.ndarray:
-    vectors = maps.detach().float().permute(0, 2, 3, 1).flatten(0, 2).double().cpu()
+    vectors = maps.detach().float().permute(0, 2, 3, 1).flatten(0, 2).cpu().double()
     if not 1 <= k <= len(vectors):
         raise ValueError(
             f"k must lie in 1 ... {len(vectors)}, the cells of {len(maps)} maps of "

@@ -154,4 +154,4 @@ class PairedErrors:
         denoiser = self._denoiser.rows([prompt for _, _, prompt in rows])
         prediction = denoiser(level.add_noise(x, eps), level)
         errors = self._width * self._measure(prediction, x, eps)
-        return errors.double().cpu().numpy()
+        return errors.cpu().double().numpy()

@@ -69,7 +69,7 @@ class CFGPlusPlus(Denoiser):
         Raises:
             ValueError: a level the walk does not visit.
         """
-        log_snr = level.log_snr.double().cpu().clamp(_NO_SIGNAL)
+        log_snr = level.log_snr.cpu().double().clamp(_NO_SIGNAL)
         distance, step = (log_snr[..., None] - self._log_snr).abs().min(dim=-1)
         astray = distance > LOG_SNR_ROUNDING
         if bool(astray.any()):

@@ -117,7 +117,7 @@ def sample_fkc(
         y = y + time * (score + linear * y)
         if u_next > 0:
             y = y + time**0.5 * noise(_MOVE, i)
-        log_weights = log_weights + (0.5 * time * energy).double().cpu()
+        log_weights = log_weights + (0.5 * time * energy).cpu().double()
         log_weights = log_weights - log_weights.logsumexp(dim=0)
         if not bool(log_weights.isfinite().all() and y.isfinite().all()):
             raise FloatingPointError(
@@ -148,7 +148,7 @@ def systematic_resampling(
     generator = noise_generator(seed, _RESAMPLE, draw)
     u = torch.rand((), generator=generator, dtype=torch.float64)
     points = (u + torch.arange(n, dtype=torch.float64)) / n
-    bounds = log_weights.double().cpu().softmax(dim=0).cumsum(dim=0)
+    bounds = log_weights.cpu().double().softmax(dim=0).cumsum(dim=0)
     # rounding may leave the last bound below the last point
     return torch.searchsorted(bounds, points).clamp(max=len(bounds) - 1)
 

@@ -151,7 +151,7 @@ def frechet_distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
     """
     if min(len(a), len(b)) < 2:
         raise ValueError(f"each set needs two rows or more, got {len(a)} and {len(b)}")
-    x, y = a.double().cpu().numpy(), b.double().cpu().numpy()
+    x, y = a.cpu().double().numpy(), b.cpu().double().numpy()
     cov_x, cov_y = (np.atleast_2d(np.cov(rows, rowvar=False)) for rows in (x, y))
     values, vectors = np.linalg.eigh(cov_x)
     root = vectors * np.sqrt(values.clip(0)) @ vectors.T

@@ -47,10 +47,10 @@ def check_normalisable(denoisers: Sequence[Denoiser], weights: Tensor, levels: N
         return
     size = max(len(tail) for tail in known)
     known = [tail * torch.eye(size).to(tail) if len(tail) < size else tail for tail in known]
-    alpha = torch.cat([torch.ones(1).double(), levels.alpha.double().cpu()])
-    sigma = torch.cat([torch.full((1,), _CLEAN).double(), levels.sigma.double().cpu()])
+    alpha = torch.cat([torch.ones(1).double(), levels.alpha.cpu().double()])
+    sigma = torch.cat([torch.full((1,), _CLEAN).double(), levels.sigma.cpu().double()])
     # the data have the weights of the cleanest level
-    weights = torch.cat([weights[:, :1], weights], dim=1).double().cpu()
+    weights = torch.cat([weights[:, :1], weights], dim=1).cpu().double()
     precisions = torch.stack([_precision(tail, alpha, sigma) for tail in known])
     weights = weights[..., None, None]
     worst = torch.linalg.eigvalsh((weights * precisions).sum(dim=0)).amin(dim=-1)
@@ -73,7 +73,7 @@ def _tail_covariance(denoiser: Denoiser) -> Tensor | None:
     prior = denoiser.prior if isinstance(denoiser, ConditionedDenoiser) else denoiser
     if not isinstance(prior, GaussianMixturePrior):
         return None
-    scales = prior.scales.double().cpu()
+    scales = prior.scales.cpu().double()
     if isinstance(denoiser, ConditionedDenoiser):
         # with a condition per item: the components that any item has
         scales = scales[(denoiser.condition.tensors["weights"] > 0).any(dim=0).cpu()]

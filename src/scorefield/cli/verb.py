@@ -51,7 +51,8 @@ class Verb:
     seed: int = 0
     """Of everything random."""
     device: str = "auto"
-    """Where to compute: cpu, cuda, cuda:1, mps; auto takes a GPU if there is one."""
+    """Where to compute: cpu, cuda, cuda:1, mps (it has no float64, which some verbs need); auto is
+    cuda if there is one, else cpu."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision inside the networks."""
     json: bool = False
