@@ -66,13 +66,14 @@ def random_prior(prior: FrozenPrior, seed: int = 0) -> FrozenPrior:
     """
     other = copy.copy(prior)
     other.conditional = other
-    other.network = copy.deepcopy(prior.network)
+    other.network = copy.deepcopy(prior.network).cpu()  # the same weights on every device
     other.name = f"{prior.name}, untrained"
-    with torch.random.fork_rng():
-        # torch's initialisers take no generator
-        torch.manual_seed(noise_generator(seed, 0).initial_seed())
+    with torch.random.fork_rng(devices=[]):
+        # torch's initialisers take no generator; manual_seed would seed those of GPUs too
+        torch.default_generator.manual_seed(noise_generator(seed, 0).initial_seed())
         for module in other.network.modules():
             reset = getattr(module, "reset_parameters", None)
             if isinstance(module, nn.Module) and callable(reset):
                 reset()
+    other.network.to(prior.device)
     return other

@@ -93,8 +93,9 @@ def test_baselines_have_a_vector_per_pixel_where_it_is() -> None:
 
 
 def test_an_untrained_network_shares_nothing_but_the_shape() -> None:
-    prior = load_prior("shapes")
+    prior, state = load_prior("shapes"), torch.get_rng_state()
     other, again = random_prior(prior), random_prior(prior)
+    assert torch.equal(torch.get_rng_state(), state)
     ours, theirs = prior.network.state_dict(), other.network.state_dict()
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
     weight = "model.mid_block.resnets.0.conv1.weight"
