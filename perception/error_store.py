@@ -53,7 +53,7 @@ class StoredErrors:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         aside = self._path.with_suffix(".partial.npz")
         np.savez_compressed(aside, errors=self._known)
-        aside.rename(self._path)
+        aside.replace(self._path)
         self._changed = False
 
     def _missing(self, request: Request) -> list[Request]:

@@ -41,7 +41,7 @@ def world_images(
             )
             partial = path.with_suffix(".partial.npy")
             np.save(partial, shard)
-            partial.rename(path)
+            partial.replace(path)
         shards.append(np.load(path))
     return torch.from_numpy(np.concatenate(shards)[:count])
 

@@ -154,5 +154,5 @@ def _latents(
         saved = {"means": means.half(), "stds": stds.half()}
         partial = path.with_suffix(".partial.safetensors")
         save_file(saved, partial)
-        partial.rename(path)
+        partial.replace(path)
     return saved["means"].float(), saved["stds"].float()
