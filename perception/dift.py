@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from scorefield.perception.matching import Locate, Matches, match, mutual_matches
+from scorefield.perception.squares import squares
 from scorefield.priors.feature_cache import FeatureCache
 from scorefield.priors.levels import NoiseLevel, NoiseSchedule
 from scorefield.priors.pass_memory import MEMORY_GIB
@@ -230,7 +231,7 @@ def match_pictures(
     if len(texts) != 2:
         raise ValueError(f"give one prompt, or one for each of two pictures; got {len(texts)}")
     maps = [
-        dift_features(prior, _square(image, prior), text, preset=preset, seed=seed)[0]
+        dift_features(prior, squares(image[None], prior), text, preset=preset, seed=seed)[0]
         for image, text in zip((a, b), texts, strict=True)
     ]
     source, target = maps
@@ -242,11 +243,3 @@ def match_pictures(
     return match(
         source, target, points, source_size=source_size, target_size=target_size, locate=locate
     )
-
-
-def _square(image: Float[Tensor, "3 h w"], prior: FrozenPrior) -> Float[Tensor, "1 3 side side"]:
-    side = prior.image_size
-    if image.shape[1:] == (side, side):
-        return image[None]
-    resized = functional.interpolate(image[None], (side, side), mode="bicubic", antialias=True)
-    return resized.clamp(0, 1)

@@ -238,13 +238,13 @@ def difference_maps(
         )
     signs = 1 if settings.one_sided else 2
     at_once = max(1, rows // signs)
-    itself = _unclipped(prior, x) if settings.one_sided else None
+    itself = _unclamped(prior, x) if settings.one_sided else None
     maps = []
     parts = masks.split(at_once)
     for part in tqdm(parts, desc="regions", disable=not progress or len(parts) == 1, leave=False):
         offsets = part if settings.one_sided else torch.cat([part, -part])
         z = walk_modulated(prior, denoiser, walk, path, offsets)
-        pictures = torch.cat([_unclipped(prior, row) for row in z.split(8)])
+        pictures = torch.cat([_unclamped(prior, row) for row in z.split(8)])
         plus = pictures[: len(part)]
         minus = pictures[len(part) :] if itself is None else itself
         maps.append(_blurred(plus - minus, settings.blur).norm(dim=1))
@@ -256,16 +256,11 @@ def normalised(maps: Float[Tensor, "k h w"]) -> Float[Tensor, "k h w"]:
     return maps / maps.flatten(1).amax(1).clamp(min=1e-12)[:, None, None]
 
 
-def _unclipped(prior: FrozenPrior, z: Tensor) -> Tensor:
-    """Decoded pictures, not clipped to [0, 1]: two that are both whiter than white may differ."""
-    if isinstance(prior.codec, PixelCodec):
-        return (z + 1) / 2
-    if not isinstance(prior.codec, LatentCodec):
-        return prior.decode(z)
-    vae = prior.codec.vae
-    shift = getattr(vae.config, "shift_factor", None) or 0.0
-    pictures: Tensor = vae.decode((z / vae.config.scaling_factor + shift).to(vae.dtype)).sample
-    return pictures.to(z.dtype) / 2 + 0.5
+def _unclamped(prior: FrozenPrior, z: Tensor) -> Tensor:
+    """Decoded pictures, not clamped to [0, 1] where the codec knows how to leave that out."""
+    if isinstance(prior.codec, LatentCodec | PixelCodec):
+        return prior.codec.decode_unclamped(z)
+    return prior.decode(z)
 
 
 def _blurred(pictures: Tensor, sigma: float | int) -> Tensor:

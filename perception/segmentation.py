@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
 
 from scorefield.perception.clustering import FeatureClusters, largest_first, resized_argmax
 from scorefield.perception.emerdiff import EmerDiff, check_layers, difference_maps, normalised
 from scorefield.perception.segmentation_presets import emerdiff_preset
+from scorefield.perception.squares import squares
 from scorefield.perception.walk_memory import rows_that_fit
 from scorefield.priors.pass_memory import MEMORY_GIB, size_multiple
 from scorefield.priors.prior import FrozenPrior, Prompts
@@ -160,15 +160,3 @@ def check_method(prior: FrozenPrior, method: Method, memory: float | int = MEMOR
         check_layers(prior.model, method)
         steps = method.steps
     return rows_that_fit(prior, size, steps, memory)
-
-
-def squares(
-    images: Float[Tensor, "b 3 h w"], prior: FrozenPrior, size: int | None
-) -> Float[Tensor, "b 3 side side"]:
-    """Pictures as a prior sees them, on its device."""
-    side = prior.image_size if size is None else size
-    images = images.to(prior.device, torch.float32)
-    if images.shape[2:] == (side, side):
-        return images
-    resized = functional.interpolate(images, (side, side), mode="bicubic", antialias=True)
-    return resized.clamp(0, 1)

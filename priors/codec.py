@@ -80,8 +80,14 @@ class LatentCodec:
 
     def decode(self, latents: Float[Tensor, "b *f c lh lw"]) -> Float[Tensor, "b *f 3 h w"]:
         """The decoder's picture, clamped to [0, 1]."""
+        return self.decode_unclamped(latents).clamp(0, 1)
+
+    def decode_unclamped(
+        self, latents: Float[Tensor, "b *f c lh lw"]
+    ) -> Float[Tensor, "b *f 3 h w"]:
+        """The decoder's picture as it is: two that are both whiter than white may differ."""
         z = (latents.flatten(0, -4) / self._scale + self._shift).to(self.vae.dtype)
-        images = (self.vae.decode(z).sample.to(latents.dtype) / 2 + 0.5).clamp(0, 1)
+        images = self.vae.decode(z).sample.to(latents.dtype) / 2 + 0.5
         return images.unflatten(0, latents.shape[:-3])
 
     def to(self, device: torch.device | str) -> "LatentCodec":
@@ -165,7 +171,13 @@ class PixelCodec:
 
     def decode(self, latents: Float[Tensor, "b *f c lh lw"]) -> Float[Tensor, "b *f 3 h w"]:
         """(z + 1) / 2, clamped to [0, 1]."""
-        images = (latents / 2 + 0.5).clamp(0, 1)
+        return self.decode_unclamped(latents).clamp(0, 1)
+
+    def decode_unclamped(
+        self, latents: Float[Tensor, "b *f c lh lw"]
+    ) -> Float[Tensor, "b *f 3 h w"]:
+        """(z + 1) / 2."""
+        images = latents / 2 + 0.5
         return images if self.channels == 3 else images.repeat_interleave(3, dim=-3)
 
     def to(self, device: torch.device | str) -> "PixelCodec":

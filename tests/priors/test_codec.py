@@ -31,6 +31,9 @@ def test_decode_undoes_the_scale(codec: LatentCodec) -> None:
     latents = torch.randn(2, 4, 4, 8, generator=torch.Generator().manual_seed(1))
     expected = codec.vae.decode(latents / 0.18215).sample / 2 + 0.5
     torch.testing.assert_close(codec.decode(latents), expected.clamp(0, 1))
+    far = 100 * latents
+    assert float(codec.decode_unclamped(far).max()) > 1
+    assert torch.equal(codec.decode_unclamped(far).clamp(0, 1), codec.decode(far))
 
 
 def test_items_do_not_depend_on_their_batch(codec: LatentCodec, images: Tensor) -> None:
