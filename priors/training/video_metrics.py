@@ -122,16 +122,6 @@ class Estimate:
         low, high = replicates.quantile(torch.tensor([0.025, 0.975]).to(replicates)).tolist()
         return cls(value, low, high)
 
-    @property
-    def above_zero(self) -> bool:
-        """Whether the whole interval is."""
-        return self.low > 0
-
-    @property
-    def below_zero(self) -> bool:
-        """Whether the whole interval is."""
-        return self.high < 0
-
 
 def mean_replicates(
     values: Float[Tensor, " n"] | Bool[Tensor, " n"], *, seed: int, resamples: int = 2000
