@@ -39,7 +39,7 @@ from scorefield.control.loading import load_policy
 from scorefield.control.network import ChunkNetwork
 from scorefield.control.observing import VIEW, Observing
 from scorefield.control.planar import AVOIDING, TWO_ROUTES, Layout, PlanarTask
-from scorefield.control.policy import NetworkPolicy, Policy
+from scorefield.control.policy import ChunkRequest, NetworkPolicy, Policy
 from scorefield.control.processes import Processes
 from scorefield.control.rollout import Rollout, latency, roll_out
 from scorefield.control.routes import DISTURBANCE, SPEED, RouteExpert
@@ -62,6 +62,7 @@ __all__ = [
     "ChunkDenoiser",
     "ChunkNetwork",
     "ChunkPolicy",
+    "ChunkRequest",
     "Continuing",
     "Diffusion",
     "DiffusionPolicy",

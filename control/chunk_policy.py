@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from scorefield.control.denoising import Follow, draw_chunk
+from scorefield.control.denoising import draw_chunk
 from scorefield.control.draws import Draws
 from scorefield.control.heads import (
     Diffusion,
@@ -23,7 +23,7 @@ from scorefield.control.heads import (
     TwoStep,
 )
 from scorefield.control.limits import Limits
-from scorefield.control.policy import NetworkPolicy
+from scorefield.control.policy import ChunkRequest, NetworkPolicy
 from scorefield.control.spaces import Horizons, PolicySpaces
 from scorefield.control.training import PolicyTask, train_policy
 from scorefield.control.trunk import TrunkSettings
@@ -101,20 +101,14 @@ class ChunkPolicy(NetworkPolicy):
         """The head's."""
         return self.head.noise_shape
 
-    def normalised_chunk(
-        self,
-        observations: Mapping[str, Tensor],
-        noise: Tensor,
-        previous: Tensor | None,
-        follow: Follow | None,
-    ) -> Tensor:
+    def normalised_chunk(self, request: ChunkRequest, noise: Tensor) -> Tensor:
         """What the head draws; a head of diffusion can go on from the previous chunk.
 
         Raises:
             ValueError: another head should.
         """
-        condition = self._condition(observations["state"])
-        if follow is None:
+        condition = self._condition(request.observations["state"])
+        if request.follow is None:
             return self.head.draw(condition, noise)
         if not isinstance(self.head, Diffusion):
             raise ValueError(
@@ -122,7 +116,12 @@ class ChunkPolicy(NetworkPolicy):
                 "chunk before; leave follow out, or take a policy that denoises"
             )
         return draw_chunk(
-            self.head.denoiser(condition), self.head.table, noise, self.horizons, previous, follow
+            self.head.denoiser(condition),
+            self.head.table,
+            noise,
+            self.horizons,
+            request.previous,
+            request.follow,
         )
 
     def save(self, folder: str | os.PathLike[str]) -> Path:

@@ -18,11 +18,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from scorefield.control.denoising import ChunkDenoiser, Follow, draw_chunk
+from scorefield.control.denoising import ChunkDenoiser, draw_chunk
 from scorefield.control.draws import Draws
 from scorefield.control.encoders import EncoderSettings, ObservationEncoder
 from scorefield.control.limits import Limits
-from scorefield.control.policy import NetworkPolicy
+from scorefield.control.policy import ChunkRequest, NetworkPolicy
 from scorefield.control.solver import Predicts, Schedule, SolverStep, solver_steps
 from scorefield.control.spaces import Horizons, PolicySpaces
 from scorefield.control.transformer import Transformer, TransformerSettings
@@ -204,16 +204,16 @@ class DiffusionPolicy(NetworkPolicy):
             self._compiled,
         )
 
-    def normalised_chunk(
-        self,
-        observations: Mapping[str, Tensor],
-        noise: Tensor,
-        previous: Tensor | None,
-        follow: Follow | None,
-    ) -> Tensor:
+    def normalised_chunk(self, request: ChunkRequest, noise: Tensor) -> Tensor:
         """What is denoised from the noise, going on from the previous chunk if it should."""
-        denoiser = self.denoiser(observations)
-        return draw_chunk(denoiser, self.table, noise, self.horizons, previous, follow)
+        return draw_chunk(
+            self.denoiser(request.observations),
+            self.table,
+            noise,
+            self.horizons,
+            request.previous,
+            request.follow,
+        )
 
     def table(self, begin: float = 1.0) -> list[SolverStep]:
         """The steps of sampling from a fraction of the schedule."""

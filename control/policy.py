@@ -3,6 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -18,6 +19,35 @@ from scorefield.control.windows import Windows
 from scorefield.priors.noise import keyed_noise
 
 
+@dataclass(frozen=True, eq=False)
+class ChunkRequest:
+    """What a policy is asked: one chunk per row of observations.
+
+    observations: "state" (B, To, D) in the environment's units, and per camera (B, To, 3, H, W) in
+        [0, 1].
+    seed: of the policy's noise.
+    items: what each row is; its noise depends on (seed, item, draw) alone.
+    draw: counts the chunks of an episode.
+    previous: (B, Tp, A), the chunks of Ta steps ago; None: there are none.
+    follow: how to go on from them; None: do not.
+    """
+
+    observations: Mapping[str, Tensor]
+    seed: int
+    items: Sequence[int]
+    draw: int = 0
+    previous: Float[Tensor, "batch steps size"] | None = None
+    follow: Follow | None = None
+
+    def __post_init__(self) -> None:
+        rows = {name: len(tensor) for name, tensor in self.observations.items()}
+        if any(number != len(self.items) for number in rows.values()):
+            raise ValueError(
+                f"items must say what each row of the observations is; got {len(self.items)} items "
+                f"for rows {rows}"
+            )
+
+
 @runtime_checkable
 class Policy(Protocol):
     """Plans chunks of actions from what was observed.
@@ -29,27 +59,8 @@ class Policy(Protocol):
     spaces: PolicySpaces
     horizons: Horizons
 
-    def chunk(
-        self,
-        observations: Mapping[str, Tensor],
-        *,
-        seed: int,
-        items: Sequence[int],
-        draw: int = 0,
-        previous: Tensor | None = None,
-        follow: Follow | None = None,
-    ) -> Float[Tensor, "batch steps size"]:
-        """The whole plan of Tp actions, in the environment's units and within its bounds.
-
-        Args:
-            observations: "state" (B, To, D) in the environment's units, and per camera
-                (B, To, 3, H, W) in [0, 1].
-            seed: of the policy's noise.
-            items: what each row is; its noise depends on (seed, item, draw) alone.
-            draw: counts the chunks of an episode.
-            previous: (B, Tp, A), what this returned Ta steps ago.
-            follow: how to go on from it; None: do not.
-        """
+    def chunk(self, request: ChunkRequest) -> Float[Tensor, "batch steps size"]:
+        """The whole plan of Tp actions, in the environment's units and within its bounds."""
         ...
 
 
@@ -85,25 +96,17 @@ class NetworkPolicy(nn.Module, ABC):
 
     @abstractmethod
     def normalised_chunk(
-        self,
-        observations: Mapping[str, Tensor],
-        noise: Tensor,
-        previous: Tensor | None,
-        follow: Follow | None,
+        self, request: ChunkRequest, noise: Tensor
     ) -> Float[Tensor, "batch steps size"]:
-        """`chunk` in normalised units, from observations on the policy's device."""
+        """`chunk` from its noise, in normalised units.
+
+        Args:
+            request: its observations are on the policy's device, the previous chunks normalised.
+            noise: (B, *noise_shape).
+        """
 
     @torch.no_grad()
-    def chunk(
-        self,
-        observations: Mapping[str, Tensor],
-        *,
-        seed: int,
-        items: Sequence[int],
-        draw: int = 0,
-        previous: Tensor | None = None,
-        follow: Follow | None = None,
-    ) -> Float[Tensor, "batch steps size"]:
+    def chunk(self, request: ChunkRequest) -> Float[Tensor, "batch steps size"]:
         """Whole chunks (`Policy.chunk`).
 
         Raises:
@@ -111,24 +114,15 @@ class NetworkPolicy(nn.Module, ABC):
                 policy cannot go on from one; the actions are not finite.
         """
         device = self.actions.scale.device
-        seen = {name: tensor.to(device) for name, tensor in observations.items()}
-        noise = keyed_noise(seed, items, draw, self.noise_shape, device=device)
+        seen = {name: tensor.to(device) for name, tensor in request.observations.items()}
+        previous = request.previous
         before = None if previous is None else self.actions(previous.to(device))
-        chunk = self.normalised_chunk(seen, noise, before, follow)
-        return bounded(self.actions.inverse(chunk), self.spaces)
-
-    def act(
-        self,
-        observations: Mapping[str, Tensor],
-        *,
-        seed: int,
-        items: Sequence[int],
-        draw: int = 0,
-        previous: Tensor | None = None,
-        follow: Follow | None = None,
-    ) -> Float[Tensor, "batch actions size"]:
-        """The Ta actions of `chunk` that are executed, from the present on."""
-        chunk = self.chunk(
-            observations, seed=seed, items=items, draw=draw, previous=previous, follow=follow
+        noise = keyed_noise(
+            request.seed, request.items, request.draw, self.noise_shape, device=device
         )
-        return chunk[:, self.horizons.executed]
+        here = replace(request, observations=seen, previous=before)
+        return bounded(self.actions.inverse(self.normalised_chunk(here, noise)), self.spaces)
+
+    def act(self, request: ChunkRequest) -> Float[Tensor, "batch actions size"]:
+        """The Ta actions of `chunk` that are executed, from the present on."""
+        return self.chunk(request)[:, self.horizons.executed]

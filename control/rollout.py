@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from scorefield.control.denoising import Follow
 from scorefield.control.environment import Environment, Observations
-from scorefield.control.policy import Policy
+from scorefield.control.policy import ChunkRequest, Policy
 from scorefield.control.spaces import Horizons
 from scorefield.control.windows import as_pictures
 
@@ -104,7 +104,7 @@ def latency(policy: Policy, environment: Environment, *, seed: int, calls: int =
     seconds = []
     for call in range(calls + 1):
         started = time.perf_counter()
-        policy.chunk(_stacked(history, [0]), seed=seed, items=[0], draw=call)
+        policy.chunk(ChunkRequest(_stacked(history, [0]), seed, items=[0], draw=call))
         seconds.append(time.perf_counter() - started)
     return seconds[1:]
 
@@ -151,16 +151,16 @@ def _together(
         draw, place = divmod(len(actions), horizons.action)
         if place == 0:
             going = np.flatnonzero(~ended)
-            chunk = policy.chunk(
+            request = ChunkRequest(
                 _stacked(history, going),
-                seed=seed,
+                seed,
                 items=[seeds[int(i)] for i in going],
                 draw=draw,
                 previous=plan[going] if draw else None,
                 follow=follow,
             )
             before, plan = plan, plan.clone()
-            plan[going] = chunk.cpu()
+            plan[going] = policy.chunk(request).cpu()
         late = draw > 0 and place < delay
         at = horizons.observation - 1 + place
         action = before[:, at + horizons.action] if late else plan[:, at]

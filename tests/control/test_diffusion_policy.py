@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.control.denoising import RealTime, WarmStart
+from scorefield.control.denoising import Follow, RealTime, WarmStart
 from scorefield.control.diffusion_policy import (
     DiffusionPolicy,
     DiffusionSettings,
@@ -24,7 +25,7 @@ from scorefield.control.draws import Draws
 from scorefield.control.encoders import EncoderSettings
 from scorefield.control.episodes import Episode, Episodes
 from scorefield.control.network import ChunkNetwork
-from scorefield.control.policy import Policy
+from scorefield.control.policy import ChunkRequest, Policy
 from scorefield.control.spaces import Horizons, PolicySpaces
 from scorefield.control.transformer import TransformerSettings
 from scorefield.control.trunk import TrunkSettings
@@ -104,7 +105,7 @@ def one_number(**settings: object) -> DiffusionPolicy:
 def test_a_gaussian_policy_acts_as_its_flow_says() -> None:
     policy = gaussian_policy(DEVIATION**2 * torch.eye(8), steps=50, order=2)
     noise = keyed_noise(4, [7, 8, 9], 2, (8, 2))
-    actions = policy.act(observations(), seed=4, items=[7, 8, 9], draw=2)
+    actions = policy.act(ChunkRequest(observations(), seed=4, items=[7, 8, 9], draw=2))
     exact = MEAN + DEVIATION * noise[:, 1:4]
     assert isinstance(policy, Policy) and actions.shape == (3, 3, 2)
     torch.testing.assert_close(actions, exact, rtol=0, atol=0.02)
@@ -119,7 +120,7 @@ def test_a_policy_given_observations_is_a_denoiser_of_the_library(
     policy.spaces = PolicySpaces(state=3, action=2, low=(-1e9, -1e9), high=(1e9, 1e9))
     with torch.no_grad():
         expected = sample(policy.denoiser(observations()), (8, 2), 3, steps=10, seed=5)
-    chunk = policy.chunk(observations(), seed=5, items=range(3))
+    chunk = policy.chunk(ChunkRequest(observations(), seed=5, items=range(3)))
     torch.testing.assert_close(chunk, expected, rtol=1e-3, atol=1e-4)
 
 
@@ -128,11 +129,12 @@ def test_neither_batch_nor_order_changes_an_item_and_bounds_hold(network: str) -
     policy = policy_of(network)
     policy.actions.scale.fill_(0.1)  # so that actions would reach 10
     seen = observations(3)
-    together = policy.act(seen, seed=0, items=[5, 6, 7])
-    alone = policy.act({"state": seen["state"][1:2]}, seed=0, items=[6])
+    request = ChunkRequest(seen, seed=0, items=[5, 6, 7])
+    together = policy.act(request)
+    alone = policy.act(ChunkRequest({"state": seen["state"][1:2]}, seed=0, items=[6]))
     torch.testing.assert_close(together[1:2], alone, rtol=0, atol=1e-4)
     assert together.abs()[..., 0].max() == 1 and together.abs()[..., 1].max() == 2
-    other = policy.act(seen, seed=0, items=[5, 6, 7], draw=1)
+    other = policy.act(replace(request, draw=1))
     assert not torch.equal(together, other)
 
 
@@ -140,7 +142,7 @@ def test_observations_that_are_not_finite_do_not_move_a_robot() -> None:
     seen = observations()
     seen["state"][1, 0, 0] = float("nan")
     with pytest.raises(ValueError, match="observations"):
-        policy_of().act(seen, seed=0, items=range(3))
+        policy_of().act(ChunkRequest(seen, seed=0, items=range(3)))
 
 
 def test_real_time_keeps_what_is_decided_and_follows_what_was_planned() -> None:
@@ -150,14 +152,15 @@ def test_real_time_keeps_what_is_decided_and_follows_what_was_planned() -> None:
     covariance = torch.exp(-0.5 * ((places[:, None] - places) / 4) ** 2) * DEVIATION**2
     policy = gaussian_policy(covariance + 1e-5 * torch.eye(8), steps=20)
     seen = observations(64)
-    before = policy.chunk(seen, seed=0, items=range(64))
+    first = ChunkRequest(seen, seed=0, items=range(64))
+    before = policy.chunk(first)
     planned = before[:, 3:]  # Ta = 3: what was planned for the first 5 steps of the next
 
-    def apart(**how: object) -> Tensor:
-        after = policy.chunk(seen, seed=0, items=range(64), draw=1, previous=before, **how)  # type: ignore[arg-type]
+    def apart(follow: Follow | None) -> Tensor:
+        after = policy.chunk(replace(first, draw=1, previous=before, follow=follow))
         return (after[:, :5] - planned).square().mean(dim=(0, 2)).sqrt() / DEVIATION
 
-    free, real = apart(), apart(follow=RealTime(delay=2))
+    free, real = apart(None), apart(RealTime(delay=2))
     assert free.min() > 1.1
     assert real[:3].max() < 1e-3  # To - 1 + 2 steps are frozen
     # What follows is bound less and less; the rule takes actions for independent.
@@ -167,10 +170,9 @@ def test_real_time_keeps_what_is_decided_and_follows_what_was_planned() -> None:
 def test_a_warm_start_is_the_flow_from_what_was_planned_noised() -> None:
     policy = gaussian_policy(DEVIATION**2 * torch.eye(8), steps=100, order=2)
     seen = observations()
-    before = policy.chunk(seen, seed=0, items=range(3))
-    after = policy.chunk(
-        seen, seed=0, items=range(3), draw=1, previous=before, follow=WarmStart(0.3)
-    )
+    first = ChunkRequest(seen, seed=0, items=range(3))
+    before = policy.chunk(first)
+    after = policy.chunk(replace(first, draw=1, previous=before, follow=WarmStart(0.3)))
     level = policy.table(0.3)[0].level
     alpha, sigma = float(level.alpha), float(level.sigma)
     planned = before[:, [3, 4, 5, 6, 7, 7, 7, 7]]
@@ -187,10 +189,11 @@ def test_real_time_is_the_exact_posterior_of_a_standard_normal() -> None:
     policy.horizons = Horizons(2, 3, 8)
     policy.spaces = PolicySpaces(state=3, action=2, low=(-9.0, -9.0), high=(9.0, 9.0))
     seen = observations()
-    before = policy.chunk(seen, seed=0, items=range(3))
-    free = policy.chunk(seen, seed=0, items=range(3), draw=1)
+    first = ChunkRequest(seen, seed=0, items=range(3))
+    before = policy.chunk(first)
+    free = policy.chunk(replace(first, draw=1))
     follow = RealTime(delay=4, limit=1e9)  # 5 steps are frozen, all that was planned
-    after = policy.chunk(seen, seed=0, items=range(3), draw=1, previous=before, follow=follow)
+    after = policy.chunk(replace(first, draw=1, previous=before, follow=follow))
     torch.testing.assert_close(after[:, :5], before[:, 3:], rtol=0, atol=0.05)
     torch.testing.assert_close(after[:, 5:], free[:, 5:], rtol=0, atol=1e-4)
 
@@ -235,7 +238,7 @@ def test_training_finds_a_linear_gaussian_policy(predicts: str, tmp_path: Path) 
     trained = train_diffusion_policy(policy, windows, TrainingSettings(1500, 128, 3e-3), tmp_path)
     for state in (-0.6, 0.0, 0.6):
         seen = {"state": torch.full((1000, 1, 1), state)}
-        actions = trained.act(seen, seed=0, items=range(1000))
+        actions = trained.act(ChunkRequest(seen, seed=0, items=range(1000)))
         assert abs(float(actions.mean()) - 0.5 * state) < 0.04
         assert 0.07 < float(actions.std()) < 0.13
 
@@ -357,9 +360,8 @@ def test_a_file_carries_all_that_is_needed(network: str, tmp_path: Path) -> None
     policy.encoder.states.offset.fill_(0.5)
     policy.save(tmp_path)
     loaded = DiffusionPolicy.load(tmp_path, SPACES)
-    seen = observations()
-    expected = policy.act(seen, seed=0, items=range(3))
-    assert torch.equal(loaded.act(seen, seed=0, items=range(3)), expected)
+    request = ChunkRequest(observations(), seed=0, items=range(3))
+    assert torch.equal(loaded.act(request), policy.act(request))
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
     other = PolicySpaces(state=4, action=2, low=(-1.0, -2.0), high=(1.0, 2.0))
     with pytest.raises(ValueError, match=r'state.*"state": 3.*"state": 4'):
@@ -382,9 +384,9 @@ def test_pictures_and_states_train_and_act(tmp_path: Path) -> None:
     )
     windows = Windows(Episodes.of([episode]), horizons)
     trained = train_diffusion_policy(policy, windows, TrainingSettings(2, 4), tmp_path)
-    batch = windows.batch([0, 3])
-    actions = trained.act(batch, seed=0, items=[0, 1])
-    again = DiffusionPolicy.load(tmp_path / "policy", spaces).act(batch, seed=0, items=[0, 1])
+    request = ChunkRequest(windows.batch([0, 3]), seed=0, items=[0, 1])
+    actions = trained.act(request)
+    again = DiffusionPolicy.load(tmp_path / "policy", spaces).act(request)
     assert torch.equal(actions, again) and actions.shape == (2, 2, 2)
 
 
@@ -396,10 +398,12 @@ def test_settings_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="predict x0"):
         DiffusionSettings("eps", normaliser="gaussian")
     policy = policy_of()
+    request = ChunkRequest(observations(), seed=0, items=range(3))
+    short = torch.zeros(3, 3, 2)
     with pytest.raises(ValueError, match="previous"):
-        policy.chunk(
-            observations(), seed=0, items=range(3), previous=torch.zeros(3, 3, 2), follow=RealTime()
-        )
+        policy.chunk(replace(request, previous=short, follow=RealTime()))
+    with pytest.raises(ValueError, match=r"got 2 items for rows {'state': 3}"):
+        replace(request, items=[0, 1])
 
 
 def test_levels_of_the_noise_are_the_published_ones() -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from scorefield.control.heads import (
     TwoStep,
 )
 from scorefield.control.limits import Limits, bounded
-from scorefield.control.policy import Policy
+from scorefield.control.policy import ChunkRequest, Policy
 from scorefield.control.solver import solve
 from scorefield.control.spaces import Horizons, PolicySpaces
 from scorefield.control.training import PolicyTask
@@ -166,7 +167,7 @@ def test_every_head_learns_a_linear_law(name: str, tmp_path: Path) -> None:
     executed = everything["action"][:, windows.horizons.executed]
 
     def error(one: ChunkPolicy) -> float:
-        found = one.act(everything, seed=0, items=range(len(windows)))
+        found = one.act(ChunkRequest(everything, seed=0, items=range(len(windows))))
         return float((found - executed).pow(2).mean() / executed.var())
 
     before = error(policy)
@@ -184,11 +185,12 @@ def test_a_file_holds_all_that_is_needed_to_act(name: str, tmp_path: Path) -> No
     again = ChunkPolicy.load(policy.save(tmp_path / "policy"))
     assert (again.spaces, again.horizons) == (policy.spaces, policy.horizons)
     seen = {"state": torch.linspace(-1, 1, 18).reshape(3, 2, 3)}
-    mine = policy.act(seen, seed=1, items=[4, 5, 6], draw=2)
+    request = ChunkRequest(seen, seed=1, items=[4, 5, 6], draw=2)
+    mine = policy.act(request)
     assert mine.shape == (3, 3, 2)
-    assert torch.equal(mine, again.act(seen, seed=1, items=[4, 5, 6], draw=2))
+    assert torch.equal(mine, again.act(request))
     # Rows depend on their item, not on their place; actions are within the bounds.
-    one = policy.act({"state": seen["state"][1:2]}, seed=1, items=[5], draw=2)
+    one = policy.act(ChunkRequest({"state": seen["state"][1:2]}, seed=1, items=[5], draw=2))
     assert torch.allclose(mine[1:2], one, atol=1e-5)
     assert bool((mine.abs() <= torch.tensor([1.0, 2.0])).all())
 
@@ -265,27 +267,27 @@ def test_actions_that_are_not_finite_are_refused() -> None:
         bounded(torch.tensor([[float("nan"), 0.0]]), SPACES)
     policy = ChunkPolicy(SquaredError, SPACES, Horizons(2, 3, 4), SMALL)
     with pytest.raises(ValueError, match="not finite"):
-        policy.act({"state": torch.full((1, 2, 3), float("nan"))}, seed=0, items=[0])
+        policy.act(ChunkRequest({"state": torch.full((1, 2, 3), float("nan"))}, seed=0, items=[0]))
 
 
 def test_a_head_of_diffusion_goes_on_from_the_chunk_before() -> None:
     policy = ChunkPolicy(Diffusion, SPACES, Horizons(2, 2, 7), SMALL, seed=3)
     seen = {"state": torch.linspace(-1, 1, 18).reshape(3, 2, 3)}
-    before = policy.chunk(seen, seed=0, items=range(3))
-    free = policy.chunk(seen, seed=0, items=range(3), draw=1, previous=before)
+    first = ChunkRequest(seen, seed=0, items=range(3))
+    before = policy.chunk(first)
+    second = replace(first, draw=1, previous=before)
+    free = policy.chunk(second)
     real, warm = (
-        policy.chunk(seen, seed=0, items=range(3), draw=1, previous=before, follow=follow)
+        policy.chunk(replace(second, follow=follow))
         for follow in (RealTime(delay=2), WarmStart(0.2))
     )
     # To - 1 + 2 actions are decided; without `follow` nothing is.
     torch.testing.assert_close(real[:, :3], before[:, 2:5], rtol=0, atol=1e-5)
     assert float((free[:, :3] - before[:, 2:5]).abs().max()) > 0.05
-    assert not torch.equal(warm, free) and torch.equal(
-        free, policy.chunk(seen, seed=0, items=range(3), draw=1)
-    )
+    assert not torch.equal(warm, free) and torch.equal(free, policy.chunk(replace(first, draw=1)))
     mean = ChunkPolicy(SquaredError, SPACES, Horizons(2, 2, 7), SMALL)
     with pytest.raises(ValueError, match="SquaredError does not denoise"):
-        mean.chunk(seen, seed=0, items=range(3), previous=before, follow=RealTime())
+        mean.chunk(replace(second, follow=RealTime()))
 
 
 @torch.no_grad()

@@ -1,7 +1,6 @@
 """Rollouts: what a policy is shown and what is executed, whatever runs beside it; their figures."""
 
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,10 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from scorefield.control.denoising import Follow, WarmStart
+from scorefield.control.denoising import WarmStart
 from scorefield.control.drawing import draw_paths, write_video
 from scorefield.control.planar import AVOIDING, TWO_ROUTES, PlanarTask
-from scorefield.control.policy import Policy
+from scorefield.control.policy import ChunkRequest, Policy
 from scorefield.control.rollout import Rollout, latency, roll_out
 from scorefield.control.scores import bootstrap, score, wilson
 from scorefield.control.spaces import Horizons, PolicySpaces
@@ -26,22 +25,13 @@ class Wanderer:
     def __init__(self, task: PlanarTask, side: float = 0.012) -> None:
         self.spaces, self.horizons = task.spaces, Horizons(3, 4, 6)
         self.side = side
-        self.asked: list[tuple[Tensor, list[int], int]] = []
+        self.asked: list[ChunkRequest] = []
 
-    def chunk(
-        self,
-        observations: Mapping[str, Tensor],
-        *,
-        seed: int,
-        items: Sequence[int],
-        draw: int = 0,
-        previous: Tensor | None = None,
-        follow: Follow | None = None,
-    ) -> Tensor:
-        self.asked.append((observations["state"], list(items), draw))
-        noise = keyed_noise(seed, items, draw, (6, 2)) * 0.001
+    def chunk(self, request: ChunkRequest) -> Tensor:
+        self.asked.append(request)
+        noise = keyed_noise(request.seed, request.items, request.draw, (6, 2)) * 0.001
         ahead = torch.arange(-1, 5)[:, None] * torch.tensor([self.side, 0.022])
-        return observations["state"][:, -1:] + ahead + noise
+        return request.observations["state"][:, -1:] + ahead + noise
 
 
 def test_a_policy_sees_the_last_observations_and_its_chunk_is_executed() -> None:
@@ -49,11 +39,12 @@ def test_a_policy_sees_the_last_observations_and_its_chunk_is_executed() -> None
     policy = Wanderer(task)
     assert isinstance(policy, Policy)
     (one,) = roll_out(policy, task, [7], seed=1)
-    shown = torch.cat([state for state, _, _ in policy.asked])  # (chunks, 3, 2)
+    shown = torch.cat([asked.observations["state"] for asked in policy.asked])  # (chunks, 3, 2)
     states = torch.from_numpy(one.states)
     assert torch.equal(shown[0], states[:1].expand(3, 2))  # the first one, repeated
     assert torch.equal(shown[1], states[2:5]) and torch.equal(shown[2], states[6:9])
-    assert [(items, draw) for _, items, draw in policy.asked[:3]] == [([7], 0), ([7], 1), ([7], 2)]
+    asked = [(list(one.items), one.draw) for one in policy.asked[:3]]
+    assert asked == [([7], 0), ([7], 1), ([7], 2)]
     # Steps are short enough to be done in full, so that each state is the action before it.
     assert np.allclose(one.states[1:], one.actions, atol=1e-6)
     assert len(one.rewards) == len(one.actions) == len(one.states) - 1
@@ -82,19 +73,10 @@ class Clock:
         self.spaces, self.horizons = task.spaces, Horizons(2, 4, 9)
         self.previous: list[Tensor | None] = []
 
-    def chunk(
-        self,
-        observations: Mapping[str, Tensor],
-        *,
-        seed: int,
-        items: Sequence[int],
-        draw: int = 0,
-        previous: Tensor | None = None,
-        follow: Follow | None = None,
-    ) -> Tensor:
-        self.previous.append(previous)
+    def chunk(self, request: ChunkRequest) -> Tensor:
+        self.previous.append(request.previous)
         places = torch.arange(9.0) / 100 - 0.3  # below the disc
-        return torch.stack([torch.full((9,), draw / 100), places], dim=1)[None]
+        return torch.stack([torch.full((9,), request.draw / 100), places], dim=1)[None]
 
 
 @pytest.mark.parametrize("delay", [0, 2, 4])
@@ -136,7 +118,7 @@ def test_latency_is_that_of_one_environment() -> None:
     policy = Wanderer(task)
     seconds = latency(policy, task, seed=1, calls=3)
     assert len(seconds) == 3 and all(one > 0 for one in seconds)
-    assert {state.shape for state, _, _ in policy.asked} == {(1, 3, 2)}
+    assert {one.observations["state"].shape for one in policy.asked} == {(1, 3, 2)}
 
 
 def made(
