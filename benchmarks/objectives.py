@@ -302,7 +302,7 @@ def table(rows: Sequence[dict[str, Any]], made: str, names: Sequence[str]) -> li
 
 
 def sheet(out: Path, rows: Sequence[dict[str, Any]], made: str, names: Sequence[str]) -> None:
-    """One line of pictures for each objective."""
+    """A strip of pictures for each objective, two strips side by side."""
     strips = []
     for name in names:
         mine = [load_image(out / "runs" / row["picture"]) for row in rows if row["name"] == name]
@@ -312,7 +312,7 @@ def sheet(out: Path, rows: Sequence[dict[str, Any]], made: str, names: Sequence[
     padded = [torch.nn.functional.pad(s, (0, width - s.shape[2]), value=1.0) for _, s in strips]
     if padded:
         labels = [name for name, _ in strips]
-        save_image(out / f"{made}.png", contact_sheet(torch.stack(padded), 1, labels))
+        save_image(out / f"{made}.png", contact_sheet(torch.stack(padded), 2, labels, pad=8))
 
 
 def main() -> None:

@@ -90,7 +90,7 @@ def draw_curve(table: Sequence[dict[str, Any]], title: str, path: Path) -> None:
     import matplotlib.pyplot as plt
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-    figure, panel = plt.subplots(figsize=(6.5, 4))
+    figure, panel = plt.subplots(figsize=(6.5, 4.3), layout="constrained")
     for curve, marker in zip(dict.fromkeys(row["curve"] for row in table), "s^do", strict=False):
         own = [row for row in table if row["curve"] == curve]
         x, y, low, high = ([r[k] for r in own] for k in ("evaluations", "accuracy", "low", "high"))
@@ -104,7 +104,7 @@ def draw_curve(table: Sequence[dict[str, Any]], title: str, path: Path) -> None:
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.set_ylim(top=1.01)
     panel.grid(alpha=0.3, which="both")
-    panel.legend()
-    figure.tight_layout()
+    # below the axes: in them it would lie over an interval
+    figure.legend(loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=110)
     plt.close(figure)
