@@ -172,6 +172,12 @@ def test_match_command(ducks: list[Path], tmp_path: Path, capsys: pytest.Capture
     figures = json.loads(capsys.readouterr().out)
     assert [row["source"] for row in figures["matches"]] == [[30, 30], [20.5, 40]]
     assert load_image(out).shape[1] == 384
+    # two matches are no homography, and are drawn all the same
+    out.unlink()
+    assert main([*words, "--points", "30,30 20.5,40", "--json", "--homography"]) == 1
+    told = capsys.readouterr()
+    assert json.loads(told.out)["matches"] == figures["matches"] and out.exists()
+    assert "done in part: a homography needs at least 4 matches; got 2" in told.err
 
 
 @pytest.mark.parametrize(

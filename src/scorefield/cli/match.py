@@ -62,7 +62,6 @@ class Match(PriorVerb):
         prior.condition(prompts)
         with under_way():
             matches = match_pictures(prior, a, b, points, prompts, preset=preset, seed=self.seed)
-            found = matches.homography(seed=self.seed) if self.homography else None
             save_image(self.out, draw_matches(a, b, matches))
         rows = [
             {"source": _rounded(s), "target": _rounded(t), "similarity": round(float(c), 4),
@@ -87,10 +86,14 @@ class Match(PriorVerb):
                 f"back within {row['cycle_error']:.1f} pixels"
                 for row in rows
             ] + lines
-        if found is not None:
-            matrix, inliers = found
-            figures |= {"homography": matrix.tolist(), "inliers": int(inliers.sum())}
-            lines.append(f"a homography agrees with {int(inliers.sum())} of {len(rows)} matches")
+        if not self.homography:
+            return Outcome(figures, lines)
+        try:
+            matrix, inliers = matches.homography(seed=self.seed)
+        except ValueError as error:  # the matches are there all the same
+            return Outcome(figures, lines, str(error))
+        figures |= {"homography": matrix.tolist(), "inliers": int(inliers.sum())}
+        lines.append(f"a homography agrees with {int(inliers.sum())} of {len(rows)} matches")
         return Outcome(figures, lines)
 
 
