@@ -72,7 +72,9 @@ def test_clusters_alone(
     [
         (["-k", "0"], "--k must be at least 1"),
         (["-k", "300"], "at most 256"),
-        (["--method", "kmeans", "--coarse"], "--coarse is of --method emerdiff"),
+        (["--method", "kmeans", "--coarse"], "--coarse is not used by --method kmeans"),
+        (["--method", "kmeans", "--log-snr", "0"], "--log-snr is not used by --method kmeans"),
+        (["--method", "ncut", "--strength", "0"], "--strength is not used by --method ncut"),
         (["--layer", "up9"], "no layer 'up9'"),
         (["--modulated", "up2"], "the cross-attentions on the way up are up0.attentions.0"),
         (["--size", "70"], "multiple of 16 pixels"),

@@ -10,7 +10,14 @@ import tyro
 
 from scorefield.cli.environments import PLANAR, environment_of
 from scorefield.cli.loading import device_of
-from scorefield.cli.verb import Outcome, Verb, check_at_least, check_folder, under_way
+from scorefield.cli.verb import (
+    Outcome,
+    Verb,
+    check_at_least,
+    check_folder,
+    check_unused,
+    under_way,
+)
 from scorefield.control.denoising import RealTime, WarmStart
 from scorefield.control.drawing import draw_paths, write_video
 from scorefield.control.loading import load_policy
@@ -52,6 +59,7 @@ class PolicyEvaluate(Verb):
         """Evaluate."""
         check_at_least(1, episodes=self.episodes, batch=self.batch)
         check_at_least(0, seed=self.seed, first=self.first, videos=self.videos, delay=self.delay)
+        check_unused(self, "policy evaluate", "dtype")
         check_folder(self.out)
         policy = load_policy(self.policy).to(device_of(self))
         environment = environment_of(self.env)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from scorefield.cli.verb import Failed, Outcome, Verb, check_folder
+from scorefield.cli.verb import Failed, Outcome, Verb, check_folder, check_unused
 from scorefield.control.export import export_policy
 from scorefield.control.loading import load_policy
 
@@ -25,6 +25,7 @@ class PolicyExport(Verb):
 
     def run(self) -> Outcome:
         """Export."""
+        check_unused(self, "policy export", "device", "dtype")
         check_folder(self.out)
         policy = load_policy(self.policy)
         try:

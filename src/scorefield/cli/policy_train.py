@@ -14,6 +14,7 @@ from scorefield.cli.verb import (
     Verb,
     check_at_least,
     check_folder,
+    check_unused,
     options_of,
     under_way,
 )
@@ -46,6 +47,9 @@ NETWORKS: dict[str, Callable[[int], NetworkSettings]] = {
     "transformer-paper": TransformerSettings.paper,
 }
 """Sizes of the networks of Diffusion Policy, by how many observations are seen."""
+
+_OF_TRUNK = [name for name, _, _ in options_of(TrunkSettings)]
+_OF_PICTURES = [name for name, _, _ in options_of(EncoderSettings, "width")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +96,7 @@ class _PolicyTrain(Verb):
         """Train."""
         check_at_least(1, steps=self.steps, batch_size=self.batch_size)
         check_at_least(0, seed=self.seed)
+        own_network = self._own_network()
         processes = Processes(device_of(self))
         if processes.first:
             check_folder(self.out, self.resume)
@@ -117,7 +122,7 @@ class _PolicyTrain(Verb):
             device=str(device_of(self)),
             dtype=DTYPES[self.dtype],
         )
-        train = self._diffusion if self._own_network() else self._shared
+        train = self._diffusion if own_network else self._shared
         train(environment.spaces, horizons, windows, settings)
         if not processes.first:
             return Outcome({}, [])
@@ -129,7 +134,7 @@ class _PolicyTrain(Verb):
         """Whether it is one of Diffusion Policy's networks.
 
         Raises:
-            ValueError: a baseline was asked for with it, or its options without it.
+            ValueError: a baseline was asked for with it, or an option is given that nothing reads.
         """
         if self.network == "perceptron":
             if self.observe != "state":
@@ -137,18 +142,26 @@ class _PolicyTrain(Verb):
                     f"--observe {self.observe} needs one of the other networks, such as --network "
                     "unet; the perceptron of the baselines sees states"
                 )
-            if (self.predicts, self.normaliser, self.track) != ("eps", "limits", None):
-                raise ValueError(
-                    "--predicts, --normaliser and --track are for the other networks; choose one "
-                    "with --network"
-                )
+            unread = ["predicts", "normaliser", "track", "resnet_width", *_OF_PICTURES]
+            check_unused(self, "--network perceptron", *unread)
             return False
         if self.head != "diffusion":
             raise ValueError(
                 f"--network {self.network} has the head diffusion, got --head {self.head}; the "
                 "baselines share the perceptron"
             )
+        check_unused(self, f"--network {self.network}", *_OF_TRUNK)
+        if self.observe == "state":
+            check_unused(self, "--observe state", "resnet_width", *_OF_PICTURES)
+        elif self._encoder().prior is None:
+            check_unused(self, "the ResNet, without --prior", "layer", "fraction")
+        else:
+            check_unused(self, "--prior", "resnet_width")
         return True
+
+    def _encoder(self) -> EncoderSettings:
+        more = {name: getattr(self, name) for name in _OF_PICTURES}
+        return EncoderSettings(self.resnet_width, **more)
 
     def _shared(
         self,
@@ -157,8 +170,7 @@ class _PolicyTrain(Verb):
         windows: Windows,
         settings: TrainingSettings,
     ) -> None:
-        names = [name for name, _, _ in options_of(TrunkSettings)]
-        trunk = TrunkSettings(**{name: getattr(self, name) for name in names})
+        trunk = TrunkSettings(**{name: getattr(self, name) for name in _OF_TRUNK})
         policy = ChunkPolicy(HEADS[self.head], spaces, horizons, trunk, seed=self.seed)
         with under_way():
             train_chunk_policy(
@@ -174,11 +186,9 @@ class _PolicyTrain(Verb):
     ) -> None:
         network = NETWORKS[self.network](horizons.observation)
         diffusion = DiffusionSettings(self.predicts, normaliser=self.normaliser)
-        names = [name for name, _, _ in options_of(EncoderSettings, "width")]
-        encoder = EncoderSettings(
-            self.resnet_width, **{name: getattr(self, name) for name in names}
+        policy = DiffusionPolicy(
+            spaces, horizons, network, diffusion, self._encoder(), seed=self.seed
         )
-        policy = DiffusionPolicy(spaces, horizons, network, diffusion, encoder, seed=self.seed)
         check_fits(policy, windows)
         if self.track is not None:
             check_tracker(self.track)

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from scorefield.cli.verb import Outcome, PriorVerb, check_at_least, check_folder, under_way
+from scorefield.cli.verb import (
+    Outcome,
+    PriorVerb,
+    check_at_least,
+    check_folder,
+    check_unused,
+    under_way,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,10 +72,7 @@ class Segment(PriorVerb):
         if self.k > 256:
             raise ValueError(f"--k must be at most 256, the labels of a PNG; got {self.k}")
         if self.method != "emerdiff":
-            for name in _WALKING:
-                if getattr(self, name):
-                    option = name.replace("_", "-")
-                    raise ValueError(f"--{option} is of --method emerdiff; leave one of them out")
+            check_unused(self, f"--method {self.method}", *_WALKING)
         names = [path.stem for path in self.pictures]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two pictures are named {twice[0]}; segment them into two folders")

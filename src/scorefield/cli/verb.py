@@ -88,6 +88,17 @@ def check_at_least(least: int, **numbers: int) -> None:
             raise ValueError(f"--{option} must be at least {least}; got {number}")
 
 
+def check_unused(verb: Verb, reader: str, *names: str) -> None:
+    """Refuse options that are given, with other values than their defaults, and would be ignored.
+
+    reader: what does not read them, such as "--method kmeans".
+    """
+    for one in fields(verb):
+        if one.name in names and getattr(verb, one.name) != one.default:
+            option = one.name.replace("_", "-")
+            raise ValueError(f"--{option} is not used by {reader}; leave it out")
+
+
 def check_prompt(prompt: str) -> None:
     """Refuse an empty prompt."""
     if not prompt.strip():
