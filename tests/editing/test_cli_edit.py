@@ -66,6 +66,21 @@ def test_edit_writes_the_picture_and_only_json(
     assert changed.float().mean() > 0.1
 
 
+def test_updates_may_be_more_than_the_schedules_levels(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def edit_image(*args: object, steps: int, **options: object) -> torch.Tensor:
+        asked.append(steps)
+        return torch.zeros(1, 3, 64, 64)
+
+    monkeypatch.setattr("scorefield.sds.image_distillation.edit_image", edit_image)
+    words = ["edit", "picture.png", "a blue mushroom", "--source", "a mushroom"]
+    assert main([*words, "--method", "dds", "--steps", "2000"]) == 0
+    assert asked == [2000]
+
+
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1", "CMYK"])
 def test_pictures_of_any_size_and_mode_are_taken(
     mode: str, here: Path, capsys: pytest.CaptureFixture[str]
@@ -111,6 +126,19 @@ def test_pictures_of_any_size_and_mode_are_taken(
             ["picture.png", "a cup", "--mask", "mask.png", "--source", "a cup"],
             "--source is not used by --method inpaint",
         ),
+        (
+            ["picture.png", "a cup", "--mask", "mask.png", "--strength", "0.9"],
+            "--strength is not used by --method inpaint",
+        ),
+        (
+            ["picture.png", "a cup", "--source", "a cup", "--cross-share", "0.5"],
+            "--cross-share is not used by --method inversion",
+        ),
+        (
+            ["picture.png", "a cup", "--learning-rate", "0.1"],
+            "--learning-rate is not used by --method sdedit",
+        ),
+        (["picture.png", "a cup", "--mask", "mask.png", "--steps", "2000"], "schedule's 1000"),
     ],
 )
 def test_refusals_are_one_line_and_write_nothing(

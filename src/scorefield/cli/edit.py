@@ -12,6 +12,7 @@ from scorefield.cli.verb import (
     check_at_least,
     check_picture,
     check_prompt,
+    check_unused,
     under_way,
 )
 
@@ -21,6 +22,17 @@ if TYPE_CHECKING:
     from scorefield.priors.prior import FrozenPrior
 
 Method = Literal["sdedit", "inversion", "inpaint", "prompt-to-prompt", "dds", "pds"]
+
+_READERS: dict[str, tuple[Method, ...]] = {
+    "source": ("inversion", "prompt-to-prompt", "dds", "pds"),
+    "mask": ("inpaint",),
+    "strength": ("sdedit", "inversion", "prompt-to-prompt"),
+    "resamplings": ("inpaint",),
+    "cross_share": ("prompt-to-prompt",),
+    "self_share": ("prompt-to-prompt",),
+    "learning_rate": ("dds", "pds"),
+}
+"""Which methods read an option; what is not named is read by all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +103,9 @@ class Edit(PriorVerb):
         prior = prior_of(self)
         image, said = load_picture(self.picture, prior.image_size)
         mask = None if self.mask is None else load_mask(self.mask, picture, prior.image_size)
-        walked = len(levels_walked(prior.schedule, self.steps, self.strength)) - 1
+        # of dds and pds, steps are updates: there may be more of them than the schedule has levels
+        walks = method not in ("dds", "pds")
+        walked = len(levels_walked(prior.schedule, self.steps, self.strength)) - 1 if walks else 0
         prior.guided(self.prompt, self.scale, negative=self.negative or None)
         prior.condition(self.source)
         with under_way():
@@ -105,7 +119,7 @@ class Edit(PriorVerb):
             "prior": prior.name,
             "size": prior.image_size,
             "scale": prior.guidance_scale if self.scale is None else self.scale,
-            "strength": None if method in ("inpaint", "dds", "pds") else self.strength,
+            "strength": self.strength if method in _READERS["strength"] else None,
             "steps": self.steps,
             "seed": self.seed,
         }
@@ -115,20 +129,17 @@ class Edit(PriorVerb):
         """The method that is named or meant.
 
         Raises:
-            ValueError: it lacks --mask or --source, or would ignore one.
+            ValueError: it lacks --mask or --source, or would ignore an option.
         """
         method = self.method
         if method is None:
             method = "inpaint" if self.mask else "inversion" if self.source else "sdedit"
         if method == "inpaint" and self.mask is None:
             raise ValueError("--method inpaint needs --mask, a picture, white where to paint")
-        if method != "inpaint" and self.mask is not None:
-            raise ValueError(f"--mask is not used by --method {method}; leave it out")
-        wants_source = method not in ("sdedit", "inpaint")
-        if wants_source and not (self.source or "").strip():
+        if method in _READERS["source"] and not (self.source or "").strip():
             raise ValueError(f"--method {method} needs --source, what the picture shows now")
-        if not wants_source and self.source is not None:
-            raise ValueError(f"--source is not used by --method {method}; leave it out")
+        unread = [name for name, methods in _READERS.items() if method not in methods]
+        check_unused(self, f"--method {method}", *unread)
         return method
 
     def _edit(
