@@ -33,6 +33,20 @@ def test_collect_goes_on_with_resume(
     assert Episodes.open(demonstrations).keys == list(range(8))
     assert main(["policy", "collect", "nowhere", "--out", "x"]) == 2
     assert "there are two-routes, avoiding, push-t" in capsys.readouterr().err
+    assert main([*words, "--episodes", "9", "--resume", "--seed", "1"]) == 2
+    assert "was collected with" in capsys.readouterr().err
+    assert main([*words, "--device", "cpu", "--resume"]) == 2
+    assert "--device is not used by policy collect" in capsys.readouterr().err
+
+
+def test_collect_refuses_a_folder_of_something_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.txt").write_text("all of it")
+    for more in ([], ["--resume"]):
+        assert main(["policy", "collect", "two-routes", "--out", str(tmp_path), *more]) == 2
+        assert "is not empty" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_train_and_evaluate(
@@ -73,7 +87,10 @@ def test_evaluate_with_a_delay(
 
 @pytest.mark.parametrize(
     ("observe", "more"),
-    [("image", []), pytest.param("both", ["--prior", "digits"], marks=pytest.mark.slow)],
+    [
+        ("image", ["--resnet-width", "16"]),
+        pytest.param("both", ["--prior", "digits"], marks=pytest.mark.slow),
+    ],
 )
 def test_pictures_from_demonstrations_to_rollouts(
     observe: str, more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -84,9 +101,10 @@ def test_pictures_from_demonstrations_to_rollouts(
     episodes = Episodes.open(demos)
     assert episodes.cameras["view"].shape[1:] == (32, 32, 3) and episodes.state.shape[1] == 2
     words = ["policy", "train", demos, *quiet, "--steps", "2", "--batch-size", "4"]
-    words += ["--executed", "7", "--predicted", "8", "--resnet-width", "16", "--keypoints", "4"]
+    words += ["--executed", "7", "--predicted", "8"]
     out = str(tmp_path / observe)
-    assert main([*words, "--observe", observe, "--network", "unet", *more, "--out", out]) == 0
+    seen = [*words, "--observe", observe, "--network", "unet", "--keypoints", "4", *more]
+    assert main([*seen, "--out", out]) == 0
     spaces = load_policy(f"{out}/policy").spaces
     assert spaces.images == {"view": (32, 32)} and spaces.state == (observe == "both") * 2
     evaluate = ["policy", "evaluate", f"{out}/policy", *quiet, "--episodes", "1"]
@@ -117,7 +135,14 @@ def test_diffusion_policy_s_own_networks(
         (["--network", "unet", "--predicted", "9"], "a multiple of 4 steps"),
         (["--network", "unet", "--normaliser", "gaussian"], "predict x0"),
         (["--network", "unet", "--track", "paper"], "there is no tracker"),
-        (["--predicts", "v"], "are for the other networks"),
+        (["--predicts", "v"], "--predicts is not used by --network perceptron"),
+        (["--prior", "digits"], "--prior is not used by --network perceptron"),
+        (["--network", "unet", "--layers", "7"], "--layers is not used by --network unet"),
+        (["--network", "unet", "--prior", "x"], "--prior is not used by --observe state"),
+        (
+            ["--network", "unet", "--observe", "image", "--layer", "mid"],
+            "--layer is not used by the ResNet, without --prior",
+        ),
     ):
         assert main([*words, *refused, "--out", str(tmp_path / "b")]) == 2
         assert why in capsys.readouterr().err
@@ -133,6 +158,9 @@ def test_what_does_not_fit_is_refused(
     assert main([*train, str(tmp_path / "a")]) == 0
     capsys.readouterr()
     policy = str(tmp_path / "a" / "policy")
+    words = ["policy", "evaluate", policy, "--env", "two-routes", "--dtype", "float16"]
+    assert main([*words, "--out", str(tmp_path / "e")]) == 2
+    assert "--dtype is not used by policy evaluate" in capsys.readouterr().err
     words = ["policy", "evaluate", policy, "--env", "avoiding", "--out", str(tmp_path / "e")]
     assert main(words) == 2
     assert "differ in low, high: the policy has" in capsys.readouterr().err

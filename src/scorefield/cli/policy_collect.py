@@ -7,9 +7,9 @@ from typing import Annotated
 import tyro
 
 from scorefield.cli.environments import demonstration_of
-from scorefield.cli.verb import Failed, Outcome, Verb, check_at_least, under_way
+from scorefield.cli.verb import Failed, Outcome, Verb, check_at_least, check_unused, under_way
 from scorefield.control.collection import collect
-from scorefield.control.episodes import INDEX, Episodes
+from scorefield.control.episodes import INDEX, Episodes, EpisodeWriter
 from scorefield.control.observing import Observing
 
 
@@ -37,11 +37,14 @@ class PolicyCollect(Verb):
         """Collect."""
         check_at_least(1, episodes=self.episodes, batch=self.batch)
         check_at_least(0, seed=self.seed)
+        check_unused(self, "policy collect", "device", "dtype")
         if (self.out / INDEX).exists() and not self.resume:
             raise ValueError(f"{self.out} holds episodes; --resume goes on with them")
         environment, expert = demonstration_of(self.env)
         if self.pictures is not None:
             environment = Observing(environment, self.pictures)
+        # opened as `collect` does, for what it refuses is refused before anything is under way
+        EpisodeWriter(self.out, {"environment": environment.name, "seed": self.seed})
         with under_way():
             try:
                 collect(
