@@ -188,21 +188,32 @@ class PlanarTask:
         return np.where(whole, route, -1).astype(np.int64)
 
     def frames(self) -> NDArray[np.uint8]:
-        """(n, 96, 96, 3): discs grey, the goal line green, the point blue."""
+        """(n, 96, 96, 3): discs grey, the goal line green, the point blue.
+
+        Edges are soft, so that a policy that looks can tell places within a pixel.
+        """
         layout, size = self.layout, 96
         low, high = np.array(layout.low), np.array(layout.high)
+        pixel = (high[1] - low[1]) / size
         x = low[0] + (np.arange(size) + 0.5) / size * (high[0] - low[0])
         y = high[1] - (np.arange(size) + 0.5) / size * (high[1] - low[1])
         grid = np.stack(np.meshgrid(x, y), axis=-1)  # (H, W, 2)
-        ground = np.full((size, size, 3), 255, dtype=np.uint8)
-        ground[np.abs(grid[..., 1] - layout.goal) < (high[1] - low[1]) / size] = (60, 160, 60)
+
+        def painted(frame: NDArray[Any], away: NDArray[Any], color: list[int]) -> NDArray[Any]:
+            """The frame with a colour where `away`, a distance outside of a shape, is below 0."""
+            cover = np.clip(0.5 - away / pixel, 0, 1)[..., None]
+            return frame + cover * (np.array(color) - frame)
+
+        ground = np.full((size, size, 3), 255.0)
+        ground = painted(ground, np.abs(grid[..., 1] - layout.goal) - pixel, [60, 160, 60])
         for disc in layout.discs:
-            ground[np.linalg.norm(grid - disc, axis=-1) <= layout.radius] = (130, 130, 130)
-        frames = np.repeat(ground[None], len(self.position), axis=0)
-        for frame, position in zip(frames, self.position, strict=True):
-            near = np.linalg.norm(grid - position, axis=-1) <= 1.5 * (high[1] - low[1]) / size
-            frame[near] = (40, 80, 200)
-        return frames
+            away = np.linalg.norm(grid - disc, axis=-1) - layout.radius
+            ground = painted(ground, away, [130, 130, 130])
+        frames = [
+            painted(ground, np.linalg.norm(grid - place, axis=-1) - 3 * pixel, [40, 80, 200])
+            for place in self.position
+        ]
+        return np.stack(frames).round().astype(np.uint8)
 
     def _observations(self) -> Observations:
         return {"state": self.position.astype(np.float32)}
