@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/policy_latency.py
 
 The reference is diffusion_policy's `conditional_sample`, restated: diffusers' DDIMScheduler steps
-the chunk, and the network is called with the whole condition at every step. Ours are `solve` under
-`torch.inference_mode`, with the condition prepared and the coefficients in a table, and the
+the chunk, and the network is called with the whole condition at every step. Ours are `solve`, as
+`DiffusionPolicy.act` calls it, with the condition prepared and the coefficients in a table, and the
 exported policy in onnxruntime. All have the same weights and noise, one thread and one observation,
 and take turns in one process, so that a loaded machine slows them alike; figures are medians, and
 the ratio is the median of the ratios of neighbours.
@@ -79,7 +79,7 @@ def compared(name: str, rounds: int, seed: int, compile_it: bool) -> dict[str, o
     )
     table = policy.table()
 
-    @torch.no_grad()
+    # Not under `no_grad`, though no weight needs a gradient: so the U-Net has torch's convolutions.
     def reference(consistent: bool = False) -> Tensor:
         condition = policy.encoder({"state": states})
         z = noise
@@ -90,7 +90,7 @@ def compared(name: str, rounds: int, seed: int, compile_it: bool) -> dict[str, o
             z = step.prev_sample
         return z.clamp(-1, 1)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def ours() -> Tensor:
         return solve(table, noise, policy.denoiser({"state": states}).x0).clamp(-1, 1)
 
@@ -98,7 +98,7 @@ def compared(name: str, rounds: int, seed: int, compile_it: bool) -> dict[str, o
     if compile_it:
         compiled.compile(mode="default")
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def faster() -> Tensor:
         return solve(table, noise, compiled.denoiser({"state": states}).x0).clamp(-1, 1)
 

@@ -100,7 +100,7 @@ class UNet1D(ChunkNetwork):
         self.down = nn.ModuleList(
             pair(before, after) for before, after in itertools.pairwise((size_in, *widths))
         )
-        self.shrink = nn.ModuleList(nn.Conv1d(w, w, 3, stride=2, padding=1) for w in widths[:-1])
+        self.shrink = nn.ModuleList(_Convolution(w, w, 3, stride=2, padding=1) for w in widths[:-1])
         self.middle = pair(widths[-1], widths[-1])
         # Each level upwards sees the one below and what left the same level on the way down.
         upwards = list(itertools.pairwise(reversed(widths)))
@@ -109,10 +109,10 @@ class UNet1D(ChunkNetwork):
             nn.ConvTranspose1d(w, w, 4, stride=2, padding=1) for _, w in upwards
         )
         self.leave = nn.Sequential(
-            nn.Conv1d(widths[0], widths[0], settings.kernel, padding=settings.kernel // 2),
+            _Convolution(widths[0], widths[0], settings.kernel, padding=settings.kernel // 2),
             nn.GroupNorm(8, widths[0]),
             nn.Mish(),
-            nn.Conv1d(widths[0], size_out, 1),
+            _Convolution(widths[0], size_out, 1),
         )
         self._films = [2 * block.width for block in self._blocks()]
         self.film_time = nn.Linear(features, sum(self._films), bias=False)
@@ -239,10 +239,10 @@ class _Block(nn.Module):
         super().__init__()
         self.width = after
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(size, after, kernel, padding=kernel // 2) for size in (before, after)
+            _Convolution(size, after, kernel, padding=kernel // 2) for size in (before, after)
         )
         self.norms = nn.ModuleList(nn.GroupNorm(groups, after) for _ in range(2))
-        self.skip = nn.Conv1d(before, after, 1) if before != after else nn.Identity()
+        self.skip = _Convolution(before, after, 1) if before != after else nn.Identity()
 
     def forward(self, x: Tensor, film: Tensor) -> Tensor:
         """For x (B, before, T) and a film (B, 2 after, 1): scales, then biases."""
@@ -250,6 +250,25 @@ class _Block(nn.Module):
         h = nn.functional.mish(self.norms[0](self.convolutions[0](x)))
         h = nn.functional.mish(self.norms[1](self.convolutions[1](scale * h + bias)))
         return h + self.skip(x)
+
+
+class _Convolution(nn.Conv1d):
+    """A convolution that acts as one matrix product, on a CPU and without gradients.
+
+    There torch multiplies matrices (after, kernel before) and (kernel before, steps), for which MKL
+    takes several times as long as for their transposes, where the steps are few.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """For x (B, before, T)."""
+        # With gradients, and so in training and where a network is traced for export, the usual
+        # one is as fast.
+        if torch.is_grad_enabled() or x.device.type != "cpu":
+            return super().forward(x)
+        (kernel,), (stride,), (padding,) = self.kernel_size, self.stride, self.padding
+        padded = nn.functional.pad(x, (padding, padding))
+        rows = padded.unfold(2, kernel, stride).transpose(1, 2).flatten(2)
+        return nn.functional.linear(rows, self.weight.flatten(1), self.bias).transpose(1, 2)
 
 
 def sinusoids(timestep: Float[Tensor, " batch"], features: int) -> Float[Tensor, "batch features"]:

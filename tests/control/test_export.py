@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scorefield.cli.main import main
 from scorefield.control.chunk_policy import HEADS, ChunkPolicy
@@ -73,6 +74,10 @@ def test_networks_and_solvers_act_the_same(
     expected = policy.act(ChunkRequest({"state": STATES}, seed=1, items=range(5), draw=2)).numpy()
     found = ExportedPolicy(tmp_path).act({"state": STATES.numpy()}, noise=noise(range(5)).numpy())
     np.testing.assert_allclose(found, expected, atol=1e-4)
+    # What is a matrix product in torch on a CPU is a convolution there.
+    convolutions = sum(isinstance(module, nn.Conv1d) for module in policy.network.modules())
+    nodes = onnx.load(tmp_path / "denoiser.onnx").graph.node
+    assert [node.op_type for node in nodes].count("Conv") == convolutions
 
 
 def test_a_policy_that_sees_pictures(tmp_path: Path) -> None:

@@ -160,6 +160,17 @@ def test_weights_of_the_reference_give_its_output(settings: UNet1DSettings) -> N
     assert torch.allclose(found, expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_convolutions_are_the_same_with_and_without_gradients(kernel: int) -> None:
+    _, ours = both(UNet1DSettings((16, 32), 16, kernel=kernel))
+    chunk, timestep, condition = inputs()
+    usual = ours(chunk, timestep / 100, condition)
+    with torch.no_grad():
+        product = ours(chunk, timestep / 100, condition)
+    assert usual.requires_grad and float(usual.detach().std()) > 0.1
+    torch.testing.assert_close(product, usual.detach(), atol=1e-5, rtol=0)
+
+
 def test_a_prepared_condition_gives_the_same() -> None:
     _, ours = both()
     chunk, timestep, condition = inputs()
