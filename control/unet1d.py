@@ -265,8 +265,8 @@ class _Convolution(nn.Conv1d):
         # one is as fast.
         if torch.is_grad_enabled() or x.device.type != "cpu":
             return super().forward(x)
-        (kernel,), (stride,), (padding,) = self.kernel_size, self.stride, self.padding
-        padded = nn.functional.pad(x, (padding, padding))
+        (kernel,), (stride,), around = self.kernel_size, self.stride, int(self.padding[0])
+        padded = nn.functional.pad(x, (around, around))
         rows = padded.unfold(2, kernel, stride).transpose(1, 2).flatten(2)
         return nn.functional.linear(rows, self.weight.flatten(1), self.bias).transpose(1, 2)
 
