@@ -55,7 +55,7 @@ class Protocol:
 TWO_ROUTES = Protocol(100, Horizons(2, 8, 9), TrunkSettings(width=128), 2000, 240)
 AVOIDING = Protocol(480, Horizons(2, 4, 5), TrunkSettings(width=256), 5000, 240)
 META_WORLD = Protocol(50, Horizons(2, 8, 9), TrunkSettings(width=256, frequencies=0), 3000, 50)
-PUSH_T = Protocol(200, Horizons(2, 8, 9), TrunkSettings(width=256, frequencies=0), 16000, 50)
+PUSH_T = Protocol(800, Horizons(2, 8, 9), TrunkSettings(width=256, frequencies=0), 16000, 50)
 
 
 def protocol_of(task: str) -> Protocol:

@@ -23,7 +23,6 @@ from scorefield.control.chunk_policy import ChunkPolicy
 from scorefield.control.diffusion_policy import DiffusionPolicy
 from scorefield.control.heads import Diffusion, SquaredError, TwoStep
 from scorefield.control.limits import Limits
-from scorefield.control.policy import ChunkRequest
 from scorefield.control.solver import SolverStep, solver_steps
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise, noise_generator
@@ -89,7 +88,7 @@ def export_policy(
     (folder / "policy.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     shutil.copyfile(Path(__file__).with_name("runner.py"), folder / "runner.py")
     noise = keyed_noise(seed, range(n), 0, (horizons.prediction, spaces.action))
-    expected = policy.act(ChunkRequest(observations, seed, range(n))).cpu()
+    expected = policy.act(observations, seed=seed).cpu()
     arrays = {name: tensor.numpy() for name, tensor in observations.items()}
     found = torch.from_numpy(ExportedPolicy(folder).act(arrays, noise=noise.numpy()))
     half = (torch.tensor(spaces.high) - torch.tensor(spaces.low)) / 2

@@ -123,6 +123,16 @@ class NetworkPolicy(nn.Module, ABC):
         here = replace(request, observations=seen, previous=before)
         return bounded(self.actions.inverse(self.normalised_chunk(here, noise)), self.spaces)
 
-    def act(self, request: ChunkRequest) -> Float[Tensor, "batch actions size"]:
-        """The Ta actions of `chunk` that are executed, from the present on."""
+    def act(
+        self, observations: Mapping[str, Tensor], *, seed: int = 0, draw: int = 0
+    ) -> Float[Tensor, "batch actions size"]:
+        """The Ta actions to execute now, for observations alone: those of `chunk`, row i item i.
+
+        Args:
+            observations: as of `ChunkRequest`, the present one last.
+            seed: of the policy's noise.
+            draw: counts the chunks of an episode.
+        """
+        rows = range(max(map(len, observations.values()), default=0))
+        request = ChunkRequest(observations, seed, rows, draw)
         return self.chunk(request)[:, self.horizons.executed]

@@ -17,7 +17,6 @@ from scorefield.control.diffusion_policy import DiffusionPolicy, DiffusionSettin
 from scorefield.control.encoders import EncoderSettings
 from scorefield.control.export import export_policy
 from scorefield.control.limits import Limits
-from scorefield.control.policy import ChunkRequest
 from scorefield.control.runner import ExportedPolicy
 from scorefield.control.spaces import Horizons, PolicySpaces
 from scorefield.control.transformer import TransformerSettings
@@ -47,7 +46,7 @@ def test_heads_act_the_same_in_batches_of_any_size(head: str, tmp_path: Path) ->
     policy = with_limits(ChunkPolicy(HEADS[head], SPACES, HORIZONS, TRUNK, seed=3))
     assert export_policy(policy, tmp_path) < 1e-5
     exported = ExportedPolicy(tmp_path)
-    expected = policy.act(ChunkRequest({"state": STATES}, seed=1, items=range(5), draw=2)).numpy()
+    expected = policy.act({"state": STATES}, seed=1, draw=2).numpy()
     found = exported.act({"state": STATES.numpy()}, noise=noise(range(5)).numpy())
     assert found.dtype == np.float32 and np.ptp(expected) > 0.01
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -71,7 +70,7 @@ def test_networks_and_solvers_act_the_same(
     policy = DiffusionPolicy.load(policy.save(tmp_path / "policy"))
     # Of whole chunks: the early steps divide by alpha, which enlarges what a step rounds.
     assert export_policy(policy, tmp_path) < 1e-4
-    expected = policy.act(ChunkRequest({"state": STATES}, seed=1, items=range(5), draw=2)).numpy()
+    expected = policy.act({"state": STATES}, seed=1, draw=2).numpy()
     found = ExportedPolicy(tmp_path).act({"state": STATES.numpy()}, noise=noise(range(5)).numpy())
     np.testing.assert_allclose(found, expected, atol=1e-4)
     # What is a matrix product in torch on a CPU is a convolution there.
