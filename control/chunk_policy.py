@@ -84,7 +84,8 @@ class ChunkPolicy(NetworkPolicy):
         self.actions = Limits.identity(spaces.action)
         condition = horizons.observation * spaces.state
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(noise_generator(seed, 0).initial_seed())
+            # weights are drawn on the CPU; manual_seed would seed the GPUs' generators as well
+            torch.default_generator.manual_seed(noise_generator(seed, 0).initial_seed())
             self.head = head(horizons.prediction, spaces.action, condition, self.trunk_settings)
 
     def fit(self, windows: Windows) -> None:

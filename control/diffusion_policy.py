@@ -137,7 +137,8 @@ class DiffusionPolicy(NetworkPolicy):
             )
         self.schedule = self.diffusion.schedule()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(noise_generator(seed, 0).initial_seed())
+            # weights are drawn on the CPU; manual_seed would seed the GPUs' generators as well
+            torch.default_generator.manual_seed(noise_generator(seed, 0).initial_seed())
             self.encoder = ObservationEncoder(spaces, horizons.observation, encoder)
             self.network = _kind_of(self.network_settings)[1](
                 horizons.prediction,

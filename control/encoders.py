@@ -215,10 +215,13 @@ class FrozenFeatures(nn.Module):
         self, pictures: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch channels h w"]:
         """The map of pictures in [-1, 1], which are resized to what the prior was trained on."""
+        # the prior is no part of the policy, which moves without it
         prior = self._prior.prior
+        if prior.device != pictures.device:
+            prior.to(pictures.device)
         size = (prior.image_size, prior.image_size)
         resized = nn.functional.interpolate(
-            (pictures.to(prior.device) + 1) / 2, size, mode="bilinear", antialias=True
+            (pictures + 1) / 2, size, mode="bilinear", antialias=True
         )
         maps = prior.features(resized.clamp(0, 1), [self._layer], self._level, ensemble=1)
         return maps[self._layer].to(pictures)

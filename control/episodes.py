@@ -10,6 +10,7 @@ they are collected in memory or written, one at a time, to a folder that is mapp
     camera.NAME.npy   (steps, H, W, 3) uint8
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -195,6 +196,16 @@ class Episodes:
     def begins(self) -> NDArray[np.int64]:
         """(E,): where each episode begins."""
         return np.concatenate([np.zeros(1, dtype=np.int64), self.ends[:-1]])
+
+    def digest(self) -> str:
+        """16 hexadecimal digits that other states, actions or ends would change.
+
+        Pictures are not read for it: they may be more than memory holds.
+        """
+        found = hashlib.sha256()
+        for array in (self.ends, self.state, self.action):
+            found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()[:16]
 
     def select(self, numbers: Sequence[int]) -> "Episodes":
         """Some of the episodes, copied into memory."""

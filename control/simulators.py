@@ -44,7 +44,7 @@ class GymnasiumEnvironment:
             make: one environment; its actions are a bounded Box of one axis.
             name: for tables.
             max_steps: an episode ends after so many.
-            rate: steps per second; None: the environment's `render_fps`.
+            rate: steps per second; None: the environment's `render_fps`, if it says one.
             observe: "state" (D,) and pictures (H, W, 3) uint8 by camera, of an observation; None:
                 an observation of one axis is the state.
             success: whether the goal is reached, of a step's info; None: its `is_success`, or
@@ -69,13 +69,14 @@ class GymnasiumEnvironment:
             )
         assert isinstance(box, gymnasium.spaces.Box)
         seen = self._observe(first.reset(seed=0)[0])
+        rate = first.metadata.get("render_fps") if rate is None else rate
         self.spaces = PolicySpaces(
             state=len(seen["state"]),
             images={key: picture.shape[:2] for key, picture in seen.items() if key != "state"},
             action=box.shape[0],
             low=tuple(float(bound) for bound in box.low),
             high=tuple(float(bound) for bound in box.high),
-            rate=float(rate if rate is not None else first.metadata["render_fps"]),
+            rate=None if rate is None else float(rate),
         )
         self._dtype = box.dtype
 

@@ -51,9 +51,10 @@ class PolicyTask(TrainingTask):
         draws = Draws(generator, self.processes.index, count)
         batch = self._windows.draw(self.settings.batch_size // count, draws, self.settings.device)
         # Dropout knows torch's global generator only: seeded by the step, a resumed training drops
-        # the same units.
+        # the same units. Only the generator of the own GPU is kept: others may be other processes'.
         seed = noise_generator(self.settings.seed, step, _DROPOUT, self.processes.index)
-        with torch.random.fork_rng(), self.autocast():
+        device = torch.device(self.settings.device)
+        with torch.random.fork_rng([device] if device.type == "cuda" else []), self.autocast():
             torch.manual_seed(seed.initial_seed())
             return self._policy.loss(batch, draws), {}
 
@@ -98,6 +99,8 @@ def train_policy(
     whole = {
         **config,
         "windows": len(task._windows),
+        "demonstrations": task._windows.episodes.digest(),
+        "spaces": task._policy.spaces.as_json(),
         **{name: str(value) for name, value in asdict(settings).items()},
     }
     # The learning rate's cosine ends with the steps: other steps are another training.

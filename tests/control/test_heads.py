@@ -251,6 +251,12 @@ def test_a_training_that_was_killed_ends_in_the_same_weights(name: str, tmp_path
         assert torch.equal(tensor, resumed.state_dict()[key]), key
     with pytest.raises(ValueError, match="not empty"):
         train_chunk_policy(fresh(), windows, settings, tmp_path / "parts")
+    # as many windows of other demonstrations
+    episodes = [windows.episodes[i] for i in range(len(windows.episodes))]
+    halved = Episodes.of(replace(one, action=one.action / 2) for one in episodes)
+    others = Windows(halved, windows.horizons)
+    with pytest.raises(ValueError, match="demonstrations"):
+        train_chunk_policy(fresh(), others, settings, tmp_path / "parts", resume=True)
 
 
 def test_limits_shift_constants_and_scale_the_rest() -> None:

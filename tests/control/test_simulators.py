@@ -64,6 +64,12 @@ def test_any_environment_is_adapted() -> None:
     assert environment.mode().tolist() == [-1, -1, -1]
 
 
+def test_an_environment_need_not_say_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Counter, "metadata", {"render_modes": []})
+    assert GymnasiumEnvironment(Counter, name="counter", max_steps=4).spaces.rate is None
+    assert GymnasiumEnvironment(Counter, name="c", max_steps=4, rate=20.0).spaces.rate == 20.0
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
