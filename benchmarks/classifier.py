@@ -11,9 +11,9 @@ import time
 
 import torch
 
-from scorefield.perception.classification import classify
-from scorefield.perception.racing import Policy, Race, Stages
-from scorefield.priors.mixture import GaussianMixturePrior
+from scorefield.perception.classification.classify import classify
+from scorefield.perception.classification.stopping import Policy, Race, Stages
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 
 LABELS, DIMENSIONS, IMAGES = 48, 64, 40
 

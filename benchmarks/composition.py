@@ -23,9 +23,9 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from scorefield.priors import DiscreteSchedule, GaussianMixturePrior, sample
-from scorefield.priors.composition import Composition, compose
-from scorefield.priors.feynman_kac import sample_fkc
-from scorefield.priors.mcmc import ULA
+from scorefield.priors.composition.compose import Composition, compose
+from scorefield.priors.composition.feynman_kac import sample_fkc
+from scorefield.priors.energy.mcmc import ULA
 from scorefield.priors.sampling import CollapseWarning
 
 CASES = [

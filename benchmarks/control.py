@@ -24,16 +24,16 @@ from typing import Any
 import torch
 
 from scorefield.cli.environments import PLANAR, demonstration_of, environment_of
-from scorefield.control.chunk_policy import HEADS, ChunkPolicy, train_chunk_policy
-from scorefield.control.collection import collect, demonstrate
-from scorefield.control.drawing import draw_paths
-from scorefield.control.environment import Environment
-from scorefield.control.episodes import Episodes
-from scorefield.control.rollout import latency, roll_out
-from scorefield.control.scores import score, wilson
-from scorefield.control.spaces import Horizons
-from scorefield.control.trunk import TrunkSettings
-from scorefield.control.windows import Windows
+from scorefield.control.data.episodes import Episodes
+from scorefield.control.data.spaces import Horizons
+from scorefield.control.data.windows import Windows
+from scorefield.control.environments.collection import collect, demonstrate
+from scorefield.control.environments.environment import Environment
+from scorefield.control.evaluation.drawing import draw_paths
+from scorefield.control.evaluation.rollout import latency, roll_out
+from scorefield.control.evaluation.scores import score, wilson
+from scorefield.control.networks.perceptron import TrunkSettings
+from scorefield.control.policies.chunk_policy import HEADS, ChunkPolicy, train_chunk_policy
 from scorefield.priors.training.task import TrainingSettings
 
 JUDGED_FROM = 100_000

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from scorefield.priors import load_prior
-from scorefield.priors.network_cost import network_cost
-from scorefield.priors.taps import layer_path, tapped
+from scorefield.priors.features.network_cost import network_cost
+from scorefield.priors.features.taps import layer_path, tapped
 
 ENSEMBLE = 8
 

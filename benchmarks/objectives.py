@@ -26,26 +26,26 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from scorefield.images import contact_sheet, load_image, save_image
 from scorefield.priors import FrozenPrior, load_prior
-from scorefield.priors.images import contact_sheet, load_image, save_image
 from scorefield.priors.judge import Judge
-from scorefield.priors.loop import Task
 from scorefield.priors.world import CATEGORIES, COLORS, draw_scene, render
-from scorefield.sds.cameras import orbit, view_prompt
-from scorefield.sds.drawing.augmentation import Augmentation
-from scorefield.sds.drawing.cleaning import cleaned
-from scorefield.sds.drawing.distillation import TextToSvg, TextToSvgSettings
-from scorefield.sds.drawing.drawing import Rates
-from scorefield.sds.drawing.resvg import render_with_resvg
-from scorefield.sds.drawing.styles import Icon
-from scorefield.sds.evaluation import evaluate_scene
+from scorefield.runs.loop import Task
 from scorefield.sds.image_distillation import ImageDistillation, ImageSettings
 from scorefield.sds.judges import WorldJudge, parse_prompt
 from scorefield.sds.levels import DreamTime, LevelRange, Levels
+from scorefield.sds.nerf.cameras import orbit, view_prompt
+from scorefield.sds.nerf.evaluation import evaluate_scene
+from scorefield.sds.nerf.scene_distillation import TextTo3D, TextTo3DSettings
 from scorefield.sds.objective import SDS, Objective
 from scorefield.sds.objectives import CSD, ISM, NFSD, SDI, SJC, VSD, Bridge, LowRank
 from scorefield.sds.prompt_runs import write_whole
-from scorefield.sds.scene_distillation import TextTo3D, TextTo3DSettings
+from scorefield.sds.svg.augmentation import Augmentation
+from scorefield.sds.svg.cleaning import cleaned
+from scorefield.sds.svg.distillation import TextToSvg, TextToSvgSettings
+from scorefield.sds.svg.drawing import Rates
+from scorefield.sds.svg.resvg import render_with_resvg
+from scorefield.sds.svg.styles import Icon
 from scorefield.sds.vector import svg_text
 
 TUNING_PROMPTS = ("a red mushroom", "a blue cup")

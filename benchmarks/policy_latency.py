@@ -26,14 +26,14 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from scorefield.control.diffusion_policy import DiffusionPolicy, DiffusionSettings
-from scorefield.control.export import export_policy
-from scorefield.control.runner import ExportedPolicy
-from scorefield.control.solver import solve
-from scorefield.control.spaces import Horizons, PolicySpaces
-from scorefield.control.transformer import TransformerSettings
-from scorefield.control.trunk import TrunkSettings
-from scorefield.control.unet1d import UNet1DSettings
+from scorefield.control.data.spaces import Horizons, PolicySpaces
+from scorefield.control.networks.perceptron import TrunkSettings
+from scorefield.control.networks.transformer import TransformerSettings
+from scorefield.control.networks.unet1d import UNet1DSettings
+from scorefield.control.policies.diffusion_policy import DiffusionPolicy, DiffusionSettings
+from scorefield.control.policies.export import export_policy
+from scorefield.control.policies.runner import ExportedPolicy
+from scorefield.control.policies.solver import solve
 from scorefield.priors.noise import noise_generator
 
 NETWORKS = {

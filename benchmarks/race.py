@@ -12,13 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from scorefield.perception.calibration import brier_score, expected_calibration_error
-from scorefield.perception.classification import classify, run_races
+from scorefield.perception.classification.calibration import brier_score, expected_calibration_error
+from scorefield.perception.classification.classify import classify, run_races
+from scorefield.perception.classification.error_measure import ErrorMeasure
+from scorefield.perception.classification.noise_inflation import noise_inflation
+from scorefield.perception.classification.paired_errors import PairedErrors, Request
+from scorefield.perception.classification.stopping import Race
 from scorefield.perception.classifier_cases import digits_cases
-from scorefield.perception.error_measure import ErrorMeasure
-from scorefield.perception.noise_inflation import noise_inflation
-from scorefield.perception.paired_errors import PairedErrors, Request
-from scorefield.perception.racing import Race
 from scorefield.priors.loading import load_prior
 from scorefield.priors.world import draw_scene, render
 

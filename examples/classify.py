@@ -6,8 +6,8 @@ and what it cost.
     python examples/classify.py
 """
 
-from scorefield.perception.classification import classify
-from scorefield.perception.racing import Race
+from scorefield.perception.classification.classify import classify
+from scorefield.perception.classification.stopping import Race
 from scorefield.priors.loading import load_prior
 from scorefield.priors.world import draw_scene, render
 

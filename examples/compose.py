@@ -9,7 +9,7 @@ table AND red, by the sum of the two scores; a mushroom; a mushroom and NOT a re
 import torch
 
 from scorefield.priors import contact_sheet, load_prior, sample, save_image
-from scorefield.priors.composition import Composition, conjunction
+from scorefield.priors.composition.compose import Composition, conjunction
 
 
 def main(path: str = "compose.png", columns: int = 4, steps: int = 25) -> None:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 
-from scorefield.perception.dift import dift_features, match_pictures
-from scorefield.perception.match_drawing import draw_matches
-from scorefield.perception.matching import SoftArgmax, match
-from scorefield.perception.propagation import propagate_labels, resize_labels
+from scorefield.images import contact_sheet, save_image
+from scorefield.perception.correspondence.dift import dift_features, match_pictures
+from scorefield.perception.correspondence.drawing import draw_matches
+from scorefield.perception.correspondence.matching import SoftArgmax, match
+from scorefield.perception.correspondence.propagation import propagate_labels, resize_labels
 from scorefield.perception.world_pairs import draw_pairs
 from scorefield.priors import load_prior
-from scorefield.priors.images import contact_sheet, save_image
 from scorefield.priors.world import draw_scene, render
 
 

@@ -10,12 +10,12 @@ samples of that level beside those of three chains of long steps, two of them wi
 import matplotlib.pyplot as plt
 import torch
 
-from scorefield.priors.energy import line_integral_energy
-from scorefield.priors.ito import log_likelihood_ito
-from scorefield.priors.langevin import langevin
-from scorefield.priors.likelihood import log_likelihood_ode
-from scorefield.priors.mcmc import HMC, MALA, ULA
-from scorefield.priors.mixture import GaussianMixturePrior
+from scorefield.priors.energy.ito import log_likelihood_ito
+from scorefield.priors.energy.langevin import langevin
+from scorefield.priors.energy.likelihood import log_likelihood_ode
+from scorefield.priors.energy.line_integral import line_integral_energy
+from scorefield.priors.energy.mcmc import HMC, MALA, ULA
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 
 
 def main(path: str = "energy_field.png", side: int = 40, chains: int = 1000) -> None:

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from scorefield.priors import ClassifierFreeGuidance, Denoiser, GaussianMixturePrior, sample
-from scorefield.priors.autoguidance import AutoGuidance
-from scorefield.priors.cfg_plus_plus import CFGPlusPlus
-from scorefield.priors.classifier_guidance import ClassifierGuidance
-from scorefield.priors.guidance import GuidanceInterval
+from scorefield.priors.guidance.autoguidance import AutoGuidance
+from scorefield.priors.guidance.cfg_plus_plus import CFGPlusPlus
+from scorefield.priors.guidance.classifier import ClassifierGuidance
+from scorefield.priors.guidance.classifier_free import GuidanceInterval
+from scorefield.priors.guidance.perp_neg import PerpNeg
+from scorefield.priors.guidance.projected import AdaptiveProjectedGuidance
 from scorefield.priors.levels import NoiseLevel
-from scorefield.priors.perp_neg import PerpNeg
 from scorefield.priors.prediction import Prediction
-from scorefield.priors.projected_guidance import AdaptiveProjectedGuidance
 
 LABELS = ["wanted", "other", "unwanted"]
 COLOURS = ["tab:blue", "tab:orange", "tab:red"]

@@ -9,18 +9,18 @@ policy of the mean goes between them, into the disc.
 import tempfile
 from pathlib import Path
 
-from scorefield.control.chunk_policy import ChunkPolicy, train_chunk_policy
-from scorefield.control.collection import demonstrate
-from scorefield.control.drawing import draw_paths
-from scorefield.control.episodes import Episodes
-from scorefield.control.heads import Diffusion, SquaredError
-from scorefield.control.planar import TWO_ROUTES, PlanarTask
-from scorefield.control.rollout import roll_out
-from scorefield.control.routes import DISTURBANCE, RouteExpert
-from scorefield.control.scores import score
-from scorefield.control.spaces import Horizons
-from scorefield.control.trunk import TrunkSettings
-from scorefield.control.windows import Windows
+from scorefield.control.data.episodes import Episodes
+from scorefield.control.data.spaces import Horizons
+from scorefield.control.data.windows import Windows
+from scorefield.control.environments.collection import demonstrate
+from scorefield.control.environments.planar import TWO_ROUTES, PlanarTask
+from scorefield.control.environments.routes import DISTURBANCE, RouteExpert
+from scorefield.control.evaluation.drawing import draw_paths
+from scorefield.control.evaluation.rollout import roll_out
+from scorefield.control.evaluation.scores import score
+from scorefield.control.networks.perceptron import TrunkSettings
+from scorefield.control.policies.chunk_policy import ChunkPolicy, train_chunk_policy
+from scorefield.control.policies.heads import Diffusion, SquaredError
 from scorefield.priors.training.task import TrainingSettings
 
 

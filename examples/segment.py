@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from scorefield.images import contact_sheet, save_image
 from scorefield.perception import (
     boundary_f,
     draw_overlay,
@@ -19,7 +20,6 @@ from scorefield.perception import (
     segment,
 )
 from scorefield.priors import load_prior
-from scorefield.priors.images import contact_sheet, save_image
 from scorefield.priors.world import draw_scene, render
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from scorefield.priors import load_prior
-from scorefield.sds.drawing import Icon, TextToSvgSettings, text_to_svg
+from scorefield.sds.svg import Icon, TextToSvgSettings, text_to_svg
 
 
 def main(out: str = "runs/icons", steps: int = 100) -> None:

@@ -10,10 +10,10 @@ style that shows what it has never seen.
 import torch
 from diffusers import DDPMScheduler
 
+from scorefield.images import film_strips, save_image
 from scorefield.priors import load_prior
-from scorefield.priors.images import film_strips, save_image
+from scorefield.priors.composition.video_adapter import guided_video_adapter
 from scorefield.priors.sampling import sample
-from scorefield.priors.video_adapter import guided_video_adapter
 
 
 def main(

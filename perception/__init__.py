@@ -1,34 +1,24 @@
 """Perception by a frozen prior: correspondence, segmentation, zero-shot classification."""
 
-from scorefield.perception.calibration import (
+from scorefield.perception.classification.calibration import (
     brier_score,
     expected_calibration_error,
     fit_temperature,
 )
-from scorefield.perception.classification import Classification, classify
-from scorefield.perception.clustering import (
-    FeatureClusters,
-    KMeansClusters,
-    NormalisedCut,
-    bilinear_masks,
-    guided_masks,
-    nearest_masks,
-)
-from scorefield.perception.correspondence_evaluation import (
-    CorrespondenceSettings,
-    evaluate_correspondence,
-)
-from scorefield.perception.dift import (
+from scorefield.perception.classification.classify import Classification, classify
+from scorefield.perception.classification.error_measure import ErrorMeasure
+from scorefield.perception.classification.noise_inflation import noise_inflation
+from scorefield.perception.classification.stopping import Policy, Race, Stages
+from scorefield.perception.classification.text_scores import TextScores, text_scores
+from scorefield.perception.correspondence.dift import (
     DiftPreset,
     dift_features,
     dift_preset,
     join_maps,
     match_pictures,
 )
-from scorefield.perception.emerdiff import EmerDiff
-from scorefield.perception.error_measure import ErrorMeasure
-from scorefield.perception.match_drawing import draw_matches
-from scorefield.perception.matching import (
+from scorefield.perception.correspondence.drawing import draw_matches
+from scorefield.perception.correspondence.matching import (
     Matches,
     NearestPixel,
     SoftArgmax,
@@ -36,18 +26,32 @@ from scorefield.perception.matching import (
     mutual_matches,
     nearest_cell,
 )
-from scorefield.perception.noise_inflation import noise_inflation
-from scorefield.perception.propagation import propagate_edit, propagate_labels, resize_labels
-from scorefield.perception.racing import Policy, Race, Stages
-from scorefield.perception.segmentation import Segmentation, cell_labels, segment
-from scorefield.perception.segmentation_drawing import draw_labels, draw_overlay, save_labels
+from scorefield.perception.correspondence.propagation import (
+    propagate_edit,
+    propagate_labels,
+    resize_labels,
+)
+from scorefield.perception.correspondence_evaluation import (
+    CorrespondenceSettings,
+    evaluate_correspondence,
+)
+from scorefield.perception.segmentation.clustering import (
+    FeatureClusters,
+    KMeansClusters,
+    NormalisedCut,
+    bilinear_masks,
+    guided_masks,
+    nearest_masks,
+)
+from scorefield.perception.segmentation.drawing import draw_labels, draw_overlay, save_labels
+from scorefield.perception.segmentation.emerdiff import EmerDiff
+from scorefield.perception.segmentation.metrics import boundary_f, image_miou, set_miou
+from scorefield.perception.segmentation.presets import clusters_preset, emerdiff_preset
+from scorefield.perception.segmentation.segment import Segmentation, cell_labels, segment
 from scorefield.perception.segmentation_evaluation import (
     SegmentationSettings,
     evaluate_segmentation,
 )
-from scorefield.perception.segmentation_metrics import boundary_f, image_miou, set_miou
-from scorefield.perception.segmentation_presets import clusters_preset, emerdiff_preset
-from scorefield.perception.text_scores import TextScores, text_scores
 from scorefield.perception.world_pairs import SemanticPair, draw_pairs
 
 __all__ = [

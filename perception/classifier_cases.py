@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 from torch import Tensor
 
-from scorefield.perception.racing import Stages
+from scorefield.perception.classification.stopping import Stages
 from scorefield.priors.training.digits import HELD_OUT, VALIDATION, Part, digits_part
 from scorefield.priors.world import CATEGORIES, COLORS, draw_scene, render
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from scorefield.perception.classification import Classification
+from scorefield.perception.classification.classify import Classification
 
 _RESAMPLES = 10_000
 

@@ -17,14 +17,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from scorefield.perception.baseline_descriptors import DenseSift, RgbPatches, random_prior
-from scorefield.perception.dift import DiftPreset, dift_features, dift_preset
+from scorefield.perception.correspondence.dift import DiftPreset, dift_features, dift_preset
+from scorefield.perception.correspondence.matching import NearestPixel, vectors_at
 from scorefield.perception.kept_parts import KeptParts
 from scorefield.perception.keypoint_accuracy import keypoint_accuracy, resampled_accuracy
-from scorefield.perception.matching import NearestPixel, vectors_at
 from scorefield.perception.photograph_evaluation import evaluate_photographs
 from scorefield.perception.world_pairs import SemanticPair, draw_pairs
-from scorefield.priors.feature_cache import prior_key
-from scorefield.priors.network_cost import network_cost
+from scorefield.priors.features.cache import prior_key
+from scorefield.priors.features.network_cost import network_cost
 from scorefield.priors.prior import FrozenPrior
 
 Describe = Callable[[Tensor], Tensor]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from scorefield.perception.paired_errors import ErrorSource, Request
+from scorefield.perception.classification.paired_errors import ErrorSource, Request
 
 
 class StoredErrors:

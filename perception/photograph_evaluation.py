@@ -10,9 +10,9 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from scorefield.perception.baseline_descriptors import DenseSift, RgbPatches
+from scorefield.perception.correspondence.matching import Matches, match, mutual_matches
 from scorefield.perception.kept_parts import KeptParts
 from scorefield.perception.keypoint_accuracy import corner_error
-from scorefield.perception.matching import Matches, match, mutual_matches
 from scorefield.perception.photograph_pairs import CHANGES, PhotographPair, draw_photograph_pairs
 
 CORNERS = (1, 3, 5, 10)

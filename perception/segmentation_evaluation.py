@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from scorefield.perception.clustering import (
+from scorefield.perception.segmentation.clustering import (
     FeatureClusters,
     KMeansClusters,
     NormalisedCut,
@@ -28,16 +28,16 @@ from scorefield.perception.clustering import (
     nearest_masks,
     resized_argmax,
 )
-from scorefield.perception.emerdiff import EmerDiff, normalised
-from scorefield.perception.segmentation import cell_labels, check_method, segment
-from scorefield.perception.segmentation_metrics import (
+from scorefield.perception.segmentation.emerdiff import EmerDiff, normalised
+from scorefield.perception.segmentation.metrics import (
     boundary_f,
     class_counts,
     image_miou,
     mean_iou,
     set_miou,
 )
-from scorefield.perception.segmentation_presets import emerdiff_preset
+from scorefield.perception.segmentation.presets import emerdiff_preset
+from scorefield.perception.segmentation.segment import cell_labels, check_method, segment
 from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.world import CATEGORIES, draw_scene, render
 

@@ -8,18 +8,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from scorefield.perception.clustering import bilinear_masks, resized_argmax
-from scorefield.perception.emerdiff import EmerDiff
-from scorefield.perception.segmentation import segment
-from scorefield.perception.segmentation_drawing import draw_overlay
+from scorefield.images import contact_sheet
+from scorefield.perception.segmentation.clustering import bilinear_masks, resized_argmax
+from scorefield.perception.segmentation.drawing import draw_overlay
+from scorefield.perception.segmentation.emerdiff import EmerDiff
+from scorefield.perception.segmentation.metrics import same_names
+from scorefield.perception.segmentation.presets import emerdiff_preset
+from scorefield.perception.segmentation.segment import segment
 from scorefield.perception.segmentation_evaluation import (
     PartsPicture,
     SegmentationSettings,
     method_of_colours,
 )
-from scorefield.perception.segmentation_metrics import same_names
-from scorefield.perception.segmentation_presets import emerdiff_preset
-from scorefield.priors.images import contact_sheet
 from scorefield.priors.prior import FrozenPrior
 
 _HEADS = {

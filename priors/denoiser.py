@@ -18,8 +18,8 @@ from scorefield.priors.prediction import Prediction
 
 if TYPE_CHECKING:
     # composition is made of denoisers; at run time the operators import it when they are used
-    import scorefield.priors.composition
-    import scorefield.priors.expert_weights
+    import scorefield.priors.composition.compose
+    import scorefield.priors.composition.weights
 
 
 class Denoiser(ABC):
@@ -65,27 +65,27 @@ class Denoiser(ABC):
         """
         return self
 
-    def __mul__(self, other: "Denoiser") -> "scorefield.priors.composition.Composition":
+    def __mul__(self, other: "Denoiser") -> "scorefield.priors.composition.compose.Composition":
         """The product of experts: the scores add."""
         if not isinstance(other, Denoiser):
             return NotImplemented
-        from scorefield.priors.composition import combine
+        from scorefield.priors.composition.compose import combine
 
         return combine([(self, 1.0), (other, 1.0)])
 
-    def __truediv__(self, other: "Denoiser") -> "scorefield.priors.composition.Composition":
+    def __truediv__(self, other: "Denoiser") -> "scorefield.priors.composition.compose.Composition":
         """The quotient ``self * other ** -1``."""
         if not isinstance(other, Denoiser):
             return NotImplemented
-        from scorefield.priors.composition import combine
+        from scorefield.priors.composition.compose import combine
 
         return combine([(self, 1.0), (other, -1.0)])
 
     def __pow__(
-        self, weight: "scorefield.priors.expert_weights.Weight"
-    ) -> "scorefield.priors.composition.Composition":
+        self, weight: "scorefield.priors.composition.weights.Weight"
+    ) -> "scorefield.priors.composition.compose.Composition":
         """Tempering: the score times a number, or times a function of the log-SNR."""
-        from scorefield.priors.composition import combine
+        from scorefield.priors.composition.compose import combine
 
         return combine([(self, weight)])
 

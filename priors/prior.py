@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from scorefield.priors.codec import Codec
 from scorefield.priors.denoiser import Condition, ConditionedDenoiser, Denoiser
-from scorefield.priors.feature_cache import FeatureCache
-from scorefield.priors.guidance import ClassifierFreeGuidance, GuidanceInterval
+from scorefield.priors.features.cache import FeatureCache
+from scorefield.priors.features.memory import MEMORY_GIB
+from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance, GuidanceInterval
 from scorefield.priors.levels import NoiseLevel, NoiseSchedule
-from scorefield.priors.pass_memory import MEMORY_GIB
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.sampling import sample
 from scorefield.priors.text import Conditioner
@@ -365,7 +365,7 @@ class FrozenPrior(ImagePrior):
                 places, no pictures, or pictures of a size that the codec does not divide or for
                 which there is no memory (the largest side that fits is said).
         """
-        from scorefield.priors.features import extract_features
+        from scorefield.priors.features.extraction import extract_features
 
         return extract_features(
             self,

@@ -17,15 +17,15 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from scorefield.priors.composition import Composition
+from scorefield.priors.composition.compose import Composition
 from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.energy.mcmc import Corrector
 from scorefield.priors.levels import (
     LOG_SNR_ROUNDING,
     DiscreteSchedule,
     NoiseLevel,
     NoiseSchedule,
 )
-from scorefield.priors.mcmc import Corrector
 from scorefield.priors.noise import keyed_noise, noise_generator
 from scorefield.priors.prediction import Prediction
 

@@ -1,9 +1,5 @@
 """Score distillation: generators optimised along the score of a frozen prior."""
 
-from scorefield.sds.cameras import CameraDistribution, Cameras, orbit, view_prompt
-from scorefield.sds.evaluation import SceneScores, evaluate_prompts, evaluate_scene
-from scorefield.sds.fields import Field, HashGrid, TriPlane, VoxelGrid
-from scorefield.sds.finish import finish, text_to_3d
 from scorefield.sds.image_distillation import (
     ImageDistillation,
     ImageEdit,
@@ -12,8 +8,21 @@ from scorefield.sds.image_distillation import (
 )
 from scorefield.sds.judges import ClipJudge, ClipRank, PromptJudge, WorldJudge
 from scorefield.sds.levels import DreamTime, LevelRange, Levels
-from scorefield.sds.mesh import EmptySceneError, export_mesh, extract_mesh, silhouette
-from scorefield.sds.nerf import Lights, Rendering, Scene, Shading, Sky
+from scorefield.sds.nerf.cameras import CameraDistribution, Cameras, orbit, view_prompt
+from scorefield.sds.nerf.evaluation import SceneScores, evaluate_prompts, evaluate_scene
+from scorefield.sds.nerf.fields import Field, HashGrid, TriPlane, VoxelGrid
+from scorefield.sds.nerf.finish import finish, text_to_3d
+from scorefield.sds.nerf.mesh import EmptySceneError, export_mesh, extract_mesh, silhouette
+from scorefield.sds.nerf.penalties import (
+    entropy_penalty,
+    opacity_penalty,
+    orientation_penalty,
+    spread_penalty,
+)
+from scorefield.sds.nerf.radiance_field import Lights, Rendering, Scene, Shading, Sky
+from scorefield.sds.nerf.scene_distillation import TextTo3D, TextTo3DSettings
+from scorefield.sds.nerf.turntable import render_views, save_turntable, view_sheet
+from scorefield.sds.nerf.view_negatives import view_negatives
 from scorefield.sds.objective import (
     SDS,
     Denoisers,
@@ -42,15 +51,6 @@ from scorefield.sds.objectives import (
     SmallNetwork,
     begin_phi,
 )
-from scorefield.sds.penalties import (
-    entropy_penalty,
-    opacity_penalty,
-    orientation_penalty,
-    spread_penalty,
-)
-from scorefield.sds.scene_distillation import TextTo3D, TextTo3DSettings
-from scorefield.sds.turntable import render_views, save_turntable, view_sheet
-from scorefield.sds.view_negatives import view_negatives
 
 __all__ = [
     "CSD",

@@ -14,12 +14,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.priors.images import contact_sheet
+from scorefield.images import contact_sheet
 from scorefield.priors.levels import NoiseLevel
-from scorefield.priors.loop import optimise
 from scorefield.priors.noise import keyed_noise, noise_generator
 from scorefield.priors.prior import ImagePrior
-from scorefield.priors.runs import RunFolder
+from scorefield.runs.folder import RunFolder
+from scorefield.runs.loop import optimise
 from scorefield.sds.levels import LevelRange, Levels
 from scorefield.sds.objective import SDS, Denoisers, Objective, described, distill, image_loss
 from scorefield.sds.objectives import DDS, begin_phi

@@ -16,16 +16,16 @@ import torch
 from safetensors.torch import save_file
 
 from scorefield.cli.main import VERBS, main
-from scorefield.priors.images import load_image
+from scorefield.images import load_image
 from scorefield.priors.judge import JudgeNet
 from scorefield.priors.training import data
 from scorefield.priors.training.codec import make_codec
 from scorefield.priors.training.diffusion import TextToLatents
 from scorefield.priors.training.shapes import make_pipeline, save_prior
 from scorefield.priors.training.tokenizer import make_tokenizer
-from scorefield.sds.fields import VoxelGrid
-from scorefield.sds.nerf import Scene
-from scorefield.sds.scene_distillation import TextTo3D
+from scorefield.sds.nerf.fields import VoxelGrid
+from scorefield.sds.nerf.radiance_field import Scene
+from scorefield.sds.nerf.scene_distillation import TextTo3D
 
 TINY = ["--steps", "2", "--views", "1", "--samples", "8", "--size", "16", "--device", "cpu"]
 TINY += ["--picture-size", "16", "--frames", "2", "--mesh-resolution", "24", "--preview-every", "0"]
@@ -55,7 +55,7 @@ def small_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
         return Scene(VoxelGrid(resolution=8, levels=2), cells=16)
 
     # By name, for the package has a function that is called like the module.
-    module = importlib.import_module("scorefield.sds.scene_distillation")
+    module = importlib.import_module("scorefield.sds.nerf.scene_distillation")
     monkeypatch.setattr(module, "Scene", small)
 
 

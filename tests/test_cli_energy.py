@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scorefield.cli.main import main
-from scorefield.priors.images import save_image
+from scorefield.images import save_image
 from scorefield.priors.training.codec import make_codec
 from scorefield.priors.training.diffusion import TextToLatents
 from scorefield.priors.training.shapes import make_pipeline, save_prior

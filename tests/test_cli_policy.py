@@ -8,8 +8,8 @@ import pytest
 from safetensors.torch import load_file
 
 from scorefield.cli.main import main
-from scorefield.control.episodes import Episodes
-from scorefield.control.loading import load_policy
+from scorefield.control.data.episodes import Episodes
+from scorefield.control.policies.loading import load_policy
 
 TRAIN = ["--env", "two-routes", "--width", "16", "--layers", "1", "--quiet", "--batch-size", "16"]
 

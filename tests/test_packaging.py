@@ -13,7 +13,7 @@ import jaxtyping
 import pytest
 
 import scorefield
-from scorefield.priors.runs import RunFolder
+from scorefield.runs.folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
 SUBSYSTEMS = ("priors", "sds", "perception", "control")

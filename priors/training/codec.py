@@ -8,7 +8,7 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from scorefield.priors.images import contact_sheet
+from scorefield.images import contact_sheet
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.training.data import batch_indices, from_bytes
 from scorefield.priors.training.task import TrainingSettings, TrainingTask

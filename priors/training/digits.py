@@ -15,7 +15,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.nn import functional as F
 
-from scorefield.priors.images import contact_sheet
+from scorefield.images import contact_sheet
 from scorefield.priors.levels import DiscreteSchedule
 from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.training.data import batch_indices

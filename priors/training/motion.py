@@ -14,13 +14,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from scorefield.images import contact_sheet
 from scorefield.priors.clip_unet import ClipUNet
 from scorefield.priors.families import ClipPipeline
-from scorefield.priors.images import contact_sheet
 from scorefield.priors.levels import DiscreteSchedule
-from scorefield.priors.loop import optimise
 from scorefield.priors.prior import FrozenPrior
-from scorefield.priors.runs import FREE_KEYS, RunFolder
 from scorefield.priors.training.task import TrainingSettings, TrainingTask
 from scorefield.priors.training.tokenizer import make_tokenizer
 from scorefield.priors.world.clips import (
@@ -34,6 +32,8 @@ from scorefield.priors.world.clips import (
     ClipSet,
     render_clips,
 )
+from scorefield.runs.folder import FREE_KEYS, RunFolder
+from scorefield.runs.loop import optimise
 
 GUIDANCE_SCALE = 2.0
 """Default guidance of the shipped priors."""

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from scorefield.priors.images import contact_sheet
+from scorefield.images import contact_sheet
 from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.training.codec import CodecTask, encode_all, scale_latents
 from scorefield.priors.training.data import world_images

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scorefield.priors.loop import optimise
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.runs import FREE_KEYS, RunFolder
+from scorefield.runs.folder import FREE_KEYS, RunFolder
+from scorefield.runs.loop import optimise
 
 
 @dataclass(frozen=True)

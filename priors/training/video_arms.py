@@ -10,22 +10,22 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from scorefield.priors.composition import Composition
-from scorefield.priors.denoiser import Condition, ConditionedDenoiser, Denoiser
-from scorefield.priors.guidance import ClassifierFreeGuidance
-from scorefield.priors.levels import NoiseLevel
-from scorefield.priors.mcmc import ULA
-from scorefield.priors.noise import noise_generator
-from scorefield.priors.prediction import Prediction
-from scorefield.priors.prior import ImagePrior
-from scorefield.priors.pure_noise import FromPureNoise
-from scorefield.priors.steps import ddim_step, level_path
-from scorefield.priors.video_adapter import (
+from scorefield.priors.composition.compose import Composition
+from scorefield.priors.composition.pure_noise import FromPureNoise
+from scorefield.priors.composition.video_adapter import (
     convex_video_adapter,
     guided_video_adapter,
     inverse_video_adapter,
     video_adapter,
 )
+from scorefield.priors.denoiser import Condition, ConditionedDenoiser, Denoiser
+from scorefield.priors.energy.mcmc import ULA
+from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
+from scorefield.priors.levels import NoiseLevel
+from scorefield.priors.noise import noise_generator
+from scorefield.priors.prediction import Prediction
+from scorefield.priors.prior import ImagePrior
+from scorefield.priors.steps import ddim_step, level_path
 
 WINDOW = (-math.inf, 0.0)
 """Log-SNRs at which the windowed arm asks the prior: what moves where is settled there, and what is

@@ -16,10 +16,9 @@ from typing import Any
 
 import torch
 
-from scorefield.priors.experts import check_compatible
+from scorefield.priors.composition.experts import check_compatible
 from scorefield.priors.loading import load_prior
 from scorefield.priors.prior import FrozenPrior
-from scorefield.priors.runs import RunFolder
 from scorefield.priors.training.motion import (
     BROAD_SETTINGS,
     NARROW_LOW_NOISE,
@@ -36,6 +35,7 @@ from scorefield.priors.training.video_experiment import (
 )
 from scorefield.priors.training.video_report import write_report
 from scorefield.priors.world.clips import FRAMES, NARROW, NARROW_DOMAIN, SIZE, ClipSet
+from scorefield.runs.folder import RunFolder
 
 QUICK = VideoAdapterSettings(
     n=72,

@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from scorefield.priors.runs import RunFolder
 from scorefield.priors.training.video_arms import (
     ARMS,
     Arm,
@@ -35,6 +34,7 @@ from scorefield.priors.training.video_captions import (
 from scorefield.priors.training.video_judge import render_all, train_clip_judge
 from scorefield.priors.training.video_scores import Judges, Scores
 from scorefield.priors.world.clips import NARROW, NARROW_CLIPS, ClipSet
+from scorefield.runs.folder import RunFolder
 
 JUDGE_SEED, JUDGE_TEST_SEED, REFERENCE_SEED, FLOOR_SEED = 20, 21, 22, 23
 """World seeds: of the classifier's clips, of those it is tried on, of the real clips that distances

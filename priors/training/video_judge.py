@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scorefield.priors.judge import class_indices
-from scorefield.priors.loop import optimise
-from scorefield.priors.runs import RunFolder
 from scorefield.priors.training.data import batch_indices
 from scorefield.priors.training.task import TrainingSettings, TrainingTask
 from scorefield.priors.world.clips import (
@@ -22,6 +20,8 @@ from scorefield.priors.world.clips import (
     ClipSet,
     render_clips,
 )
+from scorefield.runs.folder import RunFolder
+from scorefield.runs.loop import optimise
 
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "domain": tuple(DOMAINS),

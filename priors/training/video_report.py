@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import UInt8
 from torch import Tensor
 
-from scorefield.priors.images import film_strips, save_image
+from scorefield.images import film_strips, save_image
 
 _RIGHT = {
     "success": "all right",

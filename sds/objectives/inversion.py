@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.priors.denoiser import Denoiser
-from scorefield.priors.guidance import ClassifierFreeGuidance, check_finite
+from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance, check_finite
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.steps import ddim_step
 from scorefield.sds.objective import (

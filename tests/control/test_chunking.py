@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.control.chunking import Continuing, continue_chunk, soft_mask
+from scorefield.control.policies.chunking import Continuing, continue_chunk, soft_mask
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel, NoiseSchedule
-from scorefield.priors.mixture import GaussianMixturePrior
 from scorefield.priors.noise import noise_generator
 
 STEPS, FROZEN, EXECUTED = 12, 3, 4

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from scorefield.control.collection import collect
-from scorefield.control.environment import Observations
-from scorefield.control.episodes import Episodes
-from scorefield.control.planar import AVOIDING, TWO_ROUTES, PlanarTask
-from scorefield.control.routes import DISTURBANCE, RouteExpert
+from scorefield.control.data.episodes import Episodes
+from scorefield.control.environments.collection import collect
+from scorefield.control.environments.environment import Observations
+from scorefield.control.environments.planar import AVOIDING, TWO_ROUTES, PlanarTask
+from scorefield.control.environments.routes import DISTURBANCE, RouteExpert
 
 
 class Careless(RouteExpert):

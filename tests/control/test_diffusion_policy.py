@@ -10,33 +10,33 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.control.denoising import Follow, RealTime, WarmStart
-from scorefield.control.diffusion_policy import (
+from scorefield.control.data.episodes import Episode, Episodes
+from scorefield.control.data.spaces import Horizons, PolicySpaces
+from scorefield.control.data.windows import Windows
+from scorefield.control.networks.encoders import EncoderSettings
+from scorefield.control.networks.network import ChunkNetwork
+from scorefield.control.networks.perceptron import TrunkSettings
+from scorefield.control.networks.transformer import TransformerSettings
+from scorefield.control.networks.unet1d import UNet1DSettings
+from scorefield.control.policies.denoising import Follow, RealTime, WarmStart
+from scorefield.control.policies.diffusion_policy import (
     DiffusionPolicy,
     DiffusionSettings,
     NetworkSettings,
 )
-from scorefield.control.diffusion_training import (
+from scorefield.control.policies.draws import Draws
+from scorefield.control.policies.policy import ChunkRequest, Policy
+from scorefield.control.training.diffusion import (
     DiffusionPolicyTask,
     power_decay,
     train_diffusion_policy,
 )
-from scorefield.control.draws import Draws
-from scorefield.control.encoders import EncoderSettings
-from scorefield.control.episodes import Episode, Episodes
-from scorefield.control.network import ChunkNetwork
-from scorefield.control.policy import ChunkRequest, Policy
-from scorefield.control.spaces import Horizons, PolicySpaces
-from scorefield.control.transformer import TransformerSettings
-from scorefield.control.trunk import TrunkSettings
-from scorefield.control.unet1d import UNet1DSettings
-from scorefield.control.windows import Windows
 from scorefield.priors.levels import NoiseLevel
-from scorefield.priors.loop import NonFiniteError, optimise
 from scorefield.priors.noise import keyed_noise, noise_generator
-from scorefield.priors.runs import RunFolder
 from scorefield.priors.sampling import sample
 from scorefield.priors.training.task import TrainingSettings
+from scorefield.runs.folder import RunFolder
+from scorefield.runs.loop import NonFiniteError, optimise
 
 SPACES = PolicySpaces(state=3, action=2, low=(-1.0, -2.0), high=(1.0, 2.0), rate=10.0)
 HORIZONS = Horizons(2, 3, 8)
@@ -297,7 +297,7 @@ def test_a_killed_training_ends_with_the_same_bits(
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scorefield.control.training.CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr("scorefield.control.training.train.CHECKPOINT_EVERY", 2)
     policy, loss = one_number(), DiffusionPolicy.loss
     calls = iter(range(100))
 

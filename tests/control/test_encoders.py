@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from scorefield.control.draws import Draws
-from scorefield.control.encoders import (
+from scorefield.control.data.spaces import PolicySpaces
+from scorefield.control.networks.encoders import (
     EncoderSettings,
     ObservationEncoder,
     ResNet,
     SpatialSoftmax,
     cropped,
 )
-from scorefield.control.spaces import PolicySpaces
+from scorefield.control.policies.draws import Draws
 from scorefield.priors.noise import noise_generator
 
 SMALL = EncoderSettings(width=16, keypoints=4)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scorefield.control.episodes import INDEX, Episode, Episodes, EpisodeWriter, write_episodes
+from scorefield.control.data.episodes import INDEX, Episode, Episodes, EpisodeWriter, write_episodes
 
 
 def episode(number: int, steps: int = 5, *, camera: bool = False) -> Episode:

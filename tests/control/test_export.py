@@ -12,16 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from scorefield.cli.main import main
-from scorefield.control.chunk_policy import HEADS, ChunkPolicy
-from scorefield.control.diffusion_policy import DiffusionPolicy, DiffusionSettings, NetworkSettings
-from scorefield.control.encoders import EncoderSettings
-from scorefield.control.export import export_policy
-from scorefield.control.limits import Limits
-from scorefield.control.runner import ExportedPolicy
-from scorefield.control.spaces import Horizons, PolicySpaces
-from scorefield.control.transformer import TransformerSettings
-from scorefield.control.trunk import TrunkSettings
-from scorefield.control.unet1d import UNet1DSettings
+from scorefield.control.data.normalizer import Limits
+from scorefield.control.data.spaces import Horizons, PolicySpaces
+from scorefield.control.networks.encoders import EncoderSettings
+from scorefield.control.networks.perceptron import TrunkSettings
+from scorefield.control.networks.transformer import TransformerSettings
+from scorefield.control.networks.unet1d import UNet1DSettings
+from scorefield.control.policies.chunk_policy import HEADS, ChunkPolicy
+from scorefield.control.policies.diffusion_policy import (
+    DiffusionPolicy,
+    DiffusionSettings,
+    NetworkSettings,
+)
+from scorefield.control.policies.export import export_policy
+from scorefield.control.policies.runner import ExportedPolicy
 from scorefield.priors.noise import keyed_noise
 
 SPACES = PolicySpaces(state=3, action=2, low=(-1.0, -2.0), high=(1.0, 2.0), rate=10.0)

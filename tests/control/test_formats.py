@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scorefield.control.episodes import Episode, Episodes, write_episodes
-from scorefield.control.formats import (
+from scorefield.control.data.episodes import Episode, Episodes, write_episodes
+from scorefield.control.data.formats import (
     read_episodes,
     read_lerobot,
     read_replay_buffer,

@@ -12,11 +12,15 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from scorefield.control.chunk_policy import HEADS, ChunkPolicy, train_chunk_policy
-from scorefield.control.denoising import RealTime, WarmStart
-from scorefield.control.draws import Draws
-from scorefield.control.episodes import Episode, Episodes
-from scorefield.control.heads import (
+from scorefield.control.data.episodes import Episode, Episodes
+from scorefield.control.data.normalizer import Limits, bounded
+from scorefield.control.data.spaces import Horizons, PolicySpaces
+from scorefield.control.data.windows import Windows
+from scorefield.control.networks.perceptron import Trunk, TrunkSettings
+from scorefield.control.policies.chunk_policy import HEADS, ChunkPolicy, train_chunk_policy
+from scorefield.control.policies.denoising import RealTime, WarmStart
+from scorefield.control.policies.draws import Draws
+from scorefield.control.policies.heads import (
     Diffusion,
     Head,
     Mixture,
@@ -24,13 +28,9 @@ from scorefield.control.heads import (
     SquaredError,
     TwoStep,
 )
-from scorefield.control.limits import Limits, bounded
-from scorefield.control.policy import ChunkRequest, Policy
-from scorefield.control.solver import solve
-from scorefield.control.spaces import Horizons, PolicySpaces
-from scorefield.control.training import PolicyTask
-from scorefield.control.trunk import Trunk, TrunkSettings
-from scorefield.control.windows import Windows
+from scorefield.control.policies.policy import ChunkRequest, Policy
+from scorefield.control.policies.solver import solve
+from scorefield.control.training.train import PolicyTask
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.training.task import TrainingSettings
 
@@ -232,7 +232,7 @@ def test_a_training_that_was_killed_ends_in_the_same_weights(name: str, tmp_path
     class Killed(Exception):
         pass
 
-    import scorefield.control.training as module
+    import scorefield.control.training.train as module
 
     step = PolicyTask.step
     with pytest.MonkeyPatch.context() as patch:

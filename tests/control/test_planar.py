@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from scorefield.control.collection import demonstrate
-from scorefield.control.environment import Environment, Expert
-from scorefield.control.planar import AVOIDING, TWO_ROUTES, Layout, PlanarTask
-from scorefield.control.routes import DISTURBANCE, RouteExpert
+from scorefield.control.environments.collection import demonstrate
+from scorefield.control.environments.environment import Environment, Expert
+from scorefield.control.environments.planar import AVOIDING, TWO_ROUTES, Layout, PlanarTask
+from scorefield.control.environments.routes import DISTURBANCE, RouteExpert
 
 
 def start(layout: Layout, seeds: int = 1) -> PlanarTask:

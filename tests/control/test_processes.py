@@ -12,14 +12,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from scorefield.cli.main import main
-from scorefield.control.chunk_policy import HEADS, ChunkPolicy
-from scorefield.control.draws import Draws
-from scorefield.control.episodes import Episode, Episodes
-from scorefield.control.processes import Processes
-from scorefield.control.spaces import Horizons, PolicySpaces
-from scorefield.control.training import PolicyTask
-from scorefield.control.trunk import TrunkSettings
-from scorefield.control.windows import Windows
+from scorefield.control.data.episodes import Episode, Episodes
+from scorefield.control.data.spaces import Horizons, PolicySpaces
+from scorefield.control.data.windows import Windows
+from scorefield.control.networks.perceptron import TrunkSettings
+from scorefield.control.policies.chunk_policy import HEADS, ChunkPolicy
+from scorefield.control.policies.draws import Draws
+from scorefield.control.training.processes import Processes
+from scorefield.control.training.train import PolicyTask
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.training.task import TrainingSettings
 

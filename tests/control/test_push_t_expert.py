@@ -10,11 +10,11 @@ import pytest
 pytest.importorskip("gym_pusht")
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
-from scorefield.control.collection import collect, demonstrate
-from scorefield.control.environment import Expert
-from scorefield.control.episodes import Episodes
-from scorefield.control.push_t_expert import GOAL, PushTExpert, _Routes, _Table
-from scorefield.control.simulators import push_t
+from scorefield.control.data.episodes import Episodes
+from scorefield.control.environments.collection import collect, demonstrate
+from scorefield.control.environments.environment import Expert
+from scorefield.control.environments.push_t_expert import GOAL, PushTExpert, _Routes, _Table
+from scorefield.control.environments.simulators import push_t
 
 SEEDS = range(5_100_000, 5_100_003)
 

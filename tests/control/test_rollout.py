@@ -9,13 +9,13 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from scorefield.control.denoising import WarmStart
-from scorefield.control.drawing import draw_paths, write_video
-from scorefield.control.planar import AVOIDING, TWO_ROUTES, PlanarTask
-from scorefield.control.policy import ChunkRequest, Policy
-from scorefield.control.rollout import Rollout, latency, roll_out
-from scorefield.control.scores import bootstrap, score, wilson
-from scorefield.control.spaces import Horizons, PolicySpaces
+from scorefield.control.data.spaces import Horizons, PolicySpaces
+from scorefield.control.environments.planar import AVOIDING, TWO_ROUTES, PlanarTask
+from scorefield.control.evaluation.drawing import draw_paths, write_video
+from scorefield.control.evaluation.rollout import Rollout, latency, roll_out
+from scorefield.control.evaluation.scores import bootstrap, score, wilson
+from scorefield.control.policies.denoising import WarmStart
+from scorefield.control.policies.policy import ChunkRequest, Policy
 from scorefield.priors.noise import keyed_noise
 
 

@@ -7,10 +7,10 @@ import gymnasium
 import numpy as np
 import pytest
 
-from scorefield.control.collection import demonstrate
-from scorefield.control.environment import Environment, Expert
-from scorefield.control.planar import AVOIDING, PlanarTask
-from scorefield.control.simulators import (
+from scorefield.control.environments.collection import demonstrate
+from scorefield.control.environments.environment import Environment, Expert
+from scorefield.control.environments.planar import AVOIDING, PlanarTask
+from scorefield.control.environments.simulators import (
     GymnasiumEnvironment,
     MetaWorldExpert,
     PlanarEnv,

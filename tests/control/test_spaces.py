@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from scorefield.control.spaces import Horizons, PolicySpaces
+from scorefield.control.data.spaces import Horizons, PolicySpaces
 
 SPACES = PolicySpaces(state=2, action=1, low=(0.0,), high=(2.0,), images={"b": (3, 4), "a": (5, 6)})
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from scorefield.control.episodes import Episode, Episodes, write_episodes
-from scorefield.control.spaces import Horizons
-from scorefield.control.windows import Windows
+from scorefield.control.data.episodes import Episode, Episodes, write_episodes
+from scorefield.control.data.spaces import Horizons
+from scorefield.control.data.windows import Windows
 
 
 def counting(*lengths: int, camera: bool = False) -> list[Episode]:

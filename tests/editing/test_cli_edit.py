@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from scorefield.cli.main import main
-from scorefield.priors.images import load_image, save_image
+from scorefield.images import load_image, save_image
 from scorefield.priors.world import draw_scene, render
 
 

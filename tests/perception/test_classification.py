@@ -5,15 +5,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.perception.classification import classify, mixed_errors
-from scorefield.perception.error_measure import PARTS, ErrorMeasure
-from scorefield.perception.noise_inflation import noise_inflation
-from scorefield.perception.paired_errors import PairedErrors, Request, draw_positions
-from scorefield.perception.racing import Race, Stages
-from scorefield.perception.text_scores import text_scores
+from scorefield.perception.classification.classify import classify, mixed_errors
+from scorefield.perception.classification.error_measure import PARTS, ErrorMeasure
+from scorefield.perception.classification.noise_inflation import noise_inflation
+from scorefield.perception.classification.paired_errors import PairedErrors, Request, draw_positions
+from scorefield.perception.classification.stopping import Race, Stages
+from scorefield.perception.classification.text_scores import text_scores
 from scorefield.priors.denoiser import Condition, ConditionedDenoiser
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel, NoiseSchedule
-from scorefield.priors.mixture import GaussianMixturePrior
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prediction import Prediction
 

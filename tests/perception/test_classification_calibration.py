@@ -6,17 +6,17 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import brier_score_loss
 from sklearn.model_selection import train_test_split
 
-from scorefield.perception.calibration import (
+from scorefield.perception.classification.calibration import (
     brier_score,
     expected_calibration_error,
     fit_temperature,
 )
-from scorefield.perception.classification import classify
-from scorefield.perception.error_measure import ErrorMeasure
-from scorefield.perception.racing import Race, Stages
-from scorefield.priors.empirical import EmpiricalPrior
+from scorefield.perception.classification.classify import classify
+from scorefield.perception.classification.error_measure import ErrorMeasure
+from scorefield.perception.classification.stopping import Race, Stages
+from scorefield.priors.exact.empirical import EmpiricalPrior
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.levels import FlowSchedule
-from scorefield.priors.mixture import GaussianMixturePrior
 
 
 def test_a_mixtures_probabilities_are_calibrated() -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from scorefield.cli import loading
 from scorefield.cli.main import main
 from scorefield.priors.codec import PixelCodec
-from scorefield.priors.empirical import EmpiricalPrior
+from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.prior import ImagePrior
 
 Run = Callable[..., tuple[int, list[dict[str, object]]]]

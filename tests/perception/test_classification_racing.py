@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from scorefield.perception.noise_inflation import noise_inflation
-from scorefield.perception.racing import Policy, Race, Stages, moderated_variances
+from scorefield.perception.classification.noise_inflation import noise_inflation
+from scorefield.perception.classification.stopping import Policy, Race, Stages, moderated_variances
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.levels import FlowSchedule
-from scorefield.priors.mixture import GaussianMixturePrior
 
 
 def run(policy: Policy, errors: np.ndarray) -> tuple[np.ndarray, int]:

@@ -8,12 +8,12 @@ import torch
 from scipy import stats
 
 from scorefield.perception import ErrorMeasure, Race, Stages
-from scorefield.perception.classification import Classification, run_races
+from scorefield.perception.classification.classify import Classification, run_races
+from scorefield.perception.classification.paired_errors import PairedErrors, Request
 from scorefield.perception.classifier_cases import Cases, digits_cases, world_cases
 from scorefield.perception.classifier_evaluation import evaluate_classifier
 from scorefield.perception.classifier_report import table_of
 from scorefield.perception.error_store import StoredErrors
-from scorefield.perception.paired_errors import PairedErrors, Request
 from scorefield.priors import EmpiricalPrior, ImagePrior, PixelCodec
 
 SHADES = ("dark", "light", "middle")

@@ -10,6 +10,7 @@ from torch import Tensor
 from scorefield.cli.main import main
 from scorefield.perception import correspondence_evaluation
 from scorefield.perception.baseline_descriptors import DenseSift, RgbPatches, random_prior
+from scorefield.perception.correspondence.dift import DiftPreset, dift_features, dift_preset
 from scorefield.perception.correspondence_evaluation import (
     CorrespondenceSettings,
     accuracy,
@@ -17,7 +18,6 @@ from scorefield.perception.correspondence_evaluation import (
     landmark_errors,
 )
 from scorefield.perception.correspondence_report import correspondence_table, plot_sweep
-from scorefield.perception.dift import DiftPreset, dift_features, dift_preset
 from scorefield.perception.world_pairs import SemanticPair, draw_pairs
 from scorefield.priors.loading import load_prior
 

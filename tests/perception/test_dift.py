@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from scorefield.cli.main import main
-from scorefield.perception.dift import (
+from scorefield.images import load_image, save_image
+from scorefield.perception.correspondence.dift import (
     DiftPreset,
     _over_shifts,
     dift_features,
@@ -18,9 +19,8 @@ from scorefield.perception.dift import (
     join_maps,
     match_pictures,
 )
-from scorefield.perception.matching import Matches
-from scorefield.perception.propagation import propagate_edit, propagate_labels
-from scorefield.priors.images import load_image, save_image
+from scorefield.perception.correspondence.matching import Matches
+from scorefield.perception.correspondence.propagation import propagate_edit, propagate_labels
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule
 from scorefield.priors.loading import _quiet, load_prior
 from scorefield.priors.world import draw_scene, render

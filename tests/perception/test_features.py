@@ -10,15 +10,15 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 from scorefield.cli.main import main
-from scorefield.priors.feature_cache import FeatureCache, prior_key
-from scorefield.priors.features import picture_key
-from scorefield.priors.images import load_image, save_image
+from scorefield.images import load_image, save_image
+from scorefield.priors.features.cache import FeatureCache, prior_key
+from scorefield.priors.features.extraction import picture_key
+from scorefield.priors.features.memory import pass_memory
+from scorefield.priors.features.network_cost import network_cost
+from scorefield.priors.features.taps import block_paths, layer_path, short_name, tapped
 from scorefield.priors.loading import _quiet, load_prior
-from scorefield.priors.network_cost import network_cost
 from scorefield.priors.noise import keyed_noise
-from scorefield.priors.pass_memory import pass_memory
 from scorefield.priors.prior import FrozenPrior
-from scorefield.priors.taps import block_paths, layer_path, short_name, tapped
 
 Load = Callable[[str], FrozenPrior]
 

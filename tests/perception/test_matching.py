@@ -7,12 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from scorefield.perception.keypoint_accuracy import (
-    corner_error,
-    keypoint_accuracy,
-    resampled_accuracy,
-)
-from scorefield.perception.matching import (
+from scorefield.perception.correspondence.matching import (
     Matches,
     NearestPixel,
     SoftArgmax,
@@ -21,6 +16,11 @@ from scorefield.perception.matching import (
     mutual_matches,
     nearest_cell,
     vectors_at,
+)
+from scorefield.perception.keypoint_accuracy import (
+    corner_error,
+    keypoint_accuracy,
+    resampled_accuracy,
 )
 
 SIZE = (32, 48)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from scorefield.perception.clustering import (
+from scorefield.perception.segmentation.clustering import (
     KMeansClusters,
     NormalisedCut,
     bilinear_masks,
@@ -17,8 +17,8 @@ from scorefield.perception.clustering import (
     one_hot,
     resized_argmax,
 )
-from scorefield.perception.segmentation_drawing import draw_overlay, label_colors, save_labels
-from scorefield.perception.segmentation_metrics import (
+from scorefield.perception.segmentation.drawing import draw_overlay, label_colors, save_labels
+from scorefield.perception.segmentation.metrics import (
     boundary_f,
     class_counts,
     image_miou,

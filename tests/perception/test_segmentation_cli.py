@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 
 from scorefield.cli.main import main
+from scorefield.images import save_image
+from scorefield.perception.segmentation.presets import emerdiff_preset
 from scorefield.perception.segmentation_evaluation import (
     SegmentationSettings,
     modes,
     parts_pictures,
     summary,
 )
-from scorefield.perception.segmentation_presets import emerdiff_preset
-from scorefield.priors.images import save_image
 from scorefield.priors.loading import load_prior
 from scorefield.priors.world import draw_scene, render
 

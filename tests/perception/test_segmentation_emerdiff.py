@@ -13,22 +13,31 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from scorefield.perception.attention_hooks import (
+from scorefield.perception.segmentation.attention_hooks import (
     cross_attention_paths,
     injected,
     modulated,
     projection_paths,
     recorded,
 )
-from scorefield.perception.clustering import NormalisedCut, bilinear_masks, resized_argmax
-from scorefield.perception.emerdiff import EmerDiff, difference_maps, record_walk, walk_modulated
-from scorefield.perception.segmentation import cell_labels, check_method, segment
-from scorefield.perception.segmentation_metrics import boundary_f
-from scorefield.perception.segmentation_presets import clusters_preset, emerdiff_preset
-from scorefield.perception.walk_memory import record_memory, rows_that_fit
+from scorefield.perception.segmentation.clustering import (
+    NormalisedCut,
+    bilinear_masks,
+    resized_argmax,
+)
+from scorefield.perception.segmentation.emerdiff import (
+    EmerDiff,
+    difference_maps,
+    record_walk,
+    walk_modulated,
+)
+from scorefield.perception.segmentation.memory import record_memory, rows_that_fit
+from scorefield.perception.segmentation.metrics import boundary_f
+from scorefield.perception.segmentation.presets import clusters_preset, emerdiff_preset
+from scorefield.perception.segmentation.segment import cell_labels, check_method, segment
 from scorefield.priors.editing import edit_friendly_invert
+from scorefield.priors.features.memory import pass_memory
 from scorefield.priors.loading import _quiet, load_prior
-from scorefield.priors.pass_memory import pass_memory
 from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.world import draw_scene, render
 
@@ -54,7 +63,7 @@ def few(prior: FrozenPrior, **changes: Any) -> EmerDiff:
 
 
 def path_of(prior: FrozenPrior, method: EmerDiff) -> str:
-    from scorefield.priors.taps import layer_path
+    from scorefield.priors.features.taps import layer_path
 
     return layer_path(prior.model, method.modulated)
 

@@ -8,18 +8,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.priors.composition import (
+from scorefield.priors.composition.compose import (
     Composition,
     EnergyComposition,
     combine,
     compose,
     conjunction,
 )
+from scorefield.priors.composition.weights import Window
 from scorefield.priors.denoiser import Condition, ConditionedDenoiser, Denoiser
-from scorefield.priors.expert_weights import Window
-from scorefield.priors.guidance import ClassifierFreeGuidance
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
+from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel, NoiseSchedule
-from scorefield.priors.mixture import GaussianMixturePrior
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.sampling import sample

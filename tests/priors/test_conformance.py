@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from scorefield.priors.codec import PixelCodec
 from scorefield.priors.conformance import _CHECKS, ConformanceError, check_prior
 from scorefield.priors.denoiser import Condition, ConditionedDenoiser, Denoiser
-from scorefield.priors.empirical import EmpiricalPrior
+from scorefield.priors.exact.empirical import EmpiricalPrior
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel
 from scorefield.priors.loading import load_prior
-from scorefield.priors.mixture import GaussianMixturePrior
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.prior import FrozenPrior, ImagePrior

@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.priors.composition import Composition
+from scorefield.priors.composition.compose import Composition
 from scorefield.priors.denoiser import (
     Condition,
     ConditionedDenoiser,
     Denoiser,
     predict_together,
 )
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.levels import DiscreteSchedule, NoiseLevel
-from scorefield.priors.mixture import GaussianMixturePrior
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.priors.empirical import EmpiricalPrior
+from scorefield.priors.exact.empirical import EmpiricalPrior
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseSchedule
-from scorefield.priors.mixture import GaussianMixturePrior
 from scorefield.priors.noise import keyed_noise
 
 LABELS = ["red cup", "a tall red chair", "blue chair", "Blue cup front-view", "lamp"]

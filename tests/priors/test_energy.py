@@ -5,9 +5,14 @@ import torch
 from torch import Tensor
 
 from scorefield.priors.denoiser import Denoiser
-from scorefield.priors.energy import HasEnergy, asymmetry, energy_change, line_integral_energy
+from scorefield.priors.energy.line_integral import (
+    HasEnergy,
+    asymmetry,
+    energy_change,
+    line_integral_energy,
+)
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.levels import DiscreteSchedule, NoiseLevel
-from scorefield.priors.mixture import GaussianMixturePrior
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
 

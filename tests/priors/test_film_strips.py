@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from scorefield.priors.images import film_strips, side_by_side
+from scorefield.images import film_strips, side_by_side
 
 
 def test_film_strips_have_a_row_per_video_and_its_frames_in_order() -> None:

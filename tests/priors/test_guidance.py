@@ -5,13 +5,13 @@ import torch
 from torch import Tensor
 
 from scorefield.priors.denoiser import Condition, Denoiser
-from scorefield.priors.guidance import (
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
+from scorefield.priors.guidance.classifier_free import (
     ClassifierFreeGuidance,
     GuidanceInterval,
     component_along,
 )
 from scorefield.priors.levels import DiscreteSchedule, NoiseLevel
-from scorefield.priors.mixture import GaussianMixturePrior
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.priors.autoguidance import AutoGuidance
 from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
+from scorefield.priors.guidance.autoguidance import AutoGuidance
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel, NoiseSchedule
-from scorefield.priors.mixture import GaussianMixturePrior
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
 

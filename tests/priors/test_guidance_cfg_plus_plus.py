@@ -4,10 +4,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from scorefield.priors.cfg_plus_plus import CFGPlusPlus
-from scorefield.priors.guidance import ClassifierFreeGuidance
+from scorefield.priors.exact.gaussian_mixture import ConditionedMixture, GaussianMixturePrior
+from scorefield.priors.guidance.cfg_plus_plus import CFGPlusPlus
+from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseSchedule
-from scorefield.priors.mixture import ConditionedMixture, GaussianMixturePrior
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.sampling import sample
 from scorefield.priors.steps import ddim_step, level_path

@@ -4,13 +4,13 @@ from diffusers import guiders
 from torch import Tensor
 
 from scorefield.priors.denoiser import Denoiser
-from scorefield.priors.guidance import ClassifierFreeGuidance
-from scorefield.priors.guiders import DiffusersGuidance
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
+from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
+from scorefield.priors.guidance.diffusers_guiders import DiffusersGuidance
+from scorefield.priors.guidance.projected import AdaptiveProjectedGuidance
 from scorefield.priors.levels import DiscreteSchedule, NoiseLevel
-from scorefield.priors.mixture import GaussianMixturePrior
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
-from scorefield.priors.projected_guidance import AdaptiveProjectedGuidance
 from scorefield.priors.sampling import sample
 
 SCHEDULE = DiscreteSchedule.scaled_linear().zero_terminal_snr()

@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.priors.autoguidance import AutoGuidance
-from scorefield.priors.cfg_plus_plus import CFGPlusPlus
-from scorefield.priors.classifier_guidance import ClassifierGuidance
 from scorefield.priors.denoiser import Denoiser
-from scorefield.priors.guidance import ClassifierFreeGuidance, GuidanceInterval
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
+from scorefield.priors.guidance.autoguidance import AutoGuidance
+from scorefield.priors.guidance.cfg_plus_plus import CFGPlusPlus
+from scorefield.priors.guidance.classifier import ClassifierGuidance
+from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance, GuidanceInterval
+from scorefield.priors.guidance.perp_neg import PerpNeg
+from scorefield.priors.guidance.projected import AdaptiveProjectedGuidance
 from scorefield.priors.levels import DiscreteSchedule, NoiseLevel
-from scorefield.priors.mixture import GaussianMixturePrior
 from scorefield.priors.noise import keyed_noise
-from scorefield.priors.perp_neg import PerpNeg
-from scorefield.priors.projected_guidance import AdaptiveProjectedGuidance
 from scorefield.priors.sampling import sample
 from scorefield.priors.steps import level_path
 

@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from scorefield.priors.denoiser import Condition, ConditionedDenoiser, Denoiser
-from scorefield.priors.guidance import ClassifierFreeGuidance
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
+from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
+from scorefield.priors.guidance.perp_neg import PerpNeg
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel, NoiseSchedule
-from scorefield.priors.mixture import GaussianMixturePrior
 from scorefield.priors.noise import keyed_noise
-from scorefield.priors.perp_neg import PerpNeg
 from scorefield.priors.prediction import Prediction
 
 SCHEDULE = DiscreteSchedule.scaled_linear().zero_terminal_snr()

@@ -2,7 +2,7 @@ import pytest
 import torch
 from PIL import Image
 
-from scorefield.priors.images import contact_sheet, load_image, save_gif, save_image
+from scorefield.images import contact_sheet, load_image, save_gif, save_image
 
 
 def ramp(height=6, width=8):

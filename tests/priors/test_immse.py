@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.levels import FlowSchedule, NoiseLevel
-from scorefield.priors.mixture import GaussianMixturePrior
 
 FLOW = FlowSchedule()
 

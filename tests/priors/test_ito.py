@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.priors.ito import ito_increment, log_likelihood_ito, sample_with_likelihood
+from scorefield.priors.energy.ito import ito_increment, log_likelihood_ito, sample_with_likelihood
+from scorefield.priors.energy.likelihood import level_grid
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseSchedule
-from scorefield.priors.likelihood import level_grid
-from scorefield.priors.mixture import GaussianMixturePrior
 from scorefield.priors.noise import keyed_noise
 
 ZERO_SNR = DiscreteSchedule.cosine().zero_terminal_snr()

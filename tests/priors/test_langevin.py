@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from scorefield.priors.langevin import annealed_langevin, langevin
+from scorefield.priors.energy.langevin import annealed_langevin, langevin
+from scorefield.priors.energy.mcmc import MALA, ULA
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseSchedule
-from scorefield.priors.mcmc import MALA, ULA
-from scorefield.priors.mixture import GaussianMixturePrior
 from scorefield.priors.noise import keyed_noise
 
 ZERO_SNR = DiscreteSchedule.cosine().zero_terminal_snr()

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.energy.likelihood import bits_per_dim, level_grid, log_likelihood_ode
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel, NoiseSchedule
-from scorefield.priors.likelihood import bits_per_dim, level_grid, log_likelihood_ode
 from scorefield.priors.loading import load_prior
-from scorefield.priors.mixture import GaussianMixturePrior
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.world import draw_scene, render

@@ -20,9 +20,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from scorefield.priors.loop import NonFiniteError, Task, optimise
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.runs import RunFolder
+from scorefield.runs.folder import RunFolder
+from scorefield.runs.loop import NonFiniteError, Task, optimise
 
 STEPS = 60
 

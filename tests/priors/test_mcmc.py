@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.energy.mcmc import HMC, MALA, UHMC, ULA, Corrector
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.levels import DiscreteSchedule, NoiseLevel
-from scorefield.priors.mcmc import HMC, MALA, UHMC, ULA, Corrector
-from scorefield.priors.mixture import GaussianMixturePrior
 from scorefield.priors.noise import keyed_noise, noise_generator
 from scorefield.priors.prediction import Prediction
 

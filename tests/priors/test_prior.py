@@ -7,7 +7,7 @@ from diffusers import DDIMScheduler, PNDMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
 from scorefield.priors.codec import LatentCodec, PixelCodec
-from scorefield.priors.empirical import EmpiricalPrior
+from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.levels import DiscreteSchedule
 from scorefield.priors.loading import _quiet
 from scorefield.priors.noise import keyed_noise

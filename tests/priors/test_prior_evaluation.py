@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from scorefield.priors.codec import PixelCodec
-from scorefield.priors.empirical import EmpiricalPrior
+from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.judge import Judge, JudgeNet, Verdict
 from scorefield.priors.prior import ImagePrior
 from scorefield.priors.training import evaluation

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from scorefield.priors.composition.pure_noise import FromPureNoise
+from scorefield.priors.composition.video_adapter import video_adapter
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.levels import DiscreteSchedule
-from scorefield.priors.mixture import GaussianMixturePrior
-from scorefield.priors.pure_noise import FromPureNoise
 from scorefield.priors.sampling import sample
-from scorefield.priors.video_adapter import video_adapter
 
 SCHEDULE = DiscreteSchedule.cosine().zero_terminal_snr()
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import scorefield
-from scorefield.priors import runs
-from scorefield.priors.runs import RunFolder
+from scorefield.runs import folder as runs
+from scorefield.runs.folder import RunFolder
 
 CONFIG = {"prompt": "a red mushroom", "steps": 10, "seed": 3, "scene": {"steps": 64, "size": 0.5}}
 

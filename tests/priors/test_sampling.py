@@ -21,11 +21,11 @@ from diffusers import (
 )
 from torch import Tensor
 
-from scorefield.priors.composition import compose
+from scorefield.priors.composition.compose import compose
 from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.energy.mcmc import ULA
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel, NoiseSchedule
-from scorefield.priors.mcmc import ULA
-from scorefield.priors.mixture import GaussianMixturePrior
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.sampling import CollapseWarning, sample

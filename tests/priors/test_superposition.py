@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from scorefield.priors.composition.superposition import Superposition, superpose_and, superpose_or
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel, NoiseSchedule
-from scorefield.priors.mixture import GaussianMixturePrior
-from scorefield.priors.superposition import Superposition, superpose_and, superpose_or
 
 LINEAR = DiscreteSchedule.linear_beta()
 CLEAN = NoiseLevel(*torch.tensor([[1.0], [1e-3]]).double())

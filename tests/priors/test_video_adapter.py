@@ -8,16 +8,16 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from scorefield.priors.composition import Composition
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule
-from scorefield.priors.mixture import GaussianMixturePrior
-from scorefield.priors.noise import keyed_noise
-from scorefield.priors.sampling import sample
-from scorefield.priors.video_adapter import (
+from scorefield.priors.composition.compose import Composition
+from scorefield.priors.composition.video_adapter import (
     convex_video_adapter,
     inverse_video_adapter,
     video_adapter,
 )
+from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
+from scorefield.priors.levels import DiscreteSchedule, FlowSchedule
+from scorefield.priors.noise import keyed_noise
+from scorefield.priors.sampling import sample
 
 LINEAR = DiscreteSchedule.linear_beta()
 VIDEO = (4, 1, 2, 2)

@@ -16,7 +16,6 @@ from scorefield.priors.denoiser import Condition, ConditionedDenoiser
 from scorefield.priors.levels import DiscreteSchedule, NoiseLevel
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.prior import ImagePrior
-from scorefield.priors.runs import RunFolder
 from scorefield.priors.training import video_experiment
 from scorefield.priors.training.task import TrainingSettings
 from scorefield.priors.training.video_arms import ARMS, Arm, Experts, Metered, Setting, draw
@@ -43,6 +42,7 @@ from scorefield.priors.world.clips import (
     read_clips,
     render_clips,
 )
+from scorefield.runs.folder import RunFolder
 
 SCHEDULE = DiscreteSchedule.cosine().zero_terminal_snr()
 SPREAD = 0.03

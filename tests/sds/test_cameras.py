@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from scorefield.sds.cameras import CameraDistribution, Cameras, orbit, view_prompt
+from scorefield.sds.nerf.cameras import CameraDistribution, Cameras, orbit, view_prompt
 
 
 def generator(seed=0):

@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from scorefield.images import load_image
 from scorefield.priors.codec import PixelCodec
-from scorefield.priors.empirical import EmpiricalPrior
-from scorefield.priors.images import load_image
+from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.judge import Judge, JudgeNet, Verdict
 from scorefield.priors.prior import ImagePrior
 from scorefield.priors.training.tokenizer import make_tokenizer
 from scorefield.priors.world import CATEGORIES, COLORS, VIEWS
-from scorefield.sds.evaluation import evaluate_prompts, evaluate_scene
-from scorefield.sds.fields import Field
 from scorefield.sds.judges import ClipJudge, Looks, WorldJudge, parse_prompt
-from scorefield.sds.nerf import Scene
-from scorefield.sds.scene_distillation import TextTo3D, TextTo3DSettings
+from scorefield.sds.nerf.evaluation import evaluate_prompts, evaluate_scene
+from scorefield.sds.nerf.fields import Field
+from scorefield.sds.nerf.radiance_field import Scene
+from scorefield.sds.nerf.scene_distillation import TextTo3D, TextTo3DSettings
 
 
 class Ball(Field):

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from scorefield.sds.fields import HashGrid, TriPlane, VoxelGrid
+from scorefield.sds.nerf.fields import HashGrid, TriPlane, VoxelGrid
 
 
 def small_hash(**given):

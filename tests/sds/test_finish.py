@@ -10,14 +10,14 @@ import trimesh
 from PIL import Image
 
 from scorefield.priors.codec import PixelCodec
-from scorefield.priors.empirical import EmpiricalPrior
+from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.prior import ImagePrior
-from scorefield.priors.runs import RunFolder
-from scorefield.sds.fields import VoxelGrid
-from scorefield.sds.finish import begin, finish, text_to_3d
-from scorefield.sds.mesh import EmptySceneError
-from scorefield.sds.nerf import Scene
-from scorefield.sds.scene_distillation import TextTo3D, TextTo3DSettings
+from scorefield.runs.folder import RunFolder
+from scorefield.sds.nerf.fields import VoxelGrid
+from scorefield.sds.nerf.finish import begin, finish, text_to_3d
+from scorefield.sds.nerf.mesh import EmptySceneError
+from scorefield.sds.nerf.radiance_field import Scene
+from scorefield.sds.nerf.scene_distillation import TextTo3D, TextTo3DSettings
 
 SMALL = {"resolution": 24, "frames": 3, "size": 16}
 SETTINGS = TextTo3DSettings("a red cup", steps=4, views=1, samples=8, seed=3)

@@ -6,16 +6,16 @@ import pytest
 import torch
 import trimesh
 
-from scorefield.sds.cameras import Cameras, orbit
-from scorefield.sds.fields import Field, VoxelGrid
-from scorefield.sds.mesh import (
+from scorefield.sds.nerf.cameras import Cameras, orbit
+from scorefield.sds.nerf.fields import Field, VoxelGrid
+from scorefield.sds.nerf.mesh import (
     EmptySceneError,
     export_mesh,
     extract_mesh,
     silhouette,
     silhouette_threshold,
 )
-from scorefield.sds.nerf import Scene
+from scorefield.sds.nerf.radiance_field import Scene
 
 RED, BLUE = (0.9, 0.2, 0.1), (0.1, 0.3, 0.8)
 

@@ -4,9 +4,15 @@ import pytest
 import torch
 from PIL import Image
 
-from scorefield.sds.cameras import CameraDistribution, Cameras, orbit
-from scorefield.sds.fields import Field, VoxelGrid
-from scorefield.sds.nerf import (
+from scorefield.sds.nerf.cameras import CameraDistribution, Cameras, orbit
+from scorefield.sds.nerf.fields import Field, VoxelGrid
+from scorefield.sds.nerf.penalties import (
+    entropy_penalty,
+    opacity_penalty,
+    orientation_penalty,
+    spread_penalty,
+)
+from scorefield.sds.nerf.radiance_field import (
     Lights,
     Rendering,
     Scene,
@@ -14,13 +20,7 @@ from scorefield.sds.nerf import (
     Sky,
     draw_lights,
 )
-from scorefield.sds.penalties import (
-    entropy_penalty,
-    opacity_penalty,
-    orientation_penalty,
-    spread_penalty,
-)
-from scorefield.sds.turntable import save_turntable, view_sheet
+from scorefield.sds.nerf.turntable import save_turntable, view_sheet
 
 RED = (0.9, 0.2, 0.1)
 
@@ -194,7 +194,7 @@ def test_the_same_generator_gives_the_same_bits():
 def test_pictures_do_not_depend_on_the_pieces(monkeypatch):
     scene, cameras = Scene(random_voxels()), orbit(2)
     whole = scene.render(cameras, 8, 8, generator=generator(1))
-    monkeypatch.setattr("scorefield.sds.nerf.RAYS_AT_ONCE", 50)
+    monkeypatch.setattr("scorefield.sds.nerf.radiance_field.RAYS_AT_ONCE", 50)
     pieces = scene.render(cameras, 8, 8, generator=generator(1))
     torch.testing.assert_close(pieces.images, whole.images)
 
@@ -222,7 +222,7 @@ def test_skipping_empty_space_changes_nothing():
 def test_hidden_samples_hardly_matter(monkeypatch):
     scene, cameras = Scene(Ball(density=20.0)), orbit(2)
     cut = scene.render(cameras, 16, 16)
-    monkeypatch.setattr("scorefield.sds.nerf.VISIBLE", 1e-30)
+    monkeypatch.setattr("scorefield.sds.nerf.radiance_field.VISIBLE", 1e-30)
     full = scene.render(cameras, 16, 16)
     assert 0 < (cut.images - full.images).abs().max() < 2e-4
 

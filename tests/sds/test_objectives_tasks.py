@@ -19,7 +19,6 @@ from scorefield.priors import (
     optimise,
 )
 from scorefield.sds import LevelRange, Scene, TextTo3D, TextTo3DSettings, VoxelGrid
-from scorefield.sds.cameras import Cameras
 from scorefield.sds.image_distillation import (
     ImageDistillation,
     ImageEdit,
@@ -27,6 +26,8 @@ from scorefield.sds.image_distillation import (
     edit_image,
 )
 from scorefield.sds.levels import DreamTime
+from scorefield.sds.nerf.cameras import Cameras
+from scorefield.sds.nerf.view_negatives import view_negatives
 from scorefield.sds.objective import SDS, Denoisers, Objective, distill
 from scorefield.sds.objectives import (
     CSD,
@@ -39,7 +40,6 @@ from scorefield.sds.objectives import (
     SmallNetwork,
     begin_phi,
 )
-from scorefield.sds.view_negatives import view_negatives
 
 SIZE = 4
 MEANS = {"dark": -0.6, "light": 0.5}

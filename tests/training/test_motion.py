@@ -16,7 +16,6 @@ from transformers import CLIPTokenizer
 from scorefield.priors.clip_unet import ClipUNet
 from scorefield.priors.levels import DiscreteSchedule
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.runs import RunFolder
 from scorefield.priors.training.motion import (
     MotionTask,
     TextToClips,
@@ -33,6 +32,7 @@ from scorefield.priors.world.clips import (
     Clip,
     ClipSet,
 )
+from scorefield.runs.folder import RunFolder
 
 WIDTH = 8
 SETTINGS = TrainingSettings(steps=4, batch_size=4, learning_rate=1e-3, warmup=2, ema=0.9)

@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from scorefield.priors.judge import Judge
 from scorefield.priors.levels import DiscreteSchedule
 from scorefield.priors.loading import load_prior
-from scorefield.priors.loop import optimise
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.runs import RunFolder
 from scorefield.priors.training import data, shapes
 from scorefield.priors.training.codec import CodecTask, encode_all, make_codec, scale_latents
 from scorefield.priors.training.data import from_bytes, render_indices, to_bytes, world_images
@@ -25,6 +23,8 @@ from scorefield.priors.training.judge import JudgeTask
 from scorefield.priors.training.task import TrainingSettings, TrainingTask
 from scorefield.priors.training.tokenizer import WORDS, make_tokenizer
 from scorefield.priors.world import draw_scene
+from scorefield.runs.folder import RunFolder
+from scorefield.runs.loop import optimise
 
 PICTURES = 64
 SETTINGS = TrainingSettings(steps=4, batch_size=4, learning_rate=1e-3, warmup=2, ema=0.9)

@@ -8,12 +8,12 @@ import tyro
 
 from scorefield.cli.picture_results import PictureResults
 from scorefield.cli.verb import Outcome, PriorVerb, check_at_least, under_way
-from scorefield.perception.error_measure import ErrorMeasure, Loss, Quantity, Spacing
+from scorefield.perception.classification.error_measure import ErrorMeasure, Loss, Quantity, Spacing
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scorefield.perception.classification import Classification
+    from scorefield.perception.classification.classify import Classification
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +68,8 @@ class Classify(PriorVerb):
         check_at_least(1, batch_size=self.batch_size)
 
         from scorefield.cli.loading import prior_of
-        from scorefield.perception.classification import DRAWS, classify
-        from scorefield.perception.racing import Race
+        from scorefield.perception.classification.classify import DRAWS, classify
+        from scorefield.perception.classification.stopping import Race
 
         prompts = {
             label: [template.format(label) for template in self.template] for label in labels

@@ -67,9 +67,9 @@ class Compose(PriorVerb):
         from diffusers import DDPMScheduler
 
         from scorefield.cli.loading import prior_of
-        from scorefield.priors.composition import conjunction
-        from scorefield.priors.images import contact_sheet, save_image
-        from scorefield.priors.mcmc import ULA
+        from scorefield.images import contact_sheet, save_image
+        from scorefield.priors.composition.compose import conjunction
+        from scorefield.priors.energy.mcmc import ULA
         from scorefield.priors.sampling import sample
 
         prior = prior_of(self)

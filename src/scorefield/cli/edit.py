@@ -94,8 +94,8 @@ class Edit(PriorVerb):
 
         from scorefield.cli.loading import prior_of
         from scorefield.cli.pictures import load_mask, load_picture
+        from scorefield.images import save_image
         from scorefield.priors.editing.walk import levels_walked
-        from scorefield.priors.images import save_image
 
         picture, _ = load_picture(self.picture, None)  # before the networks, which take longer
         if self.mask is not None:

@@ -47,10 +47,14 @@ class Energy(PriorVerb):
         import torch
 
         from scorefield.cli.loading import prior_of
-        from scorefield.priors.energy import asymmetry, line_integral_energy
-        from scorefield.priors.images import load_image
-        from scorefield.priors.ito import log_likelihood_ito
-        from scorefield.priors.likelihood import LogLikelihood, bits_per_dim, log_likelihood_ode
+        from scorefield.images import load_image
+        from scorefield.priors.energy.ito import log_likelihood_ito
+        from scorefield.priors.energy.likelihood import (
+            LogLikelihood,
+            bits_per_dim,
+            log_likelihood_ode,
+        )
+        from scorefield.priors.energy.line_integral import asymmetry, line_integral_energy
 
         prior = prior_of(self).with_network_gradient()
         images = [load_image(path, prior.image_size) for path in self.pictures]

@@ -3,9 +3,9 @@
 import os
 from typing import Any
 
-from scorefield.control.environment import Environment, Expert
-from scorefield.control.planar import AVOIDING, TWO_ROUTES, Layout, PlanarTask
-from scorefield.control.routes import DISTURBANCE, RouteExpert
+from scorefield.control.environments.environment import Environment, Expert
+from scorefield.control.environments.planar import AVOIDING, TWO_ROUTES, Layout, PlanarTask
+from scorefield.control.environments.routes import DISTURBANCE, RouteExpert
 
 PLANAR: dict[str, Layout] = {"two-routes": TWO_ROUTES, "avoiding": AVOIDING}
 """The tasks that need no simulator."""
@@ -39,7 +39,7 @@ def demonstration_of(name: str) -> tuple[Environment, Expert]:
     simulators = _simulators(name)
     if name == "push-t":
         environment = simulators.push_t()  # refuses if gym-pusht is not installed
-        from scorefield.control.push_t_expert import PushTExpert
+        from scorefield.control.environments.push_t_expert import PushTExpert
 
         return environment, PushTExpert()
     task = name.removeprefix("metaworld/")
@@ -53,7 +53,7 @@ def _simulators(name: str) -> Any:
     # pygame, which draws Push-T, looks for a screen.
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     try:
-        from scorefield.control import simulators
+        from scorefield.control.environments import simulators
     except ImportError as error:
         raise ValueError(f"{name} needs gymnasium: pip install 'scorefield[control]'") from error
     return simulators

@@ -20,7 +20,7 @@ from scorefield.cli.verb import (
 from scorefield.priors.training.evaluation import TRAINING_SEEDS, evaluate_prior, write_card
 from scorefield.priors.training.video_evaluation import QUICK, evaluate_video_adapter
 from scorefield.priors.training.video_experiment import VideoAdapterSettings
-from scorefield.sds.evaluation import evaluate_prompts
+from scorefield.sds.nerf.evaluation import evaluate_prompts
 
 
 @dataclass(frozen=True, kw_only=True)

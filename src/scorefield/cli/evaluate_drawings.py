@@ -6,7 +6,7 @@ from scorefield.cli.judging import JudgingVerb, judge_of_prompts, read_prompts
 from scorefield.cli.loading import prior_of
 from scorefield.cli.text_to_svg import SETTINGS, DrawingVerb
 from scorefield.cli.verb import Outcome
-from scorefield.sds.drawing.evaluation import evaluate_drawings
+from scorefield.sds.svg.evaluation import evaluate_drawings
 
 
 @dataclass(frozen=True, kw_only=True)

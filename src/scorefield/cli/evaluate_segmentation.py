@@ -9,15 +9,15 @@ import tyro
 
 from scorefield.cli.loading import prior_of
 from scorefield.cli.verb import Outcome, PriorVerb, check_folder, under_way
-from scorefield.perception.segmentation import check_method
+from scorefield.images import save_image
+from scorefield.perception.segmentation.presets import emerdiff_preset
+from scorefield.perception.segmentation.segment import check_method
 from scorefield.perception.segmentation_evaluation import (
     SegmentationSettings,
     evaluate_segmentation,
     parts_pictures,
 )
-from scorefield.perception.segmentation_presets import emerdiff_preset
 from scorefield.perception.segmentation_report import segmentation_sheet, segmentation_table
-from scorefield.priors.images import save_image
 
 _DEFAULTS = SegmentationSettings()
 

@@ -12,9 +12,9 @@ from tqdm import tqdm
 from scorefield.cli.loading import prior_of
 from scorefield.cli.picture_results import file_digest
 from scorefield.cli.verb import Outcome, PriorVerb, check_at_least, check_folder, under_way
-from scorefield.perception.dift import dift_preset
-from scorefield.priors.images import load_image
-from scorefield.priors.taps import layer_path
+from scorefield.images import load_image
+from scorefield.perception.correspondence.dift import dift_preset
+from scorefield.priors.features.taps import layer_path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,9 @@ import tyro
 
 from scorefield.cli.loading import DTYPES, device_of
 from scorefield.cli.verb import Outcome, PriorVerb
-from scorefield.perception.dift import dift_preset
+from scorefield.perception.correspondence.dift import dift_preset
+from scorefield.priors.features.network_cost import network_cost
 from scorefield.priors.loading import load_prior
-from scorefield.priors.network_cost import network_cost
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from scorefield.cli.loading import prior_of
 from scorefield.cli.verb import Outcome, PriorVerb, check_at_least, check_picture, under_way
-from scorefield.perception.dift import dift_preset, match_pictures
-from scorefield.perception.match_drawing import draw_matches
-from scorefield.priors.images import load_image, save_image
-from scorefield.priors.taps import layer_path
+from scorefield.images import load_image, save_image
+from scorefield.perception.correspondence.dift import dift_preset, match_pictures
+from scorefield.perception.correspondence.drawing import draw_matches
+from scorefield.priors.features.taps import layer_path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,7 +82,7 @@ class PictureResults:
         import torch
         from tqdm.auto import tqdm
 
-        from scorefield.priors.images import load_image
+        from scorefield.images import load_image
 
         left = [path for path in paths if not self._is_known(path)]
         with tqdm(total=len(left), disable=quiet, desc="pictures") as bar:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from scorefield.priors.images import load_image
+from scorefield.images import load_image
 
 
 def load_picture(path: Path, size: int | None) -> tuple[Tensor, list[str]]:

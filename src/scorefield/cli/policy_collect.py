@@ -8,9 +8,9 @@ import tyro
 
 from scorefield.cli.environments import demonstration_of
 from scorefield.cli.verb import Failed, Outcome, Verb, check_at_least, check_unused, under_way
-from scorefield.control.collection import collect
-from scorefield.control.episodes import INDEX, Episodes, EpisodeWriter
-from scorefield.control.observing import Observing
+from scorefield.control.data.episodes import INDEX, Episodes, EpisodeWriter
+from scorefield.control.environments.collection import collect
+from scorefield.control.environments.image_observations import Observing
 
 
 @dataclass(frozen=True, kw_only=True)

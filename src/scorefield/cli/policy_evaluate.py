@@ -18,12 +18,12 @@ from scorefield.cli.verb import (
     check_unused,
     under_way,
 )
-from scorefield.control.denoising import RealTime, WarmStart
-from scorefield.control.drawing import draw_paths, write_video
-from scorefield.control.loading import load_policy
-from scorefield.control.observing import VIEW, Observing
-from scorefield.control.rollout import check_delay, latency, roll_out
-from scorefield.control.scores import score
+from scorefield.control.environments.image_observations import VIEW, Observing
+from scorefield.control.evaluation.drawing import draw_paths, write_video
+from scorefield.control.evaluation.rollout import check_delay, latency, roll_out
+from scorefield.control.evaluation.scores import score
+from scorefield.control.policies.denoising import RealTime, WarmStart
+from scorefield.control.policies.loading import load_policy
 
 
 @dataclass(frozen=True, kw_only=True)

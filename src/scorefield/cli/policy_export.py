@@ -7,8 +7,8 @@ from typing import Annotated
 import tyro
 
 from scorefield.cli.verb import Failed, Outcome, Verb, check_folder, check_unused
-from scorefield.control.export import export_policy
-from scorefield.control.loading import load_policy
+from scorefield.control.policies.export import export_policy
+from scorefield.control.policies.loading import load_policy
 
 
 @dataclass(frozen=True, kw_only=True)

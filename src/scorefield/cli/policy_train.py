@@ -18,25 +18,25 @@ from scorefield.cli.verb import (
     options_of,
     under_way,
 )
-from scorefield.control.chunk_policy import HEADS, ChunkPolicy, train_chunk_policy
-from scorefield.control.diffusion_policy import (
+from scorefield.control.data.episodes import Episodes
+from scorefield.control.data.formats import read_episodes
+from scorefield.control.data.spaces import Horizons, PolicySpaces
+from scorefield.control.data.windows import Windows
+from scorefield.control.environments.image_observations import VIEW, Observing
+from scorefield.control.networks.encoders import EncoderSettings
+from scorefield.control.networks.perceptron import TrunkSettings
+from scorefield.control.networks.transformer import TransformerSettings
+from scorefield.control.networks.unet1d import UNet1DSettings
+from scorefield.control.policies.chunk_policy import HEADS, ChunkPolicy, train_chunk_policy
+from scorefield.control.policies.diffusion_policy import (
     DiffusionPolicy,
     DiffusionSettings,
     NetworkSettings,
 )
-from scorefield.control.diffusion_training import check_fits, train_diffusion_policy
-from scorefield.control.encoders import EncoderSettings
-from scorefield.control.episodes import Episodes
-from scorefield.control.formats import read_episodes
-from scorefield.control.observing import VIEW, Observing
-from scorefield.control.processes import Processes
-from scorefield.control.solver import Predicts
-from scorefield.control.spaces import Horizons, PolicySpaces
-from scorefield.control.tracking import check_tracker
-from scorefield.control.transformer import TransformerSettings
-from scorefield.control.trunk import TrunkSettings
-from scorefield.control.unet1d import UNet1DSettings
-from scorefield.control.windows import Windows
+from scorefield.control.policies.solver import Predicts
+from scorefield.control.training.diffusion import check_fits, train_diffusion_policy
+from scorefield.control.training.processes import Processes
+from scorefield.control.training.tracking import check_tracker
 from scorefield.priors.training.task import TrainingSettings
 
 NETWORKS: dict[str, Callable[[int], NetworkSettings]] = {

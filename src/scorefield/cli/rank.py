@@ -47,7 +47,7 @@ class Rank(PriorVerb):
         check_at_least(1, batch_size=self.batch_size)
 
         from scorefield.cli.loading import prior_of
-        from scorefield.perception.text_scores import text_scores
+        from scorefield.perception.classification.text_scores import text_scores
 
         settings = {
             "prior": self.prior, "text": self.text, "draws": self.draws, "seed": self.seed

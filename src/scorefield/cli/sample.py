@@ -49,7 +49,7 @@ class Sample(PriorVerb):
         check_picture(self.out)
 
         from scorefield.cli.loading import prior_of
-        from scorefield.priors.images import contact_sheet, save_image
+        from scorefield.images import contact_sheet, save_image
 
         prior = prior_of(self)
         prompts = [prompt for prompt in self.prompts for _ in range(self.n)]

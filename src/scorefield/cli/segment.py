@@ -19,7 +19,7 @@ from scorefield.cli.verb import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scorefield.perception.segmentation import Method, Segmentation
+    from scorefield.perception.segmentation.segment import Method, Segmentation
     from scorefield.priors.prior import FrozenPrior
 
 COARSE = 5
@@ -81,7 +81,7 @@ class Segment(PriorVerb):
         from tqdm.auto import tqdm
 
         from scorefield.cli.loading import prior_of
-        from scorefield.perception.segmentation import check_method
+        from scorefield.perception.segmentation.segment import check_method
 
         prior = prior_of(self)
         method = self._method(prior)
@@ -109,8 +109,8 @@ class Segment(PriorVerb):
         return Outcome({"out": str(self.out), **figures}, lines, problem)
 
     def _one(self, path: Path, prior: "FrozenPrior", method: "Method") -> dict[str, Any]:
-        from scorefield.perception.segmentation import segment
-        from scorefield.priors.images import load_image
+        from scorefield.images import load_image
+        from scorefield.perception.segmentation.segment import segment
 
         try:
             image = load_image(path)
@@ -131,8 +131,8 @@ class Segment(PriorVerb):
         }
 
     def _write(self, name: str, image: "Tensor", found: "Segmentation") -> dict[str, str]:
-        from scorefield.perception.segmentation_drawing import draw_overlay, save_labels
-        from scorefield.priors.images import save_image
+        from scorefield.images import save_image
+        from scorefield.perception.segmentation.drawing import draw_overlay, save_labels
 
         paths = {what: self.out / f"{name}-{what}.png" for what in ("labels", "overlay", "low-res")}
         save_labels(paths["labels"], found.labels)
@@ -141,8 +141,8 @@ class Segment(PriorVerb):
         return {what: str(path) for what, path in paths.items()}
 
     def _method(self, prior: "FrozenPrior") -> "Method":
-        from scorefield.perception.clustering import KMeansClusters, NormalisedCut
-        from scorefield.perception.segmentation_presets import clusters_preset, emerdiff_preset
+        from scorefield.perception.segmentation.clustering import KMeansClusters, NormalisedCut
+        from scorefield.perception.segmentation.presets import clusters_preset, emerdiff_preset
 
         common: dict[str, Any] = {}
         if self.layer is not None:

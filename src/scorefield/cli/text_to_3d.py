@@ -15,7 +15,7 @@ from scorefield.cli.verb import (
     under_way,
 )
 from scorefield.sds.levels import LevelRange
-from scorefield.sds.scene_distillation import TextTo3DSettings
+from scorefield.sds.nerf.scene_distillation import TextTo3DSettings
 
 SETTINGS = options_of(TextTo3DSettings, "prompt", "seed", "objective", "levels")
 """The settings that become options as they are."""
@@ -82,8 +82,8 @@ class _TextTo3D(DistillingVerb):
         settings = self.settings(self.prompt)
 
         from scorefield.cli.loading import prior_of
-        from scorefield.sds.finish import begin, complete
-        from scorefield.sds.mesh import EmptySceneError
+        from scorefield.sds.nerf.finish import begin, complete
+        from scorefield.sds.nerf.mesh import EmptySceneError
 
         task, folder = begin(settings, prior_of(self), self.out, resume=self.resume)
         problem, written = None, {}

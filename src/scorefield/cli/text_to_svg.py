@@ -14,10 +14,10 @@ from scorefield.cli.verb import (
     options_of,
     under_way,
 )
-from scorefield.sds.drawing.distillation import TextToSvgSettings
-from scorefield.sds.drawing.styles import Icon, PixelArt, Sketch, Style
 from scorefield.sds.judges import ClipRank
 from scorefield.sds.levels import LevelRange
+from scorefield.sds.svg.distillation import TextToSvgSettings
+from scorefield.sds.svg.styles import Icon, PixelArt, Sketch, Style
 from scorefield.sds.vector import DiffvgRasterise, load_svg, svg_text
 
 StyleName = Literal["icon", "sketch", "pixel-art"]
@@ -123,7 +123,7 @@ class _TextToSvg(DrawingVerb):
         settings = self.settings(self.prompt)
 
         from scorefield.cli.loading import prior_of
-        from scorefield.sds.drawing.finish import begin_drawing, complete_drawing
+        from scorefield.sds.svg.finish import begin_drawing, complete_drawing
 
         task, folder = begin_drawing(settings, prior_of(self), self.out, resume=self.resume)
         with under_way():

@@ -79,8 +79,8 @@ class TextToVideo(PriorVerb):
             )
         self._check_options()
 
-        from scorefield.priors.images import film_strips, save_gif, save_image, save_mp4
-        from scorefield.priors.images import side_by_side as beside
+        from scorefield.images import film_strips, save_gif, save_image, save_mp4
+        from scorefield.images import side_by_side as beside
 
         prior = self._load(self.prior)
         denoiser, scheduler, how = self._denoiser(prior)
@@ -167,8 +167,8 @@ class TextToVideo(PriorVerb):
         variant: str,
         how: dict[str, Any],
     ) -> "Denoiser":
-        from scorefield.priors.pure_noise import FromPureNoise
-        from scorefield.priors.video_adapter import guided_video_adapter, video_adapter
+        from scorefield.priors.composition.pure_noise import FromPureNoise
+        from scorefield.priors.composition.video_adapter import guided_video_adapter, video_adapter
 
         style, broad = small.condition(), prior.condition(self.prompt)
         if variant == "guided":

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.sds.drawing import (
+from scorefield.sds.svg import (
     Augmentation,
     Drawing,
     Icon,
@@ -20,7 +20,7 @@ from scorefield.sds.drawing import (
     saturation_penalty,
     warp,
 )
-from scorefield.sds.drawing.trace import fitting_loss, layers, place
+from scorefield.sds.svg.trace import fitting_loss, layers, place
 from scorefield.sds.vector import Document, Group, Path, Shape, Stroke, ViewBox, load_svg
 
 WHITE = torch.ones(3)

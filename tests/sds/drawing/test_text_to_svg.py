@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from scorefield.images import load_image
 from scorefield.priors import EmpiricalPrior, ImagePrior, PixelCodec, RunFolder, optimise
-from scorefield.priors.images import load_image
-from scorefield.sds.drawing import (
+from scorefield.sds.judges import Looks
+from scorefield.sds.svg import (
     Augmentation,
     Icon,
     PixelArt,
@@ -20,7 +21,6 @@ from scorefield.sds.drawing import (
     rank_by_prior,
     text_to_svg,
 )
-from scorefield.sds.judges import Looks
 from scorefield.sds.vector import DiffvgRasterise, load_svg
 
 pytest.importorskip("resvg_py")

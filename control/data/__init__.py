@@ -1,0 +1,1 @@
+"""Demonstrations: episodes, windows of them, spaces, normalizers and readers of other formats."""

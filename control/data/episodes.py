@@ -1,0 +1,391 @@
+"""Demonstrations: one container for all of them, in memory or mapped from a folder.
+
+An episode is what was observed and done at every step, the action of a step beside the observation
+it was chosen for. The readers of other formats (`scorefield.control.data.formats`) yield
+`Episode`s; they are collected in memory or written, one at a time, to a folder that is mapped, not read:
+
+    episodes.json     keys, shapes, rate, and the ends of the episodes
+    state.npy         (steps, D) float32
+    action.npy        (steps, A) float32
+    camera.NAME.npy   (steps, H, W, 3) uint8
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+INDEX = "episodes.json"
+"""The file that makes a folder one of episodes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """One demonstration of T steps.
+
+    state: (T, D) of numbers; kept as float32.
+    action: (T, A) of numbers, in the units of the environment; kept as float32.
+    cameras: pictures (T, H, W, 3) uint8 by the name of the camera.
+    rate: steps per second; None if unknown.
+    name: where it is from, for errors: a file and the episode in it.
+    key: the seed of the environment it was collected from, if it was.
+    """
+
+    state: NDArray[Any]
+    action: NDArray[Any]
+    cameras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    rate: float | None = None
+    name: str = "episode"
+    key: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.action)
+
+    def checked(self) -> "Episode":
+        """The same, as float32 and uint8.
+
+        Raises:
+            ValueError: a shape, dtype or value is wrong; the episode, the array and the first bad
+                step are named.
+        """
+        for name, array in (("state", self.state), ("action", self.action)):
+            _check_numbers(self.name, name, array)
+        for camera, pictures in self.cameras.items():
+            _check_pictures(self.name, camera, pictures)
+        lengths = {name: len(array) for name, array in self.arrays().items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(
+                f"{self.name}: arrays differ in steps: {lengths}; every step needs an observation "
+                "and an action"
+            )
+        if len(self) == 0:
+            raise ValueError(f"{self.name}: holds no steps; leave it out")
+        if self.rate is not None and not 0 < self.rate < float("inf"):
+            raise ValueError(f"{self.name}: rate is {self.rate}; steps per second are positive")
+        return Episode(
+            np.asarray(self.state, dtype=np.float32),
+            np.asarray(self.action, dtype=np.float32),
+            dict(self.cameras),
+            None if self.rate is None else float(self.rate),
+            self.name,
+            self.key,
+        )
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All arrays by their names in a folder: state, action and camera.NAME."""
+        pictures = {f"camera.{name}": array for name, array in self.cameras.items()}
+        return {"state": self.state, "action": self.action, **pictures}
+
+
+class Episodes:
+    """Many episodes, their steps one after another.
+
+    Attributes:
+        state: (N, D) float32, all steps.
+        action: (N, A) float32.
+        cameras: (N, H, W, 3) uint8 by name.
+        ends: (E,) int64: where each episode ends, exclusive.
+        rate: steps per second; None if unknown.
+        keys: the seeds of the environment that the episodes were collected from; None elsewhere.
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, NDArray[Any]],
+        ends: Sequence[int],
+        rate: float | None = None,
+        keys: Sequence[int | None] | None = None,
+    ) -> None:
+        self.state = arrays["state"]
+        self.action = arrays["action"]
+        self.cameras = {
+            name.removeprefix("camera."): array
+            for name, array in arrays.items()
+            if name.startswith("camera.")
+        }
+        self.ends = np.asarray(ends, dtype=np.int64)
+        self.rate = rate
+        self.keys = [None] * len(self.ends) if keys is None else list(keys)
+
+    @classmethod
+    def of(cls, episodes: Iterable[Episode]) -> "Episodes":
+        """Collects episodes in memory.
+
+        Raises:
+            ValueError: one is not sound (`Episode.checked`), differs from the first in keys,
+                shapes or rate, or there is none.
+        """
+        taken: list[Episode] = []
+        for episode in episodes:
+            taken.append(episode.checked())
+            _check_alike(taken[0], taken[-1])
+        if not taken:
+            raise ValueError("there are no episodes; a data set needs at least one")
+        parts = [episode.arrays() for episode in taken]
+        return cls(
+            {name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
+            np.cumsum([len(episode) for episode in taken]).tolist(),
+            taken[0].rate,
+            [episode.key for episode in taken],
+        )
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> "Episodes":
+        """Maps a folder that `EpisodeWriter` wrote; pictures are read when they are used.
+
+        States and actions are looked through once, in pieces, for values that are not finite.
+
+        Raises:
+            ValueError: the folder is not one, a file is damaged, an end is out of order, or a
+                value is NaN; the file and the episode are named.
+        """
+        folder = Path(folder)
+        index = read_index(folder)
+        ends, steps = index["ends"], index["ends"][-1] if index["ends"] else 0
+        if not ends:
+            raise ValueError(f"{folder / INDEX} lists no episodes; collect some first")
+        if any(end <= begin for begin, end in zip([0, *ends], ends, strict=False)):
+            raise ValueError(f"{folder / INDEX}: ends {ends} do not increase from 1")
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, shape in index["shapes"].items():
+            file = folder / f"{name}.npy"
+            try:
+                array = np.load(file, mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError) as error:
+                raise ValueError(f"{file} cannot be read ({error}); collect it again") from error
+            dtype = np.dtype(np.uint8 if name.startswith("camera.") else np.float32)
+            if len(array) < steps or list(array.shape[1:]) != shape or array.dtype != dtype:
+                raise ValueError(
+                    f"{file} holds {array.dtype} of shape {array.shape}; {INDEX} says {dtype} of "
+                    f"shape {(steps, *shape)}"
+                )
+            arrays[name] = array[:steps]
+        for name in ("state", "action"):
+            if name not in arrays:
+                raise ValueError(f"{folder / INDEX}: lists no {name!r}, which all episodes have")
+            for number, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
+                where = f"{folder / name}.npy, episode {number}"
+                _check_numbers(where, name, arrays[name][begin:end])
+        return cls(arrays, ends, index["rate"], index["keys"])
+
+    def __len__(self) -> int:
+        """The number of episodes."""
+        return len(self.ends)
+
+    def __getitem__(self, number: int) -> Episode:
+        """One episode, without copying."""
+        if not 0 <= number < len(self):
+            raise IndexError(f"episode {number} of {len(self)}")
+        span = slice(self.ends[number - 1] if number else 0, self.ends[number])
+        return Episode(
+            self.state[span],
+            self.action[span],
+            {name: array[span] for name, array in self.cameras.items()},
+            self.rate,
+            f"episode {number}",
+            self.keys[number],
+        )
+
+    @property
+    def begins(self) -> NDArray[np.int64]:
+        """(E,): where each episode begins."""
+        return np.concatenate([np.zeros(1, dtype=np.int64), self.ends[:-1]])
+
+    def digest(self) -> str:
+        """16 hexadecimal digits that other states, actions or ends would change.
+
+        Pictures are not read for it: they may be more than memory holds.
+        """
+        found = hashlib.sha256()
+        for array in (self.ends, self.state, self.action):
+            found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()[:16]
+
+    def select(self, numbers: Sequence[int]) -> "Episodes":
+        """Some of the episodes, copied into memory."""
+        return Episodes.of(self[number] for number in numbers)
+
+
+class EpisodeWriter:
+    """Writes episodes to a folder, one at a time; killed at any moment, all that were added stay.
+
+    The arrays grow at their ends; what the index does not list yet is cut off when the folder is
+    opened again.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], about: Mapping[str, Any]) -> None:
+        """Makes the folder, or opens it to go on.
+
+        Args:
+            folder: new, or one that was begun with the same `about`.
+            about: JSON values that say what is collected; saved in the index.
+
+        Raises:
+            ValueError: the folder holds something else.
+        """
+        self.folder = Path(folder)
+        self.about = json.loads(json.dumps(dict(about)))
+        self._first: Episode | None = None
+        self._index: dict[str, Any] = {"ends": [], "keys": [], "rate": None, "shapes": {}}
+        if (self.folder / INDEX).exists():
+            self._index = read_index(self.folder)
+            if self._index["about"] != self.about:
+                raise ValueError(
+                    f"{self.folder} was collected with {self._index['about']}, now {self.about}; "
+                    "choose another folder"
+                )
+        elif self.folder.exists() and any(self.folder.iterdir()):
+            raise ValueError(f"{self.folder} is not empty and holds no {INDEX}; choose another")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if len(self) == 0:
+            for file in self.folder.glob("*.npy"):  # of a writer killed in its first episode
+                file.unlink()
+            self._save_index()
+        else:
+            for name in self._index["shapes"]:
+                _cut(self.folder / f"{name}.npy", self._index["ends"][-1])
+            self._first = Episodes.open(self.folder)[0]
+
+    def __len__(self) -> int:
+        """The number of episodes in the folder."""
+        return len(self._index["ends"])
+
+    @property
+    def keys(self) -> list[int | None]:
+        """The seeds of the episodes in the folder."""
+        return list(self._index["keys"])
+
+    def add(self, episode: Episode) -> None:
+        """Appends an episode.
+
+        Raises:
+            ValueError: it is not sound, or unlike the first one.
+        """
+        episode = episode.checked()
+        self._first = self._first or episode
+        _check_alike(self._first, episode)
+        for name, array in episode.arrays().items():
+            _append(self.folder / f"{name}.npy", array)
+        index = self._index
+        index["shapes"] = {name: list(a.shape[1:]) for name, a in episode.arrays().items()}
+        index["rate"] = episode.rate
+        index["ends"].append((index["ends"][-1] if index["ends"] else 0) + len(episode))
+        index["keys"].append(episode.key)
+        self._save_index()
+
+    def _save_index(self) -> None:
+        aside = self.folder / f"{INDEX}.new"
+        aside.write_text(json.dumps({"about": self.about, **self._index}) + "\n", encoding="utf-8")
+        os.replace(aside, self.folder / INDEX)
+
+
+def write_episodes(folder: str | os.PathLike[str], episodes: Iterable[Episode]) -> Path:
+    """Writes episodes of any source to a new folder, one at a time, and returns it.
+
+    Raises:
+        ValueError: the folder is not empty, an episode is not sound, or there is none.
+    """
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty; choose a new folder")
+    writer = EpisodeWriter(folder, {})
+    for episode in episodes:
+        writer.add(episode)
+    if len(writer) == 0:
+        raise ValueError("there are no episodes to write; a data set needs at least one")
+    return folder
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """What `episodes.json` says.
+
+    Raises:
+        ValueError: it is missing or damaged.
+    """
+    file = folder / INDEX
+    try:
+        index: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        missing = {"about", "ends", "keys", "rate", "shapes"} - set(index)
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"{file} cannot be read ({error}); name a folder of episodes") from error
+    if missing:
+        raise ValueError(f"{file} lacks {sorted(missing)}; collect the episodes again")
+    return index
+
+
+def _check_numbers(where: str, name: str, array: NDArray[Any]) -> None:
+    if array.ndim != 2 or array.dtype.kind not in "fiu":
+        raise ValueError(
+            f"{where}: {name} is {array.dtype} of shape {array.shape}; it must be numbers of shape "
+            "(steps, size)"
+        )
+    bad = ~np.isfinite(array).all(axis=1)
+    if bad.any():
+        step = int(bad.argmax())
+        raise ValueError(
+            f"{where}: {name} is not finite in {int(bad.sum())} of {len(array)} steps, first in "
+            f"step {step}: {array[step].tolist()}"
+        )
+
+
+def _check_pictures(where: str, camera: str, pictures: NDArray[Any]) -> None:
+    if pictures.ndim != 4 or pictures.shape[-1] != 3 or pictures.dtype != np.uint8:
+        raise ValueError(
+            f"{where}: camera {camera} is {pictures.dtype} of shape {pictures.shape}; pictures are "
+            "uint8 of shape (steps, height, width, 3)"
+        )
+
+
+def _check_alike(first: Episode, other: Episode) -> None:
+    """Refuses to put episodes of different kinds together."""
+    shapes = [{n: a.shape[1:] for n, a in one.arrays().items()} for one in (first, other)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"{other.name}: has {shapes[1]} per step; {first.name} has {shapes[0]}; all episodes "
+            "of a data set have the same"
+        )
+    if first.rate != other.rate:
+        raise ValueError(
+            f"{other.name}: was recorded at {other.rate} steps per second; {first.name} at "
+            f"{first.rate}; resample one of them"
+        )
+
+
+def _append(file: Path, rows: NDArray[Any]) -> None:
+    """Appends to a .npy file; NumPy's header leaves room for the number of rows to grow."""
+    if not file.exists():
+        np.save(file, np.ascontiguousarray(rows), allow_pickle=False)
+        return
+    held = np.load(file, mmap_mode="r", allow_pickle=False).shape[0]
+    with file.open("r+b") as stream:
+        stream.seek(0, os.SEEK_END)
+        stream.write(np.ascontiguousarray(rows).tobytes())
+        _write_header(stream, rows, held + len(rows))
+
+
+def _cut(file: Path, steps: int) -> None:
+    """Drops the rows that a killed writer left beyond the index."""
+    array = np.load(file, mmap_mode="r", allow_pickle=False)
+    row, offset = array[:1], int(array.offset)
+    size = offset + steps * int(np.prod(array.shape[1:])) * array.itemsize
+    if len(array) < steps:
+        raise ValueError(f"{file} holds {len(array)} steps; {INDEX} lists {steps}")
+    with file.open("r+b") as stream:
+        stream.truncate(size)
+        _write_header(stream, row, steps)
+
+
+def _write_header(stream: Any, row: NDArray[Any], steps: int) -> None:
+    stream.seek(0)
+    header = {
+        "shape": (steps, *row.shape[1:]),
+        "fortran_order": False,
+        "descr": np.lib.format.dtype_to_descr(row.dtype),
+    }
+    np.lib.format.write_array_header_1_0(stream, header)

@@ -1,0 +1,103 @@
+"""What a policy is trained on: windows of episodes, padded by repetition."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scorefield.control.data.episodes import Episodes
+from scorefield.control.data.spaces import Horizons
+from scorefield.control.policies.draws import Draws
+
+
+class Windows:
+    """All windows of Tp steps of some episodes: To observations, and Tp actions from the first on.
+
+    A window may begin up to To - 1 steps before its episode and end up to Ta - 1 steps after it;
+    the first or the last step is repeated there (Chi et al. 2023, the reference's `create_indices`
+    with pad_before = To - 1 and pad_after = Ta - 1). So an episode of L steps has
+    L + To + Ta - Tp - 1 windows, and window 0 of an episode, with the first observation To times,
+    is what a policy sees when it begins.
+
+    Works on arrays in memory and on mapped ones: only the rows of a batch are read.
+
+    Attributes:
+        episodes: where the windows come from.
+        horizons: (To, Ta, Tp).
+    """
+
+    def __init__(self, episodes: Episodes, horizons: Horizons) -> None:
+        """Lists the windows.
+
+        Raises:
+            ValueError: an episode is too short to have a window.
+        """
+        self.episodes = episodes
+        self.horizons = horizons
+        before, after = horizons.observation - 1, horizons.action - 1
+        lengths = episodes.ends - episodes.begins
+        counts = lengths + before + after - horizons.prediction + 1
+        if (counts < 1).any():
+            short = int((counts < 1).argmax())
+            raise ValueError(
+                f"episode {short} has {lengths[short]} steps; windows of {horizons.prediction} "
+                f"need {horizons.prediction - before - after} or more: leave it out "
+                "(Episodes.select) or shorten the prediction horizon"
+            )
+        self._last = np.cumsum(counts)  # number of the first window that is of a later episode
+
+    def __len__(self) -> int:
+        """The number of windows."""
+        return int(self._last[-1])
+
+    def batch(self, indices: Sequence[int] | Int[Tensor, " batch"]) -> dict[str, Tensor]:
+        """The windows of these numbers.
+
+        Returns:
+            "state" (B, To, D) and "action" (B, Tp, A) float32, and per camera (B, To, 3, H, W) in
+            [0, 1], float32.
+
+        Raises:
+            IndexError: a number is not in [0, len).
+        """
+        rows = self._steps(np.asarray(indices, dtype=np.int64))
+        observed = rows[:, : self.horizons.observation]
+        batch = {
+            "state": _taken(self.episodes.state, observed),
+            "action": _taken(self.episodes.action, rows),
+        }
+        for name, pictures in self.episodes.cameras.items():
+            batch[name] = as_pictures(np.asarray(pictures[observed]))
+        return batch
+
+    def draw(
+        self, count: int, draws: Draws, device: torch.device | str = "cpu"
+    ) -> dict[str, Tensor]:
+        """So many windows at random, with repetition, on a device; as `batch` gives them."""
+        batch = self.batch(draws.integers(len(self), count))
+        return {name: tensor.to(device) for name, tensor in batch.items()}
+
+    def _steps(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(B, Tp): the steps of each window, among all steps of the episodes."""
+        if ((indices < 0) | (indices >= len(self))).any():
+            raise IndexError(f"windows are numbered from 0 to {len(self) - 1}; got {indices}")
+        episode = np.searchsorted(self._last, indices, side="right")
+        first = np.concatenate([np.zeros(1, dtype=np.int64), self._last[:-1]])[episode]
+        begin, end = self.episodes.begins[episode], self.episodes.ends[episode]
+        start = begin + (indices - first) - (self.horizons.observation - 1)
+        steps = start[:, None] + np.arange(self.horizons.prediction)
+        clipped: NDArray[np.int64] = np.clip(steps, begin[:, None], end[:, None] - 1)
+        return clipped
+
+
+def as_pictures(frames: NDArray[np.uint8]) -> Float[Tensor, "*batch 3 height width"]:
+    """Frames (..., H, W, 3) of uint8 as the pictures that networks take, in [0, 1]."""
+    return torch.from_numpy(frames).movedim(-1, -3).float() / 255
+
+
+def _taken(array: NDArray[np.float32], rows: NDArray[np.int64]) -> Tensor:
+    """The rows, read from a mapped file if it is one."""
+    return torch.from_numpy(np.asarray(array[rows]))

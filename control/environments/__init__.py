@@ -1,0 +1,1 @@
+"""Environments, their experts, and the collection of demonstrations."""

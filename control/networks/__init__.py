@@ -1,0 +1,1 @@
+"""Networks that denoise action chunks: perceptron, one-dimensional U-Net, transformer; encoders."""

@@ -1,0 +1,247 @@
+"""What a policy sees, as the condition of its denoiser: states, pictures, or both.
+
+Pictures go through a ResNet trained with the policy, or through the frozen network of a prior of
+this library, and a spatial softmax says where its features are (Chi et al. 2023, section 3.2).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from scorefield.control.data.normalizer import Limits
+from scorefield.control.data.spaces import PolicySpaces
+from scorefield.control.policies.draws import Draws
+from scorefield.priors.loading import load_prior
+from scorefield.priors.prior import FrozenPrior
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """How pictures become numbers; states need no settings.
+
+    width: channels of the ResNet's first stage; 64 is the published ResNet18.
+    keypoints: of the spatial softmax, two numbers each, per camera.
+    crop: part of height and width that is kept: anywhere in training, the middle in use.
+    prior: instead of the ResNet, the frozen prior (name, folder or hub id) whose features are seen.
+    layer: of that prior, as `scorefield info` lists them.
+    fraction: of that prior's schedule, the noise at which it looks.
+    """
+
+    width: int = 64
+    keypoints: int = 32
+    crop: float = 0.875
+    prior: str | None = None
+    layer: str = "up1"
+    fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.width < 16 or self.width % 16:
+            raise ValueError(f"width must be a multiple of 16, for the norms; got {self.width}")
+        if self.keypoints < 1:
+            raise ValueError(f"keypoints must be 1 or more; got {self.keypoints}")
+        if not 0 < self.crop <= 1 or not 0 <= self.fraction <= 1:
+            raise ValueError(
+                f"crop must lie in (0, 1] and fraction in [0, 1]; got {self.crop}, {self.fraction}"
+            )
+
+
+class ObservationEncoder(nn.Module):
+    """To observations -> one condition: those of the first, then those of the second, and so on.
+
+    Attributes:
+        states: the normaliser of the states.
+        size: numbers in the condition.
+    """
+
+    def __init__(
+        self, spaces: PolicySpaces, observations: int, settings: EncoderSettings | None = None
+    ) -> None:
+        """Makes it with random weights.
+
+        Args:
+            spaces: what is seen; each camera has a network of its own.
+            observations: To.
+            settings: for pictures.
+        """
+        super().__init__()
+        self.spaces, self.settings = spaces, settings or EncoderSettings()
+        self.states = Limits.identity(spaces.state)
+        prior = self.settings.prior
+        shared = None if prior is None or not spaces.images else load_prior(prior)
+        self.cameras = nn.ModuleDict(
+            {name: _camera(self.settings, shared) for name in spaces.images}
+        )
+        features = 2 * self.settings.keypoints * len(self.cameras)
+        self.size = observations * (spaces.state + features)
+
+    def forward(
+        self, observations: Mapping[str, Tensor], draws: Draws | None = None
+    ) -> Float[Tensor, "batch features"]:
+        """The condition.
+
+        Args:
+            observations: "state" (B, To, D) in the environment's units, and per camera
+                (B, To, 3, H, W) in [0, 1].
+            draws: of the random crops, in training; None crops the middle.
+        """
+        seen = []
+        if self.spaces.state:
+            seen.append(self.states(observations["state"]))
+        for name, network in self.cameras.items():
+            pictures = cropped(observations[name], self.settings.crop, draws)
+            features = network(2 * pictures.flatten(0, 1) - 1)
+            seen.append(features.unflatten(0, pictures.shape[:2]))
+        return torch.cat(seen, dim=2).flatten(1)
+
+
+def cropped(
+    pictures: Float[Tensor, "batch steps 3 height width"],
+    part: float,
+    draws: Draws | None = None,
+) -> Float[Tensor, "batch steps 3 h w"]:
+    """A part of each picture's height and width.
+
+    The pictures of one row are cut alike, so that what moves between them is what moved.
+
+    Args:
+        pictures: To per row.
+        part: what is kept of both sides.
+        draws: choose where; None: the middle.
+    """
+    height, width = (max(1, round(part * int(side))) for side in pictures.shape[3:])
+    most = torch.tensor(pictures.shape[3:]) - torch.tensor([height, width])
+    if draws is None:
+        top, left = (int(side) // 2 for side in most)
+        return pictures[..., top : top + height, left : left + width]
+    corners = (draws.uniform([len(pictures), 2]) * (most + 1)).long().tolist()
+    rows = zip(pictures, corners, strict=True)
+    return torch.stack([p[..., t : t + height, x : x + width] for p, (t, x) in rows])
+
+
+class SpatialSoftmax(nn.Module):
+    """Where features are: the mean place of each of K softmaxes over the map (Levine et al. 2016).
+
+    Places lie in [-1, 1], x before y.
+    """
+
+    def __init__(self, channels: int, keypoints: int) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(channels, keypoints, 1)
+
+    def forward(
+        self, features: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch numbers"]:
+        """(B, 2 K)."""
+        heat = self.project(features)
+        ys, xs = (torch.linspace(-1, 1, int(side), device=heat.device) for side in heat.shape[2:])
+        heat = heat.flatten(2).softmax(dim=2).unflatten(2, heat.shape[2:])
+        return torch.cat([heat.sum(dim=2) @ xs, heat.sum(dim=3) @ ys], dim=1)
+
+
+class ResNet(nn.Module):
+    """ResNet18 up to its last map, with group norm: an average of weights ruins batch norm.
+
+    (He et al. 2016; Wu and He 2018; Chi et al. 2023, section 3.2). Channels width (1, 2, 4, 8).
+    """
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        widths = [width * 2**stage for stage in range(4)]
+        self.channels = widths[-1]
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False),
+            nn.GroupNorm(width // 16, width),
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=2, padding=1),
+        )
+        blocks, before = [], width
+        for stage, after in enumerate(widths):
+            blocks += [_Residual(before, after, 1 if stage == 0 else 2), _Residual(after, after, 1)]
+            before = after
+        self.blocks = nn.Sequential(*blocks)
+
+    def forward(
+        self, pictures: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch channels h w"]:
+        """The map of pictures in [-1, 1], a 32nd of their size."""
+        out: Tensor = self.blocks(self.stem(pictures))
+        return out
+
+
+class _Residual(nn.Module):
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(before, after, 3, stride, padding=1, bias=False),
+            nn.GroupNorm(after // 16, after),
+            nn.ReLU(),
+            nn.Conv2d(after, after, 3, padding=1, bias=False),
+            nn.GroupNorm(after // 16, after),
+        )
+        self.skip: nn.Module = nn.Identity()
+        if before != after or stride != 1:
+            self.skip = nn.Sequential(
+                nn.Conv2d(before, after, 1, stride, bias=False),
+                nn.GroupNorm(after // 16, after),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.body(x) + self.skip(x))
+
+
+class FrozenFeatures(nn.Module):
+    """The map that a layer of a frozen prior makes of pictures; nothing of it is trained or saved.
+
+    Args:
+        prior: the prior, shared by cameras and by copies of the policy.
+        layer: of its network.
+        fraction: of its schedule, the level of noise; the noise is fixed.
+    """
+
+    def __init__(self, prior: FrozenPrior, layer: str, fraction: float) -> None:
+        super().__init__()
+        self._prior = _Shared(prior)
+        self._layer, self._level = layer, prior.schedule.at_fraction(fraction)
+        size = prior.image_size
+        blank = torch.zeros(1, 3, size, size)
+        self.channels = int(self(blank).shape[1])
+
+    @torch.no_grad()
+    def forward(
+        self, pictures: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch channels h w"]:
+        """The map of pictures in [-1, 1], which are resized to what the prior was trained on."""
+        # the prior is no part of the policy, which moves without it
+        prior = self._prior.prior
+        if prior.device != pictures.device:
+            prior.to(pictures.device)
+        size = (prior.image_size, prior.image_size)
+        resized = nn.functional.interpolate(
+            (pictures + 1) / 2, size, mode="bilinear", antialias=True
+        )
+        maps = prior.features(resized.clamp(0, 1), [self._layer], self._level, ensemble=1)
+        return maps[self._layer].to(pictures)
+
+
+class _Shared:
+    """Keeps a prior out of the policy's weights, and out of copies of the policy."""
+
+    def __init__(self, prior: FrozenPrior) -> None:
+        self.prior = prior
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Shared":
+        return self
+
+
+def _camera(settings: EncoderSettings, prior: FrozenPrior | None) -> nn.Module:
+    """Pictures in [-1, 1] -> 2 K numbers."""
+    network: ResNet | FrozenFeatures
+    if prior is None:
+        network = ResNet(settings.width)
+    else:
+        network = FrozenFeatures(prior, settings.layer, settings.fraction)
+    return nn.Sequential(network, SpatialSoftmax(network.channels, settings.keypoints))

@@ -1,0 +1,160 @@
+"""The transformer of Diffusion Policy, called as `Trunk` is.
+
+A token per action looks at the actions before it, and at the time and the observations that are
+not after it (Chi et al. 2023, arXiv 2303.04137, section 3.1 and its code,
+`TransformerForDiffusion`). It suits actions that change fast, and is the more sensitive to its
+settings; begin with `UNet1D`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from scorefield.control.networks.network import ChunkNetwork
+from scorefield.control.networks.unet1d import sinusoids
+
+
+@dataclass(frozen=True)
+class TransformerSettings:
+    """Size of the transformer; small enough for one core.
+
+    observations: tokens that the condition is cut into, one per observation: To.
+    width: of a token.
+    layers: of the decoder.
+    heads: of the attention; divides the width.
+    dropout: within the layers, in training. The paper has 0.3, and 0.01 on Push-T.
+    timesteps: the schedule's length, by which a time in [0, 1] becomes a timestep.
+    """
+
+    observations: int = 2
+    width: int = 64
+    layers: int = 4
+    heads: int = 4
+    dropout: float = 0.0
+    timesteps: int = 100
+
+    def __post_init__(self) -> None:
+        if self.observations < 1 or self.layers < 1 or self.heads < 1:
+            raise ValueError(f"observations, layers and heads must be 1 or more; got {self}")
+        if self.width < 4 or self.width % 2 or self.width % self.heads:
+            raise ValueError(
+                f"width must be even, 4 or more, and a multiple of the {self.heads} heads; "
+                f"got {self.width}"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1); got {self.dropout}")
+
+    @classmethod
+    def paper(cls, observations: int = 2) -> "TransformerSettings":
+        """The published size: about 9 M weights."""
+        return cls(observations, width=256, layers=8, heads=4, dropout=0.3)
+
+
+class Transformer(ChunkNetwork):
+    """(chunk, time, condition) -> chunk.
+
+    Args:
+        steps: Tp.
+        size_in: numbers per step that go in.
+        size_out: numbers per step that come out.
+        condition: numbers in the condition: those of all observations, one after another.
+        settings: its size.
+
+    Raises:
+        ValueError: the condition cannot be cut into as many observations.
+    """
+
+    def __init__(
+        self, steps: int, size_in: int, size_out: int, condition: int, settings: TransformerSettings
+    ) -> None:
+        super().__init__()
+        if condition % settings.observations:
+            raise ValueError(
+                f"a condition of {condition} numbers cannot be cut into {settings.observations} "
+                "observations of equal size; set observations to To"
+            )
+        self.settings = settings
+        width, seen = settings.width, settings.observations
+        self.enter = nn.Linear(size_in, width)
+        self.observe = nn.Linear(condition // seen, width)
+        self.places = nn.Parameter(torch.empty(steps, width))
+        self.seen_places = nn.Parameter(torch.empty(1 + seen, width))
+        self.encode = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.Mish(), nn.Linear(4 * width, width)
+        )
+        self.layers = nn.ModuleList(
+            _Layer(width, settings.heads, settings.dropout) for _ in range(settings.layers)
+        )
+        self.remember = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(settings.layers))
+        self.norm = nn.LayerNorm(width)
+        self.leave = nn.Linear(width, size_out)
+        # True where one may look. Action k goes with observation k; the time is before all.
+        after = torch.arange(steps)[:, None]
+        self.register_buffer("actions", after >= torch.arange(steps), persistent=False)
+        self.register_buffer("memory", after >= torch.arange(1 + seen) - 1, persistent=False)
+        self.actions: Tensor
+        self.memory: Tensor
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        nn.init.normal_(self.places, std=0.02)
+        nn.init.normal_(self.seen_places, std=0.02)
+
+    def prepare(
+        self, condition: Float[Tensor, "batch features"]
+    ) -> Float[Tensor, "batch layers observations keys"]:
+        """Keys and values of the observations in all layers; the time does not change them."""
+        observations = condition.unflatten(1, (self.settings.observations, -1))
+        memory = self.encode(self.observe(observations) + self.seen_places[1:])
+        return torch.stack([remember(memory) for remember in self.remember], dim=1)
+
+    def denoise(
+        self,
+        chunk: Float[Tensor, "batch steps size"],
+        time: Float[Tensor, " batch"],
+        prepared: Float[Tensor, "batch layers observations keys"],
+    ) -> Float[Tensor, "batch steps out"]:
+        """The same as the call, with the condition as `prepare` gives it."""
+        embedded = sinusoids(time * self.settings.timesteps, self.settings.width)
+        memory = self.encode(embedded + self.seen_places[0])[:, None]
+        x = self.enter(chunk) + self.places
+        steps = zip(self.layers, self.remember, prepared.unbind(dim=1), strict=True)
+        for layer, remember, observed in steps:
+            seen = torch.cat([remember(memory), observed], dim=1)
+            x = layer(x, seen, self.actions, self.memory)
+        out: Tensor = self.leave(self.norm(x))
+        return out
+
+
+class _Layer(nn.Module):
+    """Attention among actions, attention to what was seen, two linear maps; norms come first."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
+        self.among = nn.Linear(width, 3 * width)
+        self.among_out = nn.Linear(width, width)
+        self.ask = nn.Linear(width, width)
+        self.ask_out = nn.Linear(width, width)
+        self.map = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * width, width)
+        )
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, seen: Tensor, actions: Tensor, memory: Tensor) -> Tensor:
+        """For x (B, Tp, width) and keys and values of what was seen (B, 1 + To, 2 width)."""
+        h = self.among(self.norms[0](x))
+        x = x + self.drop(self.among_out(self._attend(actions, *h.chunk(3, dim=2))))
+        h = self.ask(self.norms[1](x))
+        x = x + self.drop(self.ask_out(self._attend(memory, h, *seen.chunk(2, dim=2))))
+        return x + self.drop(self.map(self.norms[2](x)))
+
+    def _attend(self, mask: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        q, k, v = (t.unflatten(2, (self.heads, -1)).transpose(1, 2) for t in (query, key, value))
+        dropout = self.dropout if self.training else 0.0
+        attended = nn.functional.scaled_dot_product_attention(q, k, v, mask, dropout)
+        return attended.transpose(1, 2).flatten(2)

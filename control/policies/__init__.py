@@ -1,0 +1,1 @@
+"""Policies: diffusion policies and their rivals, samplers, action chunk continuation, export."""

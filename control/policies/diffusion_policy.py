@@ -1,0 +1,304 @@
+"""Diffusion Policy: a denoiser of action chunks, conditioned on what is observed.
+
+p(A | O) of Chi et al. 2023 (arXiv 2303.04137): observations are encoded once, the chunk is denoised
+from noise, and its first actions from the present on are executed. Under a condition the policy is
+a `Denoiser` like any other of this library: it can be guided, composed and sampled as they are.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from scorefield.control.data.normalizer import Limits
+from scorefield.control.data.spaces import Horizons, PolicySpaces
+from scorefield.control.data.windows import Windows
+from scorefield.control.networks.encoders import EncoderSettings, ObservationEncoder
+from scorefield.control.networks.perceptron import Trunk, TrunkSettings
+from scorefield.control.networks.transformer import Transformer, TransformerSettings
+from scorefield.control.networks.unet1d import UNet1D, UNet1DSettings
+from scorefield.control.policies.denoising import ChunkDenoiser, draw_chunk
+from scorefield.control.policies.draws import Draws
+from scorefield.control.policies.policy import ChunkRequest, NetworkPolicy
+from scorefield.control.policies.solver import Predicts, Schedule, SolverStep, solver_steps
+from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel
+from scorefield.priors.noise import noise_generator
+
+NetworkSettings = TrunkSettings | UNet1DSettings | TransformerSettings
+"""Of the network that denoises; their class says which."""
+
+_NETWORKS: dict[str, tuple[type[Any], type[Any]]] = {
+    "perceptron": (TrunkSettings, Trunk),
+    "unet": (UNet1DSettings, UNet1D),
+    "transformer": (TransformerSettings, Transformer),
+}
+_CONFIG, _WEIGHTS = "policy.json", "policy.safetensors"
+
+
+@dataclass(frozen=True)
+class DiffusionSettings:
+    """How chunks are noised, normalised and sampled.
+
+    predicts: what the network outputs: eps, x0 or v on the squared cosine schedule, or velocity,
+        which makes it a rectified flow (Liu et al. 2022).
+    levels: timesteps of the schedule.
+    normaliser: limits, by the range of the data to [-1, 1], within which chunks are then kept at
+        every step of sampling; or gaussian, by mean and standard deviation, and nothing is kept,
+        which eps cannot do without: at the noisiest level an error of eps is multiplied by 20,000.
+    steps: of sampling; fewer than the levels.
+    order: of the solver: 1 is DDIM, for a flow Euler's method; 2 is DPM-Solver++.
+    """
+
+    predicts: Predicts = "eps"
+    levels: int = 100
+    normaliser: Literal["limits", "gaussian"] = "limits"
+    steps: int = 10
+    order: Literal[1, 2] = 1
+
+    def __post_init__(self) -> None:
+        if self.predicts not in get_args(Predicts):
+            raise ValueError(f"predicts must be one of {get_args(Predicts)}, got {self.predicts!r}")
+        if self.normaliser not in ("limits", "gaussian"):
+            raise ValueError(f"normaliser must be limits or gaussian, got {self.normaliser!r}")
+        if self.predicts == "eps" and self.normaliser == "gaussian":
+            raise ValueError(
+                "at the noisiest level eps says next to nothing of the chunk, and only limits keep "
+                "what is made of it finite; predict x0, v or velocity with normaliser gaussian"
+            )
+        if self.levels < 2 or not 1 <= self.steps <= self.levels:
+            raise ValueError(
+                f"levels must be 2 or more and steps from 1 to levels; got {self.levels} levels, "
+                f"{self.steps} steps"
+            )
+        if self.order not in (1, 2):
+            raise ValueError(f"order must be 1 or 2, got {self.order}")
+
+    def schedule(self) -> Schedule:
+        """The levels of noise."""
+        if self.predicts == "velocity":
+            return FlowSchedule(self.levels)
+        return DiscreteSchedule.cosine(self.levels)
+
+
+class DiffusionPolicy(NetworkPolicy):
+    """A `Policy` that samples chunks.
+
+    Attributes:
+        spaces: what it sees and does.
+        horizons: how far it looks and plans.
+        diffusion: how it noises, normalises and samples; may be replaced by settings with other
+            `steps` and `order`.
+        schedule: of the noise.
+        encoder: of the observations.
+        network: of the chunks, normalised.
+        actions: their normaliser.
+    """
+
+    def __init__(
+        self,
+        spaces: PolicySpaces,
+        horizons: Horizons,
+        network: NetworkSettings | None = None,
+        diffusion: DiffusionSettings | None = None,
+        encoder: EncoderSettings | None = None,
+        *,
+        seed: int = 0,
+    ) -> None:
+        """Makes it with random weights.
+
+        Args:
+            spaces: of the environment.
+            horizons: how far it looks and plans.
+            network: what denoises; None: a small U-Net.
+            diffusion: how it noises, normalises and samples.
+            encoder: of the pictures, if there are any.
+            seed: of the weights.
+
+        Raises:
+            ValueError: the network does not fit the horizons or the schedule.
+        """
+        super().__init__()
+        self.spaces, self.horizons = spaces, horizons
+        self.diffusion = diffusion or DiffusionSettings()
+        self.network_settings = network or UNet1DSettings(timesteps=self.diffusion.levels)
+        told = getattr(self.network_settings, "timesteps", self.diffusion.levels)
+        if told != self.diffusion.levels:
+            raise ValueError(
+                f"the network is told {told} timesteps and the schedule has "
+                f"{self.diffusion.levels} levels; give both the same number"
+            )
+        self.schedule = self.diffusion.schedule()
+        with torch.random.fork_rng(devices=[]):
+            # weights are drawn on the CPU; manual_seed would seed the GPUs' generators as well
+            torch.default_generator.manual_seed(noise_generator(seed, 0).initial_seed())
+            self.encoder = ObservationEncoder(spaces, horizons.observation, encoder)
+            self.network = _kind_of(self.network_settings)[1](
+                horizons.prediction,
+                spaces.action,
+                spaces.action,
+                self.encoder.size,
+                self.network_settings,
+            )
+        self.actions = Limits.identity(spaces.action)
+        self._compiled: Callable[..., Tensor] | None = None
+
+    def fit(self, windows: Windows) -> None:
+        """Takes the normalisers of states and actions from a data set."""
+        normaliser = Limits.of if self.diffusion.normaliser == "limits" else Limits.gaussian
+        device = self.actions.scale.device
+        self.actions = normaliser(windows.episodes.action).to(device)
+        if self.spaces.state:
+            self.encoder.states = normaliser(windows.episodes.state).to(device)
+
+    def compile(self, **options: Any) -> None:
+        """Compiles the network's step for fixed shapes; the first chunk of a size then takes long.
+
+        By default `torch.compile(dynamic=False, mode="reduce-overhead")`, which records CUDA graphs
+        on a GPU.
+
+        Args:
+            **options: of `torch.compile`, which overrule those.
+        """
+        defaults: dict[str, Any] = {"dynamic": False, "mode": "reduce-overhead"}
+        self._compiled = torch.compile(self.network.denoise, **(defaults | options))
+
+    def loss(self, batch: Mapping[str, Tensor], draws: Draws) -> Tensor:
+        """Mean squared error of what the network predicts, over levels and noise."""
+        actions = self.actions(batch["action"])
+        n = len(actions)
+        if isinstance(self.schedule, FlowSchedule):
+            level = self.schedule.at_fraction(draws.uniform([n]))
+        else:
+            level = self.schedule.at_timestep(draws.integers(self.schedule.num_timesteps, n))
+        eps = draws.normal(actions.shape).to(actions)
+        time = (self.schedule.timestep(level) / self.schedule.num_timesteps).to(actions)
+        condition = self.encoder(batch, draws)
+        level = level.to(actions.device)
+        out = self.network(level.add_noise(actions, eps), time, condition)
+        return nn.functional.mse_loss(out, self._target(actions, eps, level))
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """(Tp, A)."""
+        return (self.horizons.prediction, self.spaces.action)
+
+    def denoiser(self, observations: Mapping[str, Tensor]) -> ChunkDenoiser:
+        """The denoiser of normalised chunks, given observations; they are encoded here, once.
+
+        With the normaliser "limits" the clean chunk that it predicts lies in [-1, 1].
+        """
+        seen = {name: tensor.to(self.actions.scale.device) for name, tensor in observations.items()}
+        return ChunkDenoiser(
+            self.network,
+            self.network.prepare(self.encoder(seen)),
+            self.schedule,
+            self.diffusion.predicts,
+            1.0 if self.diffusion.normaliser == "limits" else None,
+            self._compiled,
+        )
+
+    def normalised_chunk(self, request: ChunkRequest, noise: Tensor) -> Tensor:
+        """What is denoised from the noise, going on from the previous chunk if it should."""
+        return draw_chunk(
+            self.denoiser(request.observations),
+            self.table,
+            noise,
+            self.horizons,
+            request.previous,
+            request.follow,
+        )
+
+    def table(self, begin: float = 1.0) -> list[SolverStep]:
+        """The steps of sampling from a fraction of the schedule."""
+        return _table_of(self.diffusion, begin)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Writes policy.json and policy.safetensors, all that is needed to act.
+
+        Of a frozen prior that it sees with, the name or path alone is written.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {
+            "spaces": self.spaces.as_json(),
+            "horizons": asdict(self.horizons),
+            "network": {
+                "kind": _kind_of(self.network_settings)[0],
+                **asdict(self.network_settings),
+            },
+            "diffusion": asdict(self.diffusion),
+            "encoder": asdict(self.encoder.settings),
+        }
+        (folder / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        state = {name: tensor.contiguous().cpu() for name, tensor in self.state_dict().items()}
+        save_file(state, folder / _WEIGHTS)
+        return folder
+
+    @classmethod
+    def load(
+        cls, folder: str | os.PathLike[str], spaces: PolicySpaces | None = None
+    ) -> "DiffusionPolicy":
+        """Inverse of `save`.
+
+        Args:
+            folder: where it was saved.
+            spaces: of the environment that it is for; None: not checked.
+
+        Raises:
+            ValueError: a file is missing or damaged, or the policy is for other spaces; both are
+                shown.
+        """
+        folder = Path(folder)
+        try:
+            config: dict[str, Any] = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+            # JSON has lists where settings have tuples.
+            listed = config["network"].items()
+            network = {n: tuple(v) if isinstance(v, list) else v for n, v in listed}
+            settings = _NETWORKS[str(network.pop("kind"))][0](**network)
+            policy = cls(
+                PolicySpaces.from_json(config["spaces"]),
+                Horizons(**config["horizons"]),
+                settings,
+                DiffusionSettings(**config["diffusion"]),
+                EncoderSettings(**config["encoder"]),
+            )
+            policy.load_state_dict(load_file(folder / _WEIGHTS))
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            raise ValueError(
+                f"{folder} cannot be read as a diffusion policy ({type(error).__name__}: {error})"
+            ) from error
+        if spaces is not None:
+            policy.spaces.check(spaces)
+        return policy.eval().requires_grad_(False)
+
+    def _target(self, actions: Tensor, eps: Tensor, level: NoiseLevel) -> Tensor:
+        alpha, sigma = level.like(actions)
+        match self.diffusion.predicts:
+            case "eps":
+                return eps
+            case "x0":
+                return actions
+            case "v":
+                return alpha * eps - sigma * actions
+            case "velocity":
+                return eps - actions
+
+
+def _kind_of(settings: NetworkSettings) -> tuple[str, type[Any]]:
+    """The name of a network in files, and its class."""
+    return next((n, made) for n, (kind, made) in _NETWORKS.items() if kind is type(settings))
+
+
+@lru_cache(maxsize=32)
+def _table_of(settings: DiffusionSettings, begin: float) -> list[SolverStep]:
+    return solver_steps(
+        settings.schedule(), settings.predicts, settings.steps, settings.order, begin
+    )

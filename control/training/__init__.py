@@ -1,0 +1,1 @@
+"""Training of policies, on one process or several."""

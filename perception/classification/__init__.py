@@ -1,0 +1,1 @@
+"""Zero-shot classification: paired noise-prediction errors, stopping rules, ranking."""

@@ -1,0 +1,1 @@
+"""Correspondence by diffusion features (DIFT): features, matching, propagation, drawing."""

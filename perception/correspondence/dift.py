@@ -1,0 +1,245 @@
+"""DIFT: correspondence from the features of a frozen diffusion prior (Tang et al. 2023)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from scorefield.perception.correspondence.matching import Locate, Matches, match, mutual_matches
+from scorefield.perception.resize import squares
+from scorefield.priors.features.cache import FeatureCache
+from scorefield.priors.features.memory import MEMORY_GIB
+from scorefield.priors.levels import NoiseLevel, NoiseSchedule
+from scorefield.priors.prior import FrozenPrior, Prompts
+
+
+@dataclass(frozen=True)
+class DiftPreset:
+    """Where and how a prior is tapped for correspondence.
+
+    layers: whose maps are joined, see `join_maps`.
+    log_snr: of the level, which means the same under every schedule.
+    timestep: of the level on the schedule the figures were published with; where a prior has a
+        discrete schedule it is taken as it is and log_snr is not needed.
+    ensemble: draws of noise that are averaged.
+    enlarge: by how much pictures are enlarged before they are encoded.
+    shifts: pixels by which the picture is moved along each axis, all combinations; the maps are
+        moved back and averaged. A network that halves its grid sees a place differently by where
+        in a cell it falls, and that is averaged out; the maps then have a vector per pixel. Each
+        combination costs as much as the picture alone.
+    centred: whether what the layers put out for an empty grey picture, which is their sense of
+        place alone, and then the picture's mean vector are taken off. Small priors of pictures with
+        one object in the middle know places too well.
+    source: where the numbers come from.
+    """
+
+    layers: tuple[str, ...]
+    log_snr: float | int
+    timestep: float | int | None = None
+    ensemble: int = 8
+    enlarge: int = 1
+    shifts: tuple[int, ...] = (0,)
+    centred: bool = False
+    source: str = ""
+
+    @property
+    def draws(self) -> int:
+        """Rows a picture takes in the network."""
+        return self.ensemble * len(self.shifts) ** 2
+
+    def level(self, schedule: NoiseSchedule) -> NoiseLevel:
+        """The level in a prior's schedule."""
+        if self.timestep is not None and hasattr(schedule, "alphas_cumprod"):
+            return schedule.at_timestep(self.timestep)
+        return schedule.at_log_snr(self.log_snr)
+
+
+def dift_preset(prior: FrozenPrior) -> DiftPreset:
+    """The preset of a prior's family.
+
+    Raises:
+        ValueError: a prior of videos, which has none.
+    """
+    if prior.is_video:
+        raise ValueError(f"{prior.name} is a prior of videos, which have no preset; give one")
+    model = prior.model
+    ups = len(getattr(model, "up_blocks", ()))
+    if ups and getattr(model.config, "addition_embed_type", None) == "text_time":
+        return DiftPreset(
+            ("up0",),
+            log_snr=0.644,
+            timestep=261,
+            source="the block of the same resolution as Stable Diffusion's; not measured on SDXL",
+        )
+    if ups == 4 and prior.codec.channels == 4:
+        return DiftPreset(
+            ("up1",),
+            log_snr=0.644,
+            timestep=261,
+            source="Tang et al. 2023, SPair-71k: Stable Diffusion 2.1 at 768 pixels, 59.5 PCK@0.1 "
+            "per point",
+        )
+    if ups:
+        # small latents have few cells: enlarged pictures have more, and the shifts fill the
+        # deepest layers' cells of 8 pixels, which know most
+        deepest = f"down{ups - 1}.resnets.0"
+        return DiftPreset(
+            ("down0.resnets.0", deepest, "mid", "up0.resnets.0", "up0.resnets.1"),
+            log_snr=4.0,
+            ensemble=1,
+            enlarge=2 if prior.latent_shape[-1] <= 16 else 1,
+            shifts=(-3, 0, 3),
+            centred=True,
+            source="docs/correspondence.md, tuned on the embedded prior",
+        )
+    blocks = getattr(model, "transformer_blocks", None)
+    if blocks is None:
+        raise ValueError(f"{prior.name}: no preset for a {type(model).__name__}; give one")
+    return DiftPreset(
+        (f"block{len(blocks) // 2}",),
+        log_snr=0.644,
+        source="the middle block at the level of Tang et al. 2023; not measured",
+    )
+
+
+def dift_features(
+    prior: FrozenPrior,
+    images: Float[Tensor, "b 3 h w"],
+    prompts: Prompts | None = None,
+    *,
+    preset: DiftPreset | None = None,
+    seed: int = 0,
+    batch_size: int = 16,
+    memory: float | int = MEMORY_GIB,
+    cache: FeatureCache | None = None,
+) -> Float[Tensor, "b c fh fw"]:
+    """Maps whose cosine tells which places of two pictures correspond.
+
+    images: in [0, 1]; after enlarging, a size that the codec and the network divide.
+    prompts: one, or one per picture; Tang et al. name the category, "a photo of a cat".
+    preset: None is that of the family, `dift_preset`.
+    memory: GiB for a batch, beside the weights and the maps, as of `FrozenPrior.features`.
+
+    Raises:
+        ValueError: as `FrozenPrior.features` does.
+    """
+    preset = dift_preset(prior) if preset is None else preset
+    level = preset.level(prior.schedule)
+    size = [preset.enlarge * side for side in images.shape[-2:]]
+
+    def tap(pictures: Tensor, texts: Prompts | None) -> dict[str, Tensor]:
+        if preset.enlarge > 1:
+            pictures = functional.interpolate(pictures, size=size, mode="bicubic", antialias=True)
+            pictures = pictures.clamp(0, 1)
+        return prior.features(
+            pictures,
+            preset.layers,
+            level,
+            texts,
+            ensemble=preset.ensemble,
+            seed=seed,
+            batch_size=batch_size,
+            memory=memory,
+            cache=cache,
+        )
+
+    found = _over_shifts(tap, images, prompts, preset.shifts)
+    if preset.centred:
+        empty = tap(torch.full_like(images[:1], 0.5), None)
+        for name, maps in found.items():
+            shown = maps - _resize(empty[name], maps)
+            found[name] = shown - shown.mean((-2, -1), keepdim=True)
+    return join_maps([found[name] for name in preset.layers])
+
+
+def _over_shifts(
+    tap: Callable[[Tensor, Prompts | None], dict[str, Tensor]],
+    images: Tensor,
+    prompts: Prompts | None,
+    shifts: Sequence[int],
+) -> dict[str, Tensor]:
+    """Maps of the picture moved about, moved back and averaged; a vector per pixel if it moved."""
+    if tuple(shifts) == (0,):
+        return tap(images, prompts)
+    reach = max(map(abs, shifts))
+    height, width = images.shape[-2:]
+    padded = functional.pad(images, [reach] * 4, mode="replicate")
+    found: dict[str, Tensor] = {}
+    for down in shifts:
+        for right in shifts:
+            top, left = reach - down, reach - right
+            moved = padded[..., top : top + height, left : left + width]
+            for name, maps in tap(moved, prompts).items():
+                # cells that were moved out are those at the border
+                wide = functional.pad(_resize(maps, images), [reach] * 4, mode="replicate")
+                top, left = reach + down, reach + right
+                back = wide[..., top : top + height, left : left + width] / len(shifts) ** 2
+                found[name] = found[name] + back if name in found else back
+    return found
+
+
+def _resize(maps: Tensor, like: Tensor) -> Tensor:
+    size = like.shape[-2:]
+    return maps if maps.shape[-2:] == size else functional.interpolate(maps, size, mode="bilinear")
+
+
+def join_maps(maps: Sequence[Float[Tensor, "b _c _h _w"]]) -> Float[Tensor, "b c h w"]:
+    """Maps of several layers as one, so that its cosine is the mean of theirs.
+
+    Each is interpolated to the largest grid and its vectors are brought to unit length. A single
+    map is returned as it is.
+    """
+    if len(maps) == 1:
+        return maps[0]
+    grid = max((tuple(m.shape[-2:]) for m in maps), key=lambda side: side[0] * side[1])
+    return torch.cat(
+        [
+            functional.normalize(functional.interpolate(m, size=grid, mode="bilinear"), dim=1)
+            for m in maps
+        ],
+        dim=1,
+    )
+
+
+@torch.no_grad()
+def match_pictures(
+    prior: FrozenPrior,
+    a: Float[Tensor, "3 h w"],
+    b: Float[Tensor, "3 h2 w2"],
+    points: Float[Tensor, "points 2"] | None = None,
+    prompts: Prompts | None = None,
+    *,
+    preset: DiftPreset | None = None,
+    locate: Locate | None = None,
+    seed: int = 0,
+) -> Matches:
+    """Where points of picture a are in picture b; without points, the cells that agree mutually.
+
+    Pictures of another size are brought to the prior's square, as by Tang et al.; points remain
+    those of the pictures given.
+
+    points: pixels (x, y) of a, see `scorefield.perception.correspondence.matching`.
+    prompts: one for both pictures or one for each.
+
+    Raises:
+        ValueError: as `dift_features` and `match` do.
+    """
+    texts = [prompts, prompts] if prompts is None or isinstance(prompts, str) else list(prompts)
+    if len(texts) != 2:
+        raise ValueError(f"give one prompt, or one for each of two pictures; got {len(texts)}")
+    maps = [
+        dift_features(prior, squares(image[None], prior), text, preset=preset, seed=seed)[0]
+        for image, text in zip((a, b), texts, strict=True)
+    ]
+    source, target = maps
+    source_size, target_size = (a.shape[1], a.shape[2]), (b.shape[1], b.shape[2])
+    if points is None:
+        return mutual_matches(
+            source, target, source_size=source_size, target_size=target_size, locate=locate
+        )
+    return match(
+        source, target, points, source_size=source_size, target_size=target_size, locate=locate
+    )

@@ -1,0 +1,1 @@
+"""Segmentation: EmerDiff, k-means and normalised cuts on features; metrics and drawing."""

@@ -1,0 +1,168 @@
+"""Feature taps: maps that a frozen prior's layers see in a picture at a level of noise.
+
+f = mean over k of layer(alpha z_k + sigma eps_k): z_k draws of the codec's posterior, eps_k noise
+(Tang et al. 2023, DIFT, section 4.2). Each picture is encoded once, all draws of all pictures go
+through the network together, and no further than the last wanted layer.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from scorefield.priors.codec import LatentCodec
+from scorefield.priors.denoiser import Condition
+from scorefield.priors.features.cache import FeatureCache, feature_key, prior_key
+from scorefield.priors.features.memory import MEMORY_GIB, pass_memory, size_that_fits
+from scorefield.priors.features.taps import layer_path, tapped, to_maps
+from scorefield.priors.levels import NoiseLevel
+from scorefield.priors.noise import keyed_noise
+
+if TYPE_CHECKING:
+    from scorefield.priors.prior import FrozenPrior, Prompts
+
+
+def picture_key(image: Float[Tensor, "*shape"]) -> int:
+    """A 63-bit BLAKE2b digest of a picture's shape and float32 values: what its noise hangs on."""
+    values = image.detach().to("cpu", torch.float32).contiguous()
+    digest = hashlib.blake2b(str(tuple(values.shape)).encode(), digest_size=8)
+    digest.update(values.numpy().tobytes())
+    return int.from_bytes(digest.digest(), "little") >> 1
+
+
+@torch.no_grad()
+def extract_features(
+    prior: "FrozenPrior",
+    images: Float[Tensor, "b *f 3 h w"],
+    layers: Sequence[str],
+    level: NoiseLevel,
+    prompts: "Prompts | None" = None,
+    *,
+    ensemble: int = 8,
+    seed: int = 0,
+    batch_size: int = 16,
+    memory: float | int = MEMORY_GIB,
+    cache: FeatureCache | None = None,
+) -> dict[str, Float[Tensor, "b *lf _c _h _w"]]:
+    """See `FrozenPrior.features`."""
+    if ensemble < 1 or batch_size < 1:
+        raise ValueError(
+            f"ensemble and batch_size must be at least 1; got {ensemble} and {batch_size}"
+        )
+    if not layers:
+        raise ValueError("no layers were given; `scorefield info` lists those of a prior")
+    if not len(images):
+        raise ValueError("no pictures were given; give at least one")
+    if level.alpha.ndim:
+        raise ValueError("features are those of one level; give a level of shape ()")
+    images = images.to(prior.device, torch.float32)
+    model = prior.model
+    paths = {name: layer_path(model, name) for name in layers}
+    condition = prior.condition(prompts).condition.expand(len(images))
+    batch_size = _rows_that_fit(prior, images, prompts, batch_size, memory)
+    keys = [picture_key(image) for image in images]
+    found: dict[int, dict[str, Tensor]] = {}
+    names: dict[int, dict[str, str]] = {}
+    if cache is not None:
+        of_prior = prior_key(prior)
+        for i, key in enumerate(keys):
+            tensors = condition.rows([i]).tensors
+            names[i] = {
+                path: feature_key(of_prior, key, path, level, tensors, ensemble, seed)
+                for path in paths.values()
+            }
+            found[i] = {p: m for p, n in names[i].items() if (m := cache.read(n)) is not None}
+    todo = [i for i in range(len(images)) if len(found.get(i, {})) < len(set(paths.values()))]
+    if todo:
+        fresh = _compute(
+            prior, images[todo], [keys[i] for i in todo], condition.rows(todo),
+            sorted(set(paths.values())), level, ensemble, seed, batch_size,
+        )  # fmt: skip
+        for i, maps in zip(todo, fresh, strict=True):
+            found[i] = maps
+            if cache is not None:
+                for path, values in maps.items():
+                    cache.write(names[i][path], values)
+    return {
+        name: torch.stack([found[i][path].to(images.device) for i in range(len(images))])
+        for name, path in paths.items()
+    }
+
+
+def _compute(
+    prior: "FrozenPrior",
+    images: Tensor,
+    keys: Sequence[int],
+    condition: Condition,
+    paths: Sequence[str],
+    level: NoiseLevel,
+    ensemble: int,
+    seed: int,
+    batch_size: int,
+) -> list[dict[str, Tensor]]:
+    """Maps by layer, for each picture."""
+    codec = prior.codec
+    # the codecs of pixels and of videos are taken at their mean
+    encoded = [
+        codec.posterior(part)
+        if isinstance(codec, LatentCodec)
+        else (z := prior.encode(part), torch.zeros_like(z))
+        for part in images.split(batch_size)
+    ]
+    mean, std = (torch.cat(parts) for parts in zip(*encoded, strict=True))
+    rows = [(i, draw) for i in range(len(images)) for draw in range(ensemble)]
+    sums: list[dict[str, Tensor]] = [{} for _ in images]
+    for first in range(0, len(rows), batch_size):
+        chunk = rows[first : first + batch_size]
+        index = [i for i, _ in chunk]
+        z = level.add_noise(
+            mean[index] + std[index] * _noise(seed, keys, chunk, mean, 1),
+            _noise(seed, keys, chunk, mean, 0),
+        )
+        with tapped(prior.model, paths) as outputs:
+            prior.predict(z, level.expand(len(z)), condition.rows(index).expand(len(z)))
+        for path in paths:
+            maps = to_maps(outputs[path], path, z.shape[1:], len(z)).float() / ensemble
+            for i, values in zip(index, maps, strict=True):
+                sums[i][path] = sums[i][path] + values if path in sums[i] else values
+    return sums
+
+
+def _rows_that_fit(
+    prior: "FrozenPrior",
+    images: Tensor,
+    prompts: "Prompts | None",
+    batch_size: int,
+    memory: float | int,
+) -> int:
+    """At most `batch_size`; pictures no larger than the prior's own are not counted."""
+    area = images[0].numel() / (3 * prior.image_size**2 * (prior.frames or 1))
+    if area <= 1:
+        return batch_size
+    prompt = prompts if prompts is None or isinstance(prompts, str) else prompts[0]
+    most, room = pass_memory(prior, area, prompt).most, memory * 2**30
+    if most > room:
+        height, width = images.shape[-2:]
+        fits = size_that_fits(prior, max(height, width), most, room)
+        hint = f"resize them to {fits} on the longer side" if fits else "no size fits"
+        raise ValueError(
+            f"pictures of {height}x{width} pixels need {most / 2**30:.3g} GiB in {prior.name}, and "
+            f"memory is {memory:.3g} GiB; {hint}, or give more memory"
+        )
+    return min(batch_size, int(room // most))
+
+
+def _noise(
+    seed: int, keys: Sequence[int], rows: Sequence[tuple[int, int]], like: Tensor, stream: int
+) -> Tensor:
+    """Rows of noise, each keyed by its picture and draw."""
+    shape = like.shape[1:]
+    return torch.cat(
+        [
+            keyed_noise(seed, [keys[i]], 2 * draw + stream, shape, like.dtype, like.device)
+            for i, draw in rows
+        ]
+    )

@@ -1,0 +1,96 @@
+"""What a pass of a prior needs in memory, estimated before anything is computed."""
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from scorefield.priors.codec import LatentCodec
+from scorefield.priors.features.network_cost import LayerCost, network_cost
+
+if TYPE_CHECKING:
+    from scorefield.priors.prior import FrozenPrior
+
+MEMORY_GIB = 4.0
+"""What a pass may take where no limit is given: that of small graphics cards, less the weights."""
+
+# The largest tensors that live at once, in units of the largest output of a block: the gated
+# linear layer of a transformer puts out eight times its input and keeps half of that, beside the
+# block's own input and output.
+_LIVE_IN_A_BLOCK = 16
+# In the codec, in units of the widest full-size map: input, output, normalised and activated.
+_LIVE_IN_A_CODEC = 4
+
+# Counting takes longer than a small picture, and many come of one prior.
+_counted: "WeakKeyDictionary[FrozenPrior, list[LayerCost]]" = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class PassMemory:
+    """Bytes, beside those of the weights, for one picture.
+
+    row: of one row of a batch through the network.
+    codec: of one through the encoder or the decoder; 0 of a codec without networks, or of videos.
+    """
+
+    row: int
+    codec: int
+
+    @property
+    def most(self) -> int:
+        """The larger of the two: they do not live at once."""
+        return max(self.row, self.codec)
+
+
+def pass_memory(
+    prior: "FrozenPrior", area: float | int = 1.0, prompt: str | None = None
+) -> PassMemory:
+    """The memory of a pass, on the safe side.
+
+    Attention is taken as computed in one kernel, as torch does it, never as a matrix of all places
+    by all places.
+
+    area: of the picture, or video, in units of the prior's own.
+    prompt: one that the prior accepts; None is no prompt.
+    """
+    elements = layer_elements(prior, prompt)
+    kept = sum(count for path, count in elements.items() if path.startswith("down_blocks."))
+    row = (kept + _LIVE_IN_A_BLOCK * max(elements.values())) * area * prior.dtype.itemsize
+    codec = 0.0
+    if isinstance(prior.codec, LatentCodec):
+        vae = prior.codec.vae
+        # the last up block of the decoder still has the channels of the one before it
+        widest = max(vae.config.block_out_channels[:2])
+        pixels = prior.image_size**2 * (prior.frames or 1) * area
+        codec = _LIVE_IN_A_CODEC * widest * pixels * vae.dtype.itemsize
+    return PassMemory(int(row), int(codec))
+
+
+def layer_elements(prior: "FrozenPrior", prompt: str | None = None) -> dict[str, int]:
+    """Numbers that each layer puts out for one picture of the prior's own size, by its path."""
+    return {layer.path: prod(layer.shape) for layer in _layers(prior, prompt)}
+
+
+def _layers(prior: "FrozenPrior", prompt: str | None = None) -> list[LayerCost]:
+    if prior not in _counted:
+        _counted[prior] = network_cost(prior, prompt, inner=True).layers
+    return _counted[prior]
+
+
+def size_that_fits(prior: "FrozenPrior", size: int, need: float | int, room: float | int) -> int:
+    """The largest side for which there is room, if memory is in proportion to the area; 0: none.
+
+    size: the side, pixels, that needs so much.
+    """
+    cell = size_multiple(prior)
+    return int(size * min(1.0, room / need) ** 0.5 / cell) * cell
+
+
+def size_multiple(prior: "FrozenPrior") -> int:
+    """Pixels by which codec and network divide the sides of a picture: the coarsest cell's side."""
+    side = prior.latent_shape[-1]
+    coarsest = min(layer.shape[-1] for layer in _layers(prior))
+    cell = int(prior.codec.factor)
+    while side > coarsest:
+        side, cell = (side + 1) // 2, 2 * cell
+    return cell

@@ -1,0 +1,78 @@
+"""A scene seen from all around: an animation and a sheet of named views."""
+
+from os import PathLike
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from scorefield.images import contact_sheet, save_gif, save_mp4
+from scorefield.sds.nerf.cameras import Cameras, orbit
+from scorefield.sds.nerf.radiance_field import Scene, Shading
+
+__all__ = ["render_views", "save_turntable", "view_sheet"]
+
+
+@torch.no_grad()
+def render_views(
+    scene: Scene,
+    cameras: Cameras,
+    size: int = 128,
+    *,
+    samples: int = 128,
+    shading: Shading = Shading.ALBEDO,
+    background: Float[Tensor, "..."] | None = None,
+) -> Float[Tensor, "views 3 size size"]:
+    """Pictures of a scene, one camera at a time, for looking at rather than for training."""
+    cameras = cameras.to(scene.peak.device)
+    views = [
+        scene.render(
+            cameras[i : i + 1],
+            size,
+            size,
+            samples=samples,
+            shading=shading,
+            background=background,
+        ).images
+        for i in range(len(cameras))
+    ]
+    return torch.cat(views)
+
+
+def save_turntable(
+    scene: Scene,
+    path: str | PathLike[str],
+    frames: int = 36,
+    size: int = 128,
+    *,
+    elevation: float = 15.0,
+    fps: float = 12.0,
+    shading: Shading = Shading.ALBEDO,
+    background: Float[Tensor, "..."] | None = None,
+) -> Path:
+    """One turn around the scene as .gif or, with imageio-ffmpeg, .mp4.
+
+    Raises:
+        ValueError: for another suffix, before anything is rendered.
+    """
+    path = Path(path)
+    writers = {".gif": save_gif, ".mp4": save_mp4}
+    if path.suffix.lower() not in writers:
+        raise ValueError(f"a turntable is written as .gif or .mp4, got {path.name}")
+    views = render_views(
+        scene, orbit(frames, elevation), size, shading=shading, background=background
+    )
+    return writers[path.suffix.lower()](path, views, fps)
+
+
+def view_sheet(
+    scene: Scene, size: int = 128, *, samples: int = 128
+) -> Float[Tensor, "3 height width"]:
+    """Front, sides, back and overhead: albedo above, shaded geometry without colour below."""
+    cameras = Cameras.at([0.0, 90.0, 180.0, 270.0, 0.0], [15.0, 15.0, 15.0, 15.0, 75.0])
+    rows = [
+        render_views(scene, cameras, size, samples=samples, shading=shading)
+        for shading in (Shading.ALBEDO, Shading.TEXTURELESS)
+    ]
+    return contact_sheet(torch.cat(rows), columns=5, labels=cameras.views * 2)

@@ -1,0 +1,367 @@
+"""Text to SVG: a drawing optimised until all views of it please a frozen prior.
+
+Jain et al. 2022, "VectorFusion: Text-to-SVG by Abstracting Pixel-Based Diffusion Models".
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from scorefield.priors.noise import noise_generator
+from scorefield.priors.prior import ImagePrior
+from scorefield.sds.levels import LevelRange, Levels
+from scorefield.sds.objective import SDS, Denoisers, Objective, described, distill, image_loss
+from scorefield.sds.objectives import begin_phi
+from scorefield.sds.svg.augmentation import Augmentation, warp
+from scorefield.sds.svg.drawing import SIDE, WHITE, Drawing
+from scorefield.sds.svg.penalties import crossing_penalty, saturation_penalty
+from scorefield.sds.svg.styles import Icon, PixelArt, Sketch, Style
+from scorefield.sds.svg.trace import (
+    Rank,
+    best_sample,
+    fitting_loss,
+    fitting_size,
+    layers,
+    place,
+    rank_by_prior,
+)
+from scorefield.sds.vector import Document, Rasterise, Shape, ViewBox, parse_svg
+
+__all__ = ["TextToSvg", "TextToSvgSettings"]
+
+PREVIEW = 256
+"""Side of the previews, pixels."""
+
+_START = -1
+"""Key of what is drawn besides the numbers of the steps, which have 0 and above."""
+
+
+@dataclass(frozen=True)
+class TextToSvgSettings:
+    """How a drawing is distilled. The defaults are those of the embedded prior.
+
+    prompt: what to draw.
+    negative: prompt that guidance leads away from; "" leads away from no prompt.
+    style: what the drawing is made of.
+    template: how the prompt is put, {} standing for it; "" takes the style's.
+    start: SVG text that the drawing starts from, with its own shapes in place of the style's; ""
+        starts anew.
+    samples: pictures of the prior of which the best is traced; 0 starts at random. A sketch always
+        does.
+    trace_steps: updates of the tracing, before the distillation; pixel art takes over the sample's
+        colours and needs none.
+    settle: factor of the learning rates in the distillation of what was traced. It is a picture
+        already, and the full rates of a random start would dissolve it.
+    steps: updates of the distillation; the schedules span them. 0 takes 100 for what begins with a
+        sample, 500 for a random start or a drawing of yours.
+    views: augmented views per update.
+    augmentation: what the views show.
+    size: side of a view, pixels; 0 takes the prior's.
+    guidance: classifier-free guidance scale (DreamFusion's omega = 100 is 101 here).
+    objective: what makes a gradient of the prior.
+    image: weight of HiFA's image loss, which compares the views with the decoded x0; 0 saves the
+        decoding.
+    levels: noise levels looked at.
+    clip: largest root mean square of a view's latent gradient; 0 does not clip.
+    warmup: share of the steps in which the learning rates rise to the style's; they end at 0.4 of
+        it, along a cosine.
+    renew_every: steps after which faint and tiny paths are replaced by new circles on top, in icons
+        that start at random; 0 never replaces any.
+    renew_until: share of the steps after which none is replaced any more.
+    rank: chooses the sample that is traced; `rank_by_prior`, a `ClipRank`, or your own.
+    rasterise: what draws; None is this library's own rasteriser.
+    seed: of everything random.
+    """
+
+    prompt: str
+    negative: str = ""
+    style: Style = Icon()  # noqa: RUF009  (frozen)
+    template: str = ""
+    start: str = ""
+    samples: int = 4
+    trace_steps: int = 200
+    settle: float = 0.3
+    steps: int = 0
+    views: int = 4
+    augmentation: Augmentation = Augmentation(0.95, 0.1)  # noqa: RUF009  (frozen)
+    size: int = 0
+    guidance: float = 7.5
+    objective: Objective = SDS()  # noqa: RUF009  (frozen)
+    image: float = 0.0
+    levels: Levels = field(default_factory=lambda: LevelRange(0.02, 0.98, 0.3))
+    clip: float = 0.0
+    warmup: float = 0.05
+    renew_every: int = 50
+    renew_until: float = 0.8
+    rank: Rank = rank_by_prior
+    rasterise: Rasterise | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.prompt.strip():
+            raise ValueError("the prompt is empty; say what to draw, such as 'a yellow duck'")
+        if self.template and "{}" not in self.template:
+            raise ValueError(
+                "template must hold {} where the prompt goes, as 'a flat icon of {}'; got "
+                f"{self.template!r}"
+            )
+        for name, least in (
+            ("steps", 0), ("views", 1), ("samples", 0), ("trace_steps", 1), ("renew_every", 0),
+            ("size", 0),
+        ):  # fmt: skip
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}")
+        for name in ("warmup", "renew_until"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be between 0 and 1; got {getattr(self, name)}")
+        for name in ("settle", "image", "clip"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be at least 0; got {getattr(self, name)}")
+
+    @property
+    def samples_first(self) -> bool:
+        """Whether the drawing begins with a sample of the prior."""
+        return bool(self.samples and not self.start and not isinstance(self.style, Sketch))
+
+    @property
+    def traces(self) -> bool:
+        """Whether paths are fitted to that sample first."""
+        return self.samples_first and isinstance(self.style, Icon)
+
+    @property
+    def distillation_steps(self) -> int:
+        """`steps`, or what the start needs."""
+        return self.steps or (100 if self.samples_first else 500)
+
+    @property
+    def updates(self) -> int:
+        """Of tracing and distillation together."""
+        return self.distillation_steps + (self.trace_steps if self.traces else 0)
+
+
+class TextToSvg:
+    """A `Task` of the optimisation loop: it traces a sample, then follows the prior.
+
+    Raises:
+        ValueError: words the prior does not know, a prompt the objective lacks, or a size that the
+            codec does not divide.
+    """
+
+    def __init__(self, settings: TextToSvgSettings, prior: ImagePrior) -> None:
+        self.settings = settings
+        self.prior = prior
+        self.size = settings.size or prior.image_size
+        if self.size % prior.codec.factor:
+            raise ValueError(
+                f"size must be a multiple of {prior.codec.factor} pixels, the prior's latent cell, "
+                f"or 0 for its own {prior.image_size}; got {settings.size}"
+            )
+        # Of a small picture each pixel of a view is the mean of several.
+        self.samples = 1 if self.size >= 256 else 2
+        self.canvas = round(self.size * self.samples / settings.augmentation.crop)
+        self.prompt = _put(settings, prior)
+        self.phi = begin_phi(settings.objective, prior, settings.seed)
+        self.drawing = _begin(settings, prior.device)
+        self.target: Tensor | None = None
+        # An unknown word, or a prompt that the objective lacks, is an error now, not in a step.
+        self.denoisers().check(settings.objective)
+        with torch.no_grad():  # and so is a rasteriser that is not there or cannot draw this
+            self.drawing.render(8)
+
+    def denoisers(self) -> Denoisers:
+        """The prior under the prompt, as it is put to it."""
+        settings = self.settings
+        return Denoisers.of(
+            self.prior,
+            self.prompt,
+            settings.guidance,
+            negative=settings.negative or None,
+            phi=None if self.phi is None else self.phi.condition(self.prompt),
+        )
+
+    def step(self, step: int) -> Mapping[str, float]:
+        """One update of the tracing, or of the distillation."""
+        settings = self.settings
+        if self.target is None and settings.samples_first:
+            self.target = best_sample(
+                self.prior,
+                self.prompt,
+                samples=settings.samples,
+                seed=settings.seed,
+                rank=settings.rank,
+            )
+            if isinstance(settings.style, PixelArt):
+                side = settings.style.grid
+                squares = settings.style.squares(F.adaptive_avg_pool2d(self.target, side))
+                self.drawing.replace([], [_moved(square, self.prior.device) for square in squares])
+        done = step - (settings.updates - settings.distillation_steps)
+        if done < 0 and self.target is not None:
+            return self._trace(step, self.target)
+        return self._distil(done, noise_generator(settings.seed, step))
+
+    def _trace(self, step: int, target: Tensor) -> Mapping[str, float]:
+        settings, style = self.settings, self.settings.style
+        assert isinstance(style, Icon)
+        size = fitting_size(target)
+        counts = layers(style.paths)
+        for number, count in enumerate(counts):
+            if step == number * settings.trace_steps // len(counts):
+                with torch.no_grad():
+                    picture = self.drawing.render(target.shape[-1])
+                shapes = place(style, picture.cpu(), target, count, settings.seed + number)
+                self.drawing.add([_moved(shape, self.prior.device) for shape in shapes])
+        fit = fitting_loss(self.drawing.render(size), target)
+        self.drawing.update(fit + style.crossing * self._crossing())
+        return {"fit": fit.item(), "paths": float(len(self.drawing.shapes))}
+
+    def _distil(self, step: int, generator: torch.Generator) -> Mapping[str, float]:
+        settings, style, prior = self.settings, self.settings.style, self.prior
+        progress = step / settings.distillation_steps
+        if self._renews(step):
+            self._renew(generator)
+        picture = self.drawing.render(self.canvas)
+        homographies = settings.augmentation.draw(settings.views, generator)
+        views = warp(picture, homographies, self.size, WHITE, samples=self.samples)
+        latents = prior.encode(views)
+        level = settings.levels.draw(prior.schedule, progress, settings.views, generator)
+        eps = torch.randn(latents.shape, generator=generator).to(latents)
+        distilled = distill(
+            self.denoisers(),
+            latents,
+            level,
+            eps,
+            objective=settings.objective,
+            progress=progress,
+            clip=settings.clip or None,
+        )
+        loss = distilled.loss
+        if settings.image:
+            with torch.no_grad():
+                seen = prior.decode(distilled.x0)
+            loss = loss + settings.image * image_loss(views, seen, level)
+        figures = dict(distilled.figures)
+        if style.crossing:
+            crossing = self._crossing()
+            loss = loss + style.crossing * crossing
+            figures["crossing"] = crossing.item()
+        if style.saturation:
+            loss = loss + style.saturation * saturation_penalty(views)
+        factor = settings.settle if settings.traces else 1.0
+        self.drawing.update(loss, factor * _rate(progress, settings.warmup))
+        if self.phi is not None:
+            prompts = [self.prompt] * settings.views
+            figures["phi_loss"] = self.phi.learn(latents.detach(), prompts, generator)
+        return figures
+
+    def _crossing(self) -> Tensor:
+        return crossing_penalty([shape.geometry for shape in self.drawing.shapes])
+
+    def _renews(self, step: int) -> bool:
+        settings = self.settings
+        return bool(
+            isinstance(settings.style, Icon)
+            and not settings.start
+            and not settings.traces
+            and settings.renew_every
+            and step
+            and step % settings.renew_every == 0
+            and step <= settings.renew_until * settings.distillation_steps
+        )
+
+    def _renew(self, generator: torch.Generator) -> None:
+        """Replace paths that are faint or tiny by circles on top."""
+        style = self.settings.style
+        assert isinstance(style, Icon)
+        gone = [number for number, shape in enumerate(self.drawing.shapes) if style.is_spent(shape)]
+        shapes = [_moved(style.random(generator), self.prior.device) for _ in gone]
+        self.drawing.replace(gone, shapes)
+
+    def preview(self, step: int) -> Float[Tensor, "3 height width"]:
+        """The drawing as it is."""
+        return self.drawing.render(PREVIEW).cpu()
+
+    def state(self) -> dict[str, Any]:
+        """Drawing, the sample that is traced and, if there is one, phi."""
+        state: dict[str, Any] = {"drawing": self.drawing.state()}
+        if self.target is not None:
+            state["target"] = self.target
+        return state if self.phi is None else {**state, "phi": self.phi.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Inverse of `state`."""
+        self.drawing.load_state(state["drawing"])
+        self.target = state.get("target")
+        if self.phi is not None:
+            self.phi.load_state(state["phi"])
+
+    def config(self) -> dict[str, Any]:
+        """All that the result depends on, as JSON values."""
+        settings = self.settings
+        return {
+            **asdict(settings),
+            "style": described(settings.style),
+            "objective": described(settings.objective),
+            "rank": described(settings.rank),
+            "rasterise": settings.rasterise and type(settings.rasterise).__name__,
+            "prior": self.prior.name,
+        }
+
+
+def _put(settings: TextToSvgSettings, prior: ImagePrior) -> str:
+    """The prompt as it is put to a prior: in the first way that it knows all words of."""
+    templates = (settings.template,) if settings.template else settings.style.prompts
+    for template in templates[:-1]:
+        prompt = template.replace("{}", settings.prompt)
+        try:
+            prior.condition(prompt)
+        except ValueError:  # a word that it does not know
+            continue
+        return prompt
+    return templates[-1].replace("{}", settings.prompt)
+
+
+def _begin(settings: TextToSvgSettings, device: torch.device) -> Drawing:
+    """The drawing as it is before the first step."""
+    style = settings.style
+    if settings.start:
+        document = parse_svg(settings.start)
+        if next(document.shapes(), None) is None:
+            raise ValueError("start holds no shapes; give an SVG with paths or basic shapes")
+    else:
+        generator = noise_generator(settings.seed, _START)
+        shapes = [] if settings.samples_first else style.start(generator)
+        document = Document(list[Any](shapes), style.view_box)
+    for shape in document.shapes():
+        _moved(shape, device)
+    varies = not settings.start
+    return Drawing(
+        document,
+        style.rates,
+        opaque=style.opaque,
+        blank=(lambda: _moved(style.blank(), device)) if varies else None,
+        rasterise=settings.rasterise,
+    )
+
+
+def _moved(shape: Shape, device: torch.device) -> Shape:
+    """The shape with its tensors on a device."""
+    if device.type == "cpu":
+        return shape
+    for tensor in Document([shape], ViewBox(0, 0, SIDE, SIDE)).parameters():
+        for one in tensor:
+            one.data = one.data.to(device)
+    return shape
+
+
+def _rate(progress: float, warmup: float) -> float:
+    """Factor of the learning rates: linear from 0.02 to 1, then a cosine to 0.4."""
+    if progress < warmup:
+        return 0.02 + 0.98 * progress / warmup
+    done = (progress - warmup) / max(1e-12, 1 - warmup)
+    return 0.4 + 0.6 * 0.5 * (1 + math.cos(math.pi * done))

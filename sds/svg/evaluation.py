@@ -1,0 +1,124 @@
+"""Scores of text-to-SVG: whether the drawings, as an independent renderer shows them, are right."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scorefield.images import contact_sheet, save_image
+from scorefield.priors.prior import ImagePrior
+from scorefield.runs.folder import RunFolder
+from scorefield.sds.judges import PromptJudge
+from scorefield.sds.prompt_runs import (
+    Row,
+    answers,
+    judge_each,
+    lines_for,
+    markdown_table,
+    normalised,
+    write_table,
+)
+from scorefield.sds.svg.distillation import TextToSvg, TextToSvgSettings
+from scorefield.sds.svg.finish import begin_drawing, complete_drawing
+from scorefield.sds.svg.resvg import check_resvg, render_with_resvg
+from scorefield.sds.vector import load_svg
+
+__all__ = ["evaluate_drawings"]
+
+SIZE = 256
+"""Side of the judged pictures, pixels."""
+
+_QUESTIONS = {"retrieved": "R-Precision", "category": "category", "color": "colour"}
+
+
+def evaluate_drawings(
+    prompts: Sequence[str],
+    prior: ImagePrior,
+    out: str | os.PathLike[str],
+    judge: PromptJudge,
+    settings: TextToSvgSettings | None = None,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    **options: int,
+) -> dict[str, Any]:
+    """Draw every prompt, judge it, and write `table.json`, `table.md` and `sheet.png`.
+
+    What is judged is `final.svg` as resvg renders it. Each prompt has its own run folder in `out`.
+    With `resume`, judged prompts are not drawn again, an interrupted one goes on at its checkpoint,
+    and failed ones are tried again.
+
+    Args:
+        prompts: what to draw, all different.
+        prior: what the drawings should look like.
+        out: a new or empty folder, or with `resume` that of the same evaluation.
+        judge: `WorldJudge` or `ClipJudge`.
+        settings: of every run; its prompt is replaced. None: the defaults.
+        resume: go on with the evaluation in the folder, if there is one.
+        progress: whether to show progress on standard error.
+        options: the other numbers of `complete_drawing`: preview_every, checkpoint_every, size.
+
+    Returns:
+        The content of `table.json`: "rows", one per prompt, its "status" being "done" or "failed"
+        (no drawing; it counts as a miss), and "totals". "seconds" are those of the last sitting.
+
+    Raises:
+        ValueError: prompts, settings or folder are not accepted, or resvg-py is not installed;
+            nothing was made.
+    """
+    check_resvg()
+    prompts = normalised(prompts)
+    settings = settings or TextToSvgSettings(prompts[0])
+    runs = [replace(settings, prompt=prompt) for prompt in prompts]
+    for run in runs:
+        judge.check(run.prompt)
+        TextToSvg(run, prior)  # refuses what it would refuse after the prompts before it
+    common = TextToSvg(runs[0], prior).config()
+    del common["prompt"]
+    config = {"prompts": prompts, "settings": common, "judge": judge.name}
+    folder = RunFolder.create(out, config, resume, free=()).path
+
+    def make(prompt: str, path: Path) -> Row:
+        run = replace(runs[0], prompt=prompt)
+        task, run_folder = begin_drawing(run, prior, path, resume=True)
+        written = complete_drawing(task, run_folder, progress=progress, **options)
+        shapes = len(list(load_svg(written["svg"]).shapes())) - 1  # without the background
+        return {"shapes": shapes, **_judged(_seen(written["svg"], SIZE), prompt, judge)}
+
+    def missed(prompt: str, path: Path) -> Row:
+        blank = _judged(torch.ones(3, SIZE, SIZE), prompt, judge)
+        return {"shapes": 0, **{name: given and [False] for name, given in blank.items()}}
+
+    rows = judge_each(prompts, folder, make, missed, progress=progress)
+    pictures = [
+        _seen(folder / row["folder"] / "final.svg", 128)
+        if row["status"] == "done"
+        else torch.full((3, 128, 128), 0.5)
+        for row in rows
+    ]
+    labels = [" ".join(lines_for(row["prompt"], 20)[:1]) for row in rows]
+    save_image(folder / "sheet.png", contact_sheet(torch.stack(pictures), 4, labels))
+    totals = {question: answers(rows, question) for question in _QUESTIONS}
+    return write_table(folder, config, rows, totals, _markdown)
+
+
+def _seen(svg: Path, size: int) -> Tensor:
+    return render_with_resvg(svg.read_text(encoding="utf-8"), size)
+
+
+def _judged(picture: Tensor, prompt: str, judge: PromptJudge) -> dict[str, list[bool] | None]:
+    looks = judge.look(picture[None], prompt)
+    return {"retrieved": looks.retrieved, "category": looks.category, "color": looks.color}
+
+
+def _markdown(table: Mapping[str, Any]) -> str:
+    shapes = [str(row["shapes"]) for row in table["rows"]]
+    notes = (
+        f"final.svg as resvg renders it at {SIZE}x{SIZE}, judged by {table['judge']}; prior "
+        f"{table['settings']['prior']}. A prompt without a drawing counts as a miss."
+    )
+    return markdown_table(table, _QUESTIONS, {"shapes": (shapes, "")}, notes)

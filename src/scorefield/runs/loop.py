@@ -1,0 +1,216 @@
+"""The one optimisation loop: scenes, drawings, priors in training and policies all run in it."""
+
+import math
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from scorefield.runs.folder import RunFolder
+
+_FIGURES_SHOWN = 3
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What is optimised.
+
+    Every random number of step k is drawn from ``noise_generator(seed, k, ...)``; then
+    :meth:`state` need not hold any generator, and a run that was killed and resumed equals one
+    that was not, bit for bit.
+    """
+
+    def step(self, step: int) -> Mapping[str, float]:
+        """Does one update (forward, backward, optimiser); returns its figures by name.
+
+        The first three are shown in the progress bar. ``step`` counts from 0.
+        """
+
+    def preview(self, step: int) -> Float[Tensor, "3 height width"] | None:
+        """A picture in [0, 1] after ``step`` updates, None for none; changes nothing."""
+
+    def state(self) -> dict[Any, Any]:
+        """All that later steps depend on, in the form :meth:`RunFolder.save_checkpoint` takes."""
+
+    def load_state(self, state: dict[Any, Any]) -> None:
+        """Takes over what :meth:`state` returned; the tensors are on the CPU."""
+
+
+class NonFiniteError(ArithmeticError):
+    """A figure is NaN or infinite, or the state holds a NaN.
+
+    Attributes:
+        step: The step in which it was found, from 0.
+        names: The figures or the entries of the state.
+        checkpoint_step: How many steps the checkpoint that was kept holds; None without one.
+    """
+
+    def __init__(self, step: int, names: list[str], checkpoint_step: int | None) -> None:
+        self.step = step
+        self.names = names
+        self.checkpoint_step = checkpoint_step
+        kept = (
+            "no checkpoint was saved before"
+            if checkpoint_step is None
+            else f"the checkpoint after step {checkpoint_step} is kept"
+        )
+        super().__init__(f"{', '.join(names)} not finite in step {step}; {kept}")
+
+
+def optimise(
+    task: Task,
+    *,
+    steps: int,
+    folder: RunFolder,
+    preview_every: int,
+    checkpoint_every: int,
+    progress: bool = True,
+    resume: bool = False,
+) -> None:
+    """Runs a task for a number of steps and keeps its run folder.
+
+    After each step one row of figures is in ``metrics.jsonl``. Previews and checkpoints are
+    numbered by the steps done. Ctrl-C finishes the step, saves a checkpoint and raises
+    KeyboardInterrupt; a second Ctrl-C does not wait.
+
+    Args:
+        task: What is optimised, freshly made also when resuming.
+        steps: How many steps the whole run has, those before a resume included.
+        folder: Where the run is kept.
+        preview_every: A preview after every so many steps and after the last; 0 for none.
+        checkpoint_every: A checkpoint after every so many steps and after the last; 0 for the
+            last only.
+        progress: Whether to show a progress bar, and say what happened, on standard error.
+        resume: Continue from the checkpoint in the folder if there is one. When it holds
+            ``steps`` steps already, nothing is done.
+
+    Raises:
+        NonFiniteError: A figure or the state is not finite; the last checkpoint is kept.
+        ValueError: A number is out of range, or the folder holds a run and ``resume`` is False.
+    """
+    for name, count, least in (
+        ("steps", steps, 1),
+        ("preview_every", preview_every, 0),
+        ("checkpoint_every", checkpoint_every, 0),
+    ):
+        if count < least:
+            raise ValueError(f"{name} is {count}; it must be {least} or more")
+    start = _resume(task, folder) if resume else _begin(folder)
+    if start >= steps:
+        if progress:
+            print(f"{folder.path}: all {start} steps are done", file=sys.stderr)
+        return
+    saved = start if start > 0 else None
+    with (
+        _interrupts() as interrupted,
+        tqdm(total=steps, initial=start, disable=not progress, dynamic_ncols=True) as bar,
+    ):
+        for step in range(start, steps):
+            figures = {name: float(figure) for name, figure in task.step(step).items()}
+            bad = [name for name, figure in figures.items() if not math.isfinite(figure)]
+            if bad:
+                raise NonFiniteError(step, bad, saved)
+            folder.write_row(step, figures)
+            bar.set_postfix(
+                {name: f"{figures[name]:.4g}" for name in list(figures)[:_FIGURES_SHOWN]},
+                refresh=False,
+            )
+            bar.update()
+            done = step + 1
+            # The preview comes first: once a checkpoint is there, all before it is.
+            if preview_every and _due(done, preview_every, steps):
+                _preview(task, folder, done)
+            stop = interrupted.is_set()
+            if stop or _due(done, checkpoint_every, steps):
+                _save(task, folder, done, saved)
+                saved = done
+            if stop:
+                message = f"stopped after step {done} of {steps}; --resume continues {folder.path}"
+                if progress:
+                    bar.write(message, file=sys.stderr)
+                raise KeyboardInterrupt(message)
+
+
+def _begin(folder: RunFolder) -> int:
+    if folder.load_checkpoint() is not None:
+        raise ValueError(f"{folder.path} holds a run; resume it or choose another folder")
+    return 0
+
+
+def _resume(task: Task, folder: RunFolder) -> int:
+    """Loads the checkpoint if there is one; returns how many steps are done."""
+    checkpoint = folder.load_checkpoint()
+    start = 0
+    if checkpoint is not None:
+        start, state = checkpoint
+        task.load_state(state)
+    folder.truncate_metrics(start)
+    return start
+
+
+def _due(done: int, every: int, steps: int) -> bool:
+    return done == steps or (every > 0 and done % every == 0)
+
+
+def _preview(task: Task, folder: RunFolder, done: int) -> None:
+    with torch.no_grad():
+        picture = task.preview(done)
+    if picture is None:
+        return
+    pixels = (picture.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)  # (3, H, W)
+    Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy()).save(folder.preview_path(done))
+
+
+def _save(task: Task, folder: RunFolder, done: int, saved: int | None) -> None:
+    state = task.state()
+    bad = [where for where, tensor in _tensors(state, "state") if tensor.isnan().any()]
+    if bad:
+        raise NonFiniteError(done - 1, bad, saved)
+    folder.save_checkpoint(done, state)
+
+
+def _tensors(value: Any, where: str) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a state that can hold a NaN, and the plain numbers likewise."""
+    if isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex()):
+        yield where, value
+    elif isinstance(value, float):
+        yield where, torch.tensor(value)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _tensors(item, f"{where}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _tensors(item, f"{where}.{index}")
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event instead of raising; the second one raises.
+
+    Signals reach the main thread only; in another one the event is never set.
+    """
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupted
+    finally:
+        # None stands for a handler that was not set from Python; it cannot be set back.
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
