@@ -5,13 +5,13 @@ BIN := .venv/bin
 READY := .venv/ready
 DEMO := runs/demo
 
-.PHONY: demo test test-slow lint types wheel clean
+.PHONY: demo test test-slow lint types layers wheel clean
 
 demo: $(READY)
 	$(BIN)/scorefield text-to-3d "a red mushroom" --out $(DEMO) $(if $(wildcard $(DEMO)),--resume)
 
 test: $(READY)
-	$(BIN)/pytest -q -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto -m "not slow"
 
 test-slow: $(READY)
 	$(BIN)/pytest -q -m slow
@@ -20,12 +20,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# An editable install hides the package from mypy, so a plain one is checked. build/lib would
-# bring back modules that were deleted since the last build.
 types: $(READY)
-	rm -rf build/typed build/lib
-	$(BIN)/pip install -q --no-deps --no-build-isolation --target build/typed .
 	$(BIN)/mypy
+
+layers: $(READY)
+	$(BIN)/lint-imports
 
 wheel: $(READY)
 	rm -rf build/lib dist
