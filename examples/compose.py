@@ -8,7 +8,8 @@ table AND red, by the sum of the two scores; a mushroom; a mushroom and NOT a re
 
 import torch
 
-from scorefield.priors import contact_sheet, load_prior, sample, save_image
+from scorefield.images import contact_sheet, save_image
+from scorefield.priors import load_prior, sample
 from scorefield.priors.composition.compose import Composition, conjunction
 
 

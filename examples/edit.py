@@ -7,7 +7,8 @@ Renders three red things, makes them blue, and draws them in rows: the picture, 
 
 import torch
 
-from scorefield.priors import contact_sheet, load_prior, save_image
+from scorefield.images import contact_sheet, save_image
+from scorefield.priors import load_prior
 from scorefield.priors.editing import (
     AttentionEdit,
     edit_friendly_invert,

@@ -7,7 +7,8 @@ plain image and a 3D scene from it. With a folder of your own pictures, use
     python examples/prior_of_pictures.py
 """
 
-from scorefield.priors import EmpiricalPrior, ImagePrior, PixelCodec, save_image
+from scorefield.images import save_image
+from scorefield.priors import EmpiricalPrior, ImagePrior, PixelCodec
 from scorefield.priors.world import draw_scene, render
 from scorefield.sds import TextTo3D, TextTo3DSettings
 

@@ -2,7 +2,8 @@
 
 An episode is what was observed and done at every step, the action of a step beside the observation
 it was chosen for. The readers of other formats (`scorefield.control.data.formats`) yield
-`Episode`s; they are collected in memory or written, one at a time, to a folder that is mapped, not read:
+`Episode`s; they are collected in memory or written, one at a time, to a folder that is mapped, not
+read:
 
     episodes.json     keys, shapes, rate, and the ends of the episodes
     state.npy         (steps, D) float32

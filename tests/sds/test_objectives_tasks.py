@@ -14,10 +14,9 @@ from scorefield.priors import (
     GaussianMixturePrior,
     ImagePrior,
     PixelCodec,
-    RunFolder,
     load_prior,
-    optimise,
 )
+from scorefield.runs import RunFolder, optimise
 from scorefield.sds import LevelRange, Scene, TextTo3D, TextTo3DSettings, VoxelGrid
 from scorefield.sds.image_distillation import (
     ImageDistillation,

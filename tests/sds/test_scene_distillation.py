@@ -5,15 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from scorefield.priors import (
-    EmpiricalPrior,
-    ImagePrior,
-    NonFiniteError,
-    PixelCodec,
-    RunFolder,
-    optimise,
-)
+from scorefield.priors import EmpiricalPrior, ImagePrior, PixelCodec
 from scorefield.priors.world import draw_scene, render
+from scorefield.runs import NonFiniteError, RunFolder, optimise
 from scorefield.sds import (
     CameraDistribution,
     LevelRange,

@@ -4,9 +4,6 @@
 `write_episodes` to a folder that is mapped, if it is larger than memory.
 """
 
-from scorefield.control.data.formats.detect import read_episodes
-from scorefield.control.data.formats.lerobot import read_lerobot
-from scorefield.control.data.formats.replay_buffer import read_replay_buffer
-from scorefield.control.data.formats.robomimic import read_robomimic
+import lazy_loader
 
-__all__ = ["read_episodes", "read_lerobot", "read_replay_buffer", "read_robomimic"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
 """Run folders that resume to the same bits, and the one optimisation loop."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from scorefield.images import load_image
-from scorefield.priors import EmpiricalPrior, ImagePrior, PixelCodec, RunFolder, optimise
+from scorefield.priors import EmpiricalPrior, ImagePrior, PixelCodec
+from scorefield.runs import RunFolder, optimise
 from scorefield.sds.judges import Looks
 from scorefield.sds.svg import (
     Augmentation,

@@ -1,0 +1,14 @@
+from .differences import CSD as CSD
+from .differences import NFSD as NFSD
+from .differences import SJC as SJC
+from .differences import Bridge as Bridge
+from .editing import DDS as DDS
+from .editing import PDS as PDS
+from .inversion import ISM as ISM
+from .inversion import SDI as SDI
+from .inversion import invert as invert
+from .phi import LowRank as LowRank
+from .phi import Phi as Phi
+from .phi import SmallNetwork as SmallNetwork
+from .variational import VSD as VSD
+from .variational import begin_phi as begin_phi
