@@ -1,6 +1,6 @@
 """What starting costs: python benchmarks/startup.py [--repeats 5]
 
-CPU seconds of fresh processes, the smallest of several, beside `import torch` in the same run. Write
+CPU seconds of fresh processes, the smallest of several, beside `import torch` in the same run. Run
 nothing else on the machine meanwhile.
 """
 
