@@ -177,7 +177,9 @@ def render(scenes: Sequence[Scene], size: int = 64, antialias: int = 2) -> Pictu
 
     light = torch.as_tensor(np.stack([s.light for s in scenes]), dtype=torch.float32)
     ambient = torch.tensor([s.ambient for s in scenes])[:, None]
-    lambert = torch.einsum("bri,bi->br", hits.normal, light).clamp(min=0)
+    # Component by component: a matrix product rounds by the size of the batch on some processors.
+    facing = (hits.normal * light[:, None]).unbind(-1)
+    lambert = (facing[0] + facing[1] + facing[2]).clamp(min=0)
     shading = ambient + (1 - ambient) * lambert
     background = torch.as_tensor(np.stack([s.background for s in scenes]), dtype=torch.float32)
     down = torch.linspace(0, 1, fine)[:, None].expand(fine, fine).reshape(1, -1, 1)
