@@ -177,9 +177,7 @@ def render(scenes: Sequence[Scene], size: int = 64, antialias: int = 2) -> Pictu
 
     light = torch.as_tensor(np.stack([s.light for s in scenes]), dtype=torch.float32)
     ambient = torch.tensor([s.ambient for s in scenes])[:, None]
-    # Component by component: a matrix product rounds by the size of the batch on some processors.
-    facing = (hits.normal * light[:, None]).unbind(-1)
-    lambert = (facing[0] + facing[1] + facing[2]).clamp(min=0)
+    lambert = _rotated(hits.normal, light[..., None])[..., 0].clamp(min=0)
     shading = ambient + (1 - ambient) * lambert
     background = torch.as_tensor(np.stack([s.background for s in scenes]), dtype=torch.float32)
     down = torch.linspace(0, 1, fine)[:, None].expand(fine, fine).reshape(1, -1, 1)
@@ -206,6 +204,17 @@ def render(scenes: Sequence[Scene], size: int = 64, antialias: int = 2) -> Pictu
         part_names=names,
         landmark_names=labels,
     )
+
+
+def _rotated(
+    vectors: Float[Tensor, "batch n 3"], matrices: Float[Tensor, "batch 3 m"]
+) -> Float[Tensor, "batch n m"]:
+    """`vectors @ matrices`, summed component by component.
+
+    On some processors a matrix product rounds by the size of the batch.
+    """
+    x, y, z = (vectors[..., i, None] * matrices[:, None, i] for i in range(3))
+    return x + y + z
 
 
 def _cameras(scenes: Sequence[Scene]) -> tuple[Tensor, Tensor]:
@@ -267,7 +276,7 @@ def _project(
 ) -> tuple[Float[Tensor, "batch points 2"], Bool[Tensor, "batch points"]]:
     """Pixel coordinates of points on parts, and whether the ray to each meets it first."""
     away = points - origins[:, None]
-    camera = away @ frames
+    camera = _rotated(away, frames)
     pixels = camera[..., :2] / -camera[..., 2:] * torch.tensor([focal, -focal], dtype=torch.float32)
     pixels = (pixels + 0.5) * size
     hits = cast(packed, origins, torch.nan_to_num(away, nan=1.0))
