@@ -4,6 +4,7 @@ A codec of single pictures takes any leading axes, so it is also the codec of a 
 are coded one by one.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -54,9 +55,12 @@ class LatentCodec:
         self._scale: float = vae.config.scaling_factor
         # of the autoencoders of flow models (Esser et al. 2024); None in others
         self._shift: float = getattr(vae.config, "shift_factor", None) or 0.0
+        # of autoencoders whose latents are standardised per channel, as Playground 2.5's
+        self._mean = _per_channel(vae.config.get("latents_mean"), self.channels, "latents_mean")
+        self._std = _per_channel(vae.config.get("latents_std"), self.channels, "latents_std")
 
     def encode(self, images: Float[Tensor, "b *f 3 h w"]) -> Float[Tensor, "b *f c lh lw"]:
-        """(posterior mean - shift) scale.
+        """(posterior mean - shift) scale, or (posterior mean - latents_mean) scale / latents_std.
 
         Raises:
             ValueError: height or width is no multiple of `factor`.
@@ -74,7 +78,8 @@ class LatentCodec:
         _check_divides(images, self.factor)
         pictures = (images.flatten(0, -4) * 2 - 1).to(self.vae.dtype)
         found = self.vae.encode(pictures).latent_dist
-        mean, std = (found.mean - self._shift) * self._scale, found.std * self._scale
+        shift, scale = self._shift_and_scale(found.mean)
+        mean, std = (found.mean - shift) * scale, found.std * scale
         frames = images.shape[:-3]
         return mean.to(images.dtype).unflatten(0, frames), std.to(images.dtype).unflatten(0, frames)
 
@@ -86,9 +91,16 @@ class LatentCodec:
         self, latents: Float[Tensor, "b *f c lh lw"]
     ) -> Float[Tensor, "b *f 3 h w"]:
         """The decoder's picture as it is: two that are both whiter than white may differ."""
-        z = (latents.flatten(0, -4) / self._scale + self._shift).to(self.vae.dtype)
+        flat = latents.flatten(0, -4)
+        shift, scale = self._shift_and_scale(flat)
+        z = (flat / scale + shift).to(self.vae.dtype)
         images = self.vae.decode(z).sample.to(latents.dtype) / 2 + 0.5
         return images.unflatten(0, latents.shape[:-3])
+
+    def _shift_and_scale(self, like: Tensor) -> tuple[float | Tensor, float | Tensor]:
+        """Numbers, or one per channel where the config standardises its latents."""
+        shift = self._shift if self._mean is None else self._mean.to(like)
+        return shift, self._scale if self._std is None else self._scale / self._std.to(like)
 
     def to(self, device: torch.device | str) -> "LatentCodec":
         """Move the autoencoder; returns self."""
@@ -183,6 +195,14 @@ class PixelCodec:
     def to(self, device: torch.device | str) -> "PixelCodec":
         """There is nothing to move; returns self."""
         return self
+
+
+def _per_channel(values: Sequence[float] | None, channels: int, name: str) -> Tensor | None:
+    if values is None:
+        return None
+    if len(values) != channels:
+        raise ValueError(f"the vae's {name} must have {channels} values; it has {len(values)}")
+    return torch.tensor(values).reshape(1, channels, 1, 1)
 
 
 def _check_divides(images: Tensor, factor: int) -> None:

@@ -315,10 +315,16 @@ class FlowSchedule(NoiseSchedule):
 
     Args:
         num_timesteps: the native timestep of sigma = 1.
+        shift: by which sampling spends more of its steps at high noise, sigma' = shift sigma /
+            (1 + (shift - 1) sigma) (Esser et al. 2024, equation 23). The schedulers made here
+            have it; the levels of timesteps and fractions do not depend on it.
     """
 
-    def __init__(self, num_timesteps: int = 1000) -> None:
+    def __init__(self, num_timesteps: int = 1000, shift: float = 1.0) -> None:
+        if not (shift > 0 and math.isfinite(shift)):
+            raise ValueError(f"shift must be positive and finite; got {shift}")
         self.num_timesteps = num_timesteps
+        self.shift = shift
 
     def at_timestep(self, timestep: Real) -> NoiseLevel:
         """The level of sigma = timestep / num_timesteps."""
@@ -352,7 +358,7 @@ class FlowSchedule(NoiseSchedule):
         return level.flow_sigma
 
     def scheduler(self, scheduler_class: Any = None, **kwargs: Any) -> Any:
-        """A diffusers scheduler of flow sigmas that takes the velocity eps - x0.
+        """A diffusers scheduler of flow sigmas that takes the velocity eps - x0, with the shift.
 
         Args:
             scheduler_class: FlowMatchEulerDiscreteScheduler if None; multistep classes that have
@@ -364,12 +370,15 @@ class FlowSchedule(NoiseSchedule):
 
             scheduler_class = FlowMatchEulerDiscreteScheduler
         options: dict[str, Any] = {"num_train_timesteps": self.num_timesteps}
-        if "use_flow_sigmas" in inspect.signature(scheduler_class.__init__).parameters:
+        accepted = inspect.signature(scheduler_class.__init__).parameters
+        options |= {name: self.shift for name in ("shift", "flow_shift") if name in accepted}
+        if "use_flow_sigmas" in accepted:
             options |= {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
         return scheduler_class(**(options | kwargs))
 
     def __repr__(self) -> str:
-        return f"FlowSchedule({self.num_timesteps} timesteps)"
+        shift = "" if self.shift == 1 else f", shift {self.shift:.4g}"
+        return f"FlowSchedule({self.num_timesteps} timesteps{shift})"
 
 
 def _float64(value: Real) -> Tensor:

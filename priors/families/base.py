@@ -1,13 +1,11 @@
-"""What all families share: the card, the adapter, and the schedule of a pipeline's scheduler."""
+"""What all families share: the card and the adapter."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule
 
 
 @dataclass(frozen=True)
@@ -89,30 +87,3 @@ class Adapter(nn.Module):
         """The model's value, without the variances that some learn as further channels."""
         value: Tensor = self.model(z, timestep=timestep, **self.arguments(**condition)).sample
         return value[:, : z.shape[1]]
-
-
-def discrete(scheduler: Any) -> tuple[DiscreteSchedule, str]:
-    """The schedule and the prediction type of a diffusers scheduler of a discrete chain.
-
-    Both are in its config, whatever the class. Nothing else of it is used: `add_noise` of some
-    classes works in amplitudes of their own (EulerDiscrete's leaves x0 unscaled).
-    """
-    from diffusers import DDPMScheduler
-
-    ddpm = DDPMScheduler.from_config(scheduler.config)
-    return DiscreteSchedule(ddpm.alphas_cumprod), ddpm.config.prediction_type
-
-
-def flow(scheduler: Any, shift: float | None = None) -> tuple[FlowSchedule, Any]:
-    """The schedule of a diffusers scheduler of a rectified flow, and a scheduler to sample along.
-
-    shift: by which sampling spends more of its steps at high noise, sigma' = shift sigma /
-        (1 + (shift - 1) sigma) (Esser et al. 2024, equation 23); None is the scheduler's own. It
-        is a matter of sampling only: the schedule of the network does not depend on it.
-    """
-    config: Mapping[str, Any] = scheduler.config
-    schedule = FlowSchedule(config.get("num_train_timesteps", 1000))
-    if shift is None:
-        # UniPC and its like call it flow_shift
-        shift = config.get("shift") or config.get("flow_shift") or 1.0
-    return schedule, schedule.scheduler(shift=float(shift))

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from scorefield.priors.codec import LatentCodec, PixelCodec
-from scorefield.priors.families.base import Adapter, Card, discrete
+from scorefield.priors.families.base import Adapter, Card
+from scorefield.priors.families.schedules import path_of
 from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.text import PromptEncoder, name_with_nearest
 
@@ -82,7 +83,7 @@ def unet_2d(pipeline: Any, card: Card) -> FrozenPrior:
     if channels not in (1, 3):
         raise ValueError(f"the unet must take RGB or grey; it takes {channels} channels")
     codec = PixelCodec(channels)
-    schedule, prediction_type = discrete(pipeline.scheduler)
+    path = path_of(pipeline.scheduler)
     side = card.side_or(unet.config.sample_size, 1)
     classes = unet.config.num_class_embeds
     if classes is None and unet.config.class_embed_type is None:
@@ -103,10 +104,11 @@ def unet_2d(pipeline: Any, card: Card) -> FrozenPrior:
         Adapter(unet),
         text,
         codec,
-        schedule,
-        prediction_type,
+        path.schedule,
+        path.prediction_type,
         shape=(channels, side, side),
         guidance_scale=card.scale_or(1.0),
+        scheduler=path.scheduler,
     )
 
 
@@ -117,7 +119,7 @@ def dit(pipeline: Any, card: Card) -> FrozenPrior:
     """
     transformer = pipeline.transformer
     codec = LatentCodec(pipeline.vae)
-    schedule, prediction_type = discrete(pipeline.scheduler)
+    path = path_of(pipeline.scheduler)
     null = transformer.config.num_embeds_ada_norm
     labels = pipeline.labels or {str(i): i for i in range(null)}
     names = {name.lower(): number for name, number in labels.items()}
@@ -127,8 +129,9 @@ def dit(pipeline: Any, card: Card) -> FrozenPrior:
         Adapter(transformer),
         LabelEncoder(names, null, transformer),
         codec,
-        schedule,
-        prediction_type,
+        path.schedule,
+        path.prediction_type,
         shape=(codec.channels, side, side),
-        guidance_scale=card.scale_or(4.0),
+        guidance_scale=card.scale_or(1.0 if path.few_steps else 4.0),
+        scheduler=path.scheduler,
     )

@@ -1,6 +1,5 @@
 """Rectified flows of images: Stable Diffusion 3 and Flux."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +7,8 @@ import torch
 from torch import Tensor
 
 from scorefield.priors.codec import LatentCodec
-from scorefield.priors.families.base import Adapter, Card, flow
+from scorefield.priors.families.base import Adapter, Card
+from scorefield.priors.families.schedules import flow_of
 from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.text import PipelineTextEncoder
 
@@ -45,8 +45,9 @@ def stable_diffusion_3(pipeline: Any, card: Card) -> FrozenPrior:
         card.vocabulary,
     )
     codec = LatentCodec(pipeline.vae)
-    schedule, scheduler = flow(pipeline.scheduler)
-    side = card.side_or(pipeline.transformer.config.sample_size, codec.factor)
+    config = pipeline.transformer.config
+    side = card.side_or(config.sample_size, codec.factor)
+    schedule, scheduler = flow_of(pipeline.scheduler, (side // config.patch_size) ** 2)
     return FrozenPrior(
         card.name,
         Adapter(pipeline.transformer),
@@ -123,7 +124,7 @@ def flux(pipeline: Any, card: Card) -> FrozenPrior:
     )
     codec = LatentCodec(pipeline.vae)
     side = card.side_or(2 * (pipeline.default_sample_size // 2), codec.factor)
-    schedule, scheduler = flow(pipeline.scheduler, _flux_shift(pipeline.scheduler, side))
+    schedule, scheduler = flow_of(pipeline.scheduler, (side // 2) ** 2)
     return FrozenPrior(
         card.name,
         FluxAdapter(transformer, schedule.num_timesteps),
@@ -135,14 +136,3 @@ def flux(pipeline: Any, card: Card) -> FrozenPrior:
         guidance_scale=card.scale_or(1.0),
         scheduler=scheduler,
     )
-
-
-def _flux_shift(scheduler: Any, side: int) -> float | None:
-    """The shift of [dev] grows with the number of tokens: exp(mu), mu linear in it."""
-    config = scheduler.config
-    if not config.get("use_dynamic_shifting", False):
-        return None
-    low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
-    least, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
-    tokens = (side // 2) ** 2
-    return math.exp(least + (most - least) * (tokens - low) / (high - low))

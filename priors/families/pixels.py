@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from scorefield.priors.codec import PixelCodec
-from scorefield.priors.families.base import Adapter, Card, discrete
+from scorefield.priors.families.base import Adapter, Card
+from scorefield.priors.families.schedules import path_of
 from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.text import PipelineTextEncoder
 
@@ -24,7 +25,7 @@ def deepfloyd_if(pipeline: Any, card: Card) -> FrozenPrior:
         hidden, _ = pipeline.encode_prompt(prompt, do_classifier_free_guidance=False, device=device)
         return {"encoder_hidden_states": hidden}
 
-    schedule, prediction_type = discrete(pipeline.scheduler)
+    path = path_of(pipeline.scheduler)
     codec = PixelCodec()
     side = card.side_or(pipeline.unet.config.sample_size, codec.factor)
     return FrozenPrior(
@@ -34,8 +35,9 @@ def deepfloyd_if(pipeline: Any, card: Card) -> FrozenPrior:
             encode, [pipeline.text_encoder], pipeline.tokenizer, _LIMIT, card.vocabulary
         ),
         codec,
-        schedule,
-        prediction_type,
+        path.schedule,
+        path.prediction_type,
         shape=(codec.channels, side, side),
-        guidance_scale=card.scale_or(7.0),
+        guidance_scale=card.scale_or(1.0 if path.few_steps else 7.0),
+        scheduler=path.scheduler,
     )

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from scorefield.priors.codec import LatentCodec
-from scorefield.priors.families.base import Adapter, Card, discrete
+from scorefield.priors.families.base import Adapter, Card
 from scorefield.priors.families.control import ControlledUNet
+from scorefield.priors.families.schedules import path_of
 from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.text import PipelineTextEncoder, TextEncoder
 
@@ -82,7 +83,7 @@ def _latent_unet(
             f"the unet takes {pipeline.unet.config.in_channels} channels and the latents have "
             f"{codec.channels}; U-Nets that are shown more, as for inpainting, do not load"
         )
-    schedule, prediction_type = discrete(pipeline.scheduler)
+    path = path_of(pipeline.scheduler)
     side = card.side_or(pipeline.unet.config.sample_size, codec.factor)
     network = adapter(pipeline.unet)
     controlnet = getattr(pipeline, "controlnet", None)
@@ -91,8 +92,9 @@ def _latent_unet(
         network if controlnet is None else ControlledUNet(network, controlnet),
         text,
         codec,
-        schedule,
-        prediction_type,
+        path.schedule,
+        path.prediction_type,
         shape=(codec.channels, side, side),
-        guidance_scale=card.scale_or(usual_scale),
+        guidance_scale=card.scale_or(1.0 if path.few_steps else usual_scale),
+        scheduler=path.scheduler,
     )

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from scorefield.priors.codec import LatentCodec, PixelCodec
-from scorefield.priors.families.base import Adapter, Card, discrete
+from scorefield.priors.families.base import Adapter, Card
+from scorefield.priors.families.schedules import path_of
 from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.text import TextEncoder
 
@@ -114,14 +115,15 @@ def _video_unet(
     shape: tuple[int, ...],
     usual_scale: float,
 ) -> FrozenPrior:
-    schedule, prediction_type = discrete(pipeline.scheduler)
+    path = path_of(pipeline.scheduler)
     return FrozenPrior(
         card.name,
         network,
         TextEncoder(pipeline.tokenizer, pipeline.text_encoder, card.vocabulary),
         codec,
-        schedule,
-        prediction_type,
+        path.schedule,
+        path.prediction_type,
         shape=shape,
-        guidance_scale=card.scale_or(usual_scale),
+        guidance_scale=card.scale_or(1.0 if path.few_steps else usual_scale),
+        scheduler=path.scheduler,
     )

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from scorefield.priors.codec import VideoCodec
-from scorefield.priors.families.base import Card, flow
+from scorefield.priors.families.base import Card
+from scorefield.priors.families.schedules import flow_of
 from scorefield.priors.families.videos import VideoAdapter
 from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.text import PipelineTextEncoder
@@ -43,7 +44,7 @@ def wan(pipeline: Any, card: Card) -> FrozenPrior:
         frame_factor=pipeline.vae_scale_factor_temporal,
     )
     side = card.side_or(_SIDE // codec.factor, codec.factor)
-    schedule, scheduler = flow(pipeline.scheduler)
+    schedule, scheduler = flow_of(pipeline.scheduler)
     return FrozenPrior(
         card.name,
         VideoAdapter(pipeline.transformer),

@@ -1,0 +1,234 @@
+"""What a pipeline's scheduler says of its network: the levels of its timesteps, and no more.
+
+Only the keys of a config that change what the network was trained on are read; those that steer
+diffusers' own sampling are left alone. A class or key that is neither is refused: taken for
+something it is not, it would give wrong pictures without a word.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseSchedule
+
+_OWN_TABLE = ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")  # they shift its log-SNR
+
+_CHAINS = (
+    *_OWN_TABLE,
+    "DDIMScheduler",
+    "DDIMParallelScheduler",
+    "DDIMInverseScheduler",
+    "DDPMScheduler",
+    "DDPMParallelScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverMultistepInverseScheduler",
+    "DPMSolverSDEScheduler",
+    "DPMSolverSinglestepScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "LCMScheduler",
+    "LMSDiscreteScheduler",
+    "PNDMScheduler",
+    "SASolverScheduler",
+    "TCDScheduler",
+    "UniPCMultistepScheduler",
+)
+_FLOWS = (
+    "FlowMatchEulerDiscreteScheduler",
+    "FlowMatchHeunDiscreteScheduler",
+    "FlowMatchLCMScheduler",
+)
+
+# The betas of these are read as DDPM's are; others by name, as the "exp" of Heun, are not its.
+_BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace")
+
+# Keys that are read, and the values of those of which only some are understood.
+_READ = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "rescale_betas_zero_snr",
+    "snr_shift_scale",
+    "prediction_type",
+    "use_flow_sigmas",
+    "flow_shift",
+    "shift",
+    "use_dynamic_shifting",
+    "time_shift_type",
+    "base_shift",
+    "max_shift",
+    "base_image_seq_len",
+    "max_image_seq_len",
+)
+_ONLY: Mapping[str, tuple[Any, ...]] = {
+    "timestep_type": ("discrete",),
+    "invert_sigmas": (False,),
+    "predict_epsilon": (True,),  # of old folders, before prediction_type
+}
+
+# Keys of the sampling in diffusers, which is not ours; those of all classes, for a folder keeps
+# the keys of the class that it had before.
+_SAMPLING = (
+    "algorithm_type",
+    "clip_sample",
+    "clip_sample_range",
+    "disable_corrector",
+    "dynamic_thresholding_ratio",
+    "euler_at_final",
+    "final_sigmas_type",
+    "interpolation_type",
+    "lambda_min_clipped",
+    "corrector_order",
+    "lower_order_final",
+    "noise_sampler_seed",
+    "original_inference_steps",
+    "predict_x0",
+    "predictor_order",
+    "sample_max_value",
+    "scale_factors",
+    "set_alpha_to_one",
+    "shift_terminal",
+    "sigma_max",
+    "sigma_min",
+    "skip_prk_steps",
+    "solver_order",
+    "solver_p",
+    "solver_type",
+    "steps_offset",
+    "stochastic_sampling",
+    "tau_func",
+    "tensor_format",
+    "thresholding",
+    "timestep_scaling",
+    "timestep_spacing",
+    "timestep_values",
+    "upscale_mode",
+    "use_beta_sigmas",
+    "use_exponential_sigmas",
+    "use_karras_sigmas",
+    "use_lu_lambdas",
+    "variance_type",
+)
+
+
+@dataclass(frozen=True)
+class Path:
+    """What a scheduler says of a network.
+
+    schedule: the levels of its timesteps.
+    prediction_type: what it puts out, in diffusers' words.
+    scheduler: to sample along; None is the default of `sample`.
+    few_steps: whether the network was distilled to be sampled in a few steps without guidance.
+    """
+
+    schedule: NoiseSchedule
+    prediction_type: str
+    scheduler: Any = None
+    few_steps: bool = False
+
+
+def path_of(scheduler: Any, tokens: int | None = None) -> Path:
+    """The path of a diffusers scheduler: a discrete chain, or a rectified flow.
+
+    tokens: of the network at the size that is made, on which a dynamic shift depends.
+
+    Raises:
+        ValueError: a class or a key of its config that is neither understood nor known not to
+            matter.
+    """
+    kind, config = type(scheduler).__name__, scheduler.config
+    _check_keys(kind, config)
+    if kind in _FLOWS or config.get("use_flow_sigmas"):
+        default = "flow_prediction"
+        schedule = FlowSchedule(config.get("num_train_timesteps", 1000), _shift(config, tokens))
+        predicted = default if kind in _FLOWS else config.get("prediction_type", default)
+        return Path(schedule, predicted, schedule.scheduler(), kind == "FlowMatchLCMScheduler")
+    if kind not in _CHAINS:
+        raise ValueError(
+            f"the scheduler is a {kind}, which is no discrete chain or flow whose levels are "
+            "known; give the scheduler config that the network was trained with, of a class such "
+            "as DDPMScheduler or FlowMatchEulerDiscreteScheduler"
+        )
+    return Path(*_chain(scheduler), few_steps=_is_distilled(kind, config))
+
+
+def flow_of(scheduler: Any, tokens: int | None = None) -> tuple[FlowSchedule, Any]:
+    """The schedule of a rectified flow, and a scheduler to sample along it.
+
+    Raises:
+        ValueError: the scheduler is of no flow.
+    """
+    path = path_of(scheduler, tokens)
+    if not isinstance(path.schedule, FlowSchedule) or path.prediction_type != "flow_prediction":
+        raise ValueError(
+            f"the scheduler is a {type(scheduler).__name__} of {path.prediction_type!r} and the "
+            "network that of a flow; give a FlowMatchEulerDiscreteScheduler, or "
+            "use_flow_sigmas=true with prediction_type 'flow_prediction'"
+        )
+    return path.schedule, path.scheduler
+
+
+def _check_keys(kind: str, config: Mapping[str, Any]) -> None:
+    if kind not in _CHAINS + _FLOWS:
+        return  # refused by its class, or it has flow sigmas
+    for key, value in config.items():
+        if key.startswith("_") or key in _READ + _SAMPLING or value in (None, False):
+            known = key not in _ONLY or value in (None, *_ONLY[key])
+        else:
+            known = value in _ONLY.get(key, ())
+        if not known:
+            raise ValueError(
+                f"the {kind} has {key} = {value!r}, which is not understood and may change what "
+                "the network was trained on; give a scheduler config without it"
+            )
+    betas = config.get("beta_schedule")
+    if betas not in (None, *_BETAS) and config.get("trained_betas") is None:
+        raise ValueError(
+            f"the {kind} has beta_schedule = {betas!r}; understood are {', '.join(_BETAS)}, and "
+            "trained_betas for any other"
+        )
+
+
+def _chain(scheduler: Any) -> tuple[DiscreteSchedule, str]:
+    """All is in its config, whatever the class.
+
+    Nothing else is used: `add_noise` of some classes works in amplitudes of their own
+    (EulerDiscrete's leaves x0 unscaled).
+    """
+    from diffusers import DDPMScheduler
+
+    own = type(scheduler).__name__ in _OWN_TABLE
+    chain = (type(scheduler) if own else DDPMScheduler).from_config(scheduler.config)
+    return DiscreteSchedule(chain.alphas_cumprod), chain.config.prediction_type
+
+
+def _shift(config: Mapping[str, Any], tokens: int | None) -> float:
+    """By which sampling spends more of its steps at high noise.
+
+    A dynamic one grows with the number of tokens: mu is linear in it, the shift exp(mu) or mu.
+    """
+    if config.get("use_dynamic_shifting") and tokens is not None:
+        low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+        least, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+        mu = least + (most - least) * (tokens - low) / (high - low)
+        return float(mu) if config.get("time_shift_type") == "linear" else math.exp(mu)
+    # UniPC and its like call it flow_shift
+    return float(config.get("shift") or config.get("flow_shift") or 1.0)
+
+
+def _is_distilled(kind: str, config: Mapping[str, Any]) -> bool:
+    """As the folders of LCM and of the turbo models are published.
+
+    Those take ancestral steps from the last timestep down, which no other published model does.
+    """
+    turbo = kind == "EulerAncestralDiscreteScheduler"
+    return kind in ("LCMScheduler", "TCDScheduler") or (
+        turbo and config.get("timestep_spacing") == "trailing"
+    )
