@@ -1,6 +1,11 @@
 """Score distillation: generators optimised along the score of a frozen prior."""
 
 from scorefield.sds.cameras import CameraDistribution, Cameras, orbit, view_prompt
+from scorefield.sds.distillation import (
+    Distillation,
+    DistillationSettings,
+    ModuleDistillation,
+)
 from scorefield.sds.evaluation import SceneScores, evaluate_prompts, evaluate_scene
 from scorefield.sds.fields import Field, HashGrid, TriPlane, VoxelGrid
 from scorefield.sds.finish import finish, text_to_3d
@@ -68,6 +73,8 @@ __all__ = [
     "ClipJudge",
     "ClipRank",
     "Denoisers",
+    "Distillation",
+    "DistillationSettings",
     "Distilled",
     "DreamTime",
     "EmptySceneError",
@@ -80,6 +87,7 @@ __all__ = [
     "Levels",
     "Lights",
     "LowRank",
+    "ModuleDistillation",
     "Objective",
     "Phi",
     "Point",
