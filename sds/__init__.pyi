@@ -1,3 +1,6 @@
+from .distillation import Distillation as Distillation
+from .distillation import DistillationSettings as DistillationSettings
+from .distillation import ModuleDistillation as ModuleDistillation
 from .image_distillation import ImageDistillation as ImageDistillation
 from .image_distillation import ImageEdit as ImageEdit
 from .image_distillation import ImageSettings as ImageSettings

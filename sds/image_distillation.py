@@ -6,7 +6,7 @@ editor.
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,56 +19,40 @@ from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise, noise_generator
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.folder import RunFolder
-from scorefield.runs.loop import optimise
+from scorefield.sds.distillation import Distillation, DistillationSettings
 from scorefield.sds.levels import LevelRange, Levels
-from scorefield.sds.objective import SDS, Denoisers, Objective, described, distill, image_loss
-from scorefield.sds.objectives import DDS, begin_phi
+from scorefield.sds.objective import Denoisers, Objective
+from scorefield.sds.objectives import DDS, Phi
 
 _START, _LEVEL, _PHI = -1, -2, -3
 """Keys of what is drawn besides the noise of the steps, which have 0 and above."""
 
 
 @dataclass(frozen=True)
-class ImageSettings:
-    """How images are distilled.
+class ImageSettings(DistillationSettings):
+    """How images are distilled: `DistillationSettings`, and what images need besides.
 
-    prompt: what to make, in every image.
-    negative: prompt that guidance leads away from; "" leads away from no prompt.
     images: how many, each on its own but for VSD's phi, which learns from all.
-    steps: updates; the schedules span them.
-    guidance: classifier-free guidance scale.
-    objective: what makes a gradient of the prior.
-    levels: noise levels looked at.
     pixels: whether pixels are moved, and encoded in every step, in place of latents.
-    image: weight of HiFA's image loss, which compares the pixels with the decoded x0; 0 saves the
-        decoding. Only of pixels.
+    image: weight of HiFA's image loss; only of pixels.
     start: standard deviation of the noise the latents start from, or of the pixels around grey.
     learning_rate: Adam's.
-    clip: largest root mean square of an image's gradient; 0 does not clip.
-    seed: of everything random.
     """
 
-    prompt: str
-    negative: str = ""
-    images: int = 4
     steps: int = 200
-    guidance: float = 7.5
-    objective: Objective = SDS()  # noqa: RUF009  (frozen)
+    images: int = 4
     levels: Levels = field(default_factory=lambda: LevelRange(0.02, 0.98))
     pixels: bool = False
-    image: float = 0.0
     start: float = 0.5
     learning_rate: float = 0.05
-    clip: float = 0.0
-    seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("images", "steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
-        for name in ("image", "start", "clip"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be at least 0; got {getattr(self, name)}")
+        if not self.start >= 0:
+            raise ValueError(f"start must be at least 0; got {self.start}")
         if self.image and not self.pixels:
             raise ValueError(f"image needs pixels=True: it is a loss on them; got {self.image}")
         if not self.learning_rate > 0:
@@ -97,19 +81,17 @@ class ImageDistillation:
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
             [self.values], lr=settings.learning_rate, betas=(0.9, 0.99)
         )
-        self.phi = begin_phi(settings.objective, prior, settings.seed)
+        self.distillation = Distillation(settings, prior)
         self.denoisers = self._denoisers()
         self.denoisers.check(settings.objective)
 
+    @property
+    def phi(self) -> Phi | None:
+        """The field that VSD trains."""
+        return self.distillation.phi
+
     def _denoisers(self) -> Denoisers:
-        settings = self.settings
-        return Denoisers.of(
-            self.prior,
-            settings.prompt,
-            settings.guidance,
-            negative=settings.negative or None,
-            phi=None if self.phi is None else self.phi.condition(settings.prompt),
-        )
+        return self.distillation.denoisers(self.settings.prompt)
 
     def latents(self) -> Tensor:
         """Of the images, with a graph to what is moved."""
@@ -135,29 +117,21 @@ class ImageDistillation:
             torch.cat([one.alpha for one in levels]), torch.cat([one.sigma for one in levels])
         )
         eps = keyed_noise(settings.seed, self.items, step, latents.shape[1:], device=latents.device)
-        distilled = distill(
-            self.denoisers,
+        distilled = self.distillation.ask(
             latents,
             level,
             eps,
-            objective=settings.objective,
-            progress=progress,
+            self.denoisers,
+            progress,
+            images=self.values if settings.pixels else None,
             reference=self.reference,
-            clip=settings.clip or None,
         )
-        loss = distilled.loss
-        if settings.image:
-            with torch.no_grad():
-                seen = self.prior.decode(distilled.x0)
-            loss = loss + settings.image * image_loss(self.values, seen, level)
         self.optimizer.zero_grad(set_to_none=True)
-        (loss * len(latents)).backward()  # each image its own gradient, not the mean's
+        (distilled.loss * len(latents)).backward()  # each image its own gradient, not the mean's
         self.optimizer.step()
-        figures = dict(distilled.figures)
-        if self.phi is not None:
-            generator = noise_generator(settings.seed, step, _PHI)
-            figures["phi_loss"] = self.phi.learn(latents, settings.prompt, generator)
-        return figures
+        generator = noise_generator(settings.seed, step, _PHI)
+        learnt = self.distillation.learn(latents, settings.prompt, generator)
+        return {**distilled.figures, **learnt}
 
     def preview(self, step: int) -> Float[Tensor, "3 height width"]:
         """The images side by side."""
@@ -166,20 +140,18 @@ class ImageDistillation:
     def state(self) -> dict[str, Any]:
         """Images, optimiser and, if there is one, phi."""
         state = {"values": self.values.detach(), "optimizer": self.optimizer.state_dict()}
-        return state if self.phi is None else {**state, "phi": self.phi.state()}
+        return {**state, **self.distillation.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Inverse of `state`."""
         with torch.no_grad():
             self.values.copy_(state["values"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.phi is not None:
-            self.phi.load_state(state["phi"])
+        self.distillation.load_state(state)
 
     def config(self) -> dict[str, Any]:
         """All that the result depends on, as JSON values."""
-        objective = described(self.settings.objective)
-        return {**asdict(self.settings), "objective": objective, "prior": self.prior.name}
+        return self.distillation.config()
 
 
 class ImageEdit(ImageDistillation):

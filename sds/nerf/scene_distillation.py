@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from scorefield.priors.guidance.perp_neg import PerpNeg
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior
-from scorefield.sds.levels import LevelRange, Levels
+from scorefield.sds.distillation import Distillation, DistillationSettings
 from scorefield.sds.nerf.cameras import CameraDistribution, Cameras, view_prompt
 from scorefield.sds.nerf.penalties import (
     entropy_penalty,
@@ -29,58 +29,36 @@ from scorefield.sds.nerf.radiance_field import (
 )
 from scorefield.sds.nerf.turntable import view_sheet
 from scorefield.sds.nerf.view_negatives import view_negatives
-from scorefield.sds.objective import (
-    SDS,
-    Denoisers,
-    Objective,
-    described,
-    distill,
-    image_loss,
-)
-from scorefield.sds.objectives import begin_phi
+from scorefield.sds.objective import Denoisers
+from scorefield.sds.objectives import Phi
 
 
 @dataclass(frozen=True)
-class TextTo3DSettings:
-    """How a scene is distilled. The defaults are those of the embedded prior.
+class TextTo3DSettings(DistillationSettings):
+    """How a scene is distilled: `DistillationSettings`, and what a scene needs besides.
 
-    prompt: what to make.
-    negative: prompt that guidance leads away from; "" leads away from no prompt.
-    steps: updates; the annealing of levels and learning rate spans them.
+    The defaults are those of the embedded prior.
+
     views: cameras per update, spread evenly around the object.
     size: side of the rendered views, pixels; 0 takes the prior's.
     samples: along a ray through the whole sphere.
-    guidance: classifier-free guidance scale (DreamFusion's omega = 100 is 101 here).
-    objective: what makes a gradient of the prior.
-    image: weight of HiFA's image loss, which compares the views with the decoded x0; 0 saves the
-        decoding.
     perp_neg: strength of the views as negative prompts of each other (Perp-Neg), against faces on
         the back; 0 leaves it out, 1 has threestudio's weights.
-    levels: noise levels looked at.
     cameras: distribution of the cameras.
-    clip: largest root mean square of a view's latent gradient; 0 does not clip.
     learning_rate: Adam's, at the start; falls to a tenth of it along a cosine.
     albedo_steps: share of the run that sees the colour without shading, before shading starts.
     shaded, textureless: shares of the later updates with shading, and shading of a white surface.
     opacity, orientation, entropy, spread, smoothness: weights of the regularisers, against a
         distillation loss that is summed over the latents of a view. Entropy, which asks for a
         surface instead of fog, grows over the run from 0.
-    seed: of everything random.
     """
 
-    prompt: str
-    negative: str = ""
-    steps: int = 300
+    clip: float = 1.0
     views: int = 4
     size: int = 0
     samples: int = 48
-    guidance: float = 7.5
-    objective: Objective = SDS()  # noqa: RUF009  (frozen)
-    image: float = 0.0
     perp_neg: float = 0.0
-    levels: Levels = field(default_factory=lambda: LevelRange(0.02, 0.98, 0.3))
     cameras: CameraDistribution = field(default_factory=CameraDistribution)
-    clip: float = 1.0
     learning_rate: float = 0.015
     albedo_steps: float = 0.2
     shaded: float = 0.5
@@ -90,9 +68,9 @@ class TextTo3DSettings:
     entropy: float = 40.0
     spread: float = 50.0
     smoothness: float = 2000.0
-    seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.prompt.strip():
             raise ValueError("the prompt is empty; say what to make, such as 'a red mushroom'")
         for name in ("steps", "views", "samples"):
@@ -107,9 +85,8 @@ class TextTo3DSettings:
             )
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive; got {self.learning_rate}")
-        for name in ("image", "perp_neg"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be at least 0; got {getattr(self, name)}")
+        if not self.perp_neg >= 0:
+            raise ValueError(f"perp_neg must be at least 0; got {self.perp_neg}")
         if self.perp_neg and self.negative:
             raise ValueError(
                 "perp_neg takes the place of a negative prompt; give one of them, got "
@@ -132,12 +109,16 @@ class TextTo3D:
         self.prior = prior
         self.device = prior.device
         self.scene = (scene or Scene()).to(self.device)
-        self.phi = begin_phi(settings.objective, prior, settings.seed)
+        self.distillation = Distillation(settings, prior)
         self.optimizer = torch.optim.Adam(
             self.scene.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), eps=1e-15
         )
-        # An unknown word, or a prompt that the objective lacks, is an error now, not in a step.
-        self._denoisers([settings.prompt]).check(settings.objective)
+        self.distillation.check([settings.prompt])
+
+    @property
+    def phi(self) -> Phi | None:
+        """The field that VSD trains."""
+        return self.distillation.phi
 
     def step(self, step: int) -> Mapping[str, float]:
         """Render views, ask the prior, update the scene."""
@@ -147,42 +128,26 @@ class TextTo3D:
             self.scene.update_occupancy(generator if step else None)
         cameras = settings.cameras.draw(settings.views, generator)
         rendering = self._render(cameras, progress, generator)
-        latents = self.prior.encode(rendering.images)
-        level = settings.levels.draw(self.prior.schedule, progress, settings.views, generator)
-        eps = torch.randn(latents.shape, generator=generator).to(latents)
-        distilled = distill(
-            self.denoisers(cameras),
-            latents,
-            level,
-            eps,
-            objective=settings.objective,
-            progress=progress,
-            clip=settings.clip or None,
+        distilled, latents = self.distillation.look(
+            rendering.images, self.denoisers(cameras), progress, generator
         )
         loss, penalty = distilled.loss, self._penalty(rendering, progress)
-        if settings.image:
-            with torch.no_grad():
-                seen = self.prior.decode(distilled.x0)
-            loss = loss + settings.image * image_loss(rendering.images, seen, level)
         self.optimizer.zero_grad(set_to_none=True)
         (loss + penalty).backward()
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * (0.55 + 0.45 * math.cos(math.pi * progress))
         self.optimizer.step()
-        figures = {
+        return {
             **distilled.figures,
             "opacity": rendering.opacity.mean().item(),
             "penalty": penalty.item(),
+            **self.distillation.learn(latents, self._prompts(cameras), generator),
         }
-        if self.phi is not None:
-            prompts = self._prompts(cameras)
-            figures["phi_loss"] = self.phi.learn(latents, prompts, generator)
-        return figures
 
     def denoisers(self, cameras: Cameras) -> Denoisers:
         """The prior, each view under its own prompt."""
         settings = self.settings
-        denoisers = self._denoisers(self._prompts(cameras))
+        denoisers = self.distillation.denoisers(self._prompts(cameras))
         if not settings.perp_neg:
             return denoisers
         views, weights = view_negatives(cameras)
@@ -197,15 +162,6 @@ class TextTo3D:
 
     def _prompts(self, cameras: Cameras) -> list[str]:
         return [view_prompt(self.settings.prompt, view) for view in cameras.views]
-
-    def _denoisers(self, prompts: list[str]) -> Denoisers:
-        return Denoisers.of(
-            self.prior,
-            prompts,
-            self.settings.guidance,
-            negative=self.settings.negative or None,
-            phi=None if self.phi is None else self.phi.condition(prompts),
-        )
 
     def _render(self, cameras: Cameras, progress: float, generator: torch.Generator) -> Rendering:
         settings = self.settings
@@ -257,16 +213,14 @@ class TextTo3D:
     def state(self) -> dict[str, Any]:
         """Scene, optimiser and, if there is one, phi."""
         state = {"scene": self.scene.state_dict(), "optimizer": self.optimizer.state_dict()}
-        return state if self.phi is None else {**state, "phi": self.phi.state()}
+        return {**state, **self.distillation.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Inverse of `state`."""
         self.scene.load_state_dict(state["scene"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.phi is not None:
-            self.phi.load_state(state["phi"])
+        self.distillation.load_state(state)
 
     def config(self) -> dict[str, Any]:
         """All that the result depends on, as JSON values."""
-        objective = described(self.settings.objective)
-        return {**asdict(self.settings), "objective": objective, "prior": self.prior.name}
+        return self.distillation.config()

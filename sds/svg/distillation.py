@@ -5,7 +5,7 @@ Jain et al. 2022, "VectorFusion: Text-to-SVG by Abstracting Pixel-Based Diffusio
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior
-from scorefield.sds.levels import LevelRange, Levels
-from scorefield.sds.objective import SDS, Denoisers, Objective, described, distill, image_loss
-from scorefield.sds.objectives import begin_phi
+from scorefield.sds.distillation import Distillation, DistillationSettings
+from scorefield.sds.objective import Denoisers, described
+from scorefield.sds.objectives import Phi
 from scorefield.sds.svg.augmentation import Augmentation, warp
 from scorefield.sds.svg.drawing import SIDE, WHITE, Drawing
 from scorefield.sds.svg.penalties import crossing_penalty, saturation_penalty
@@ -43,11 +43,11 @@ _START = -1
 
 
 @dataclass(frozen=True)
-class TextToSvgSettings:
-    """How a drawing is distilled. The defaults are those of the embedded prior.
+class TextToSvgSettings(DistillationSettings):
+    """How a drawing is distilled: `DistillationSettings`, and what a drawing needs besides.
 
-    prompt: what to draw.
-    negative: prompt that guidance leads away from; "" leads away from no prompt.
+    The defaults are those of the embedded prior.
+
     style: what the drawing is made of.
     template: how the prompt is put, {} standing for it; "" takes the style's.
     start: SVG text that the drawing starts from, with its own shapes in place of the style's; ""
@@ -63,12 +63,6 @@ class TextToSvgSettings:
     views: augmented views per update.
     augmentation: what the views show.
     size: side of a view, pixels; 0 takes the prior's.
-    guidance: classifier-free guidance scale (DreamFusion's omega = 100 is 101 here).
-    objective: what makes a gradient of the prior.
-    image: weight of HiFA's image loss, which compares the views with the decoded x0; 0 saves the
-        decoding.
-    levels: noise levels looked at.
-    clip: largest root mean square of a view's latent gradient; 0 does not clip.
     warmup: share of the steps in which the learning rates rise to the style's; they end at 0.4 of
         it, along a cosine.
     renew_every: steps after which faint and tiny paths are replaced by new circles on top, in icons
@@ -76,34 +70,26 @@ class TextToSvgSettings:
     renew_until: share of the steps after which none is replaced any more.
     rank: chooses the sample that is traced; `rank_by_prior`, a `ClipRank`, or your own.
     rasterise: what draws; None is this library's own rasteriser.
-    seed: of everything random.
     """
 
-    prompt: str
-    negative: str = ""
+    steps: int = 0
     style: Style = Icon()  # noqa: RUF009  (frozen)
     template: str = ""
     start: str = ""
     samples: int = 4
     trace_steps: int = 200
     settle: float = 0.3
-    steps: int = 0
     views: int = 4
     augmentation: Augmentation = Augmentation(0.95, 0.1)  # noqa: RUF009  (frozen)
     size: int = 0
-    guidance: float = 7.5
-    objective: Objective = SDS()  # noqa: RUF009  (frozen)
-    image: float = 0.0
-    levels: Levels = field(default_factory=lambda: LevelRange(0.02, 0.98, 0.3))
-    clip: float = 0.0
     warmup: float = 0.05
     renew_every: int = 50
     renew_until: float = 0.8
     rank: Rank = rank_by_prior
     rasterise: Rasterise | None = None
-    seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.prompt.strip():
             raise ValueError("the prompt is empty; say what to draw, such as 'a yellow duck'")
         if self.template and "{}" not in self.template:
@@ -120,9 +106,8 @@ class TextToSvgSettings:
         for name in ("warmup", "renew_until"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be between 0 and 1; got {getattr(self, name)}")
-        for name in ("settle", "image", "clip"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be at least 0; got {getattr(self, name)}")
+        if not self.settle >= 0:
+            raise ValueError(f"settle must be at least 0; got {self.settle}")
 
     @property
     def samples_first(self) -> bool:
@@ -166,24 +151,21 @@ class TextToSvg:
         self.samples = 1 if self.size >= 256 else 2
         self.canvas = round(self.size * self.samples / settings.augmentation.crop)
         self.prompt = _put(settings, prior)
-        self.phi = begin_phi(settings.objective, prior, settings.seed)
+        self.distillation = Distillation(settings, prior)
         self.drawing = _begin(settings, prior.device)
         self.target: Tensor | None = None
-        # An unknown word, or a prompt that the objective lacks, is an error now, not in a step.
-        self.denoisers().check(settings.objective)
+        self.distillation.check(self.prompt)
         with torch.no_grad():  # and so is a rasteriser that is not there or cannot draw this
             self.drawing.render(8)
 
+    @property
+    def phi(self) -> Phi | None:
+        """The field that VSD trains."""
+        return self.distillation.phi
+
     def denoisers(self) -> Denoisers:
         """The prior under the prompt, as it is put to it."""
-        settings = self.settings
-        return Denoisers.of(
-            self.prior,
-            self.prompt,
-            settings.guidance,
-            negative=settings.negative or None,
-            phi=None if self.phi is None else self.phi.condition(self.prompt),
-        )
+        return self.distillation.denoisers(self.prompt)
 
     def step(self, step: int) -> Mapping[str, float]:
         """One update of the tracing, or of the distillation."""
@@ -221,30 +203,15 @@ class TextToSvg:
         return {"fit": fit.item(), "paths": float(len(self.drawing.shapes))}
 
     def _distil(self, step: int, generator: torch.Generator) -> Mapping[str, float]:
-        settings, style, prior = self.settings, self.settings.style, self.prior
+        settings, style = self.settings, self.settings.style
         progress = step / settings.distillation_steps
         if self._renews(step):
             self._renew(generator)
         picture = self.drawing.render(self.canvas)
         homographies = settings.augmentation.draw(settings.views, generator)
         views = warp(picture, homographies, self.size, WHITE, samples=self.samples)
-        latents = prior.encode(views)
-        level = settings.levels.draw(prior.schedule, progress, settings.views, generator)
-        eps = torch.randn(latents.shape, generator=generator).to(latents)
-        distilled = distill(
-            self.denoisers(),
-            latents,
-            level,
-            eps,
-            objective=settings.objective,
-            progress=progress,
-            clip=settings.clip or None,
-        )
+        distilled, latents = self.distillation.look(views, self.denoisers(), progress, generator)
         loss = distilled.loss
-        if settings.image:
-            with torch.no_grad():
-                seen = prior.decode(distilled.x0)
-            loss = loss + settings.image * image_loss(views, seen, level)
         figures = dict(distilled.figures)
         if style.crossing:
             crossing = self._crossing()
@@ -254,10 +221,8 @@ class TextToSvg:
             loss = loss + style.saturation * saturation_penalty(views)
         factor = settings.settle if settings.traces else 1.0
         self.drawing.update(loss, factor * _rate(progress, settings.warmup))
-        if self.phi is not None:
-            prompts = [self.prompt] * settings.views
-            figures["phi_loss"] = self.phi.learn(latents.detach(), prompts, generator)
-        return figures
+        prompts = [self.prompt] * settings.views
+        return {**figures, **self.distillation.learn(latents, prompts, generator)}
 
     def _crossing(self) -> Tensor:
         return crossing_penalty([shape.geometry for shape in self.drawing.shapes])
@@ -291,25 +256,22 @@ class TextToSvg:
         state: dict[str, Any] = {"drawing": self.drawing.state()}
         if self.target is not None:
             state["target"] = self.target
-        return state if self.phi is None else {**state, "phi": self.phi.state()}
+        return {**state, **self.distillation.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Inverse of `state`."""
         self.drawing.load_state(state["drawing"])
         self.target = state.get("target")
-        if self.phi is not None:
-            self.phi.load_state(state["phi"])
+        self.distillation.load_state(state)
 
     def config(self) -> dict[str, Any]:
         """All that the result depends on, as JSON values."""
         settings = self.settings
         return {
-            **asdict(settings),
+            **self.distillation.config(),
             "style": described(settings.style),
-            "objective": described(settings.objective),
             "rank": described(settings.rank),
             "rasterise": settings.rasterise and type(settings.rasterise).__name__,
-            "prior": self.prior.name,
         }
 
 

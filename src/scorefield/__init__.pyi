@@ -8,6 +8,7 @@ from .priors.composition.compose import compose as compose
 from .priors.conformance import check_prior as check_prior
 from .priors.loading import load_prior as load_prior
 from .priors.sampling import sample as sample
+from .sds.distillation import Distillation as Distillation
 from .sds.nerf.finish import text_to_3d as text_to_3d
 from .sds.objective import distill as distill
 

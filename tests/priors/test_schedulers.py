@@ -11,7 +11,7 @@ import torch
 from tiny_models import SIZES
 
 from scorefield.priors.codec import LatentCodec
-from scorefield.priors.composition import compose
+from scorefield.priors.composition.compose import compose
 from scorefield.priors.families.schedules import path_of
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule
 from scorefield.priors.loading import PriorError, load_prior

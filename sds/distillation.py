@@ -1,0 +1,291 @@
+"""Distillation of any generator: what radiance fields, drawings and your own module have in common.
+
+`Distillation` turns rendered images into a loss; `ModuleDistillation` is the whole task of a
+`torch.nn.Module` that renders.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from scorefield.images import contact_sheet
+from scorefield.priors.levels import NoiseLevel
+from scorefield.priors.noise import noise_generator
+from scorefield.priors.prior import ImagePrior, Prompts
+from scorefield.sds.levels import LevelRange, Levels
+from scorefield.sds.objective import (
+    SDS,
+    Denoisers,
+    Distilled,
+    Objective,
+    described,
+    distill,
+    image_loss,
+)
+from scorefield.sds.objectives import begin_phi
+
+__all__ = ["Distillation", "DistillationSettings", "ModuleDistillation"]
+
+_PREVIEW = -1
+"""Key of what is drawn besides the numbers of the steps, which have 0 and above."""
+
+
+@dataclass(frozen=True)
+class DistillationSettings:
+    """How a prior is distilled, whatever the generator.
+
+    prompt: what to make.
+    negative: prompt that guidance leads away from; "" leads away from no prompt.
+    steps: updates; the schedules span them.
+    guidance: classifier-free guidance scale (DreamFusion's omega = 100 is 101 here).
+    objective: what makes a gradient of the prior.
+    image: weight of HiFA's image loss, which compares the images with the decoded x0; 0 saves the
+        decoding.
+    levels: noise levels looked at.
+    clip: largest root mean square of an image's latent gradient; 0 does not clip.
+    seed: of everything random.
+    """
+
+    prompt: str
+    negative: str = ""
+    steps: int = 300
+    guidance: float = 7.5
+    objective: Objective = SDS()  # noqa: RUF009  (frozen)
+    image: float = 0.0
+    levels: Levels = field(default_factory=lambda: LevelRange(0.02, 0.98, 0.3))
+    clip: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("image", "clip"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be at least 0; got {getattr(self, name)}")
+
+
+class Distillation:
+    """A prior, its prompts, an objective, the noise levels and, for VSD, phi.
+
+    phi: the field that VSD trains; None for other objectives.
+    """
+
+    def __init__(self, settings: DistillationSettings, prior: ImagePrior) -> None:
+        self.settings = settings
+        self.prior = prior
+        self.phi = begin_phi(settings.objective, prior, settings.seed)
+
+    def denoisers(self, prompts: Prompts) -> Denoisers:
+        """The prior under one prompt, or one prompt per image.
+
+        Raises:
+            ValueError: words the prior does not know.
+        """
+        return Denoisers.of(
+            self.prior,
+            prompts,
+            self.settings.guidance,
+            negative=self.settings.negative or None,
+            phi=None if self.phi is None else self.phi.condition(prompts),
+        )
+
+    def check(self, prompts: Prompts) -> None:
+        """Raise ValueError now for an unknown word, or a prompt that the objective lacks."""
+        self.denoisers(prompts).check(self.settings.objective)
+
+    def look(
+        self,
+        images: Float[Tensor, "batch 3 height width"],
+        denoisers: Denoisers,
+        progress: float,
+        generator: torch.Generator,
+    ) -> tuple[Distilled, Float[Tensor, "batch *shape"]]:
+        """Encodes rendered images, draws levels and noise, and asks the prior.
+
+        Args:
+            images: in [0, 1], with a graph to the generator.
+            denoisers: of the images' prompts, from `denoisers`.
+            progress: share of the run that is done, in [0, 1].
+            generator: what levels and noise are drawn from.
+
+        Returns:
+            The outcome, whose ``loss`` goes backward, and the latents, which `learn` takes.
+        """
+        latents = self.prior.encode(images)
+        schedule = self.prior.schedule
+        level = self.settings.levels.draw(schedule, progress, len(images), generator)
+        eps = torch.randn(latents.shape, generator=generator).to(latents)
+        return self.ask(latents, level, eps, denoisers, progress, images=images), latents
+
+    def ask(
+        self,
+        latents: Float[Tensor, "batch *shape"],
+        level: NoiseLevel,
+        eps: Float[Tensor, "batch *shape"],
+        denoisers: Denoisers,
+        progress: float,
+        *,
+        images: Float[Tensor, "batch 3 height width"] | None = None,
+        reference: Float[Tensor, "batch *shape"] | None = None,
+    ) -> Distilled:
+        """The objective at latents, levels and noise that are given.
+
+        Args:
+            latents: clean, usually with a graph behind them.
+            level: one for all latents or one each.
+            eps: standard normal noise in the shape of the latents.
+            denoisers: of the latents' prompts, from `denoisers`.
+            progress: share of the run that is done, in [0, 1].
+            images: what the latents were encoded from; the image loss, if any, is of them.
+            reference: the clean latents of the picture that is edited; only for editing.
+
+        Raises:
+            ValueError: the objective needs a prompt or a reference that is not given, or the
+                image loss the images.
+        """
+        settings = self.settings
+        if settings.image and images is None:
+            raise ValueError(f"image = {settings.image} is a loss on images; give them or set 0")
+        distilled = distill(
+            denoisers,
+            latents,
+            level,
+            eps,
+            objective=settings.objective,
+            progress=progress,
+            reference=reference,
+            clip=settings.clip or None,
+        )
+        if not settings.image or images is None:
+            return distilled
+        with torch.no_grad():
+            seen = self.prior.decode(distilled.x0)
+        return replace(
+            distilled, loss=distilled.loss + settings.image * image_loss(images, seen, level)
+        )
+
+    def learn(
+        self,
+        latents: Float[Tensor, "batch *shape"],
+        prompts: Prompts,
+        generator: torch.Generator,
+    ) -> dict[str, float]:
+        """Trains phi on what the generator made under the prompts; returns its loss by name.
+
+        To be called after the generator's update. Without phi nothing is done.
+        """
+        if self.phi is None:
+            return {}
+        return {"phi_loss": self.phi.learn(latents, prompts, generator)}
+
+    def state(self) -> dict[str, Any]:
+        """Phi under its name, if there is one; part of a task's state."""
+        return {} if self.phi is None else {"phi": self.phi.state()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Inverse of `state`; other entries are left alone."""
+        if self.phi is not None:
+            self.phi.load_state(state["phi"])
+
+    def config(self) -> dict[str, Any]:
+        """Settings and prior as JSON values, for a run's config."""
+        objective = described(self.settings.objective)
+        return {**asdict(self.settings), "objective": objective, "prior": self.prior.name}
+
+
+class ModuleDistillation:
+    """A `Task` of the optimisation loop: a module of yours that renders images.
+
+    ``module(generator)`` returns images (batch, 3, height, width) in [0, 1], with a graph to its
+    parameters. What is random in it (cameras, crops) is drawn from the `torch.Generator` that it is
+    given, a new one in every step; then a resumed run equals one that was not stopped, bit for bit.
+    Height and width are multiples of the prior's latent cell.
+
+    settings: what to make, and how.
+    prior: what it should look like.
+    module: what renders; moved to the prior's device.
+    learning_rate: Adam's.
+
+    Raises:
+        ValueError: words the prior does not know, a prompt the objective lacks, or images of
+            another shape.
+    """
+
+    def __init__(
+        self,
+        settings: DistillationSettings,
+        prior: ImagePrior,
+        module: nn.Module,
+        *,
+        learning_rate: float = 0.01,
+    ) -> None:
+        if settings.steps < 1:
+            raise ValueError(f"steps must be at least 1; got {settings.steps}")
+        if not learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive; got {learning_rate}")
+        self.settings = settings
+        self.learning_rate = learning_rate
+        self.distillation = Distillation(settings, prior)
+        self.distillation.check(settings.prompt)
+        self.module = module.to(prior.device)
+        self.optimizer = torch.optim.Adam(module.parameters(), lr=learning_rate)
+        with torch.no_grad():
+            self._check_shape(tuple(self._preview_images().shape), prior)
+
+    @staticmethod
+    def _check_shape(shape: tuple[int, ...], prior: ImagePrior) -> None:
+        cell = prior.codec.factor
+        if len(shape) != 4 or shape[1] != 3 or shape[2] % cell or shape[3] % cell:
+            raise ValueError(
+                "the module must return images (batch, 3, height, width) with sides that are "
+                f"multiples of {cell} pixels, the prior's latent cell; got {shape}"
+            )
+
+    @torch.no_grad()
+    def images(self) -> Float[Tensor, "batch 3 height width"]:
+        """What the module renders now, always from the same random numbers."""
+        return self._preview_images()
+
+    def _preview_images(self) -> Tensor:
+        images: Tensor = self.module(noise_generator(self.settings.seed, _PREVIEW))
+        return images.detach()
+
+    def step(self, step: int) -> Mapping[str, float]:
+        """Render, ask the prior, update the module and, for VSD, phi."""
+        settings, distillation = self.settings, self.distillation
+        generator = noise_generator(settings.seed, step)
+        images = self.module(generator)
+        denoisers = distillation.denoisers(settings.prompt)
+        distilled, latents = distillation.look(images, denoisers, step / settings.steps, generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        distilled.loss.backward()
+        self.optimizer.step()
+        return {**distilled.figures, **distillation.learn(latents, settings.prompt, generator)}
+
+    def preview(self, step: int) -> Float[Tensor, "3 height width"]:
+        """The images side by side."""
+        return contact_sheet(self.images().clamp(0, 1))
+
+    def state(self) -> dict[str, Any]:
+        """Module, optimiser and, if there is one, phi."""
+        return {
+            "module": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            **self.distillation.state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Inverse of `state`."""
+        self.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.distillation.load_state(state)
+
+    def config(self) -> dict[str, Any]:
+        """All that the result depends on but the module's own settings, as JSON values."""
+        return {
+            **self.distillation.config(),
+            "learning_rate": self.learning_rate,
+            "module": type(self.module).__qualname__,
+        }
