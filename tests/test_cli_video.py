@@ -2,13 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
-from scorefield.cli import evaluate
 from scorefield.cli.main import main
 from scorefield.priors.clip_unet import ClipUNet
 from scorefield.priors.training.codec import make_codec
@@ -126,66 +124,3 @@ def test_refusals_are_one_line_and_write_nothing(
         words += ["--prior", pair[0]]
     assert message in refused(capsys, "text-to-video", *words, "--device", "cpu")
     assert {path.name for path in tmp_path.iterdir()} <= {"priors"}
-
-
-def test_evaluate_video_adapter_passes_on_what_it_is_told(
-    pair: tuple[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    told: dict[str, Any] = {}
-
-    def recorded(small: str, prior: str, out: Path, settings: Any, **options: Any) -> Any:
-        told.update(small=small, prior=prior, settings=settings, **options)
-        out.mkdir()
-        (out / "table.md").write_text("| the table |\n")
-        return {"arms": {}}
-
-    monkeypatch.setattr(evaluate, "evaluate_video_adapter", recorded)
-    words = ["evaluate", "video-adapter", "--prior", pair[0], "--adapter", pair[1]]
-    out = tmp_path / "out"
-    assert main([*words, "--out", str(out), "-n", "72", "--steps", "9", "--seed", "3"]) == 0
-    assert capsys.readouterr().out.startswith("| the table |\nwrote ")
-    assert (told["small"], told["prior"], told["resume"]) == (pair[1], pair[0], False)
-    settings = told["settings"]
-    assert (settings.n, settings.steps, settings.seed) == (72, 9, 3)
-    assert "is not empty" in refused(capsys, *words, "--out", str(out))
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["-n", "8"], "n must be at least 72, two clips of every caption; got 8"),
-        (["--prior", "nowhere"], "nowhere: no such folder"),
-        (["--adapter", "SHORT"], "clips of the moving world have (8, 3, 16, 16)"),
-    ],
-)
-def test_evaluate_video_adapter_refuses(
-    words: list[str],
-    message: str,
-    pair: tuple[str, str],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    words = [save(tmp_path, "short", 4) if word == "SHORT" else word for word in words]
-    words += ["--prior", pair[0]] * ("--prior" not in words)
-    words += ["--adapter", pair[1]] * ("--adapter" not in words)
-    command = ["evaluate", "video-adapter", *words, "--out", str(tmp_path / "out")]
-    assert message in refused(capsys, *command, "--device", "cpu")
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.slow
-def test_evaluate_video_adapter_runs(
-    pair: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "out"
-    words = ["evaluate", "video-adapter", "--prior", pair[0], "--adapter", pair[1], "--quick"]
-    words += ["--out", str(out), "--device", "cpu"]
-    assert main(words) == 0
-    assert "is small + prior better than both alone?" in capsys.readouterr().out
-    assert {"table.md", "results.json", "grids.png", "strips"} <= {p.name for p in out.iterdir()}
-    before = (out / "results.json").read_bytes()
-    assert main([*words, "--resume", "--quiet"]) == 0
-    assert (out / "results.json").read_bytes() == before

@@ -1,14 +1,14 @@
-"""`scorefield evaluate`: figures of a prior, of text-to-3D and of Video Adapter."""
+"""`scorefield evaluate`: figures of a prior and of text-to-3D."""
 
 import json
-from dataclasses import dataclass, make_dataclass, replace
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from scorefield.cli.judging import JudgingVerb, judge_of_prompts, read_prompts
-from scorefield.cli.loading import DTYPES, device_of, load_judge, prior_of
+from scorefield.cli.loading import load_judge, prior_of
 from scorefield.cli.text_to_3d import SETTINGS, DistillingVerb
 from scorefield.cli.verb import (
     Outcome,
@@ -18,8 +18,6 @@ from scorefield.cli.verb import (
     under_way,
 )
 from scorefield.priors.training.evaluation import TRAINING_SEEDS, evaluate_prior, write_card
-from scorefield.priors.training.video_evaluation import QUICK, evaluate_video_adapter
-from scorefield.priors.training.video_experiment import VideoAdapterSettings
 from scorefield.sds.nerf.evaluation import evaluate_prompts
 
 
@@ -118,56 +116,3 @@ EvaluateTextTo3D = make_dataclass(
 EvaluateTextTo3D.__doc__ = (
     """Make every prompt of a list in 3D and score it: R-Precision, geometry, Janus faces."""
 )
-
-
-_DEFAULTS = VideoAdapterSettings()
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateVideoAdapter(PriorVerb):
-    """Combine a small model of one style with a broad prior, and judge what neither has seen.
-
-    Every variant of Video Adapter is tuned and judged beside the small model, the prior, a
-    fine-tuned prior and an upper bound, at equal network evaluations. OUT gets table.md,
-    results.json, film strips and a plot.
-    """
-
-    out: Path
-    """Folder of the experiment, new or empty."""
-    prior: str = "motion-broad"
-    """The broad prior of clips, embedded or a folder."""
-    adapter: str = "motion-narrow"
-    """The small model of one style, embedded or a folder."""
-    n: Annotated[int, tyro.conf.arg(aliases=("-n",))] = _DEFAULTS.n
-    """Clips per arm and seed; 36 have every caption once."""
-    seeds: int = _DEFAULTS.seeds
-    """Seeds of the sampling noise, --seed and those after it."""
-    steps: int = _DEFAULTS.steps
-    """Of Algorithm 1; its network evaluations, three per step, are the budget of every arm."""
-    quick: bool = False
-    """See whether everything runs, in about a minute: few clips, steps and trainings."""
-    resume: bool = False
-    """Go on with the experiment in --out; without one there, begin."""
-
-    def run(self) -> Outcome:
-        """Tune, sample, judge."""
-        check_folder(self.out, self.resume)
-        settings = (
-            replace(QUICK, seed=self.seed)
-            if self.quick
-            else VideoAdapterSettings(self.n, self.seeds, self.steps, seed=self.seed)
-        )
-        results = evaluate_video_adapter(
-            self.adapter,
-            self.prior,
-            self.out,
-            settings,
-            device=device_of(self),
-            dtype=DTYPES[self.dtype],
-            resume=self.resume,
-            progress=not self.quiet,
-        )
-        names = ("table.md", "results.json", "grids.png", "strips")
-        lines = [(self.out / "table.md").read_text(encoding="utf-8").rstrip()]
-        lines += [f"wrote {self.out / name}" for name in names]
-        return Outcome({"out": str(self.out), **results}, lines)

@@ -115,12 +115,6 @@ def _energy() -> type[Verb]:
     return Energy
 
 
-def _evaluate_video_adapter() -> type[Verb]:
-    from scorefield.cli.evaluate import EvaluateVideoAdapter
-
-    return EvaluateVideoAdapter
-
-
 def _info() -> type[Verb]:
     from scorefield.cli.info import Info
 
@@ -236,7 +230,6 @@ VERBS: dict[str, tuple[Callable[[], type[Verb]], str]] = {
     "evaluate prior": (_evaluate_prior, "score the samples of a prior"),
     "evaluate text-to-3d": (_evaluate_text_to_3d, "make and score a list of prompts"),
     "evaluate text-to-svg": (_evaluate_text_to_svg, "draw and score a list of prompts"),
-    "evaluate video-adapter": (_evaluate_video_adapter, "judge a small model with a broad prior"),
 }
 """What loads each verb, and what it does."""
 
@@ -253,13 +246,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = next((name for name in VERBS if words[: len(name.split())] == name.split()), None)
     if name is None:
         return _unknown(words)
+    return run_verb(VERBS[name][0], words[len(name.split()) :], f"scorefield {name}")
+
+
+def run_verb(load: Callable[[], type[Verb]], words: Sequence[str], program: str) -> int:
+    """Run a verb, also one that is not of this command line, and return its exit code.
+
+    Args:
+        load: gives the class whose fields are the options.
+        words: the options as given.
+        program: the command before them, for messages.
+    """
     try:
-        return _run(name, words[len(name.split()) :])
+        return _run(load, words, program)
     except SystemExit as end:  # how tyro ends after --help or an error
         return end.code if isinstance(end.code, int) else 2
 
 
-def _run(name: str, words: Sequence[str]) -> int:
+def _run(load: Callable[[], type[Verb]], words: Sequence[str], program: str) -> int:
     debug = "--debug" in words
     resumable = False
     # Read when the libraries are imported; their remarks are about nothing the user can change.
@@ -268,7 +272,7 @@ def _run(name: str, words: Sequence[str]) -> int:
     if "--quiet" in words:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
-        verb = _parse(VERBS[name][0](), words, f"scorefield {name}")
+        verb = _parse(load(), words, program)
         resumable = hasattr(verb, "resume")
         # A library that prints must not spoil the JSON.
         with redirect_stdout(sys.stderr) if verb.json else nullcontext():

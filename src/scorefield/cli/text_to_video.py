@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scorefield.priors.prior import FrozenPrior
 
 _LEAST_SIDE = 64  # of a written frame, pixels
-# those that `scorefield evaluate video-adapter` chose on its tuning captions
+# those that `python benchmarks/video_adapter/evaluate.py` chose on its tuning captions
 _STRENGTHS = {"guided": 10.0, "algorithm-1": 0.1, "normalized": 0.3}
 _INVERSE_TEMPERATURE = 1.5
 

@@ -9,27 +9,27 @@ from typing import Any
 
 import pytest
 import torch
+import video_experiment
 from torch import Tensor
-
-from scorefield.priors.codec import PixelCodec
-from scorefield.priors.denoiser import Condition, ConditionedDenoiser
-from scorefield.priors.levels import DiscreteSchedule, NoiseLevel
-from scorefield.priors.prediction import Prediction
-from scorefield.priors.prior import ImagePrior
-from scorefield.priors.training import video_experiment
-from scorefield.priors.training.task import TrainingSettings
-from scorefield.priors.training.video_arms import ARMS, Arm, Experts, Metered, Setting, draw
-from scorefield.priors.training.video_captions import (
+from video_arms import ARMS, Arm, Experts, Metered, Setting, draw
+from video_captions import (
     JUDGING,
     TUNING,
     in_turn,
     nearest_clips,
     real_clips,
 )
-from scorefield.priors.training.video_experiment import Experiment, VideoAdapterSettings
-from scorefield.priors.training.video_judge import ClipJudge, ClipJudgeNet, ClipJudgeTask
-from scorefield.priors.training.video_report import markdown, plot_grids, verdict, write_report
-from scorefield.priors.training.video_scores import ANSWERS, SPACES
+from video_experiment import Experiment, VideoAdapterSettings
+from video_judge import ClipJudge, ClipJudgeNet, ClipJudgeTask
+from video_report import markdown, plot_grids, verdict, write_report
+from video_scores import ANSWERS, SPACES
+
+from scorefield.priors.codec import PixelCodec
+from scorefield.priors.denoiser import Condition, ConditionedDenoiser
+from scorefield.priors.levels import DiscreteSchedule, NoiseLevel
+from scorefield.priors.prediction import Prediction
+from scorefield.priors.prior import ImagePrior
+from scorefield.priors.training.task import TrainingSettings
 from scorefield.priors.world.clips import (
     DOMAINS,
     NARROW,

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
-
-from scorefield.priors.training.video_captions import Wanted
-from scorefield.priors.training.video_judge import ClipJudge
-from scorefield.priors.training.video_metrics import (
+from video_captions import Wanted
+from video_judge import ClipJudge
+from video_metrics import (
     Estimate,
     Space,
     diversity,
@@ -21,6 +20,7 @@ from scorefield.priors.training.video_metrics import (
     nearest_distance,
     random_features,
 )
+
 from scorefield.priors.world.clips import NARROW_DOMAIN, NOTHING, read_clips
 
 ANSWERS = ("success", "motion", "color", "shape", "domain")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
+from video_judge import render_all
 
-from scorefield.priors.training.video_judge import render_all
 from scorefield.priors.world.clips import (
     CLIP_COLORS,
     MOTIONS,

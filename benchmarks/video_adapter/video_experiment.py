@@ -14,8 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
-
-from scorefield.priors.training.video_arms import (
+from video_arms import (
     ARMS,
     Arm,
     Experts,
@@ -23,7 +22,7 @@ from scorefield.priors.training.video_arms import (
     draw,
     to_bytes,
 )
-from scorefield.priors.training.video_captions import (
+from video_captions import (
     JUDGING,
     TUNING,
     Wanted,
@@ -31,8 +30,9 @@ from scorefield.priors.training.video_captions import (
     nearest_clips,
     real_clips,
 )
-from scorefield.priors.training.video_judge import render_all, train_clip_judge
-from scorefield.priors.training.video_scores import Judges, Scores
+from video_judge import render_all, train_clip_judge
+from video_scores import Judges, Scores
+
 from scorefield.priors.world.clips import NARROW, NARROW_CLIPS, ClipSet
 from scorefield.runs.folder import RunFolder
 

@@ -15,6 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from video_arms import Experts, Metered
+from video_captions import JUDGING, TUNING, in_turn
+from video_experiment import (
+    Experiment,
+    VideoAdapterSettings,
+    write_json,
+)
+from video_report import write_report
 
 from scorefield.priors.composition.experts import check_compatible
 from scorefield.priors.loading import load_prior
@@ -26,14 +34,6 @@ from scorefield.priors.training.motion import (
     NARROW_WIDTH,
     train_motion,
 )
-from scorefield.priors.training.video_arms import Experts, Metered
-from scorefield.priors.training.video_captions import JUDGING, TUNING, in_turn
-from scorefield.priors.training.video_experiment import (
-    Experiment,
-    VideoAdapterSettings,
-    write_json,
-)
-from scorefield.priors.training.video_report import write_report
 from scorefield.priors.world.clips import FRAMES, NARROW, NARROW_DOMAIN, SIZE, ClipSet
 from scorefield.runs.folder import RunFolder
 

@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
-
-from scorefield.priors.training.video_metrics import (
+from video_metrics import (
     Estimate,
     Space,
     diversity,
@@ -17,6 +16,7 @@ from scorefield.priors.training.video_metrics import (
     random_features,
     tracks,
 )
+
 from scorefield.priors.world.clips import ClipSet, draw_clip, render_clips
 
 
