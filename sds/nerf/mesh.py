@@ -54,7 +54,7 @@ def silhouette_threshold(scene: Scene, size: int = 64, samples: int = 128) -> fl
     for i in range(len(cameras)):
         origins, directions = (x[0] for x in cameras[i : i + 1].origins_and_directions(size, size))
         points = origins[:, None] + along[:, None] * directions[:, None]
-        density = scene.density(points.view(-1, 3)).view(-1, samples)
+        density = scene.density(points.reshape(-1, 3)).view(-1, samples)
         highest.append(density.amax(dim=1))
         total.append(step * density.sum(dim=1))
     peak = torch.cat(highest).double()
@@ -148,7 +148,7 @@ def _colours(scene: Scene, mesh: trimesh.Trimesh, spacing: float) -> NDArray[np.
     steps = spacing * torch.arange(1.0, -4.0, -0.5).to(scene.peak)
     points = vertices[:, None] + steps[:, None] * normals[:, None]
     density, albedo = [], []
-    for part in points.view(-1, 3).split(POINTS_AT_ONCE):
+    for part in points.reshape(-1, 3).split(POINTS_AT_ONCE):
         sigma, rgb = scene.field(part)
         density.append(sigma)
         albedo.append(rgb)

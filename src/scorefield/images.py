@@ -21,6 +21,9 @@ __all__ = [
     "side_by_side",
 ]
 
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+"""What is read; for some other formats Pillow starts other programs."""
+
 
 def _to_pil(image: Float[Tensor, "channels height width"]) -> Image.Image:
     if image.shape[0] not in (1, 3):
@@ -50,14 +53,14 @@ def load_image(
     Grey becomes three equal channels; 16 bits keep their depth; EXIF orientation is applied.
 
     Args:
-        path: of any format Pillow reads.
+        path: a PNG, JPEG, WEBP, GIF, BMP or TIFF.
         size: if given, the middle square is cut out and resized to (size, size), antialiased.
 
     Raises:
         ValueError: it is missing, damaged, or no picture.
     """
     try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=FORMATS) as opened:
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith("I"):  # Pillow would clip 16 bits at 255
                 image = Image.fromarray(np.array(image, dtype=np.float32) / 65535)

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,21 @@ def test_a_kill_before_the_first_config_leaves_a_usable_folder(tmp_path: Path) -
     (tmp_path / "config.json.new").write_text('{"pro')
     RunFolder.create(tmp_path, CONFIG)
     assert not (tmp_path / "config.json.new").exists()
+
+
+def test_a_folder_in_use_by_another_process_is_refused_until_it_ends(tmp_path: Path) -> None:
+    RunFolder.create(tmp_path, {})
+    code = (
+        "import fcntl, os, sys; d = os.open(sys.argv[1], 0); fcntl.flock(d, 2); print(flush=True)"
+    )
+    owner = [sys.executable, "-c", code + "; sys.stdin.read()", str(tmp_path)]
+    with subprocess.Popen(owner, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(ValueError, match="in use by another run"):
+            RunFolder.create(tmp_path, {}, resume=True)
+        process.kill()
+    RunFolder.create(tmp_path, {}, resume=True)
 
 
 def test_a_file_is_refused(tmp_path: Path) -> None:

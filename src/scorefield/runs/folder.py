@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import scorefield
+from scorefield.priors.run_lock import RunLock, lock_folder
 
 FREE_KEYS = frozenset(
     {"steps", "preview_every", "checkpoint_every", "progress", "resume", "out", "json", "quiet"}
@@ -43,6 +44,7 @@ class RunFolder:
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
         self.path = path
         self.config = dict(config)
+        self._lock: RunLock | None = None
 
     @classmethod
     def create(
@@ -63,8 +65,9 @@ class RunFolder:
             free: Settings that may differ on resuming; those inside a group are named ``a.b``.
 
         Raises:
-            ValueError: The folder holds something else, cannot be written, or was made with other
-                settings (the first that differs is named, with both values).
+            ValueError: The folder holds something else, cannot be written, is in use by another
+                process, or was made with other settings (the first that differs is named, with
+                both values).
         """
         path = Path(path)
         settings = _as_json(config)
@@ -87,6 +90,7 @@ class RunFolder:
         folder = cls(path, settings)
         try:
             path.mkdir(parents=True, exist_ok=True)
+            folder._lock = lock_folder(path)
             folder._write_config()
         except OSError as error:
             raise ValueError(
