@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import scorefield
-from scorefield.priors.run_lock import RunLock, lock_folder
+from scorefield.runs.lock import RunLock, lock_folder
 
 FREE_KEYS = frozenset(
     {"steps", "preview_every", "checkpoint_every", "progress", "resume", "out", "json", "quiet"}
