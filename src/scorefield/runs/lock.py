@@ -1,7 +1,7 @@
 """One process at a time owns a run folder; the lock dies with its process."""
 
-import fcntl
 import os
+import sys
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -22,12 +22,18 @@ class RunLock:
 _HELD: WeakValueDictionary[tuple[int, int], RunLock] = WeakValueDictionary()
 
 
-def lock_folder(path: Path) -> RunLock:
+def lock_folder(path: Path) -> RunLock | None:
     """Locks a folder, leaving no file in it; the process that has it may lock it again.
+
+    None on Windows, which cannot lock a folder.
 
     Raises:
         ValueError: Another process has it.
     """
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
     descriptor = os.open(path, os.O_RDONLY)
     status = os.fstat(descriptor)
     key = (status.st_dev, status.st_ino)
