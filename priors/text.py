@@ -50,13 +50,13 @@ class PromptEncoder(ABC):
         """The condition of a batch of prompts, one row each.
 
         Raises:
-            ValueError: no prompts, or a word outside the vocabulary, named with its nearest words.
+            ValueError: no prompts, or words outside the vocabulary, all named with their nearest.
         """
         if not prompts:
             raise ValueError("no prompts were given; give at least one, which may be empty")
+        self.check(" ".join(prompts))
         for prompt in prompts:
             if prompt not in self._cache:
-                self.check(prompt)
                 with torch.no_grad():
                     self._cache[prompt] = self.encode_one(prompt)
         rows = [self._cache[prompt] for prompt in prompts]

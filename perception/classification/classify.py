@@ -186,7 +186,8 @@ class _ImageRace:
         self._policy = policy
         self._budget = budget
         self._left = list(range(len(groups)))
-        self._errors = np.empty((sum(map(len, self._groups)), 0, 1))
+        # by label, for those that are dropped early have few draws
+        self._errors = [np.empty((len(group), 0, 1)) for group in self._groups]
         self._spent = 0
         self._look = 0
         self.request = self._next()
@@ -200,7 +201,7 @@ class _ImageRace:
         wanted = self._policy.draws(self._look)
         if len(self._left) == 1 or wanted is None:
             return None
-        had = self._errors.shape[1]
+        had = self._errors[self._left[0]].shape[1]
         affordable = had + (self._budget - self._spent) // len(self._prompts)
         if affordable <= had:
             return None
@@ -210,10 +211,11 @@ class _ImageRace:
         """Take in what was asked for, and drop labels."""
         assert self.request is not None
         self._spent += self.request.evaluations
-        more = np.full((len(self._errors), *errors.shape[1:]), np.nan)
-        more[list(self.request.prompts)] = errors
-        first = self._errors.shape[1] == 0
-        self._errors = more if first else np.concatenate([self._errors, more], axis=1)
+        bounds = np.cumsum([len(self._groups[label]) for label in self._left])[:-1]
+        for label, more in zip(self._left, np.split(errors, bounds), strict=True):
+            had = self._errors[label]
+            # a copy, for a view would keep the errors of the whole request
+            self._errors[label] = np.concatenate([had, more] if had.size else [more], axis=1)
         if self.request.stop == self._policy.draws(self._look):
             kept = self._policy.keep(self._of_labels(self._left), self._look, len(self._groups))
             self._left = [label for label, keep in zip(self._left, kept, strict=True) if keep]
@@ -222,15 +224,13 @@ class _ImageRace:
 
     def _of_labels(self, labels: Sequence[int], draws: int | None = None) -> np.ndarray:
         """Errors per label, draw and part, of all draws or the first ones."""
-        return np.stack(
-            [mixed_errors(self._errors[self._groups[label], :draws]) for label in labels]
-        )
+        return np.stack([mixed_errors(self._errors[label][:, :draws].copy()) for label in labels])
 
     def result(self) -> dict[str, Any]:
         """The fields of `Classification` for this image."""
         errors = self._of_labels(self._left)
         best = self._left[int(errors.sum(axis=2).mean(axis=1).argmin())]
-        had = [int(np.isfinite(self._errors[group[0], :, 0]).sum()) for group in self._groups]
+        had = [own.shape[1] for own in self._errors]
         gaps = [
             np.subtract(*self._of_labels([c, best], had[c])).sum(axis=1) for c in range(len(had))
         ]

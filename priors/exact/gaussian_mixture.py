@@ -82,8 +82,12 @@ class GaussianMixturePrior(Denoiser):
 
         Args:
             labels: one label for all items, or one per item; None for the whole mixture.
+
+        Raises:
+            ValueError: labels that no component has, all named.
         """
         rows = [labels] if labels is None or isinstance(labels, str) else list(labels)
+        self._check_known(rows)
         weights = torch.stack([self.weights * self._members(label) for label in rows])
         return ConditionedMixture(
             self, Condition({"weights": weights / weights.sum(dim=1, keepdim=True)})
@@ -91,6 +95,7 @@ class GaussianMixturePrior(Denoiser):
 
     def restrict(self, label: str) -> "GaussianMixturePrior":
         """The components of one label as a mixture of their own."""
+        self._check_known([label])
         keep = self._members(label)
         return GaussianMixturePrior(
             self.means[keep],
@@ -164,10 +169,14 @@ class GaussianMixturePrior(Denoiser):
         if label is None:
             return torch.ones(len(self.weights), dtype=torch.bool, device=self.weights.device)
         known = self.labels or ()
-        if label not in known:
-            names = ", ".join(repr(name) for name in dict.fromkeys(known)) or "none"
-            raise ValueError(f"no component is labelled {label!r}; labels are {names}")
         return torch.tensor([name == label for name in known], device=self.weights.device)
+
+    def _check_known(self, labels: Sequence[str | None]) -> None:
+        known = self.labels or ()
+        unknown = dict.fromkeys(repr(x) for x in labels if x is not None and x not in known)
+        if unknown:
+            names = ", ".join(repr(name) for name in dict.fromkeys(known)) or "none"
+            raise ValueError(f"no component is labelled {' or '.join(unknown)}; labels are {names}")
 
     def _components(
         self, z: Tensor, level: NoiseLevel, condition: Condition | None

@@ -237,3 +237,12 @@ def test_one_prior_under_several_conditions_takes_one_pass() -> None:
     assert calls == [8, 4]
     for one, denoiser in zip(together, denoisers, strict=True):
         torch.testing.assert_close(one.x0, denoiser(z, level).x0)
+
+
+def test_unknown_labels_are_all_named_at_once() -> None:
+    prior = GaussianMixturePrior(
+        torch.zeros(2, 1), torch.ones(2), labels=["cat", "dog"], schedule=FlowSchedule()
+    )
+
+    with pytest.raises(ValueError, match="labelled 'cow' or 'owl'; labels are 'cat', 'dog'"):
+        prior.condition(["cow", "cat", "owl"])

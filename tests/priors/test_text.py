@@ -47,6 +47,11 @@ def test_rows_follow_the_prompts(text: TextEncoder) -> None:
     assert not any(p.requires_grad for p in text.model.parameters())
 
 
+def test_unknown_words_of_all_prompts_are_named_at_once(text: TextEncoder) -> None:
+    with pytest.raises(ValueError, match=r"'mushrom' .*; 'grean' .*It knows"):
+        text.encode(["a red mushrom", "a red cup", "a grean cup"])
+
+
 def test_no_prompts(text: TextEncoder) -> None:
     with pytest.raises(ValueError, match="at least one"):
         text.encode([])
