@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scorefield.perception.classification import run_races
-from scorefield.perception.error_measure import PARTS
-from scorefield.perception.paired_errors import Request
-from scorefield.perception.racing import Race
+from scorefield.perception.classification.classify import run_races
+from scorefield.perception.classification.error_measure import PARTS
+from scorefield.perception.classification.paired_errors import Request
+from scorefield.perception.classification.stopping import Race
 
 
 class RandomErrors:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from scorefield.perception.classification import _ImageRace
-from scorefield.perception.paired_errors import Request
-from scorefield.perception.racing import Race
+from scorefield.perception.classification.classify import _ImageRace
+from scorefield.perception.classification.paired_errors import Request
+from scorefield.perception.classification.stopping import Race
 
 PARTS = 4
 
