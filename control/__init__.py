@@ -51,6 +51,7 @@ from scorefield.control.transformer import Transformer, TransformerSettings
 from scorefield.control.trunk import Trunk, TrunkSettings
 from scorefield.control.unet1d import UNet1D, UNet1DSettings
 from scorefield.control.windows import Windows, as_pictures
+from scorefield.priors.training.task import TrainingSettings
 
 __all__ = [
     "AVOIDING",
@@ -98,6 +99,7 @@ __all__ = [
     "SolverStep",
     "SquaredError",
     "Step",
+    "TrainingSettings",
     "Transformer",
     "TransformerSettings",
     "Trunk",
