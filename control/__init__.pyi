@@ -74,4 +74,5 @@ from .training.diffusion import power_decay as power_decay
 from .training.diffusion import train_diffusion_policy as train_diffusion_policy
 from .training.processes import Processes as Processes
 from .training.train import PolicyTask as PolicyTask
+from .training.train import TrainingSettings as TrainingSettings
 from .training.train import train_policy as train_policy

@@ -19,6 +19,7 @@ from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise, noise_generator
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.folder import RunFolder
+from scorefield.runs.loop import optimise
 from scorefield.sds.distillation import Distillation, DistillationSettings
 from scorefield.sds.levels import LevelRange, Levels
 from scorefield.sds.objective import Denoisers, Objective

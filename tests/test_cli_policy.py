@@ -8,7 +8,7 @@ import pytest
 from safetensors.torch import load_file
 
 from scorefield.cli.main import main
-from scorefield.control.data.episodes import Episodes
+from scorefield.control.data.episodes import Episode, Episodes, write_episodes
 from scorefield.control.policies.loading import load_policy
 
 TRAIN = ["--env", "two-routes", "--width", "16", "--layers", "1", "--quiet", "--batch-size", "16"]
@@ -168,3 +168,37 @@ def test_what_does_not_fit_is_refused(
     words = ["policy", "evaluate", str(tmp_path), "--env", "avoiding", "--out", "x"]
     assert main(words) == 2
     assert "cannot be read as a policy" in capsys.readouterr().err
+
+
+def own_robot(folder: Path) -> Path:
+    steps = np.linspace(0, 1, 12, dtype=np.float32)
+    pictures = np.zeros((12, 24, 32, 3), dtype=np.uint8)
+    episode = Episode(
+        np.stack([steps] * 5, axis=1),
+        np.stack([steps - 1, 0 * steps + 2], axis=1),
+        {"wrist": pictures, "top": pictures[:, :, :24]},
+        rate=20.0,
+    )
+    return write_episodes(folder, [episode, episode])
+
+
+def test_a_robot_of_one_s_own_needs_no_environment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demos = str(own_robot(tmp_path / "demos"))
+    words = ["policy", "train", demos, "--quiet", "--steps", "2", "--batch-size", "4"]
+    assert main([*words, "--out", str(tmp_path / "a")]) == 0
+    assert "its actions lie between [-1.0, 1.998] and [0.0, 2.002]" in capsys.readouterr().out
+    spaces = load_policy(tmp_path / "a" / "policy").spaces
+    assert (spaces.state, spaces.action, spaces.rate, spaces.images) == (5, 2, 20.0, {})
+    seen = ["--observe", "both", "--network", "unet", "--resnet-width", "16", "--keypoints", "4"]
+    seen += ["--executed", "7", "--predicted", "8", "--low", "-3", "--high", "1", "3"]
+    assert main([*words, *seen, "--out", str(tmp_path / "b")]) == 0
+    spaces = load_policy(tmp_path / "b" / "policy").spaces
+    assert spaces.images == {"top": (24, 24), "wrist": (24, 32)}
+    assert (spaces.low, spaces.high) == ((-3, -3), (1, 3))
+    capsys.readouterr()
+    assert main([*words, "--low", "1", "2", "3", "--out", str(tmp_path / "c")]) == 2
+    assert "low has 3 numbers, an action 2" in capsys.readouterr().err
+    assert main([*words, "--env", "two-routes", "--low", "0", "--out", str(tmp_path / "c")]) == 2
+    assert "--low is not used" in capsys.readouterr().err

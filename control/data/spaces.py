@@ -2,9 +2,11 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from scorefield.control.data.episodes import Episodes
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,43 @@ class PolicySpaces:
         }
 
     @classmethod
+    def of(
+        cls,
+        episodes: Episodes,
+        *,
+        low: Sequence[float] | None = None,
+        high: Sequence[float] | None = None,
+        state: bool = True,
+    ) -> "PolicySpaces":
+        """The spaces of demonstrations, for a robot that no environment describes.
+
+        Args:
+            episodes: what was observed and done.
+            low: least values of an action's numbers, one each or one for all; None: the least that
+                the demonstrations hold. A number that never changes gets a thousandth of its size
+                to both sides, for bounds must differ.
+            high: the greatest values, likewise.
+            state: whether the policy sees the state, and not the cameras alone.
+
+        Raises:
+            ValueError: there are not as many bounds as numbers, or low is not below high.
+        """
+        least, most = episodes.action.min(axis=0), episodes.action.max(axis=0)
+        room = [
+            1e-3 * max(1.0, abs(float(a))) if a == b else 0.0
+            for a, b in zip(least, most, strict=True)
+        ]
+        size = len(room)
+        return cls(
+            state=episodes.state.shape[1] if state else 0,
+            images={name: array.shape[1:3] for name, array in episodes.cameras.items()},
+            action=size,
+            low=_bounds("low", low, [float(a) - r for a, r in zip(least, room, strict=True)]),
+            high=_bounds("high", high, [float(b) + r for b, r in zip(most, room, strict=True)]),
+            rate=episodes.rate,
+        )
+
+    @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "PolicySpaces":
         """Inverse of `as_json`.
 
@@ -119,3 +158,14 @@ class PolicySpaces:
             )
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f"spaces cannot be read from {dict(values)}: {error!r}") from error
+
+
+def _bounds(name: str, given: Sequence[float] | None, found: Sequence[float]) -> tuple[float, ...]:
+    if given is None:
+        return tuple(found)
+    if len(given) not in (1, len(found)):
+        raise ValueError(
+            f"{name} has {len(given)} numbers, an action {len(found)}; give one for each, or one "
+            "for all"
+        )
+    return tuple(given) if len(given) == len(found) else tuple(given) * len(found)

@@ -5,10 +5,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scorefield.control.data.normalizer import Limits, bounded
@@ -124,15 +125,68 @@ class NetworkPolicy(nn.Module, ABC):
         return bounded(self.actions.inverse(self.normalised_chunk(here, noise)), self.spaces)
 
     def act(
-        self, observations: Mapping[str, Tensor], *, seed: int = 0, draw: int = 0
-    ) -> Float[Tensor, "batch actions size"]:
+        self,
+        observations: Mapping[str, Tensor | NDArray[Any]],
+        *,
+        seed: int = 0,
+        draw: int = 0,
+    ) -> Float[Tensor, "*batch actions size"]:
         """The Ta actions to execute now, for observations alone: those of `chunk`, row i item i.
 
         Args:
-            observations: as of `ChunkRequest`, the present one last.
+            observations: as of `ChunkRequest`, the present one last; tensors or arrays of any
+                float, with or without the batch axis. What the policy does not look at is ignored.
             seed: of the policy's noise.
             draw: counts the chunks of an episode.
+
+        Returns:
+            (B, Ta, A), or (Ta, A) for observations without a batch axis.
+
+        Raises:
+            ValueError: something the policy sees is missing, of another shape, or not of floats.
         """
-        rows = range(max(map(len, observations.values()), default=0))
-        request = ChunkRequest(observations, seed, rows, draw)
-        return self.chunk(request)[:, self.horizons.executed]
+        seen = {
+            name: _seen(name, observations, shape).to(self.actions.scale.dtype)
+            for name, shape in _wanted(self.spaces, self.horizons).items()
+        }
+        axes = {name: tensor.ndim for name, tensor in seen.items()}
+        alone = [axes[name] == (2 if name == "state" else 4) for name in seen]
+        if any(alone) != all(alone):
+            raise ValueError(f"some observations have a batch axis and some none: axes {axes}")
+        if all(alone):
+            seen = {name: tensor[None] for name, tensor in seen.items()}
+        request = ChunkRequest(seen, seed, range(max(map(len, seen.values()))), draw)
+        actions = self.chunk(request)[:, self.horizons.executed]
+        return actions[0] if all(alone) else actions
+
+
+def _wanted(spaces: PolicySpaces, horizons: Horizons) -> dict[str, tuple[int, ...]]:
+    """Shapes of what a policy sees, without the batch axis."""
+    state = {"state": (horizons.observation, spaces.state)} if spaces.state else {}
+    pictures = {
+        name: (horizons.observation, 3, *size) for name, size in sorted(spaces.images.items())
+    }
+    return {**state, **pictures}
+
+
+def _seen(
+    name: str, observations: Mapping[str, Tensor | NDArray[Any]], shape: tuple[int, ...]
+) -> Tensor:
+    """One of the observations, as a tensor of its shape."""
+    if name not in observations:
+        raise ValueError(
+            f"the policy sees {name!r} of shape {shape}, and the observations hold "
+            f"{sorted(observations)}"
+        )
+    tensor = torch.as_tensor(observations[name])
+    if tuple(tensor.shape[-len(shape) :]) != shape or tensor.ndim - len(shape) not in (0, 1):
+        raise ValueError(
+            f"{name!r} has shape {tuple(tensor.shape)}; the policy wants {shape}, or "
+            f"{('B', *shape)} for B of them: its last {shape[0]} observations, the present one last"
+        )
+    if not tensor.is_floating_point() and name != "state":
+        raise ValueError(
+            f"{name!r} is {tensor.dtype}; pictures are floats in [0, 1]: "
+            "scorefield.control.as_pictures makes them from (..., H, W, 3) uint8"
+        )
+    return tensor

@@ -14,7 +14,8 @@ from scorefield.control.policies.policy import NetworkPolicy
 from scorefield.control.training.processes import Processes
 from scorefield.control.training.tracking import TrackedRun
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.training.task import TrainingSettings, TrainingTask
+from scorefield.priors.training.task import TrainingSettings as TrainingSettings
+from scorefield.priors.training.task import TrainingTask
 from scorefield.runs.folder import FREE_KEYS
 from scorefield.runs.loop import optimise
 

@@ -56,10 +56,15 @@ _OF_PICTURES = [name for name, _, _ in options_of(EncoderSettings, "width")]
 class _PolicyTrain(Verb):
     demonstrations: Annotated[Path, tyro.conf.Positional]
     """A folder of `policy collect`, a LeRobot v3 folder, a zarr replay buffer or robomimic HDF5."""
-    env: str
-    """Where it will act: two-routes, avoiding, push-t or metaworld/TASK."""
     out: Path
     """Folder of the training, new or empty."""
+    env: str | None = None
+    """Where it will act: two-routes, avoiding, push-t or metaworld/TASK. Without it, what it sees
+    and does is what the demonstrations hold, as for a robot of your own."""
+    low: tuple[float, ...] | None = None
+    """Without --env: least values of an action, one for all or one each; else the data's."""
+    high: tuple[float, ...] | None = None
+    """Without --env: greatest values of an action, one for all or one each; else the data's."""
     head: Literal[tuple(HEADS)] = "diffusion"  # type: ignore[valid-type]
     """What it predicts: diffusion, or one of the baselines."""
     network: Literal[("perceptron", *NETWORKS)] = "perceptron"  # type: ignore[valid-type]
@@ -101,18 +106,8 @@ class _PolicyTrain(Verb):
         if processes.first:
             check_folder(self.out, self.resume)
         horizons = Horizons(self.observed, self.executed, self.predicted)
-        environment = environment_of(self.env)
         episodes = self._seen(_episodes(self.demonstrations))
-        if episodes.cameras:
-            size = episodes.cameras[VIEW].shape[1]
-            environment = Observing(environment, size, state=self.observe == "both")
-        sizes = (episodes.state.shape[1], episodes.action.shape[1])
-        expected = (environment.spaces.state, environment.spaces.action)
-        if sizes[1] != expected[1] or (self.observe != "image" and sizes != expected):
-            raise ValueError(
-                f"{self.demonstrations} has states and actions of {sizes} numbers, {self.env} of "
-                f"{expected}; the demonstrations are of another environment"
-            )
+        spaces = self._spaces(episodes)
         windows = Windows(episodes, horizons)
         settings = TrainingSettings(
             self.steps,
@@ -123,12 +118,46 @@ class _PolicyTrain(Verb):
             dtype=DTYPES[self.dtype],
         )
         train = self._diffusion if own_network else self._shared
-        train(environment.spaces, horizons, windows, settings)
+        train(spaces, horizons, windows, settings)
         if not processes.first:
             return Outcome({}, [])
         path = self.out / "policy"
         figures = {"out": str(path), "windows": len(windows), "steps": self.steps}
-        return Outcome(figures, [f"wrote {path}; scorefield policy evaluate {path} tries it"])
+        lines = [f"wrote {path}; scorefield policy evaluate {path} tries it"]
+        if self.env is None:
+            low, high = ([round(bound, 4) for bound in side] for side in (spaces.low, spaces.high))
+            cameras = {name: list(size) for name, size in spaces.images.items()}
+            lines = [
+                f"it sees a state of {spaces.state} numbers and cameras {cameras}",
+                f"its actions lie between {low} and {high}",
+                f"wrote {path}; scorefield.control.load_policy gives it to a loop of your own",
+            ]
+        return Outcome(figures, lines)
+
+    def _spaces(self, episodes: Episodes) -> PolicySpaces:
+        """Of the environment; without one, of the demonstrations.
+
+        Raises:
+            ValueError: the demonstrations are of another environment, or the bounds do not fit.
+        """
+        if self.env is None:
+            return PolicySpaces.of(
+                episodes, low=self.low, high=self.high, state=self.observe != "image"
+            )
+        check_unused(self, "policy train with --env, which says the bounds", "low", "high")
+        environment = environment_of(self.env)
+        if episodes.cameras:
+            size = episodes.cameras[VIEW].shape[1]
+            environment = Observing(environment, size, state=self.observe == "both")
+        sizes = (episodes.state.shape[1], episodes.action.shape[1])
+        expected = (environment.spaces.state, environment.spaces.action)
+        if sizes[1] != expected[1] or (self.observe != "image" and sizes != expected):
+            raise ValueError(
+                f"{self.demonstrations} has states and actions of {sizes} numbers, {self.env} of "
+                f"{expected}; the demonstrations are of another environment, or of a robot of your "
+                "own: leave --env out"
+            )
+        return environment.spaces
 
     def _own_network(self) -> bool:
         """Whether it is one of Diffusion Policy's networks.
@@ -211,12 +240,18 @@ class _PolicyTrain(Verb):
         """
         arrays = {"state": episodes.state, "action": episodes.action}
         if self.observe != "state":
-            if VIEW not in episodes.cameras:
+            names = sorted(episodes.cameras) if self.env is None else [VIEW]
+            missing = [name for name in names if name not in episodes.cameras]
+            if missing:
                 raise ValueError(
                     f"{self.demonstrations} has cameras {sorted(episodes.cameras)}, and the "
-                    f"environments show {VIEW!r}; collect with --pictures 96"
+                    f"environments show {VIEW!r}; collect with --pictures 96, or leave --env out"
                 )
-            arrays[f"camera.{VIEW}"] = episodes.cameras[VIEW]
+            if not names:
+                raise ValueError(
+                    f"{self.demonstrations} has no cameras; --observe state does without"
+                )
+            arrays |= {f"camera.{name}": episodes.cameras[name] for name in names}
         return Episodes(arrays, episodes.ends.tolist(), episodes.rate, episodes.keys)
 
 
