@@ -26,27 +26,27 @@ class Classify(PriorVerb):
     """
 
     pictures: tyro.conf.Positional[tuple[Path, ...]]
-    """Of any size and mode; their middle square is taken."""
+    """Images of any size and mode; their middle square is taken."""
     labels: str
     """What to choose from, with commas between: "mushroom,lamp,chair"."""
     template: tuple[str, ...] = ("a {}",)
     """Prompt of a label, {} being the label; several are alternatives."""
     confidence: float = 0.99
-    """Of dropping labels: the best one, for unlimited draws, survives this often."""
+    """How often a dropped label would truly have lost: the winner survives this often."""
     inflation: float = 4.0
-    """Of what noise does to a prior's errors, beyond independent parts: 1 for digits."""
+    """How much noise inflates a prior's errors beyond independent parts: 1 for digits."""
     budget: int | None = None
     """Network evaluations per picture at most; None: 32 for every prompt."""
     quantity: Quantity = "eps"
     """What predictions are compared by; x0 and v weight high noise more."""
     loss: Loss = "l2"
-    """Of a difference; l1 and huber mind outlying dimensions less."""
+    """Loss of the noise-prediction error; l1 and huber mind outlying dimensions less."""
     spacing: Spacing = "log_snr"
     """What noise levels are even in: log-SNR, or the schedule's timesteps."""
     log_snr: tuple[float, float] = (-3.0, 3.0)
     """Range (low high) of the noise levels."""
     temperature: float = 1.0
-    """Of the probabilities: above 1, less sure than the likelihoods."""
+    """Temperature of the probabilities: above 1, less sure than the likelihoods."""
     out: Path | None = None
     """File of one JSON line per picture (results.jsonl); new, unless resuming."""
     resume: bool = False

@@ -32,15 +32,15 @@ class Compose(PriorVerb):
     without: tuple[str, ...] = ()
     """What they must not show."""
     weights: tuple[float, ...] = ()
-    """Of each prompt; none takes the prior's own guidance scale for all."""
+    """Weight of each prompt; none takes the prior's own guidance scale for all."""
     without_weight: float = 1.0
-    """Of each prompt after --without, subtracted."""
+    """Weight of each prompt after --without, subtracted."""
     out: Path = Path("composed.png")
     """The sheet of pictures; replaced if it is there."""
     n: Annotated[int, tyro.conf.arg(aliases=("-n",))] = 16
     """Pictures."""
     steps: int = 25
-    """Of the sampler."""
+    """Number of sampling steps."""
     sampler: Literal["ddim", "ddpm"] = "ddim"
     """ddim is deterministic after the first noise, ddpm draws noise at each step."""
     correct: int = 0

@@ -61,21 +61,21 @@ class Edit(PriorVerb):
     mask: Path | None = None
     """A picture of the same size, white where it is to be made anew, black where it stays."""
     strength: float = 0.6
-    """Of all but inpaint, dds and pds, above 0 to 1: how much may change."""
+    """How much may change, above 0 to 1; not used by inpaint, dds and pds."""
     steps: int = 50
-    """Of a walk from pure noise; of dds and pds, updates."""
+    """Steps of a trajectory from pure noise; for dds and pds, updates."""
     scale: float | None = None
-    """Of the classifier-free guidance, 1 is unguided; None takes the prior's own."""
+    """Classifier-free guidance scale, 1 is unguided; None takes the prior's own."""
     negative: str = ""
     """Prompt that guidance leads away from."""
     resamplings: int = 5
-    """Of inpaint: how often every stretch is walked; more fits better and takes longer."""
+    """How often inpaint repeats every stretch; more fits better and takes longer."""
     cross_share: float = 0.8
-    """Of prompt-to-prompt: share of the schedule that takes over where words attend, 0 to 1."""
+    """Share of the schedule in which prompt-to-prompt keeps cross-attention, 0 to 1."""
     self_share: float = 0.4
-    """Of prompt-to-prompt: share that takes over how places attend to each other, 0 to 1."""
+    """Share of the schedule in which prompt-to-prompt keeps self-attention, 0 to 1."""
     learning_rate: float | None = None
-    """Of dds, 0.05 by default, and pds, 0.5: how far an update goes; more changes more."""
+    """Learning rate of dds (default 0.05) and pds (0.5); more changes more."""
 
     def run(self) -> Outcome:
         """Edit and write the picture."""

@@ -32,7 +32,7 @@ class Energy(PriorVerb):
     log_snr: float = 2.0
     """Noise level of the line integrals and the asymmetry, as log(alpha^2 / sigma^2)."""
     points: int = 16
-    """Of the line integral from the first picture to each other one."""
+    """Points of the line integral from the first image to each other one."""
 
     def run(self) -> Outcome:
         """Estimate."""

@@ -28,13 +28,13 @@ class EvaluatePrior(PriorVerb):
     out: Path
     """Folder for figures.json and the model card README.md, new or empty."""
     seed: int = 2
-    """Of the samples and of the renders they are compared with; not those of the trainings."""
+    """Seed of the samples and of the renders to compare with; not those of the trainings."""
     n: Annotated[int, tyro.conf.arg(aliases=("-n",))] = 512
     """Samples; a multiple of 384 has every combination equally often."""
     scale: float | None = None
-    """Of the classifier-free guidance; None takes the prior's own."""
+    """Classifier-free guidance scale; None takes the prior's own."""
     steps: int = 25
-    """Of the sampler."""
+    """Number of sampling steps."""
     renders: int = 2048
     """Fresh pictures on which the judge itself is tried."""
     judge: Path | None = None
@@ -80,7 +80,7 @@ class _EvaluateTextTo3D(JudgingVerb, DistillingVerb):
     azimuths: int = 8
     """Judged views around each object."""
     elevation: float = 15.0
-    """Of the judged views, degrees."""
+    """Elevation of the judged views, degrees."""
 
     def run(self) -> Outcome:
         """Make and judge every prompt."""

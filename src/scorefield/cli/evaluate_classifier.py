@@ -63,11 +63,11 @@ class EvaluateClassifier(_Evaluation):
     """
 
     seed: int = 2
-    """Of the renders and the noise; not those of the trainings (0, 1) or the tuning (100)."""
+    """Seed of the renders and the noise; not those of training (0, 1) or tuning (100)."""
     n: Annotated[int, tyro.conf.arg(aliases=("-n",))] = 100
     """Pictures; each costs about 800 network evaluations, or 5,000 with --published."""
     budget: int = 1536
-    """Of a race, evaluations per picture."""
+    """Evaluations per image of a race among all categories."""
 
     def run(self) -> Outcome:
         """Evaluate."""
@@ -88,7 +88,7 @@ class EvaluateDigits(_Evaluation):
     n: Annotated[int, tyro.conf.arg(aliases=("-n",))] = HELD_OUT
     """Pictures; each costs about 350 network evaluations, or 2,800 with --published."""
     budget: int = 640
-    """Of a race, evaluations per picture."""
+    """Evaluations per image of a race among the digits."""
     batch_size: int = 256
     """Rows in one pass of the network."""
 

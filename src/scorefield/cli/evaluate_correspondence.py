@@ -30,7 +30,7 @@ class EvaluateCorrespondence(PriorVerb):
     out: Path
     """Folder of the figures, new or empty."""
     seed: int = _DEFAULTS.seed
-    """Of the judged pairs; the next one draws the tuning pairs."""
+    """Seed of the judged pairs; the next one draws the tuning pairs."""
     n: Annotated[int, tyro.conf.arg(aliases=("-n",))] = _DEFAULTS.n
     """Judged pairs."""
     tuning: int = _DEFAULTS.tuning

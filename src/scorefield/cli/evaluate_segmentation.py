@@ -32,7 +32,7 @@ class EvaluateSegmentation(PriorVerb):
     out: Path
     """Folder of the figures, new or empty."""
     seed: int = _DEFAULTS.seed
-    """Of the judged pictures; the presets were chosen on those of 31."""
+    """Seed of the judged images; the presets were chosen on those of 31."""
     n: Annotated[int, tyro.conf.arg(aliases=("-n",))] = _DEFAULTS.n
     """Judged pictures of each category."""
     k: Annotated[int, tyro.conf.arg(aliases=("-k",))] = _DEFAULTS.k

@@ -27,13 +27,13 @@ class Features(PriorVerb):
     """
 
     pictures: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Of any size and mode."""
+    """Images of any size and mode."""
     out: Path
     """Folder of the files, each called as its picture; new or empty unless resuming."""
     layers: tuple[str, ...] = ()
     """To tap, as scorefield info lists them; none are those of the preset for correspondence."""
     log_snr: float | None = None
-    """Of the level the prior is tapped at; None is the preset's."""
+    """Log-SNR of the noise level the prior is tapped at; None is the preset's."""
     ensemble: int = 8
     """Draws of noise that are averaged."""
     prompt: str | None = None

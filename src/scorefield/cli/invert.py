@@ -27,11 +27,11 @@ class Invert(PriorVerb):
     method: Literal["edit-friendly", "ddim"] = "edit-friendly"
     """edit-friendly: noise maps of ancestral sampling, exact. ddim: one noise, approximate."""
     steps: int = 50
-    """Of the walk up, and of the walk down again."""
+    """Steps of the inversion, and of the reconstruction."""
     scale: float = 1.0
-    """Of the classifier-free guidance, 1 is unguided; ddim is best without."""
+    """Classifier-free guidance scale, 1 is unguided; ddim is best without."""
     iterations: int = 1
-    """Of ddim: evaluations per step; more is more accurate."""
+    """Network evaluations per step of ddim; more is more accurate."""
 
     def run(self) -> Outcome:
         """Invert, make again and write the results."""

@@ -26,13 +26,13 @@ class Match(PriorVerb):
     pictures: Annotated[tuple[Path, Path], tyro.conf.Positional]
     """The picture that the points are of, and the one they are sought in."""
     points: str | None = None
-    """Of the first picture, "x,y x,y ..."; without, all places that agree both ways."""
+    """Points of the first image, "x,y x,y ..."; without, all mutual nearest neighbours."""
     out: Path = Path("matches.png")
     """Both pictures and the matches; replaced if it is there."""
     layer: str | None = None
     """To tap, as scorefield info lists them; None is the preset of the prior's family."""
     log_snr: float | None = None
-    """Of the level the prior is tapped at; None is the preset's."""
+    """Log-SNR of the noise level the prior is tapped at; None is the preset's."""
     ensemble: int | None = None
     """Draws of noise that are averaged; None is the preset's."""
     prompts: tuple[str, ...] = ()

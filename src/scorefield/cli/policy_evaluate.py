@@ -53,7 +53,7 @@ class PolicyEvaluate(Verb):
     follow: Literal["nothing", "real-time", "warm-start"] = "nothing"
     """What of the plan before a plan goes on from: real-time freezes what --delay decides."""
     videos: int = 0
-    """Of how many episodes to write a video, side by side."""
+    """Number of episodes to write a video of, side by side."""
 
     def run(self) -> Outcome:
         """Evaluate."""

@@ -23,11 +23,11 @@ class Rank(PriorVerb):
     """
 
     pictures: tyro.conf.Positional[tuple[Path, ...]]
-    """Of any size and mode; their middle square is taken."""
+    """Images of any size and mode; their middle square is taken."""
     text: str
     """What the pictures are ranked for, as a prompt of the prior: "a red chair"."""
     draws: int = 16
-    """Of noise and level; each costs two evaluations of the network per picture."""
+    """Draws of noise and level; each costs two network evaluations per image."""
     out: Path | None = None
     """File of one JSON line per picture, in the order given (scores.jsonl); new, unless
     resuming."""

@@ -27,9 +27,9 @@ class Sample(PriorVerb):
     n: Annotated[int, tyro.conf.arg(aliases=("-n",))] = 16
     """Pictures of each prompt."""
     steps: int = 25
-    """Of the sampler."""
+    """Number of sampling steps."""
     scale: float | None = None
-    """Of the classifier-free guidance, 1 is unguided; None takes the prior's own."""
+    """Classifier-free guidance scale, 1 is unguided; None takes the prior's own."""
     negative: str = ""
     """Prompt that guidance leads away from."""
     rescale: float = 0.0

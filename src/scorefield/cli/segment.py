@@ -38,7 +38,7 @@ class Segment(PriorVerb):
     """
 
     pictures: tyro.conf.Positional[tuple[Path, ...]]
-    """Of any size and mode; the prior sees them as squares."""
+    """Images of any size and mode; the prior sees them as squares."""
     out: Path
     """Folder, new or empty."""
     k: Annotated[int, tyro.conf.arg(aliases=("-k",))] = 6
@@ -46,17 +46,17 @@ class Segment(PriorVerb):
     method: Literal["emerdiff", "kmeans", "ncut"] = "emerdiff"
     """Sharp masks by modulating the prior, or clusters of its features alone."""
     coarse: bool = False
-    """Of emerdiff: 5 steps instead of the preset's, a third of the time."""
+    """Let emerdiff take 5 steps instead of the preset's: a third of the time."""
     one_sided: bool = False
-    """Of emerdiff: compare with the picture itself, half the time."""
+    """Let emerdiff compare with the image itself: half the time."""
     strength: float | None = None
-    """Of emerdiff: what is added to the attention's output; None is the preset's."""
+    """What emerdiff adds to the attention's output; None is the preset's."""
     log_snr: float | None = None
-    """Of emerdiff: of the level where the walk begins; None is the preset's."""
+    """Log-SNR at which emerdiff's trajectory begins; None is the preset's."""
     layer: str | None = None
     """Whose features are clustered, as scorefield info lists them; None is the preset's."""
     modulated: str | None = None
-    """Of emerdiff: the cross-attention that is modulated; None is the preset's."""
+    """Cross-attention layer that emerdiff modulates; None is the preset's."""
     size: int | None = None
     """Side of the square the prior sees, pixels; None is the preset's."""
     prompt: str | None = None

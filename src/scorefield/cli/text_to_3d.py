@@ -43,7 +43,7 @@ class DistillingVerb(PriorVerb):
     mesh_resolution: int = 128
     """Points per axis of the grid the mesh is extracted from."""
     frames: int = 36
-    """Of the turntable."""
+    """Number of turntable frames."""
     picture_size: int = 128
     """Side of the turntable and of the views, pixels."""
 

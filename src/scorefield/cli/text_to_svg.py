@@ -38,7 +38,7 @@ class DrawingVerb(PriorVerb):
     style: StyleName = "icon"
     """icon: filled paths. sketch: black strokes. pixel-art: a grid of squares."""
     paths: int | None = None
-    """Of an icon, 64 by default, or strokes of a sketch, 16."""
+    """Number of paths of an icon, 64 by default, or of strokes of a sketch, 16."""
     segments: int | None = None
     """Curves of each path: of an icon 4, of a sketch 5."""
     grid: int = PixelArt().grid

@@ -57,9 +57,9 @@ class TextToVideo(PriorVerb):
     scale: float | None = None
     """Without --adapter: of the classifier-free guidance; None takes the prior's own."""
     frames: int | None = None
-    """Of a video; None takes what the prior was trained on, and most know nothing else."""
+    """Frames of a video; None takes what the prior was trained on: most know nothing else."""
     steps: int = 25
-    """Of the sampler."""
+    """Number of sampling steps."""
     fps: float = 8.0
     """Frames per second of what is written."""
     batch_size: int = 16

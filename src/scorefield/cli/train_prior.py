@@ -43,9 +43,9 @@ class TrainShapes(_Training):
     """
 
     steps: int = DIFFUSION.steps
-    """Of the denoiser."""
+    """Training steps of the denoiser."""
     codec_steps: int = CODEC.steps
-    """Of the codec."""
+    """Training steps of the codec."""
     pictures: int = signature(train_shapes).parameters["pictures"].default
     """Size of the training set."""
 
@@ -70,7 +70,7 @@ class TrainJudge(_Training):
     """Train the judge: a classifier of the world's pictures that has seen no other network's."""
 
     steps: int = JUDGE.steps
-    """Of the training."""
+    """Training steps of the judge."""
     pictures: int = signature(train_judge).parameters["pictures"].default
     """Size of the training set."""
 
@@ -98,7 +98,7 @@ class TrainDigits(_Training):
     """
 
     steps: int = DIGITS.steps
-    """Of the training."""
+    """Training steps of the digits' denoiser."""
 
     def run(self) -> Outcome:
         """Train."""
@@ -142,9 +142,9 @@ class TrainMotionBroad(_TrainMotion):
     """
 
     steps: int = BROAD_SETTINGS.steps
-    """Of the training, each on clips of its own."""
+    """Training steps, each on clips of its own."""
     width: int = BROAD_WIDTH
-    """Of the network, a multiple of 8."""
+    """Width of the broad network, a multiple of 8."""
 
     def run(self) -> Outcome:
         """Train."""
@@ -161,9 +161,9 @@ class TrainMotionNarrow(_TrainMotion):
     """
 
     steps: int = NARROW_SETTINGS.steps
-    """Of the training."""
+    """Training steps on the narrow domain."""
     width: int = NARROW_WIDTH
-    """Of the network, a multiple of 8."""
+    """Width of the narrow network, a multiple of 8."""
 
     def run(self) -> Outcome:
         """Train."""

@@ -49,7 +49,7 @@ class Verb:
     """A verb: its options are its fields."""
 
     seed: int = 0
-    """Of everything random."""
+    """Seed of all random numbers."""
     device: str = "auto"
     """Where to compute: cpu, cuda, cuda:1, mps (it has no float64, which some verbs need); auto is
     cuda if there is one, else cpu."""
