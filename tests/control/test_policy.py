@@ -6,7 +6,7 @@ import torch
 
 from scorefield.control import ChunkPolicy, Diffusion, Horizons, PolicySpaces, TrunkSettings
 
-SPACES = PolicySpaces(state=3, action=2, low=(-1, -1), high=(1, 1))
+SPACES = PolicySpaces(state=3, action=2, low=(-1.0, -1.0), high=(1.0, 1.0))
 
 
 @pytest.fixture(scope="module")
