@@ -121,10 +121,11 @@ def expected_files() -> set[str]:
     for folder in SUBSYSTEMS:
         for path in (ROOT / folder).rglob("*"):
             weight = "weights" in path.parts and path.suffix in WEIGHT_SUFFIXES
-            if path.suffix == ".py" or weight:
+            if path.suffix in (".py", ".pyi") or weight:
                 found.add(f"scorefield/{path.relative_to(ROOT).as_posix()}")
-    for path in (ROOT / "src").rglob("*.py"):
-        found.add(path.relative_to(ROOT / "src").as_posix())
+    for path in (ROOT / "src").rglob("*.py*"):
+        if path.suffix in (".py", ".pyi"):
+            found.add(path.relative_to(ROOT / "src").as_posix())
     return found
 
 
