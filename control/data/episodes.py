@@ -25,6 +25,9 @@ from numpy.typing import NDArray
 INDEX = "episodes.json"
 """The file that makes a folder one of episodes."""
 
+_ASIDE = f"{INDEX}.new"
+"""The same while it is written; a writer that is killed leaves it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Episode:
@@ -241,7 +244,7 @@ class EpisodeWriter:
                     f"{self.folder} was collected with {self._index['about']}, now {self.about}; "
                     "choose another folder"
                 )
-        elif self.folder.exists() and any(self.folder.iterdir()):
+        elif self.folder.exists() and {one.name for one in self.folder.iterdir()} - {_ASIDE}:
             raise ValueError(f"{self.folder} is not empty and holds no {INDEX}; choose another")
         self.folder.mkdir(parents=True, exist_ok=True)
         if len(self) == 0:
@@ -281,7 +284,7 @@ class EpisodeWriter:
         self._save_index()
 
     def _save_index(self) -> None:
-        aside = self.folder / f"{INDEX}.new"
+        aside = self.folder / _ASIDE
         aside.write_text(json.dumps({"about": self.about, **self._index}) + "\n", encoding="utf-8")
         os.replace(aside, self.folder / INDEX)
 

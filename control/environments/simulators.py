@@ -41,12 +41,13 @@ class GymnasiumEnvironment:
         """Makes the first copy.
 
         Args:
-            make: one environment; its actions are a bounded Box of one axis.
+            make: one environment; its actions are a bounded Box of one axis, of whole numbers the
+                nearest is taken.
             name: for tables.
             max_steps: an episode ends after so many.
             rate: steps per second; None: the environment's `render_fps`, if it says one.
-            observe: "state" (D,) and pictures (H, W, 3) uint8 by camera, of an observation; None:
-                an observation of one axis is the state.
+            observe: "state" (D,) and pictures (H, W, 3) by camera, uint8 or floats in [0, 1], of
+                an observation; None: an observation of one axis is the state.
             success: whether the goal is reached, of a step's info; None: its `is_success`, or
                 `success`. An episode ends with it.
 
@@ -95,7 +96,10 @@ class GymnasiumEnvironment:
 
     def step(self, actions: NDArray[Any]) -> Step:
         """One step of all that have not ended; actions are brought into their bounds."""
-        inside = np.clip(actions, self.spaces.low, self.spaces.high).astype(self._dtype)
+        inside = np.clip(actions, self.spaces.low, self.spaces.high)
+        if np.issubdtype(self._dtype, np.integer):
+            inside = np.rint(inside)
+        inside = inside.astype(self._dtype)
         rewards = np.zeros(len(self._ended))
         self._done += 1
         for i in np.flatnonzero(~self._ended):
@@ -117,12 +121,23 @@ class GymnasiumEnvironment:
         return np.stack([np.asarray(copy.render(), dtype=np.uint8) for copy in copies])
 
     def _observations(self) -> Observations:
+        together = {name: np.stack([one[name] for one in self._seen]) for name in self._seen[0]}
         return {
-            name: np.stack([one[name] for one in self._seen]).astype(
-                np.float32 if name == "state" else np.uint8
-            )
-            for name in self._seen[0]
+            name: array.astype(np.float32) if name == "state" else self._pictures(name, array)
+            for name, array in together.items()
         }
+
+    def _pictures(self, camera: str, pictures: NDArray[Any]) -> NDArray[np.uint8]:
+        """(n, H, W, 3) of bytes, from those or from floats in [0, 1]."""
+        if pictures.dtype == np.uint8:
+            return pictures
+        low, high = float(pictures.min()), float(pictures.max())
+        if pictures.dtype.kind != "f" or not (low >= 0 and high <= 1):
+            raise ValueError(
+                f"{self.name}: pictures of {camera} are {pictures.dtype} in [{low:g}, {high:g}]; "
+                "they must be uint8, or floats in [0, 1]: convert them with `observe`"
+            )
+        return np.rint(255 * pictures).astype(np.uint8)
 
 
 def meta_world(task: str) -> GymnasiumEnvironment:

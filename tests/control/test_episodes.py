@@ -81,6 +81,13 @@ def test_a_writer_killed_in_its_first_episode_begins_again(tmp_path: Path) -> No
     assert same(Episodes.open(again.folder)[0], episode(0))
 
 
+def test_a_writer_killed_before_its_first_index_begins_again(tmp_path: Path) -> None:
+    (tmp_path / f"{INDEX}.new").write_text('{"about"', encoding="utf-8")
+    EpisodeWriter(tmp_path, {}).add(episode(0))
+    assert same(Episodes.open(tmp_path)[0], episode(0))
+    assert not (tmp_path / f"{INDEX}.new").exists()
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(ValueError, match=r"not empty and holds no episodes.json"):

@@ -64,6 +64,27 @@ def test_any_environment_is_adapted() -> None:
     assert environment.mode().tolist() == [-1, -1, -1]
 
 
+def test_pictures_of_floats_and_whole_actions() -> None:
+    whole = gymnasium.spaces.Box(0, 10, (2,), np.int64)
+
+    def looking(level: Any) -> GymnasiumEnvironment:
+        return GymnasiumEnvironment(
+            lambda: Counter(whole),
+            name="counter",
+            max_steps=4,
+            observe=lambda seen: {"state": seen, "top": np.full((8, 8, 3), level)},
+        )
+
+    environment = looking(np.float32(0.5))
+    assert environment.reset([9])["top"].dtype == np.uint8
+    assert (environment.reset([9])["top"] == 128).all()
+    assert environment.step(np.array([[9.9, 0.4]])).reward == 10.0
+    assert (looking(np.uint8(7)).reset([9])["top"] == 7).all()
+    for level in (200.0, np.int64(3), -0.1, float("nan")):
+        with pytest.raises(ValueError, match=r"counter: pictures of top are .*floats in"):
+            looking(level).reset([9])
+
+
 def test_an_environment_need_not_say_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Counter, "metadata", {"render_modes": []})
     assert GymnasiumEnvironment(Counter, name="counter", max_steps=4).spaces.rate is None

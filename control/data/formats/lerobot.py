@@ -19,6 +19,7 @@ from PIL import Image
 
 from scorefield.control.data.episodes import Episode
 from scorefield.control.data.formats.arrays import chosen, joined, library
+from scorefield.images import FORMATS
 
 _TOLERANCE = 0.1  # of a step: how far a time stamp may be from its place
 
@@ -35,8 +36,8 @@ def read_lerobot(
         folder: the one that holds `meta`, `data` and `videos`.
         state: the features that make the state, side by side; None: all vectors under
             `observation.`, in their order.
-        cameras: the features of pictures; None: all, none is (). A camera is called by the last
-            part of its feature.
+        cameras: the features of pictures; None: all that are no depth, none is (). A camera is
+            called by its feature without `observation.images.`, or without `observation.`.
 
     Raises:
         ValueError: a file or feature is missing or damaged, lengths or frame rates disagree, or an
@@ -54,13 +55,34 @@ def read_lerobot(
         raise ValueError(f"{file}: is of version {version}; convert it to v3.0 with lerobot's tool")
     observed = [name for name in features if name.startswith("observation.")]
     pictured = [name for name in observed if features[name]["dtype"] in ("video", "image")]
+    depth = [name for name in pictured if _is_depth(features[name])]
+    colour = [name for name in pictured if name not in depth]
     vectors = [n for n in observed if str(features[n]["dtype"]).startswith(("float", "int"))]
     where = f"{file}, features"
     vectors = chosen(where, "state", vectors if state is None else state, vectors)
     chosen(where, "action", ["action"], list(features))
     if cameras is not None:
-        pictured = chosen(where, "cameras", cameras, pictured) if cameras else []
-    return _episodes(folder, info, rate, vectors, pictured)
+        if far := [name for name in cameras if name in depth]:
+            raise ValueError(
+                f"{where}: {far} hold depth, and a camera shows colours; there are {colour}"
+            )
+        colour = chosen(where, "cameras", cameras, colour) if cameras else []
+    return _episodes(folder, info, rate, vectors, colour)
+
+
+def _is_depth(feature: Any) -> bool:
+    """Whether pictures are distances; LeRobot has had the mark in several places."""
+    about = {**feature, **(feature.get("video_info") or {}), **(feature.get("info") or {})}
+    return bool(about.get("is_depth_map") or about.get("video.is_depth_map"))
+
+
+def _camera_names(features: list[str]) -> dict[str, str]:
+    """What the cameras of features are called: short, but no two of them alike."""
+    short = {name: name.removeprefix("observation.").removeprefix("images.") for name in features}
+    return {
+        name: word if list(short.values()).count(word) == 1 else name
+        for name, word in short.items()
+    }
 
 
 def _episodes(
@@ -72,6 +94,7 @@ def _episodes(
         for name in cameras
         if info["features"][name]["dtype"] == "video"
     }
+    short = _camera_names(cameras)
     opened: tuple[Path, Any] | None = None
     for row in _rows(folder, parquet):
         number = row["episode_index"]
@@ -94,8 +117,7 @@ def _episodes(
         _check_times(where, part, rate)
         pictures = {}
         for name in cameras:
-            short = name.rsplit(".", 1)[-1]
-            pictures[short] = (
+            pictures[short[name]] = (
                 videos[name].frames(row)
                 if name in videos
                 else _decoded(where, name, part.column(name).to_pylist())
@@ -160,11 +182,17 @@ def _check_times(where: str, table: Any, rate: float) -> None:
 def _decoded(where: str, name: str, cells: list[Any]) -> NDArray[np.uint8]:
     """Pictures that are stored as files inside the table."""
     try:
-        return np.stack(
-            [np.asarray(Image.open(io.BytesIO(cell["bytes"])).convert("RGB")) for cell in cells]
-        )
+        return np.stack([_colours(cell["bytes"]) for cell in cells])
     except (OSError, TypeError, KeyError, ValueError) as error:
         raise ValueError(f"{where}: {name} does not hold pictures of one size ({error})") from error
+
+
+def _colours(data: bytes) -> NDArray[np.uint8]:
+    """(H, W, 3) of a picture's file."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+        if picture.mode.startswith(("I", "F")):  # Pillow would cut off all beyond 255
+            raise ValueError(f"a picture is of mode {picture.mode}: depth, and no colours")
+        return np.asarray(picture.convert("RGB"))
 
 
 class _Videos:

@@ -39,7 +39,8 @@ def read_replay_buffer(
     zarr = library("zarr", "a replay buffer")
     try:
         store = zarr.storage.ZipStore(path, mode="r") if path.suffix == ".zip" else str(path)
-        root = zarr.open_group(store, mode="r")
+        # A summary of the metadata (.zmetadata) may be older than they are.
+        root = zarr.open_group(store, mode="r", use_consolidated=False)
         data, ends = root["data"], np.asarray(root["meta/episode_ends"][:])
         arrays: dict[str, Any] = dict(data.arrays())
     except Exception as error:

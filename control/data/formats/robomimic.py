@@ -17,9 +17,6 @@ import numpy as np
 from scorefield.control.data.episodes import Episode
 from scorefield.control.data.formats.arrays import as_bytes, chosen, joined, library
 
-STATE = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos", "object")
-"""What makes the state unless told: those of robomimic's low-dimensional configuration."""
-
 
 def read_robomimic(
     path: str | os.PathLike[str],
@@ -32,8 +29,8 @@ def read_robomimic(
 
     Args:
         path: the file.
-        state: the keys under `obs` that make the state, side by side; None: those of `STATE` that
-            are there.
+        state: the keys under `obs` that make the state, side by side; None: all vectors, those of
+            robots first.
         cameras: those of pictures; None takes all arrays of four axes, none is ().
         part: of the data, a name under `mask` such as "train"; None: all.
 
@@ -67,9 +64,9 @@ def _episodes(
                 raise ValueError(f"{where}: lacks 'obs' or 'actions'")
             group = data[demo]
             there = group["obs"]
-            wanted = [key for key in STATE if key in there] if state is None else list(state)
+            wanted = _vectors(there) if state is None else list(state)
             chosen(f"{where}, obs", "state", wanted, list(there))
-            seen = [k for k in there if there[k].ndim == 4] if cameras is None else list(cameras)
+            seen = _pictures(there) if cameras is None else list(cameras)
             if seen:
                 chosen(f"{where}, obs", "cameras", seen, list(there))
             actions = np.asarray(group["actions"])
@@ -85,6 +82,19 @@ def _episodes(
                 rate,
                 where,
             ).checked()
+
+
+def _vectors(there: Any) -> list[str]:
+    """The keys of vectors, in the order of robomimic's configurations: robots, then objects."""
+    vectors = [key for key, array in there.items() if getattr(array, "ndim", 9) <= 2]
+    return sorted(vectors, key=lambda key: (not key.startswith("robot"), key))
+
+
+def _pictures(there: Any) -> list[str]:
+    """The keys of pictures of three channels; one is depth."""
+    return [
+        k for k, a in there.items() if getattr(a, "ndim", 0) == 4 and 3 in (a.shape[1], a.shape[3])
+    ]
 
 
 def _names(path: Path, file: Any, part: str | None) -> list[str]:
