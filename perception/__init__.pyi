@@ -22,11 +22,10 @@ from .correspondence.matching import SoftArgmax as SoftArgmax
 from .correspondence.matching import match as match
 from .correspondence.matching import mutual_matches as mutual_matches
 from .correspondence.matching import nearest_cell as nearest_cell
+from .correspondence.metrics import keypoint_accuracy as keypoint_accuracy
 from .correspondence.propagation import propagate_edit as propagate_edit
 from .correspondence.propagation import propagate_labels as propagate_labels
 from .correspondence.propagation import resize_labels as resize_labels
-from .correspondence_evaluation import CorrespondenceSettings as CorrespondenceSettings
-from .correspondence_evaluation import evaluate_correspondence as evaluate_correspondence
 from .segmentation.clustering import FeatureClusters as FeatureClusters
 from .segmentation.clustering import KMeansClusters as KMeansClusters
 from .segmentation.clustering import NormalisedCut as NormalisedCut
@@ -45,7 +44,3 @@ from .segmentation.presets import emerdiff_preset as emerdiff_preset
 from .segmentation.segment import Segmentation as Segmentation
 from .segmentation.segment import cell_labels as cell_labels
 from .segmentation.segment import segment as segment
-from .segmentation_evaluation import SegmentationSettings as SegmentationSettings
-from .segmentation_evaluation import evaluate_segmentation as evaluate_segmentation
-from .world_pairs import SemanticPair as SemanticPair
-from .world_pairs import draw_pairs as draw_pairs

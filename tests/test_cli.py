@@ -94,8 +94,7 @@ def test_every_verb_has_help_and_the_common_options(
     policies = ("policy collect", "policy evaluate", "policy export")  # which have no prior
     if "train" not in name and name not in ("info", *policies):  # info takes it as its argument
         common.append("--prior")
-    perception = ("features", "match", "segment", "classify", "rank", "evaluate correspondence")
-    perception += ("evaluate segmentation", "evaluate classifier", "evaluate digits")
+    perception = ("features", "match", "segment", "classify", "rank")
     if name not in ("info", "energy", *perception, *policies):
         common.append("--steps")
     if "train" in name or "3d" in name:

@@ -1,14 +1,15 @@
 """The classifier on a network: the embedded prior of handwritten digits, beside other classifiers.
 
-What the first 60 held-out pictures show here, `scorefield evaluate digits` measures on all.
+What the first 60 held-out pictures show here, `benchmarks/perception/classification/digits.py`
+measures on all.
 """
 
 import pytest
 import torch
+from classifier_cases import digits_baselines, digits_cases
 from sklearn.metrics import roc_auc_score
 
 from scorefield.perception import Classification, ErrorMeasure, Race, classify, text_scores
-from scorefield.perception.classifier_cases import digits_baselines, digits_cases
 from scorefield.priors import FrozenPrior, load_prior
 
 LABELS = [str(digit) for digit in range(10)]

@@ -17,7 +17,7 @@ from scorefield.perception.correspondence.matching import (
     nearest_cell,
     vectors_at,
 )
-from scorefield.perception.keypoint_accuracy import (
+from scorefield.perception.correspondence.metrics import (
     corner_error,
     keypoint_accuracy,
     resampled_accuracy,

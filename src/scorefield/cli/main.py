@@ -133,22 +133,10 @@ def _match() -> type[Verb]:
     return Match
 
 
-def _evaluate_correspondence() -> type[Verb]:
-    from scorefield.cli.evaluate_correspondence import EvaluateCorrespondence
-
-    return EvaluateCorrespondence
-
-
 def _segment() -> type[Verb]:
     from scorefield.cli.segment import Segment
 
     return Segment
-
-
-def _evaluate_segmentation() -> type[Verb]:
-    from scorefield.cli.evaluate_segmentation import EvaluateSegmentation
-
-    return EvaluateSegmentation
 
 
 def _classify() -> type[Verb]:
@@ -161,18 +149,6 @@ def _rank() -> type[Verb]:
     from scorefield.cli.rank import Rank
 
     return Rank
-
-
-def _evaluate_classifier() -> type[Verb]:
-    from scorefield.cli.evaluate_classifier import EvaluateClassifier
-
-    return EvaluateClassifier
-
-
-def _evaluate_digits() -> type[Verb]:
-    from scorefield.cli.evaluate_classifier import EvaluateDigits
-
-    return EvaluateDigits
 
 
 def _policy_collect() -> type[Verb]:
@@ -223,10 +199,6 @@ VERBS: dict[str, tuple[Callable[[], type[Verb]], str]] = {
     "policy export": (_policy_export, "a policy as ONNX, for robots that have no torch"),
     "energy": (_energy, "how likely a prior finds pictures, by three methods"),
     "info": (_info, "what a prior is, and what its layers put out and cost"),
-    "evaluate correspondence": (_evaluate_correspondence, "how well a prior finds landmarks"),
-    "evaluate segmentation": (_evaluate_segmentation, "how well a prior finds parts of objects"),
-    "evaluate classifier": (_evaluate_classifier, "accuracy of classify by network evaluations"),
-    "evaluate digits": (_evaluate_digits, "the same on handwritten digits"),
     "evaluate prior": (_evaluate_prior, "score the samples of a prior"),
     "evaluate text-to-3d": (_evaluate_text_to_3d, "make and score a list of prompts"),
     "evaluate text-to-svg": (_evaluate_text_to_svg, "draw and score a list of prompts"),

@@ -5,20 +5,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
-
-from scorefield.cli.main import main
-from scorefield.perception import correspondence_evaluation
-from scorefield.perception.baseline_descriptors import DenseSift, RgbPatches, random_prior
-from scorefield.perception.correspondence.dift import DiftPreset, dift_features, dift_preset
-from scorefield.perception.correspondence_evaluation import (
+from baseline_descriptors import DenseSift, RgbPatches, random_prior
+from correspondence_evaluation import (
     CorrespondenceSettings,
     accuracy,
     evaluate_correspondence,
     landmark_errors,
 )
-from scorefield.perception.correspondence_report import correspondence_table, plot_sweep
-from scorefield.perception.world_pairs import SemanticPair, draw_pairs
+from correspondence_report import correspondence_table, plot_sweep
+from landmarks import PROGRAM, Landmarks
+from torch import Tensor
+from world_pairs import SemanticPair, draw_pairs
+
+from scorefield.cli.main import run_verb
+from scorefield.perception import correspondence_evaluation
+from scorefield.perception.correspondence.dift import DiftPreset, dift_features, dift_preset
 from scorefield.priors.loading import load_prior
 
 
@@ -152,7 +153,7 @@ def test_the_evaluation_runs_resumes_and_reports(
 def test_refusals(
     words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert main(["evaluate", "correspondence", "--out", str(tmp_path / "x"), *words]) == 2
+    assert run_verb(lambda: Landmarks, ["--out", str(tmp_path / "x"), *words], PROGRAM) == 2
     assert says in capsys.readouterr().err
 
 

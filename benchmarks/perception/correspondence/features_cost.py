@@ -4,7 +4,7 @@ The reference (Tang et al. 2023) encodes each of the eight copies. Its network e
 block, as ours does; the last line is a network that is run to its end. For Stable Diffusion,
 `scorefield info FOLDER` counts operations.
 
-OMP_NUM_THREADS=1 python benchmarks/features.py
+    OMP_NUM_THREADS=1 python benchmarks/perception/correspondence/features_cost.py
 """
 
 import time

@@ -5,6 +5,11 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from segmentation_evaluation import (
+    PartsPicture,
+    SegmentationSettings,
+    method_of_colours,
+)
 from torch import Tensor
 from torch.nn import functional
 
@@ -15,11 +20,6 @@ from scorefield.perception.segmentation.emerdiff import EmerDiff
 from scorefield.perception.segmentation.metrics import same_names
 from scorefield.perception.segmentation.presets import emerdiff_preset
 from scorefield.perception.segmentation.segment import segment
-from scorefield.perception.segmentation_evaluation import (
-    PartsPicture,
-    SegmentationSettings,
-    method_of_colours,
-)
 from scorefield.priors.prior import FrozenPrior
 
 _HEADS = {

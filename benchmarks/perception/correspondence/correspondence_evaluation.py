@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from baseline_descriptors import DenseSift, RgbPatches, random_prior
 from jaxtyping import Float
+from kept_parts import KeptParts
+from photograph_evaluation import evaluate_photographs
 from torch import Tensor
 from tqdm import tqdm
+from world_pairs import SemanticPair, draw_pairs
 
-from scorefield.perception.baseline_descriptors import DenseSift, RgbPatches, random_prior
 from scorefield.perception.correspondence.dift import DiftPreset, dift_features, dift_preset
 from scorefield.perception.correspondence.matching import NearestPixel, vectors_at
-from scorefield.perception.kept_parts import KeptParts
-from scorefield.perception.keypoint_accuracy import keypoint_accuracy, resampled_accuracy
-from scorefield.perception.photograph_evaluation import evaluate_photographs
-from scorefield.perception.world_pairs import SemanticPair, draw_pairs
+from scorefield.perception.correspondence.metrics import keypoint_accuracy, resampled_accuracy
 from scorefield.priors.features.cache import prior_key
 from scorefield.priors.features.network_cost import network_cost
 from scorefield.priors.prior import FrozenPrior

@@ -1,8 +1,8 @@
 """The race on handwritten digits: accuracy, calibration, and whether its confidence is kept.
 
-    OMP_NUM_THREADS=1 python benchmarks/race.py
+    OMP_NUM_THREADS=1 python benchmarks/perception/classification/race.py
 
-The figures of docs/classification.md that `scorefield evaluate digits` does not print: `inflation`
+The figures of RESULTS.md that `digits.py` does not print: `inflation`
 of the embedded priors, all 450 held-out digits, and how often a race loses the label that all draws
 name, on held-out digits 200 to 449 with draws of another seed.
 """
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from classifier_cases import digits_cases
 
 from scorefield.perception.classification.calibration import brier_score, expected_calibration_error
 from scorefield.perception.classification.classify import classify, run_races
@@ -18,7 +19,6 @@ from scorefield.perception.classification.error_measure import ErrorMeasure
 from scorefield.perception.classification.noise_inflation import noise_inflation
 from scorefield.perception.classification.paired_errors import PairedErrors, Request
 from scorefield.perception.classification.stopping import Race
-from scorefield.perception.classifier_cases import digits_cases
 from scorefield.priors.loading import load_prior
 from scorefield.priors.world import draw_scene, render
 

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from photograph_evaluation import evaluate_photographs, sift_matches
+from photograph_pairs import draw_photograph_pairs
 from torch.nn import functional
 
-from scorefield.perception.keypoint_accuracy import corner_error
-from scorefield.perception.photograph_evaluation import evaluate_photographs, sift_matches
-from scorefield.perception.photograph_pairs import draw_photograph_pairs
+from scorefield.perception.correspondence.metrics import corner_error
 
 
 def colours_at(image: torch.Tensor, points: torch.Tensor) -> torch.Tensor:

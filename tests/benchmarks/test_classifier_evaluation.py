@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from classifier_cases import Cases, digits_cases, world_cases
+from classifier_evaluation import evaluate_classifier
+from classifier_report import table_of
+from error_store import StoredErrors
 from scipy import stats
 
 from scorefield.perception import ErrorMeasure, Race, Stages
 from scorefield.perception.classification.classify import Classification, run_races
 from scorefield.perception.classification.paired_errors import PairedErrors, Request
-from scorefield.perception.classifier_cases import Cases, digits_cases, world_cases
-from scorefield.perception.classifier_evaluation import evaluate_classifier
-from scorefield.perception.classifier_report import table_of
-from scorefield.perception.error_store import StoredErrors
 from scorefield.priors import EmpiricalPrior, ImagePrior, PixelCodec
 
 SHADES = ("dark", "light", "middle")

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from classifier_cases import Cases
+from classifier_report import draw_curve, markdown_table, table_of
+from error_store import StoredErrors
 from tqdm.auto import tqdm
 
 from scorefield.perception.classification.classify import Classification, run_races
 from scorefield.perception.classification.error_measure import ErrorMeasure
 from scorefield.perception.classification.paired_errors import PairedErrors
 from scorefield.perception.classification.stopping import Policy, Race
-from scorefield.perception.classifier_cases import Cases
-from scorefield.perception.classifier_report import draw_curve, markdown_table, table_of
-from scorefield.perception.error_store import StoredErrors
 from scorefield.priors.prior import ImagePrior
 
 PAPER = ErrorMeasure(spacing="fraction", log_snr=(-12, 12))

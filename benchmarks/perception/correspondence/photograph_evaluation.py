@@ -4,16 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from baseline_descriptors import DenseSift, RgbPatches
 from jaxtyping import Float
+from kept_parts import KeptParts
+from photograph_pairs import CHANGES, PhotographPair, draw_photograph_pairs
 from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from scorefield.perception.baseline_descriptors import DenseSift, RgbPatches
 from scorefield.perception.correspondence.matching import Matches, match, mutual_matches
-from scorefield.perception.kept_parts import KeptParts
-from scorefield.perception.keypoint_accuracy import corner_error
-from scorefield.perception.photograph_pairs import CHANGES, PhotographPair, draw_photograph_pairs
+from scorefield.perception.correspondence.metrics import corner_error
 
 CORNERS = (1, 3, 5, 10)
 """Pixels within which the corners must be."""

@@ -1,10 +1,10 @@
 """Network evaluations of a race against a fixed schedule, and the race's own overhead.
 
-    OMP_NUM_THREADS=1 python benchmarks/classifier.py
+    OMP_NUM_THREADS=1 python benchmarks/perception/classification/classifier_cost.py
 
 A mixture of 48 Gaussians in 64 dimensions stands for the network; its cost is nothing, so that the
 time per evaluation is that of noise, levels and bookkeeping. With a real prior the accuracy is
-measured by `scorefield evaluate classifier`.
+measured by `renders.py`.
 """
 
 import time

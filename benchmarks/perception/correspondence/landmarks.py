@@ -1,25 +1,33 @@
-"""`scorefield evaluate correspondence`: how well a prior finds known landmarks."""
+"""How well a prior finds known landmarks, and homographies between photographs.
+
+    python benchmarks/perception/correspondence/landmarks.py --out runs/correspondence
+
+Killed, the same command with --resume goes on; --help lists all options.
+"""
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-
-from scorefield.cli.loading import prior_of
-from scorefield.cli.verb import Outcome, PriorVerb, check_at_least, check_folder, under_way
-from scorefield.perception.correspondence_evaluation import (
+from correspondence_evaluation import (
     CorrespondenceSettings,
     evaluate_correspondence,
 )
-from scorefield.perception.correspondence_report import correspondence_table, plot_sweep
+from correspondence_report import correspondence_table, plot_sweep
 
+from scorefield.cli.loading import prior_of
+from scorefield.cli.main import run_verb
+from scorefield.cli.verb import Outcome, PriorVerb, check_at_least, check_folder, under_way
+
+PROGRAM = "python benchmarks/perception/correspondence/landmarks.py"
 _DEFAULTS = CorrespondenceSettings()
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateCorrespondence(PriorVerb):
+class Landmarks(PriorVerb):
     """Find landmarks of the procedural world across two instances, beside descriptors.
 
     Layers and levels are chosen on tuning pairs, the figures are of others. Then homographies
@@ -67,3 +75,7 @@ class EvaluateCorrespondence(PriorVerb):
             plot_sweep(figures, self.out / "sweep.png")
         written = [f"wrote {self.out / name}" for name in ("figures.json", "table.md", "sweep.png")]
         return Outcome({"out": str(self.out), **figures}, [table, *written])
+
+
+if __name__ == "__main__":
+    sys.exit(run_verb(lambda: Landmarks, sys.argv[1:], PROGRAM))

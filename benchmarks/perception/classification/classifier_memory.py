@@ -1,4 +1,6 @@
-"""python benchmarks/classify_memory.py 100 200 400 1000: memory of `classify` when two labels tie.
+"""Memory of `classify` when two labels tie.
+
+    python benchmarks/perception/classification/classifier_memory.py 100 200 400 1000
 
 One image, errors drawn at random, so that only the bookkeeping is measured: the peak of what
 Python and NumPy allocate, and the time of the process without that measurement.

@@ -1,29 +1,37 @@
-"""`scorefield evaluate segmentation`: how well a prior finds the parts of objects."""
+"""How well a prior finds the parts of objects.
+
+    python benchmarks/perception/segmentation/parts.py --out runs/segmentation
+
+Killed, the same command with --resume goes on; --help lists all options.
+"""
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-
-from scorefield.cli.loading import prior_of
-from scorefield.cli.verb import Outcome, PriorVerb, check_folder, under_way
-from scorefield.images import save_image
-from scorefield.perception.segmentation.presets import emerdiff_preset
-from scorefield.perception.segmentation.segment import check_method
-from scorefield.perception.segmentation_evaluation import (
+from segmentation_evaluation import (
     SegmentationSettings,
     evaluate_segmentation,
     parts_pictures,
 )
-from scorefield.perception.segmentation_report import segmentation_sheet, segmentation_table
+from segmentation_report import segmentation_sheet, segmentation_table
 
+from scorefield.cli.loading import prior_of
+from scorefield.cli.main import run_verb
+from scorefield.cli.verb import Outcome, PriorVerb, check_folder, under_way
+from scorefield.images import save_image
+from scorefield.perception.segmentation.presets import emerdiff_preset
+from scorefield.perception.segmentation.segment import check_method
+
+PROGRAM = "python benchmarks/perception/segmentation/parts.py"
 _DEFAULTS = SegmentationSettings()
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSegmentation(PriorVerb):
+class Parts(PriorVerb):
     """Find the parts of objects of the procedural world, beside enlarged clusters and colours.
 
     OUT gets figures.json, table.md, sheet.png, and categories.jsonl, with which --resume goes on.
@@ -65,3 +73,7 @@ class EvaluateSegmentation(PriorVerb):
             save_image(self.out / "sheet.png", segmentation_sheet(prior, shown, settings))
         written = [f"wrote {self.out / name}" for name in ("figures.json", "table.md", "sheet.png")]
         return Outcome({"out": str(self.out), **figures}, [table, *written])
+
+
+if __name__ == "__main__":
+    sys.exit(run_verb(lambda: Parts, sys.argv[1:], PROGRAM))
