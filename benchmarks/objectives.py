@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from scorefield.files import write_json, write_text
 from scorefield.images import contact_sheet, load_image, save_image
 from scorefield.priors import FrozenPrior, load_prior
 from scorefield.priors.judge import Judge
@@ -39,7 +40,6 @@ from scorefield.sds.nerf.evaluation import evaluate_scene
 from scorefield.sds.nerf.scene_distillation import TextTo3D, TextTo3DSettings
 from scorefield.sds.objective import SDS, Objective
 from scorefield.sds.objectives import CSD, ISM, NFSD, SDI, SJC, VSD, Bridge, LowRank
-from scorefield.sds.prompt_runs import write_whole
 from scorefield.sds.svg.augmentation import Augmentation
 from scorefield.sds.svg.cleaning import cleaned
 from scorefield.sds.svg.distillation import TextToSvg, TextToSvgSettings
@@ -253,7 +253,7 @@ def run(
         "seconds": seconds / (images if made == "image" else 1),
         "picture": path.with_suffix(".png").name, **answers,
     }  # fmt: skip
-    write_whole(path, json.dumps(row))
+    write_json(path, row)
     return row
 
 
@@ -370,9 +370,9 @@ def main() -> None:
         names = list(dict.fromkeys(row["name"] for row in mine))
         lines += ["", *table(mine, made, names)]
         sheet(options.out, mine, made, names)
-    write_whole(options.out / "table.md", "\n".join(lines))
+    write_text(options.out / "table.md", "\n".join(lines).rstrip() + "\n")
     found = {"steps": STEPS, "chosen": chosen, "tuning": tuning, "rows": rows}
-    write_whole(options.out / "table.json", json.dumps(found, indent=1))
+    write_json(options.out / "table.json", found)
     print("\n".join(lines))
 
 

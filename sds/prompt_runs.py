@@ -1,13 +1,14 @@
 """What evaluations over a list of prompts share: a folder and a row each, and the table of all."""
 
 import json
-import os
 import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from scorefield.files import write_json, write_text
 
 __all__ = [
     "Row",
@@ -17,7 +18,6 @@ __all__ = [
     "markdown_table",
     "normalised",
     "write_table",
-    "write_whole",
 ]
 
 Row = dict[str, Any]
@@ -77,7 +77,7 @@ def judge_each(
             row |= {**missed(prompt, path), "status": FAILED, "reason": str(error)}
         row["seconds"] = round(time.perf_counter() - start, 1)
         if row["status"] != FAILED:
-            write_whole(kept, json.dumps(row, indent=2))
+            write_json(kept, row)
         rows.append(row)
     return rows
 
@@ -105,10 +105,9 @@ def write_table(
     """
     counts = {status: sum(row["status"] == status for row in rows) for status in ("done", FAILED)}
     totals = {"prompts": len(rows), **counts, **totals}
-    text = json.dumps({**config, "rows": rows, "totals": totals}, indent=2)
-    table: dict[str, Any] = json.loads(text)
-    write_whole(folder / "table.json", text)
-    write_whole(folder / "table.md", markdown(table))
+    table: dict[str, Any] = json.loads(json.dumps({**config, "rows": rows, "totals": totals}))
+    write_json(folder / "table.json", table)
+    write_text(folder / "table.md", markdown(table).rstrip() + "\n")
     return table
 
 
@@ -150,13 +149,6 @@ def markdown_table(
     ]
     text = [f"| {' | '.join(cells)} |" for cells in lines]
     return "\n".join([*text, "", notes, *([""] if failures else []), *failures])
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    aside = path.with_name(path.name + ".new")
-    aside.write_text(text.rstrip() + "\n", encoding="utf-8")
-    os.replace(aside, path)
 
 
 def answers(rows: Sequence[Mapping[str, Any]], question: str) -> dict[str, Any]:

@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scorefield.files import part_path, write_text
+
 INDEX = "episodes.json"
 """The file that makes a folder one of episodes."""
 
-_ASIDE = f"{INDEX}.new"
 """The same while it is written; a writer that is killed leaves it."""
 
 
@@ -244,7 +245,7 @@ class EpisodeWriter:
                     f"{self.folder} was collected with {self._index['about']}, now {self.about}; "
                     "choose another folder"
                 )
-        elif self.folder.exists() and {one.name for one in self.folder.iterdir()} - {_ASIDE}:
+        elif self.folder.exists() and {one.name for one in self.folder.iterdir()} - {part_path(INDEX).name}:
             raise ValueError(f"{self.folder} is not empty and holds no {INDEX}; choose another")
         self.folder.mkdir(parents=True, exist_ok=True)
         if len(self) == 0:
@@ -284,9 +285,8 @@ class EpisodeWriter:
         self._save_index()
 
     def _save_index(self) -> None:
-        aside = self.folder / _ASIDE
-        aside.write_text(json.dumps({"about": self.about, **self._index}) + "\n", encoding="utf-8")
-        os.replace(aside, self.folder / INDEX)
+        text = json.dumps({"about": self.about, **self._index})
+        write_text(self.folder / INDEX, text + "\n")
 
 
 def write_episodes(folder: str | os.PathLike[str], episodes: Iterable[Episode]) -> Path:

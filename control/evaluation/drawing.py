@@ -9,6 +9,7 @@ import numpy as np
 
 from scorefield.control.data.windows import as_pictures
 from scorefield.control.environments.planar import Layout
+from scorefield.files import whole_file
 from scorefield.images import save_gif, save_mp4
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def draw_paths(
         _panel(panel, layout, shown)
         panel.set_title(title, fontsize=8)
     figure.tight_layout(pad=0.4)
-    figure.savefig(path)
+    with whole_file(path) as part:
+        figure.savefig(part)
     return Path(path)
 
 

@@ -11,6 +11,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from scorefield.files import whole_file
+
 # far apart in hue and lightness, for as many regions as most pictures have
 _FIRST = (
     (0.27, 0.47, 0.67), (0.93, 0.40, 0.47), (0.13, 0.53, 0.20), (0.80, 0.73, 0.27),
@@ -69,9 +71,8 @@ def save_labels(path: str | os.PathLike[str], labels: Int[Tensor, "h w"]) -> Pat
     k = int(labels.max()) + 1
     if k > 256:
         raise ValueError(f"an indexed PNG has room for 256 labels; got {k}")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(labels.cpu().numpy().astype(np.uint8))
     picture.putpalette((255 * label_colors(k) + 0.5).byte().flatten().tolist())
-    picture.save(path, format="PNG")
-    return path
+    with whole_file(path) as part:
+        picture.save(part, format="PNG")
+    return Path(path)

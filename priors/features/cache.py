@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from scorefield.files import whole_file
 from scorefield.priors.levels import NoiseLevel
 
 if TYPE_CHECKING:
@@ -41,10 +42,8 @@ class FeatureCache:
 
     def write(self, key: str, features: Tensor) -> None:
         """Keep a map: written aside and renamed, so that no reader sees a part of it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        aside = self.folder / f"{key}.{os.getpid()}.tmp"
-        save_file({"features": features.detach().cpu().contiguous()}, aside)
-        os.replace(aside, self.folder / f"{key}.safetensors")
+        with whole_file(self.folder / f"{key}.safetensors") as part:
+            save_file({"features": features.detach().cpu().contiguous()}, part)
 
 
 def feature_key(

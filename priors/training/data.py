@@ -8,6 +8,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
+from scorefield.files import whole_file
 from scorefield.priors.world import draw_scene, render
 
 SHARD = 2048
@@ -39,9 +40,8 @@ def world_images(
                     for first in range(start, stop, _CHUNK)
                 ]
             )
-            partial = path.with_suffix(".partial.npy")
-            np.save(partial, shard)
-            partial.replace(path)
+            with whole_file(path) as part:
+                np.save(part, shard)
         shards.append(np.load(path))
     return torch.from_numpy(np.concatenate(shards)[:count])
 

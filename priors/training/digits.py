@@ -1,6 +1,5 @@
 """The recipe of the embedded prior `digits`: handwritten digits of scikit-learn, by class."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.nn import functional as F
 
+from scorefield.files import write_json
 from scorefield.images import contact_sheet
 from scorefield.priors.levels import DiscreteSchedule
 from scorefield.priors.prior import FrozenPrior
@@ -186,7 +186,7 @@ def save_digits(network: UNet2DModel, folder: Path) -> Path:
     """Write the prior, its network halved in place, with its card."""
     make_digits_pipeline(network.half()).save_pretrained(folder, safe_serialization=True)
     card = {"name": "digits", "guidance_scale": GUIDANCE_SCALE, "labels": _names()}
-    (folder / "scorefield.json").write_text(json.dumps(card, indent=2) + "\n")
+    write_json(folder / "scorefield.json", card)
     return folder
 
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.files import write_text
 from scorefield.priors.judge import Judge, Verdict, frechet_distance
 from scorefield.priors.prior import ImagePrior
 from scorefield.priors.world import CATEGORIES, COLORS, FRONTED, VIEWS, Scene, draw_scene, render
@@ -214,10 +215,7 @@ Example: `scorefield sample "a red mushroom, front view" --out samples.png`
 
 {fill(seeds, 100)}
 """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "README.md"
-    path.write_text(text, encoding="utf-8")
-    return path
+    return write_text(folder / "README.md", text)
 
 
 def _both(figures: Mapping[str, Any], name: str) -> tuple[float | None, float | None]:

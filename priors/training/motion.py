@@ -1,6 +1,5 @@
 """The recipe of the embedded priors of clips, `motion-broad` and `motion-narrow`, from nothing."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import cycle, islice
@@ -14,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from scorefield.files import write_json
 from scorefield.images import contact_sheet
 from scorefield.priors.clip_unet import ClipUNet
 from scorefield.priors.families import ClipPipeline
@@ -270,12 +270,12 @@ def save_motion(module: TextToClips, folder: Path, name: str) -> Path:
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "unet": ["scorefield.priors.clip_unet", "ClipUNet"],
     }
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    write_json(folder / "model_index.json", index)
     card = {
         "name": name,
         "guidance_scale": GUIDANCE_SCALE,
         "vocabulary": CLIP_WORDS,
         "frames": FRAMES,
     }
-    (folder / "scorefield.json").write_text(json.dumps(card, indent=2) + "\n")
+    write_json(folder / "scorefield.json", card)
     return folder

@@ -1,6 +1,5 @@
 """The recipe of the embedded prior `shapes`: a miniature Stable Diffusion, from nothing."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from jaxtyping import Float, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from scorefield.files import whole_file, write_json
 from scorefield.images import contact_sheet
 from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.training.codec import CodecTask, encode_all, scale_latents
@@ -128,7 +128,8 @@ def train_judge(
     task = JudgeTask(images, scenes, settings)
     run_training(task, out / "judge", settings, resume, progress)
     path = out / "judge" / "judge.safetensors"
-    save_file({k: v.half().contiguous() for k, v in task.averaged().state_dict().items()}, path)
+    with whole_file(path) as part:
+        save_file({k: v.half().contiguous() for k, v in task.averaged().state_dict().items()}, part)
     return path
 
 
@@ -138,7 +139,7 @@ def save_prior(pipeline: StableDiffusionPipeline, folder: Path) -> Path:
         part.half()
     pipeline.save_pretrained(folder, safe_serialization=True)
     card = {"name": "shapes", "guidance_scale": GUIDANCE_SCALE, "vocabulary": WORDS}
-    (folder / "scorefield.json").write_text(json.dumps(card, indent=2) + "\n")
+    write_json(folder / "scorefield.json", card)
     return folder
 
 
@@ -152,7 +153,6 @@ def _latents(
         with torch.autocast(device, settings.dtype, enabled=settings.dtype != torch.float32):
             means, stds = encode_all(vae, images)
         saved = {"means": means.half(), "stds": stds.half()}
-        partial = path.with_suffix(".partial.safetensors")
-        save_file(saved, partial)
-        partial.replace(path)
+        with whole_file(path) as part:
+            save_file(saved, part)
     return saved["means"].float(), saved["stds"].float()

@@ -15,6 +15,7 @@ from scipy import ndimage
 from skimage.measure import marching_cubes
 from torch import Tensor
 
+from scorefield.files import whole_file
 from scorefield.sds.nerf.cameras import Cameras
 from scorefield.sds.nerf.radiance_field import Scene
 
@@ -223,13 +224,14 @@ def export_mesh(
     turned = mesh.copy()
     turned.apply_transform(np.eye(4)[[1, 2, 0, 3]])
     turned.visual = trimesh.visual.ColorVisuals(turned, vertex_colors=_bytes(linear))
-    paths[0].write_bytes(
-        trimesh.exchange.gltf.export_glb(
-            turned.scene(), include_normals=True, tree_postprocessor=_make_matte
-        )
+    glb = trimesh.exchange.gltf.export_glb(
+        turned.scene(), include_normals=True, tree_postprocessor=_make_matte
     )
-    mesh.export(paths[1])
-    mesh.export(paths[2])
+    with whole_file(paths[0]) as part:
+        part.write_bytes(glb)
+    for path in paths[1:]:
+        with whole_file(path) as part:
+            mesh.export(part)
     return paths
 
 

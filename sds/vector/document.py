@@ -241,7 +241,9 @@ class Document:
         path = FilePath(path)
         text = svg_text(self, digits)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        part = path.with_name(f".{path.stem}.part{path.suffix}")
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)  # killed at any moment, no half of a drawing is left
         return path
 
 

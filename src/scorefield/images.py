@@ -11,6 +11,8 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
+from scorefield.files import whole_file
+
 __all__ = [
     "contact_sheet",
     "film_strips",
@@ -39,10 +41,9 @@ def _from_pil(image: Image.Image) -> Float[Tensor, "3 height width"]:
 
 def save_image(path: str | os.PathLike[str], image: Float[Tensor, "channels height width"]) -> Path:
     """Write a picture (3, H, W) or (1, H, W) in [0, 1], clamped; the suffix names the format."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _to_pil(image).save(path)
-    return path
+    with whole_file(path) as part:
+        _to_pil(image).save(part)
+    return Path(path)
 
 
 def load_image(
@@ -87,13 +88,12 @@ def save_gif(
     path: str | os.PathLike[str], frames: Float[Tensor, "frames 3 height width"], fps: float = 12.0
 ) -> Path:
     """Write frames (N, 3, H, W) in [0, 1] as a GIF that loops for ever."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     first, *rest = (_to_pil(frame) for frame in frames)
     # GIF counts in hundredths of a second.
     duration = max(10, 10 * round(100 / fps))
-    first.save(path, save_all=True, append_images=rest, duration=duration, loop=0, disposal=2)
-    return path
+    with whole_file(path) as part:
+        first.save(part, save_all=True, append_images=rest, duration=duration, loop=0, disposal=2)
+    return Path(path)
 
 
 def save_mp4(
@@ -113,14 +113,13 @@ def save_mp4(
         ) from error
     import imageio.v3 as iio
 
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Players want even sides.
     pixels = frames[..., : frames.shape[-2] // 2 * 2, : frames.shape[-1] // 2 * 2]
     pixels = (255 * pixels.detach().float().cpu().clamp(0, 1) + 0.5).to(torch.uint8)
     video = pixels.permute(0, 2, 3, 1).numpy()
-    iio.imwrite(path, video, fps=fps, codec="libx264", macro_block_size=2)
-    return path
+    with whole_file(path) as part:
+        iio.imwrite(part, video, fps=fps, codec="libx264", macro_block_size=2)
+    return Path(path)
 
 
 def contact_sheet(

@@ -1,6 +1,5 @@
 """`scorefield evaluate`: figures of a prior and of text-to-3D."""
 
-import json
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +16,7 @@ from scorefield.cli.verb import (
     check_folder,
     under_way,
 )
+from scorefield.files import write_json
 from scorefield.priors.training.evaluation import TRAINING_SEEDS, evaluate_prior, write_card
 from scorefield.sds.nerf.evaluation import evaluate_prompts
 
@@ -62,14 +62,13 @@ class EvaluatePrior(PriorVerb):
                 progress=not self.quiet,
             )
             card = write_card(figures, self.command, self.out)
-            path = self.out / "figures.json"
-            path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+            write_json(self.out / "figures.json", figures)
         lines = [
             *(f"{name}: {figures[name]:.3f}" for name in figures if name.endswith("accuracy")),
             f"worst category: {figures['worst_category']}",
             f"Frechet distance: {figures['frechet_distance']:.3f} "
             f"(between renders: {figures['frechet_floor']:.3f})",
-            f"wrote {path}",
+            f"wrote {self.out / 'figures.json'}",
             f"wrote {card}",
         ]
         return Outcome({"out": str(self.out), **figures}, lines)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from scorefield.cli.loading import prior_of
 from scorefield.cli.picture_results import file_digest
 from scorefield.cli.verb import Outcome, PriorVerb, check_at_least, check_folder, under_way
+from scorefield.files import whole_file
 from scorefield.images import load_image
 from scorefield.perception.correspondence.dift import dift_preset
 from scorefield.priors.features.taps import layer_path
@@ -80,10 +81,9 @@ class Features(PriorVerb):
                     bad.append(str(error))
                 else:
                     maps = prior.features(image[None], layers, level, self.prompt, **options)
-                    aside = targets[path].with_suffix(".new")
                     tensors = {name: found[0].cpu().contiguous() for name, found in maps.items()}
-                    save_file(tensors, aside, metadata=wanted[path])
-                    aside.replace(targets[path])
+                    with whole_file(targets[path]) as part:
+                        save_file(tensors, part, metadata=wanted[path])
                 bar.update()
         written = [
             str(target) for path, target in targets.items() if _settings_of(target) == wanted[path]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from scorefield.cli.verb import Outcome, PriorVerb, check_at_least, check_folder, under_way
+from scorefield.files import whole_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +80,8 @@ class Invert(PriorVerb):
             sheet = contact_sheet(torch.cat([image[None], coded, made]), columns=3)
             save_image(self.out / "side_by_side.png", sheet)
             tensors = {name: one.detach().cpu().contiguous() for name, one in noise.items()}
-            save_file(tensors, self.out / "noise.safetensors")
+            with whole_file(self.out / "noise.safetensors") as part:
+                save_file(tensors, part)
         error = again - latents
         figures = {
             "out": str(self.out),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scorefield.cli.verb import check_picture
+from scorefield.files import write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,9 +68,7 @@ class PictureResults:
             raise ValueError(f"{path} is of other settings; give those again, or another --out")
         if not rows:
             whole = [json.dumps({"settings": settings}) + "\n"]
-        aside = path.with_name(path.name + ".new")
-        aside.write_text("".join(whole), encoding="utf-8")
-        os.replace(aside, path)
+        write_text(path, "".join(whole))
 
     def stream(
         self, paths: Sequence[Path], prior: "ImagePrior", judge: "Judge", *, quiet: bool

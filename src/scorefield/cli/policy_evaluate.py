@@ -1,6 +1,5 @@
 """`scorefield policy evaluate`: a policy acts, and its figures are told with intervals."""
 
-import json
 import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from scorefield.control.evaluation.rollout import check_delay, latency, roll_out
 from scorefield.control.evaluation.scores import score
 from scorefield.control.policies.denoising import RealTime, WarmStart
 from scorefield.control.policies.loading import load_policy
+from scorefield.files import write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +93,9 @@ class PolicyEvaluate(Verb):
                 delay=self.delay,
             )
             seconds = statistics.median(latency(policy, environment, seed=self.first))
-            self.out.mkdir(parents=True, exist_ok=True)
             figures = {**scores.as_json(), "latency": seconds}
             written = ["results.json", "episodes.json"]
-            _write(self.out / "results.json", figures)
+            write_json(self.out / "results.json", figures)
             each = [
                 {
                     "seed": one.seed,
@@ -108,7 +107,7 @@ class PolicyEvaluate(Verb):
                 }
                 for one in rollouts
             ]
-            _write(self.out / "episodes.json", each)
+            write_json(self.out / "episodes.json", each)
             if self.env in PLANAR:
                 draw_paths(PLANAR[self.env], {self.env: rollouts}, self.out / "paths.png")
                 written.append("paths.png")
@@ -130,7 +129,3 @@ class PolicyEvaluate(Verb):
             )
         lines += [f"wrote {self.out / name}" for name in written]
         return Outcome({"out": str(self.out), **figures}, lines)
-
-
-def _write(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,6 +1,5 @@
 """`scorefield segment`: which pixels of a picture belong together."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,6 +14,7 @@ from scorefield.cli.verb import (
     check_unused,
     under_way,
 )
+from scorefield.files import write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,9 +95,7 @@ class Segment(PriorVerb):
                 "prior": self.prior, "method": self.method, "k": self.k, "seed": self.seed,
                 "source": method.source, "results": rows,
             }  # fmt: skip
-            self.out.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(figures, indent=2) + "\n"
-            (self.out / "segmentation.json").write_text(text, encoding="utf-8")
+            write_json(self.out / "segmentation.json", figures)
         bad = [f"{row['picture']} ({row['error']})" for row in rows if "error" in row]
         problem = f"{len(bad)} of {len(rows)} pictures: {'; '.join(bad)}" if bad else None
         lines = [

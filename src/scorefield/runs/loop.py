@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from scorefield.files import whole_file
 from scorefield.runs.folder import RunFolder
 
 _FIGURES_SHOWN = 3
@@ -167,7 +168,8 @@ def _preview(task: Task, folder: RunFolder, done: int) -> None:
     if picture is None:
         return
     pixels = (picture.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)  # (3, H, W)
-    Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy()).save(folder.preview_path(done))
+    with whole_file(folder.preview_path(done)) as part:
+        Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy()).save(part)
 
 
 def _save(task: Task, folder: RunFolder, done: int, saved: int | None) -> None:

@@ -1,0 +1,91 @@
+"""Files and folders that appear whole or not at all.
+
+What is written goes beside its final name and is renamed onto it, so that a run killed at any
+moment leaves the old file, the new file or none, and never a part of one.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+def part_path(path: str | os.PathLike[str]) -> Path:
+    """Where a file is written before it is whole; a killed writer leaves it there."""
+    path = Path(path)
+    return path.with_name(f".{path.stem}.part{path.suffix}")
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Gives a name to write to, which becomes `path` when the block ends without an error.
+
+    The name is beside `path` and has the same suffix, which is where many writers look for the
+    format. The folder is made. The finished file has the permissions of a newly created one,
+    whatever its writer set. On an error the part is deleted and `path` stays as it was.
+
+        with whole_file("mesh.glb") as part:
+            mesh.export(part)
+
+    Raises:
+        OSError: the folder or the file cannot be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = part_path(path)
+    part.unlink(missing_ok=True)
+    part.touch()
+    mode = part.stat().st_mode  # as the umask says; some writers make files for the owner alone
+    try:
+        yield part
+        part.chmod(mode)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Gives an empty folder to fill, which becomes `path` when the block ends without an error.
+
+    A folder that is there is replaced. On an error the part is deleted and `path` stays as it was.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    old = path.with_name(f".{path.name}.old")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    try:
+        yield part
+        shutil.rmtree(old, ignore_errors=True)
+        if path.exists():
+            os.rename(path, old)  # a folder that is not empty cannot be renamed onto
+        os.rename(part, path)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Writes a UTF-8 text file, whole or not at all; returns its path."""
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> Path:
+    """Writes a JSON file, indented, whole or not at all; returns its path.
+
+    Raises:
+        TypeError: the content is not made of JSON values.
+    """
+    return write_text(path, json.dumps(content, indent=2) + "\n")
