@@ -245,7 +245,7 @@ class EpisodeWriter:
                     f"{self.folder} was collected with {self._index['about']}, now {self.about}; "
                     "choose another folder"
                 )
-        elif self.folder.exists() and {one.name for one in self.folder.iterdir()} - {part_path(INDEX).name}:
+        elif self.folder.exists() and _entries(self.folder) - {part_path(INDEX).name}:
             raise ValueError(f"{self.folder} is not empty and holds no {INDEX}; choose another")
         self.folder.mkdir(parents=True, exist_ok=True)
         if len(self) == 0:
@@ -359,6 +359,10 @@ def _check_alike(first: Episode, other: Episode) -> None:
             f"{other.name}: was recorded at {other.rate} steps per second; {first.name} at "
             f"{first.rate}; resample one of them"
         )
+
+
+def _entries(folder: Path) -> set[str]:
+    return {one.name for one in folder.iterdir()}
 
 
 def _append(file: Path, rows: NDArray[Any]) -> None:
