@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from scorefield.control.data.episodes import INDEX, Episode, Episodes, EpisodeWriter, write_episodes
+from scorefield.files import part_path
 
 
 def episode(number: int, steps: int = 5, *, camera: bool = False) -> Episode:
@@ -82,10 +83,10 @@ def test_a_writer_killed_in_its_first_episode_begins_again(tmp_path: Path) -> No
 
 
 def test_a_writer_killed_before_its_first_index_begins_again(tmp_path: Path) -> None:
-    (tmp_path / f"{INDEX}.new").write_text('{"about"', encoding="utf-8")
+    (tmp_path / part_path(INDEX).name).write_text('{"about"', encoding="utf-8")
     EpisodeWriter(tmp_path, {}).add(episode(0))
     assert same(Episodes.open(tmp_path)[0], episode(0))
-    assert not (tmp_path / f"{INDEX}.new").exists()
+    assert not (tmp_path / part_path(INDEX).name).exists()
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
