@@ -12,21 +12,16 @@ from typing import Any
 
 import torch
 
-from scorefield.priors.families import FAMILIES, Card, ClipPipeline
-from scorefield.priors.families.attach import (
-    Lora,
-    attach_loras,
-    check_controlnet,
-    find_loras,
-    load_controlnet,
-)
+from scorefield.priors.families import FAMILIES, Card, ClipPipeline, pipeline_named
+from scorefield.priors.families.control import check_controlnet, load_controlnet
 from scorefield.priors.families.folder import (
-    PriorError,
     check_complete,
-    check_family,
     check_folder,
-    read_json,
+    check_index,
+    parts_of,
 )
+from scorefield.priors.families.lora import Lora, attach_loras, find_loras
+from scorefield.priors.families.weights import PriorError, read_json, variant_of
 from scorefield.priors.prior import FrozenPrior
 
 __all__ = ["EMBEDDED", "PriorError", "check_folder", "load_prior"]
@@ -44,6 +39,7 @@ def load_prior(
     frames: int | None = None,
     lora: Lora | Sequence[tuple[Lora, float | int]] | None = None,
     controlnet: str | os.PathLike[str] | None = None,
+    variant: str | None = None,
 ) -> FrozenPrior:
     """The frozen prior of that name, folder or hub id.
 
@@ -60,33 +56,38 @@ def load_prior(
         are any for them: a safetensors file or a folder with one, or pairs of these and weights.
     controlnet: a folder with a ControlNet, which `FrozenPrior.with_control` shows images; for
         Stable Diffusion 1.x, 2.x and XL.
+    variant: of the weights, such as "fp16" for files named model.fp16.safetensors; None is the
+        plain ones, or those there are.
 
     Raises:
         PriorError: one line that names the file and the remedy; where `check_folder` can tell,
             before any weights are read.
     """
-    folder = _find(source)
-    card = _card(check_folder(folder))
+    folder = _find(source, variant)
+    card = _card(check_folder(folder, variant))
     card.setdefault("name", folder.name if Path(source).is_dir() else os.fspath(source))
     card |= {k: v for k, v in (("image_size", image_size), ("frames", frames)) if v is not None}
     index = read_json(folder / "model_index.json")
+    # one name for the pipelines of the same parts
+    kind = str(pipeline_named(index["_class_name"]))
+    variant = variant_of([folder / part for part in parts_of(index, FAMILIES[kind])], variant)
     loras = find_loras(lora)
     if controlnet is not None:
-        check_controlnet(Path(controlnet), index["_class_name"])
+        check_controlnet(Path(controlnet), kind)
     with _quiet():
-        pipeline = _load(folder, index["_class_name"], dtype)
-        check_complete(folder, index, pipeline)
+        pipeline = _load(folder, kind, dtype, variant)
+        check_complete(folder, index, pipeline, variant)
         attach_loras(pipeline, loras)
         if controlnet is not None:
             pipeline.controlnet = load_controlnet(Path(controlnet), pipeline.unet, dtype)
         try:
-            prior = FAMILIES[index["_class_name"]].build(pipeline, Card(**card))
+            prior = FAMILIES[kind].build(pipeline, Card(**card))
         except ValueError as error:
             raise PriorError(f"{folder}: {error}") from error
     return prior.to(device)
 
 
-def _find(source: str | os.PathLike[str]) -> Path:
+def _find(source: str | os.PathLike[str], variant: str | None) -> Path:
     """The folder that a source names, downloaded if it names a hub id."""
     name = os.fspath(source)
     if name in EMBEDDED:
@@ -100,7 +101,7 @@ def _find(source: str | os.PathLike[str]) -> Path:
     if Path(name).is_dir():
         return Path(name)
     if isinstance(source, str) and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
-        return _download(name)
+        return _download(name, variant)
     raise PriorError(
         f"{name}: no such folder; give an embedded prior ({', '.join(EMBEDDED)}), a folder in "
         "diffusers' format, or a hub id such as owner/model"
@@ -112,7 +113,7 @@ def _card(content: dict[str, Any]) -> dict[str, Any]:
     return {field.name: content[field.name] for field in fields(Card) if field.name in content}
 
 
-def _download(hub_id: str) -> Path:
+def _download(hub_id: str, variant: str | None) -> Path:
     """The folder in the hub's cache; the family is checked before any weights are fetched."""
     try:
         with _quiet():
@@ -120,13 +121,15 @@ def _download(hub_id: str) -> Path:
 
             index = Path(hf_hub_download(hub_id, "model_index.json"))
             content = read_json(index)
-            family = check_family(f"{hub_id}/{index.name}", content)
-            if content["_class_name"] == ClipPipeline.__name__:
+            family = check_index(f"{hub_id}/{index.name}", content)
+            kind = str(pipeline_named(content["_class_name"]))
+            if kind == ClipPipeline.__name__:
                 patterns = ["*.json", "*.txt", "*.safetensors"]
                 return Path(snapshot_download(hub_id, allow_patterns=patterns))
             left_out = dict.fromkeys(family.left_out)
-            pipeline = _pipeline_class(content["_class_name"])
-            return Path(pipeline.download(hub_id, use_safetensors=True, **left_out))
+            options = {} if variant is None else {"variant": variant}
+            pipeline = _pipeline_class(kind)
+            return Path(pipeline.download(hub_id, use_safetensors=True, **left_out, **options))
     except PriorError:
         raise
     except Exception as error:
@@ -136,7 +139,7 @@ def _download(hub_id: str) -> Path:
         ) from error
 
 
-def _load(folder: Path, class_name: str, dtype: torch.dtype) -> Any:
+def _load(folder: Path, class_name: str, dtype: torch.dtype, variant: str | None) -> Any:
     family = FAMILIES[class_name]
     options: dict[str, Any] = dict.fromkeys(family.left_out)
     if "safety_checker" in family.left_out:
@@ -147,6 +150,7 @@ def _load(folder: Path, class_name: str, dtype: torch.dtype) -> Any:
             torch_dtype={"default": dtype, **dict.fromkeys(family.float32, torch.float32)},
             use_safetensors=True,
             local_files_only=True,
+            **({} if variant is None else {"variant": variant}),
             **options,
         )
     except Exception as error:

@@ -4,8 +4,8 @@ A family is a function from a pipeline to a `FrozenPrior`. It chooses what diffe
 that calls the network, the encoder of prompts, the codec and the schedule.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from scorefield.priors.families.base import Adapter, Card
@@ -19,71 +19,195 @@ from scorefield.priors.prior import FrozenPrior
 
 __all__ = ["FAMILIES", "Adapter", "Card", "ClipPipeline", "Family", "family_of"]
 
+Classes = Mapping[str, tuple[str, ...]]
+"""Names of classes of diffusers and transformers, by the parts of a pipeline."""
+
 
 @dataclass(frozen=True)
 class Family:
     """How pipelines of one class load.
 
     build: from the loaded pipeline to the prior.
-    parts: with weights, that a folder must have; more may be there.
-    tokenizers: that a folder must have.
+    parts: networks and tokenizers that a folder must have, and the classes that are known.
+    optional: those that it may have.
     left_out: optional parts of the pipeline that a prior has no use for.
+    options: of the pipeline's own, in its index, that are followed or do not matter.
+    configs: keys of the parts' configs that change what is computed around the part, and the values
+        that are followed.
     float32: parts kept in that precision whatever is asked for.
+    aliases: pipelines of the same parts, for other tasks.
     """
 
     build: Callable[[Any, Card], FrozenPrior]
-    parts: tuple[str, ...]
-    tokenizers: tuple[str, ...] = ()
+    parts: Classes
+    optional: Classes = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    configs: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
     float32: tuple[str, ...] = ("vae",)
+    aliases: tuple[str, ...] = ()
 
+
+_IMAGE_VAE = ("AutoencoderKL", "AutoencoderTiny")
+_CLIP, _CLIP_PROJECTED = ("CLIPTextModel",), ("CLIPTextModelWithProjection",)
+_CLIP_TOKENS = ("CLIPTokenizer", "CLIPTokenizerFast")
+_T5, _T5_TOKENS = ("T5EncoderModel",), ("T5Tokenizer", "T5TokenizerFast")
+_SAFETY = ("safety_checker", "feature_extractor", "image_encoder")
+_SHOWN = ("feature_extractor", "image_encoder")
+
+# U-Nets of other conditions than their pipeline's: classes, noise levels of an upscaler, images.
+_PLAIN_UNET: Mapping[str, tuple[Any, ...]] = {
+    "class_embed_type": (None,),
+    "num_class_embeds": (None,),
+    "addition_embed_type": (None,),
+    "encoder_hid_dim_type": (None,),
+}
+# transformers' CLIP has it, and diffusers' pipelines alone act on it.
+_UNMASKED = {"use_attention_mask": (None, False)}
 
 FAMILIES: dict[str, Family] = {
     "StableDiffusionPipeline": Family(
         stable_diffusion,
-        ("unet", "vae", "text_encoder"),
-        ("tokenizer",),
-        left_out=("safety_checker", "feature_extractor", "image_encoder"),
+        {
+            "unet": ("UNet2DConditionModel",),
+            "vae": _IMAGE_VAE,
+            "text_encoder": _CLIP,
+            "tokenizer": _CLIP_TOKENS,
+        },
+        left_out=(*_SAFETY, "controlnet"),
+        options=("requires_safety_checker",),
+        configs={"unet": _PLAIN_UNET, "text_encoder": _UNMASKED},
         float32=(),
+        aliases=(
+            "StableDiffusionImg2ImgPipeline",
+            "StableDiffusionControlNetPipeline",
+            "StableDiffusionPAGPipeline",
+            "LatentConsistencyModelPipeline",
+            "LatentConsistencyModelImg2ImgPipeline",
+        ),
     ),
     "StableDiffusionXLPipeline": Family(
         stable_diffusion_xl,
-        ("unet", "vae", "text_encoder_2"),
-        ("tokenizer_2",),
-        left_out=("feature_extractor", "image_encoder"),
+        {
+            "unet": ("UNet2DConditionModel",),
+            "vae": _IMAGE_VAE,
+            "text_encoder_2": _CLIP_PROJECTED,
+            "tokenizer_2": _CLIP_TOKENS,
+        },
+        {"text_encoder": _CLIP, "tokenizer": _CLIP_TOKENS},
+        left_out=(*_SHOWN, "controlnet"),
+        options=("force_zeros_for_empty_prompt", "add_watermarker"),
+        configs={"unet": {**_PLAIN_UNET, "addition_embed_type": ("text_time",)}},
+        aliases=(
+            "StableDiffusionXLImg2ImgPipeline",
+            "StableDiffusionXLInpaintPipeline",
+            "StableDiffusionXLControlNetPipeline",
+            "StableDiffusionXLPAGPipeline",
+        ),
     ),
     "IFPipeline": Family(
         deepfloyd_if,
-        ("unet", "text_encoder"),
-        ("tokenizer",),
+        {"unet": ("UNet2DConditionModel",), "text_encoder": _T5, "tokenizer": _T5_TOKENS},
         left_out=("safety_checker", "feature_extractor", "watermarker"),
+        options=("requires_safety_checker",),
+        configs={
+            "unet": {
+                **_PLAIN_UNET,
+                "addition_embed_type": ("text", None),
+                "encoder_hid_dim_type": ("text_proj", None),
+            }
+        },
+        aliases=("IFImg2ImgPipeline",),
     ),
-    "DDPMPipeline": Family(unet_2d, ("unet",)),
-    "DDIMPipeline": Family(unet_2d, ("unet",)),
-    "DiTPipeline": Family(dit, ("transformer", "vae")),
+    "DDPMPipeline": Family(unet_2d, {"unet": ("UNet2DModel",)}, aliases=("DDIMPipeline",)),
+    "DiTPipeline": Family(
+        dit,
+        {"transformer": ("DiTTransformer2DModel", "Transformer2DModel"), "vae": _IMAGE_VAE},
+        options=("id2label",),
+    ),
     "StableDiffusion3Pipeline": Family(
         stable_diffusion_3,
-        ("transformer", "vae", "text_encoder", "text_encoder_2"),
-        ("tokenizer", "tokenizer_2"),
-        left_out=("feature_extractor", "image_encoder"),
+        {
+            "transformer": ("SD3Transformer2DModel",),
+            "vae": _IMAGE_VAE,
+            "text_encoder": _CLIP_PROJECTED,
+            "text_encoder_2": _CLIP_PROJECTED,
+            "tokenizer": _CLIP_TOKENS,
+            "tokenizer_2": _CLIP_TOKENS,
+        },
+        {"text_encoder_3": _T5, "tokenizer_3": _T5_TOKENS},
+        left_out=(*_SHOWN, "controlnet"),
+        aliases=(
+            "StableDiffusion3Img2ImgPipeline",
+            "StableDiffusion3ControlNetPipeline",
+            "StableDiffusion3PAGPipeline",
+        ),
     ),
     "FluxPipeline": Family(
         flux,
-        ("transformer", "vae", "text_encoder", "text_encoder_2"),
-        ("tokenizer", "tokenizer_2"),
-        left_out=("feature_extractor", "image_encoder"),
+        {
+            "transformer": ("FluxTransformer2DModel",),
+            "vae": _IMAGE_VAE,
+            "text_encoder": _CLIP,
+            "text_encoder_2": _T5,
+            "tokenizer": _CLIP_TOKENS,
+            "tokenizer_2": _T5_TOKENS,
+        },
+        left_out=(*_SHOWN, "controlnet"),
+        aliases=("FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxControlNetPipeline"),
     ),
-    "ClipPipeline": Family(clips, ("unet", "text_encoder"), ("tokenizer",)),
-    "TextToVideoSDPipeline": Family(text_to_video, ("unet", "vae", "text_encoder"), ("tokenizer",)),
+    "ClipPipeline": Family(
+        clips,
+        {"unet": ("ClipUNet",), "text_encoder": _CLIP, "tokenizer": _CLIP_TOKENS},
+        configs={"text_encoder": _UNMASKED},
+    ),
+    "TextToVideoSDPipeline": Family(
+        text_to_video,
+        {
+            "unet": ("UNet3DConditionModel",),
+            "vae": _IMAGE_VAE,
+            "text_encoder": _CLIP,
+            "tokenizer": _CLIP_TOKENS,
+        },
+        configs={"text_encoder": _UNMASKED},
+    ),
     "AnimateDiffPipeline": Family(
         animate_diff,
-        ("unet", "vae", "text_encoder"),
-        ("tokenizer",),
-        left_out=("feature_extractor", "image_encoder"),
+        {
+            "unet": ("UNet2DConditionModel", "UNetMotionModel"),
+            "vae": _IMAGE_VAE,
+            "text_encoder": _CLIP,
+            "tokenizer": _CLIP_TOKENS,
+        },
+        {"motion_adapter": ("MotionAdapter",)},
+        left_out=_SHOWN,
+        configs={"text_encoder": _UNMASKED},
     ),
-    "WanPipeline": Family(wan, ("transformer", "vae", "text_encoder"), ("tokenizer",)),
+    "WanPipeline": Family(
+        wan,
+        {
+            "transformer": ("WanTransformer3DModel",),
+            "vae": ("AutoencoderKLWan",),
+            "text_encoder": ("UMT5EncoderModel",),
+            "tokenizer": _T5_TOKENS,
+        },
+        {"transformer_2": ("WanTransformer3DModel",)},
+        options=("boundary_ratio", "expand_timesteps"),
+        configs={"transformer": {"image_dim": (None,), "added_kv_proj_dim": (None,)}},
+    ),
 }
 """By the class of the pipeline, which `model_index.json` names."""
+
+
+def family_named(name: Any) -> Family | None:
+    """The family of a pipeline's class, or None."""
+    pipeline = pipeline_named(name)
+    return None if pipeline is None else FAMILIES[pipeline]
+
+
+def pipeline_named(name: Any) -> str | None:
+    """The class of pipeline in `FAMILIES` that has the parts of this one, or None."""
+    return next((key for key, f in FAMILIES.items() if name in (key, *f.aliases)), None)
 
 
 def family_of(pipeline: Any) -> Family:
@@ -93,8 +217,9 @@ def family_of(pipeline: Any) -> Family:
         ValueError: there is none.
     """
     for parent in type(pipeline).__mro__:
-        if parent.__name__ in FAMILIES:
-            return FAMILIES[parent.__name__]
+        family = family_named(parent.__name__)
+        if family is not None:
+            return family
     raise ValueError(
         f"a {type(pipeline).__name__} makes no prior; give one of {', '.join(FAMILIES)}"
     )

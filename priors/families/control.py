@@ -1,11 +1,15 @@
 """ControlNet: a trained copy of a U-Net's encoder that is shown an image (Zhang et al. 2023)."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from scorefield.priors.families.base import Adapter
+from scorefield.priors.families.weights import PriorError, check_weights, read_json
+
+_TAKE_CONTROL = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 
 
 class ControlledUNet(nn.Module):
@@ -60,3 +64,52 @@ class ControlledUNet(nn.Module):
             mid_block_additional_residual=scale * mid,
             **condition,
         )
+
+
+def check_controlnet(folder: Path, pipeline_class: str) -> None:
+    """Check a ControlNet's folder without reading its weights.
+
+    Raises:
+        PriorError: it is missing or damaged, or the prior takes none.
+    """
+    if pipeline_class not in _TAKE_CONTROL:
+        raise PriorError(
+            f"{folder}: a {pipeline_class} takes no ControlNet here, only "
+            f"{' and '.join(_TAKE_CONTROL)} do; leave it out"
+        )
+    if not folder.is_dir():
+        raise PriorError(f"{folder}: no such folder; give one with a ControlNetModel")
+    config = read_json(folder / "config.json")
+    if config.get("_class_name") != "ControlNetModel":
+        raise PriorError(
+            f"{folder / 'config.json'}: holds a {config.get('_class_name')}; give a ControlNetModel"
+        )
+    check_weights(folder)
+
+
+def load_controlnet(folder: Path, unet: Any, dtype: torch.dtype) -> Any:
+    """The ControlNet in a folder, which must fit the U-Net.
+
+    Raises:
+        PriorError: it does not, or lacks tensors.
+    """
+    from diffusers import ControlNetModel
+
+    try:
+        controlnet = ControlNetModel.from_pretrained(
+            str(folder), torch_dtype=dtype, use_safetensors=True, local_files_only=True
+        )
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise PriorError(f"{folder}: could not be loaded ({reason}); copy it again") from error
+    held, needed = check_weights(folder), len(controlnet.state_dict())
+    if held < needed:
+        raise PriorError(f"{folder}: the weights hold {held} of {needed} tensors; copy them again")
+    for name in ("in_channels", "block_out_channels", "cross_attention_dim", "layers_per_block"):
+        ours, theirs = controlnet.config[name], unet.config[name]
+        if ours != theirs:
+            raise PriorError(
+                f"{folder}: made for a U-Net of {name} {ours}, this one has {theirs}; give a "
+                "ControlNet trained on this prior"
+            )
+    return controlnet

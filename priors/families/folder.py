@@ -1,28 +1,30 @@
 """Checks of a pipeline's folder that need not read its weights."""
 
-import json
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from scorefield.priors.families import FAMILIES, Family
+from scorefield.priors.families import FAMILIES, Family, family_named
+from scorefield.priors.families.weights import PriorError, check_weights, read_json, variant_of
 
 CARD = "scorefield.json"
 """Name of the card in a pipeline's folder."""
 
-_PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+# Of byte pairs (CLIP) or sentence pieces (T5).
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model")
 
 
-class PriorError(ValueError):
-    """A prior that cannot be loaded; the message names the file and the remedy."""
-
-
-def check_folder(folder: Path) -> dict[str, Any]:
+def check_folder(folder: Path, variant: str | None = None) -> dict[str, Any]:
     """Check a pipeline folder without reading its weights; returns its card, {} if it has none.
 
+    variant: of the weights, such as "fp16"; None is plain, or what there is.
+
     Raises:
-        PriorError: something is missing, truncated, pickled, or of another model family.
+        PriorError: something is missing, truncated, pickled, or of another model family, or a
+            config has a key that is not understood.
     """
     path = folder / "model_index.json"
     if not path.is_file():
@@ -31,123 +33,133 @@ def check_folder(folder: Path) -> dict[str, Any]:
             "pipeline.save_pretrained(folder, safe_serialization=True)"
         )
     index = read_json(path)
-    family = check_family(path, index)
-    for part in (*family.parts, *family.tokenizers, "scheduler"):
-        if not _is_held(index.get(part)):
-            raise PriorError(f"{path}: names no {part}; copy the folder again")
-    for part in parts_of(index, family):
-        read_json(folder / part / "config.json")
-        check_weights(folder / part)
+    family = check_index(path, index)
+    parts = parts_of(index, family)
+    for part in parts:
+        check_config(folder / part / "config.json", index[part], family.configs.get(part, {}))
+    chosen = variant_of([folder / part for part in parts], variant)
+    for part in parts:
+        check_weights(folder / part, chosen)
     read_json(folder / "scheduler" / "scheduler_config.json")
     for part in (name for name in index if name.startswith("tokenizer") and _is_held(index[name])):
-        # of byte pairs (CLIP) or sentence pieces (T5)
-        files = ("tokenizer.json", "vocab.json", "spiece.model")
-        if not any((folder / part / name).is_file() for name in files):
+        if not any((folder / part / name).is_file() for name in _TOKENIZER_FILES):
             raise PriorError(
                 f"{folder / part}: tokenizer.json or vocab.json is missing; copy it again"
             )
     return read_json(folder / CARD) if (folder / CARD).is_file() else {}
 
 
-def check_family(index: Path | str, content: dict[str, Any]) -> Family:
-    """The family that a model index names.
+def check_index(path: Path | str, index: Mapping[str, Any]) -> Family:
+    """The family that a model index names; its parts are of classes that the family knows.
+
+    Whatever diffusers would import, nothing but these is.
 
     Raises:
-        PriorError: it is none that loads.
+        PriorError: a pipeline, a part, a class or an option that is not known.
     """
-    family = FAMILIES.get(str(content.get("_class_name")))
+    family = family_named(index.get("_class_name"))
     if family is None:
         raise PriorError(
-            f"{index}: holds a {content.get('_class_name')}; what loads is a "
+            f"{path}: holds a {index.get('_class_name')}; what loads is a "
             f"{', '.join(FAMILIES)}; give one of these"
+        )
+    for part in (*family.parts, "scheduler"):
+        if not _is_held(index.get(part)):
+            raise PriorError(f"{path}: names no {part}; copy the folder again")
+    known = {**family.parts, **family.optional}
+    for name, entry in index.items():
+        if name.startswith("_") or name in family.left_out:
+            continue
+        if not isinstance(entry, list):
+            # an option of the pipeline
+            if entry in (None, False) or name in family.options:
+                continue
+        elif not any(entry) or (_is_held(entry) and _is_known(name, entry, known)):
+            continue
+        raise PriorError(
+            f"{path}: {name} is {entry!r}, which a {index['_class_name']} is not known to have; "
+            "give the folder as diffusers saves it, with parts of diffusers and transformers"
         )
     return family
 
 
-def parts_of(index: dict[str, Any], family: Family) -> list[str]:
+def _is_known(name: str, entry: list[str], known: Mapping[str, tuple[str, ...]]) -> bool:
+    library, kind = entry
+    if name == "scheduler":  # its levels are understood or refused when it is read
+        return library == "diffusers" and kind.endswith("Scheduler")
+    if kind == "ClipUNet":  # of ours, which diffusers is not asked for
+        return library.startswith("scorefield") and kind in known.get(name, ())
+    transformers = name.startswith(("text_encoder", "tokenizer"))
+    return kind in known.get(name, ()) and library == (
+        "transformers" if transformers else "diffusers"
+    )
+
+
+def check_config(path: Path, entry: list[str], only: Mapping[str, tuple[Any, ...]]) -> None:
+    """Refuse a config with a key that changes the mathematics and is not understood.
+
+    diffusers ignores the keys that its class does not have; those that its pipeline, not the class,
+    would act on are the family's (`Family.configs`).
+
+    Raises:
+        PriorError: such a key, a quantised part, or no such file.
+    """
+    config = read_json(path)
+    library, kind = entry
+    if config.get("quantization_config"):
+        method = config["quantization_config"].get("quant_method", "some method")
+        raise PriorError(
+            f"{path.parent}: the weights are quantised ({method}), which does not load; give the "
+            "folder with weights of float16, bfloat16 or float32"
+        )
+    if library == "diffusers":
+        import diffusers
+
+        known = inspect.signature(getattr(diffusers, kind).__init__).parameters
+        for key, value in config.items():
+            if not key.startswith("_") and key not in known and value not in (None, False):
+                raise PriorError(
+                    f"{path}: has {key} = {value!r}, which {kind} of diffusers "
+                    f"{diffusers.__version__} does not know and would ignore; install a newer "
+                    "diffusers, or remove the key if it is a remark"
+                )
+    for key, allowed in only.items():
+        if config.get(key) not in allowed:
+            raise PriorError(
+                f"{path}: has {key} = {config[key]!r}, and what loads has "
+                f"{' or '.join(map(repr, allowed))}; give a model of this family"
+            )
+
+
+def parts_of(index: Mapping[str, Any], family: Family) -> list[str]:
     """The parts with weights that a model index names and the family uses."""
-    without = ("scheduler", *family.left_out)
+    known = {**family.parts, **family.optional}
     return [
         name
         for name, value in index.items()
-        if _is_held(value) and name not in without and not name.startswith("tokenizer")
+        if _is_held(value) and name in known and not name.startswith("tokenizer")
     ]
 
 
 def _is_held(entry: Any) -> bool:
     """Whether an entry of a model index is a part: [library, class], both null where left out."""
-    return isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str)
+    return isinstance(entry, list) and len(entry) == 2 and all(isinstance(x, str) for x in entry)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file.
-
-    Raises:
-        PriorError: it is missing or holds none.
-    """
-    if not path.is_file():
-        raise PriorError(f"{path}: missing; the folder is incomplete, copy it again")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise PriorError(f"{path}: not valid JSON ({error}); copy the file again") from None
-    if not isinstance(content, dict):
-        raise PriorError(f"{path}: must hold a JSON object; copy the file again")
-    return content
-
-
-def check_weights(folder: Path) -> int:
-    """How many tensors the weights in a folder hold, by their headers and the files' sizes.
-
-    Raises:
-        PriorError: there are none, or they are pickled, truncated or damaged.
-    """
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        pickled = sorted(p for p in folder.iterdir() if p.suffix in _PICKLES)
-        if pickled:
-            raise PriorError(
-                f"{pickled[0]}: pickled weights can run code and are not loaded; convert with "
-                "pipeline.save_pretrained(folder, safe_serialization=True)"
-            )
-        raise PriorError(
-            f"{folder}: no .safetensors weights; the folder is incomplete, copy it again"
-        )
-    return sum(check_weights_file(path) for path in weights)
-
-
-def check_weights_file(path: Path) -> int:
-    """How many tensors a safetensors file holds, by its header and its size.
-
-    Raises:
-        PriorError: it is truncated or damaged.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = file.read(length) if 8 + length <= size else b""
-    try:
-        entries = json.loads(header)
-        ends = [e["data_offsets"][1] for name, e in entries.items() if name != "__metadata__"]
-        expected = 8 + length + max(ends, default=0)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        raise PriorError(f"{path}: truncated or damaged header; copy the file again") from None
-    if size != expected:
-        raise PriorError(f"{path}: has {size} of {expected} bytes; copy the file again")
-    return len(ends)
-
-
-def check_complete(folder: Path, index: dict[str, Any], pipeline: Any) -> None:
+def check_complete(
+    folder: Path, index: Mapping[str, Any], pipeline: Any, variant: str | None = None
+) -> None:
     """diffusers and transformers go on without the tensors that a file lacks; we do not.
 
     Raises:
         PriorError: the files of a part hold fewer tensors than it has.
     """
-    for part in parts_of(index, FAMILIES[index["_class_name"]]):
+    family = check_index(folder, index)
+    for part in parts_of(index, family):
         model = getattr(pipeline, part)
         if type(model).__name__ != index[part][1]:
             continue  # AnimateDiff makes its U-Net of a plain one and the motion modules
-        held, needed = check_weights(folder / part), _distinct(model.state_dict())
+        held, needed = check_weights(folder / part, variant), _distinct(model.state_dict())
         if held < needed:
             raise PriorError(
                 f"{folder / part}: the weights hold {held} of {needed} tensors; copy them again"
