@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from scorefield.cli.environments import PLANAR, demonstration_of, environment_of
+from scorefield.cli.policy.environments import PLANAR, demonstration_of, environment_of
 from scorefield.control.data.episodes import Episodes
 from scorefield.control.data.spaces import Horizons
 from scorefield.control.data.windows import Windows
@@ -32,9 +32,9 @@ from scorefield.control.environments.environment import Environment
 from scorefield.control.evaluation.drawing import draw_paths
 from scorefield.control.evaluation.rollout import latency, roll_out
 from scorefield.control.evaluation.scores import score, wilson
-from scorefield.control.networks.perceptron import TrunkSettings
+from scorefield.control.networks.settings import TrunkSettings
 from scorefield.control.policies.chunk_policy import HEADS, ChunkPolicy, train_chunk_policy
-from scorefield.priors.training.task import TrainingSettings
+from scorefield.priors.training.settings import TrainingSettings
 
 JUDGED_FROM = 100_000
 

@@ -37,14 +37,15 @@ from scorefield.sds.judges import WorldJudge, parse_prompt
 from scorefield.sds.levels import DreamTime, LevelRange, Levels
 from scorefield.sds.nerf.cameras import orbit, view_prompt
 from scorefield.sds.nerf.evaluation import evaluate_scene
-from scorefield.sds.nerf.scene_distillation import TextTo3D, TextTo3DSettings
+from scorefield.sds.nerf.scene_distillation import TextTo3D
+from scorefield.sds.nerf.settings import TextTo3DSettings
 from scorefield.sds.objective import SDS, Objective
 from scorefield.sds.objectives import CSD, ISM, NFSD, SDI, SJC, VSD, Bridge, LowRank
-from scorefield.sds.svg.augmentation import Augmentation
 from scorefield.sds.svg.cleaning import cleaned
-from scorefield.sds.svg.distillation import TextToSvg, TextToSvgSettings
+from scorefield.sds.svg.distillation import TextToSvg
 from scorefield.sds.svg.drawing import Rates
 from scorefield.sds.svg.resvg import render_with_resvg
+from scorefield.sds.svg.settings import Augmentation, TextToSvgSettings
 from scorefield.sds.svg.styles import Icon
 from scorefield.sds.vector import svg_text
 

@@ -27,9 +27,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from scorefield.control.data.spaces import Horizons, PolicySpaces
-from scorefield.control.networks.perceptron import TrunkSettings
-from scorefield.control.networks.transformer import TransformerSettings
-from scorefield.control.networks.unet1d import UNet1DSettings
+from scorefield.control.networks.settings import TransformerSettings, TrunkSettings, UNet1DSettings
 from scorefield.control.policies.diffusion_policy import DiffusionPolicy, DiffusionSettings
 from scorefield.control.policies.export import export_policy
 from scorefield.control.policies.runner import ExportedPolicy

@@ -18,10 +18,10 @@ from scorefield.control.environments.routes import DISTURBANCE, RouteExpert
 from scorefield.control.evaluation.drawing import draw_paths
 from scorefield.control.evaluation.rollout import roll_out
 from scorefield.control.evaluation.scores import score
-from scorefield.control.networks.perceptron import TrunkSettings
+from scorefield.control.networks.settings import TrunkSettings
 from scorefield.control.policies.chunk_policy import ChunkPolicy, train_chunk_policy
 from scorefield.control.policies.heads import Diffusion, SquaredError
-from scorefield.priors.training.task import TrainingSettings
+from scorefield.priors.training.settings import TrainingSettings
 
 
 def main(picture: str = "policy.png", steps: int = 1500, episodes: int = 60) -> None:

@@ -1,5 +1,4 @@
 from .distillation import Distillation as Distillation
-from .distillation import DistillationSettings as DistillationSettings
 from .distillation import ModuleDistillation as ModuleDistillation
 from .image_distillation import ImageDistillation as ImageDistillation
 from .image_distillation import ImageEdit as ImageEdit
@@ -12,7 +11,7 @@ from .judges import WorldJudge as WorldJudge
 from .levels import DreamTime as DreamTime
 from .levels import LevelRange as LevelRange
 from .levels import Levels as Levels
-from .nerf.cameras import CameraDistribution as CameraDistribution
+from .nerf.camera_distribution import CameraDistribution as CameraDistribution
 from .nerf.cameras import Cameras as Cameras
 from .nerf.cameras import orbit as orbit
 from .nerf.cameras import view_prompt as view_prompt
@@ -39,7 +38,7 @@ from .nerf.radiance_field import Scene as Scene
 from .nerf.radiance_field import Shading as Shading
 from .nerf.radiance_field import Sky as Sky
 from .nerf.scene_distillation import TextTo3D as TextTo3D
-from .nerf.scene_distillation import TextTo3DSettings as TextTo3DSettings
+from .nerf.settings import TextTo3DSettings as TextTo3DSettings
 from .nerf.turntable import render_views as render_views
 from .nerf.turntable import save_turntable as save_turntable
 from .nerf.turntable import view_sheet as view_sheet
@@ -68,3 +67,4 @@ from .objectives import LowRank as LowRank
 from .objectives import Phi as Phi
 from .objectives import SmallNetwork as SmallNetwork
 from .objectives import begin_phi as begin_phi
+from .settings import DistillationSettings as DistillationSettings

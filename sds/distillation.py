@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -16,54 +16,20 @@ from scorefield.images import contact_sheet
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior, Prompts
-from scorefield.sds.levels import LevelRange, Levels
 from scorefield.sds.objective import (
-    SDS,
     Denoisers,
     Distilled,
-    Objective,
     described,
     distill,
     image_loss,
 )
 from scorefield.sds.objectives import begin_phi
+from scorefield.sds.settings import DistillationSettings
 
-__all__ = ["Distillation", "DistillationSettings", "ModuleDistillation"]
+__all__ = ["Distillation", "ModuleDistillation"]
 
 _PREVIEW = -1
 """Key of what is drawn besides the numbers of the steps, which have 0 and above."""
-
-
-@dataclass(frozen=True)
-class DistillationSettings:
-    """How a prior is distilled, whatever the generator.
-
-    prompt: what to make.
-    negative: prompt that guidance leads away from; "" leads away from no prompt.
-    steps: updates; the schedules span them.
-    guidance: classifier-free guidance scale (DreamFusion's omega = 100 is 101 here).
-    objective: what makes a gradient of the prior.
-    image: weight of HiFA's image loss, which compares the images with the decoded x0; 0 saves the
-        decoding.
-    levels: noise levels looked at.
-    clip: largest root mean square of an image's latent gradient; 0 does not clip.
-    seed: of everything random.
-    """
-
-    prompt: str
-    negative: str = ""
-    steps: int = 300
-    guidance: float = 7.5
-    objective: Objective = SDS()  # noqa: RUF009  (frozen)
-    image: float = 0.0
-    levels: Levels = field(default_factory=lambda: LevelRange(0.02, 0.98, 0.3))
-    clip: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("image", "clip"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be at least 0; got {getattr(self, name)}")
 
 
 class Distillation:

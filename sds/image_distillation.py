@@ -20,10 +20,11 @@ from scorefield.priors.noise import keyed_noise, noise_generator
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.folder import RunFolder
 from scorefield.runs.loop import optimise
-from scorefield.sds.distillation import Distillation, DistillationSettings
+from scorefield.sds.distillation import Distillation
 from scorefield.sds.levels import LevelRange, Levels
 from scorefield.sds.objective import Denoisers, Objective
 from scorefield.sds.objectives import DDS, Phi
+from scorefield.sds.settings import DistillationSettings
 
 _START, _LEVEL, _PHI = -1, -2, -3
 """Keys of what is drawn besides the noise of the steps, which have 0 and above."""

@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-import torch
+if TYPE_CHECKING:  # the command line shows these settings without loading torch
+    import torch
 
-from scorefield.priors.levels import NoiseLevel, NoiseSchedule
+    from scorefield.priors.levels import NoiseLevel, NoiseSchedule
 
 
 @runtime_checkable
@@ -14,8 +15,8 @@ class Levels(Protocol):
     """What names the levels of a step."""
 
     def draw(
-        self, schedule: NoiseSchedule, progress: float, n: int, generator: torch.Generator
-    ) -> NoiseLevel:
+        self, schedule: "NoiseSchedule", progress: float, n: int, generator: "torch.Generator"
+    ) -> "NoiseLevel":
         """Levels of n items when `progress` in [0, 1] of the run is done."""
         ...
 
@@ -55,9 +56,11 @@ class LevelRange:
         return low, high
 
     def draw(
-        self, schedule: NoiseSchedule, progress: float, n: int, generator: torch.Generator
-    ) -> NoiseLevel:
+        self, schedule: "NoiseSchedule", progress: float, n: int, generator: "torch.Generator"
+    ) -> "NoiseLevel":
         """Levels of n items."""
+        import torch
+
         low, high = self.bounds(progress)
         return schedule.at_fraction(low + (high - low) * torch.rand(n, generator=generator))
 
@@ -113,11 +116,13 @@ class DreamTime:
         return max(self.low, self.lower - bottom * _erfinv(min(rest, below)))
 
     def draw(
-        self, schedule: NoiseSchedule, progress: float, n: int, generator: torch.Generator
-    ) -> NoiseLevel:
+        self, schedule: "NoiseSchedule", progress: float, n: int, generator: "torch.Generator"
+    ) -> "NoiseLevel":
         """The same level n times; nothing is drawn."""
         return schedule.at_fraction(self.at(progress)).expand(n)
 
 
 def _erfinv(y: float) -> float:
+    import torch
+
     return torch.erfinv(torch.tensor(y, dtype=torch.float64)).item()

@@ -1,4 +1,4 @@
-"""The command line: what verbs write, their exit codes, one-line errors, JSON alone on stdout."""
+"""The command line: what is written, exit codes, one-line errors, JSON alone on stdout."""
 
 import importlib
 import json
@@ -15,7 +15,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from scorefield.cli.main import VERBS, main
+from scorefield.cli.commands import COMMANDS
+from scorefield.cli.main import main
 from scorefield.images import load_image
 from scorefield.priors.judge import JudgeNet
 from scorefield.priors.training import data
@@ -68,7 +69,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return captured.err
 
 
-def test_help_is_quick_and_lists_the_verbs() -> None:
+def test_help_is_quick_and_lists_the_commands() -> None:
     started = time.monotonic()
     run = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "scorefield.cli.main", "--help"],
@@ -78,12 +79,12 @@ def test_help_is_quick_and_lists_the_verbs() -> None:
     )
     assert time.monotonic() - started < 5
     assert run.returncode == 0
-    assert all(f"  {name} " in run.stdout for name in VERBS)
+    assert all(f"  {name} " in run.stdout for name in COMMANDS)
     assert not any(line.endswith((" torch", " diffusers")) for line in run.stderr.splitlines())
 
 
-@pytest.mark.parametrize("name", VERBS)
-def test_every_verb_has_help_and_the_common_options(
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_and_the_common_options(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*name.split(), "--help"]) == 0
@@ -111,9 +112,28 @@ def test_settings_keep_their_help_and_nested_ones_their_prefix(
     assert "--levels.final-high" in text and "--cameras.elevation FLOAT FLOAT" in text
 
 
-@pytest.mark.parametrize("words", [[], ["sampel"], ["evaluate"], ["evaluate", "x"], ["-x"]])
-def test_what_is_no_verb_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(words) == 2
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        (["sampel"], "did you mean sample?"),
+        (["txt23d"], "did you mean text-to-3d"),
+        (["text_to_svg"], "did you mean text-to-svg"),
+        (["train"], "policy train"),
+        (["policy", "trian"], "did you mean policy train?"),
+        (["evaluate"], "evaluate is several commands: evaluate prior, "),
+        (["-x"], "scorefield --help lists all"),
+        (["zzzz"], "there is no command 'zzzz'; scorefield --help lists all"),
+    ],
+)
+def test_a_misspelt_command_is_answered_by_its_neighbours(
+    words: list[str], near: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(capsys, *words)
+    assert near in line and line.count(" or ") <= 2
+
+
+def test_without_a_command_the_usage_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and "evaluate prior" in captured.err
 

@@ -1,4 +1,4 @@
-"""The policy verbs: collect, train and evaluate, resumed and refused."""
+"""The policy commands: collect, train and evaluate, resumed and refused."""
 
 import json
 from pathlib import Path

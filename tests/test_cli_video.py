@@ -1,4 +1,4 @@
-"""The verbs of videos: what they write, and what they refuse in one line."""
+"""The commands of videos: what they write, and what they refuse in one line."""
 
 import json
 from pathlib import Path

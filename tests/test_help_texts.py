@@ -2,13 +2,15 @@
 
 import ast
 import inspect
+import subprocess
+import sys
 import textwrap
 from dataclasses import fields
 from itertools import pairwise
 
 import pytest
 
-from scorefield.cli.main import VERBS
+from scorefield.cli.commands import COMMANDS
 
 
 def field_texts(command: type) -> dict[str, str]:
@@ -27,9 +29,9 @@ def field_texts(command: type) -> dict[str, str]:
     return texts
 
 
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_help_texts_are_full_phrases(name: str) -> None:
-    command = VERBS[name][0]()
+    command = COMMANDS[name].load()
     texts = {
         k: v for k, v in field_texts(command).items() if k in {f.name for f in fields(command)}
     }
@@ -37,3 +39,20 @@ def test_help_texts_are_full_phrases(name: str) -> None:
     headless = {option: text for option, text in texts.items() if text.startswith(("Of ", "By "))}
     assert not headless
     assert len(set(texts.values())) == len(texts), "two options with one help text"
+
+
+def test_no_help_loads_torch() -> None:
+    """Help answers at once: what a command shows is set in modules without torch."""
+    script = textwrap.dedent("""
+        import contextlib, io, sys
+        from scorefield.cli.commands import COMMANDS
+        from scorefield.cli.main import main
+
+        for words in [[], *(name.split() for name in COMMANDS)]:
+            with contextlib.redirect_stdout(io.StringIO()) as told:
+                assert main([*words, "--help"]) == 0
+            assert "usage: scorefield" in told.getvalue()
+            heavy = {"torch", "numpy", "jaxtyping", "diffusers"} & set(sys.modules)
+            assert not heavy, f"{words} loads {heavy}"
+    """)
+    subprocess.run([sys.executable, "-c", script], check=True)

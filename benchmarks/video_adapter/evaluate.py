@@ -15,16 +15,16 @@ import tyro
 from video_evaluation import QUICK, evaluate_video_adapter
 from video_experiment import VideoAdapterSettings
 
+from scorefield.cli.command import Outcome, PriorCommand, check_folder
 from scorefield.cli.loading import DTYPES, device_of
-from scorefield.cli.main import run_verb
-from scorefield.cli.verb import Outcome, PriorVerb, check_folder
+from scorefield.cli.main import run_command
 
 PROGRAM = "python benchmarks/video_adapter/evaluate.py"
 _DEFAULTS = VideoAdapterSettings()
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateVideoAdapter(PriorVerb):
+class EvaluateVideoAdapter(PriorCommand):
     """Combine a small model of one style with a broad prior, and judge what neither has seen.
 
     Every variant of Video Adapter is tuned and judged beside the small model, the prior, a
@@ -74,4 +74,4 @@ class EvaluateVideoAdapter(PriorVerb):
 
 
 if __name__ == "__main__":
-    sys.exit(run_verb(lambda: EvaluateVideoAdapter, sys.argv[1:], PROGRAM))
+    sys.exit(run_command(lambda: EvaluateVideoAdapter, sys.argv[1:], PROGRAM))

@@ -27,12 +27,12 @@ from video_report import write_report
 from scorefield.priors.composition.experts import check_compatible
 from scorefield.priors.loading import load_prior
 from scorefield.priors.prior import FrozenPrior
-from scorefield.priors.training.motion import (
+from scorefield.priors.training.motion import train_motion
+from scorefield.priors.training.recipes import (
     BROAD_SETTINGS,
     NARROW_LOW_NOISE,
     NARROW_SETTINGS,
     NARROW_WIDTH,
-    train_motion,
 )
 from scorefield.priors.world.clips import FRAMES, NARROW, NARROW_DOMAIN, SIZE, ClipSet
 from scorefield.runs.folder import RunFolder

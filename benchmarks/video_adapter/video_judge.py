@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from scorefield.priors.judge import class_indices
 from scorefield.priors.training.data import batch_indices
-from scorefield.priors.training.task import TrainingSettings, TrainingTask
+from scorefield.priors.training.settings import TrainingSettings
+from scorefield.priors.training.task import TrainingTask
 from scorefield.priors.world.clips import (
     CLIP_COLORS,
     DOMAINS,

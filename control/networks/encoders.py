@@ -5,7 +5,6 @@ this library, and a spatial softmax says where its features are (Chi et al. 2023
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,39 +13,10 @@ from torch import Tensor, nn
 
 from scorefield.control.data.normalizer import Limits
 from scorefield.control.data.spaces import PolicySpaces
+from scorefield.control.networks.settings import EncoderSettings
 from scorefield.control.policies.draws import Draws
 from scorefield.priors.loading import load_prior
 from scorefield.priors.prior import FrozenPrior
-
-
-@dataclass(frozen=True)
-class EncoderSettings:
-    """How pictures become numbers; states need no settings.
-
-    width: channels of the ResNet's first stage; 64 is the published ResNet18.
-    keypoints: of the spatial softmax, two numbers each, per camera.
-    crop: part of height and width that is kept: anywhere in training, the middle in use.
-    prior: instead of the ResNet, the frozen prior (name, folder or hub id) whose features are seen.
-    layer: of that prior, as `scorefield info` lists them.
-    fraction: of that prior's schedule, the noise at which it looks.
-    """
-
-    width: int = 64
-    keypoints: int = 32
-    crop: float = 0.875
-    prior: str | None = None
-    layer: str = "up1"
-    fraction: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.width < 16 or self.width % 16:
-            raise ValueError(f"width must be a multiple of 16, for the norms; got {self.width}")
-        if self.keypoints < 1:
-            raise ValueError(f"keypoints must be 1 or more; got {self.keypoints}")
-        if not 0 < self.crop <= 1 or not 0 <= self.fraction <= 1:
-            raise ValueError(
-                f"crop must lie in (0, 1] and fraction in [0, 1]; got {self.crop}, {self.fraction}"
-            )
 
 
 class ObservationEncoder(nn.Module):

@@ -1,33 +1,16 @@
 """The backbone that all policies of a comparison share: a residual perceptron over whole chunks."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from scorefield.control.networks.network import ChunkNetwork
+from scorefield.control.networks.settings import TrunkSettings
 
 _TIMES = 32  # sinusoids of the time
 _WAVES = (1, 2, 4, 8)  # half periods of those of a chunk's numbers, over [-1, 1]
-
-
-@dataclass(frozen=True)
-class TrunkSettings:
-    """Size of the backbone; small enough for one core.
-
-    width: of its layers.
-    layers: residual blocks, of two linear maps each.
-    frequencies: random Fourier features of the observation; without them modes that lie close
-        together blur.
-    bandwidth: their standard deviation, in periods over a normalised observation's half range.
-    """
-
-    width: int = 256
-    layers: int = 3
-    frequencies: int = 64
-    bandwidth: float = 2.0
 
 
 class Trunk(ChunkNetwork):

@@ -6,50 +6,13 @@ not after it (Chi et al. 2023, arXiv 2303.04137, section 3.1 and its code,
 settings; begin with `UNet1D`.
 """
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from scorefield.control.networks.network import ChunkNetwork
+from scorefield.control.networks.settings import TransformerSettings
 from scorefield.control.networks.unet1d import sinusoids
-
-
-@dataclass(frozen=True)
-class TransformerSettings:
-    """Size of the transformer; small enough for one core.
-
-    observations: tokens that the condition is cut into, one per observation: To.
-    width: of a token.
-    layers: of the decoder.
-    heads: of the attention; divides the width.
-    dropout: within the layers, in training. The paper has 0.3, and 0.01 on Push-T.
-    timesteps: the schedule's length, by which a time in [0, 1] becomes a timestep.
-    """
-
-    observations: int = 2
-    width: int = 64
-    layers: int = 4
-    heads: int = 4
-    dropout: float = 0.0
-    timesteps: int = 100
-
-    def __post_init__(self) -> None:
-        if self.observations < 1 or self.layers < 1 or self.heads < 1:
-            raise ValueError(f"observations, layers and heads must be 1 or more; got {self}")
-        if self.width < 4 or self.width % 2 or self.width % self.heads:
-            raise ValueError(
-                f"width must be even, 4 or more, and a multiple of the {self.heads} heads; "
-                f"got {self.width}"
-            )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must lie in [0, 1); got {self.dropout}")
-
-    @classmethod
-    def paper(cls, observations: int = 2) -> "TransformerSettings":
-        """The published size: about 9 M weights."""
-        return cls(observations, width=256, layers=8, heads=4, dropout=0.3)
 
 
 class Transformer(ChunkNetwork):

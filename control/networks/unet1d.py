@@ -13,53 +13,13 @@ so what belongs to the condition is computed once per chunk (`prepare`) and not 
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from scorefield.control.networks.network import ChunkNetwork
-
-
-@dataclass(frozen=True)
-class UNet1DSettings:
-    """Size of the U-Net; small enough for one core.
-
-    widths: channels per level; each level but the last halves the steps.
-    time_features: of the time, an even number; the reference's `diffusion_step_embed_dim`.
-    kernel: of the convolutions, odd.
-    groups: of every group norm; divides every width.
-    timesteps: the schedule's length, by which a time in [0, 1] becomes a timestep.
-    """
-
-    widths: tuple[int, ...] = (32, 64, 128)
-    time_features: int = 64
-    kernel: int = 5
-    groups: int = 8
-    timesteps: int = 100
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
-        if not self.widths or any(w < 1 or w % self.groups for w in self.widths):
-            raise ValueError(
-                f"widths must be multiples of the {self.groups} groups, one per level; "
-                f"got {self.widths}"
-            )
-        if self.time_features < 4 or self.time_features % 2:
-            raise ValueError(f"time_features must be even, 4 or more; got {self.time_features}")
-        if self.kernel < 1 or self.kernel % 2 == 0:
-            raise ValueError(f"kernel must be odd; got {self.kernel}")
-
-    @classmethod
-    def paper_state(cls) -> "UNet1DSettings":
-        """The published size for states: 65.78 M weights on Push-T."""
-        return cls(widths=(256, 512, 1024), time_features=256)
-
-    @classmethod
-    def paper_image(cls) -> "UNet1DSettings":
-        """The published size for pictures: about 250 M weights."""
-        return cls(widths=(512, 1024, 2048), time_features=128)
+from scorefield.control.networks.settings import UNet1DSettings
 
 
 class UNet1D(ChunkNetwork):

@@ -15,7 +15,7 @@ from torch import Tensor
 from scorefield.control.data.normalizer import Limits
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.windows import Windows
-from scorefield.control.networks.perceptron import TrunkSettings
+from scorefield.control.networks.settings import TrunkSettings
 from scorefield.control.policies.denoising import draw_chunk
 from scorefield.control.policies.draws import Draws
 from scorefield.control.policies.heads import (
@@ -29,7 +29,7 @@ from scorefield.control.policies.heads import (
 from scorefield.control.policies.policy import ChunkRequest, NetworkPolicy
 from scorefield.control.training.train import PolicyTask, train_policy
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.training.task import TrainingSettings
+from scorefield.priors.training.settings import TrainingSettings
 
 HEADS: dict[str, type[Head]] = {
     "diffusion": Diffusion,

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from scorefield.control.data.spaces import Horizons
 from scorefield.control.networks.network import ChunkNetwork
+from scorefield.control.networks.settings import Predicts
 from scorefield.control.policies.chunking import Continuing, soft_mask
-from scorefield.control.policies.solver import Predicts, Schedule, SolverStep, solve
+from scorefield.control.policies.solver import Schedule, SolverStep, solve
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction

@@ -21,14 +21,21 @@ from torch import Tensor, nn
 from scorefield.control.data.normalizer import Limits
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.windows import Windows
-from scorefield.control.networks.encoders import EncoderSettings, ObservationEncoder
-from scorefield.control.networks.perceptron import Trunk, TrunkSettings
-from scorefield.control.networks.transformer import Transformer, TransformerSettings
-from scorefield.control.networks.unet1d import UNet1D, UNet1DSettings
+from scorefield.control.networks.encoders import ObservationEncoder
+from scorefield.control.networks.perceptron import Trunk
+from scorefield.control.networks.settings import (
+    EncoderSettings,
+    Predicts,
+    TransformerSettings,
+    TrunkSettings,
+    UNet1DSettings,
+)
+from scorefield.control.networks.transformer import Transformer
+from scorefield.control.networks.unet1d import UNet1D
 from scorefield.control.policies.denoising import ChunkDenoiser, draw_chunk
 from scorefield.control.policies.draws import Draws
 from scorefield.control.policies.policy import ChunkRequest, NetworkPolicy
-from scorefield.control.policies.solver import Predicts, Schedule, SolverStep, solver_steps
+from scorefield.control.policies.solver import Schedule, SolverStep, solver_steps
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel
 from scorefield.priors.noise import noise_generator
 

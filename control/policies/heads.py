@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scorefield.control.networks.perceptron import Fourier, Trunk, TrunkSettings
+from scorefield.control.networks.perceptron import Fourier, Trunk
+from scorefield.control.networks.settings import TrunkSettings
 from scorefield.control.policies.denoising import ChunkDenoiser
 from scorefield.control.policies.draws import Draws
 from scorefield.control.policies.solver import SolverStep, solver_steps

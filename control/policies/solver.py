@@ -17,11 +17,9 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.control.networks.settings import Predicts
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel
 from scorefield.priors.steps import level_path
-
-Predicts = Literal["eps", "x0", "v", "velocity"]
-"""What a network outputs: the noise, the clean chunk, alpha eps - sigma x0, or eps - x0."""
 
 Schedule = DiscreteSchedule | FlowSchedule
 """The two kinds of a policy."""

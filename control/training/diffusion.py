@@ -9,7 +9,7 @@ from scorefield.control.data.windows import Windows
 from scorefield.control.policies.diffusion_policy import DiffusionPolicy
 from scorefield.control.training.tracking import check_tracker
 from scorefield.control.training.train import PolicyTask, train_policy
-from scorefield.priors.training.task import TrainingSettings
+from scorefield.priors.training.settings import TrainingSettings
 
 _POWER, _MOST = 0.75, 0.9999
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from scorefield.control.policies.policy import NetworkPolicy
 from scorefield.control.training.processes import Processes
 from scorefield.control.training.tracking import TrackedRun
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.training.task import TrainingSettings as TrainingSettings
+from scorefield.priors.training.settings import TrainingSettings as TrainingSettings
 from scorefield.priors.training.task import TrainingTask
 from scorefield.runs.folder import FREE_KEYS
 from scorefield.runs.loop import optimise
@@ -102,7 +102,7 @@ def train_policy(
         "windows": len(task._windows),
         "demonstrations": task._windows.episodes.digest(),
         "spaces": task._policy.spaces.as_json(),
-        **{name: str(value) for name, value in asdict(settings).items()},
+        **settings.config(),
     }
     # The learning rate's cosine ends with the steps: other steps are another training.
     run = processes.folder(folder, whole, resume, free=FREE_KEYS - {"steps"})

@@ -11,25 +11,16 @@ the timesteps instead, which is "eps", "l2", "fraction": another weight of the l
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.perception.classification.choices import Loss, Quantity, Spacing
 from scorefield.priors.levels import NoiseLevel, NoiseSchedule
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prediction import Prediction
-
-Quantity = Literal["eps", "x0", "v"]
-"""What is compared with its prediction."""
-
-Loss = Literal["l2", "l1", "huber"]
-"""Of one number's error d: d^2; |d|; d^2 up to |d| = 1 and 2|d| - 1 beyond."""
-
-Spacing = Literal["log_snr", "fraction"]
-"""What levels are uniform in: log-SNR, or the schedule's fraction, which is its timestep."""
-
 
 PARTS = 64
 """Parts of an error, whose spread tells how far noise has carried it."""

@@ -11,7 +11,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from scorefield.priors.levels import DiscreteSchedule
 from scorefield.priors.training.data import batch_indices
-from scorefield.priors.training.task import TrainingSettings, TrainingTask
+from scorefield.priors.training.settings import TrainingSettings
+from scorefield.priors.training.task import TrainingTask
 
 CAPTION_DROPOUT = 0.1
 """Share of pictures trained without their caption, for classifier-free guidance."""

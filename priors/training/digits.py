@@ -19,7 +19,9 @@ from scorefield.images import contact_sheet
 from scorefield.priors.levels import DiscreteSchedule
 from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.training.data import batch_indices
-from scorefield.priors.training.task import TrainingSettings, TrainingTask, run_training
+from scorefield.priors.training.recipes import DIGITS
+from scorefield.priors.training.settings import TrainingSettings
+from scorefield.priors.training.task import TrainingTask, run_training
 
 GUIDANCE_SCALE = 1.5
 """Default guidance of samples; the classifier uses none."""
@@ -32,8 +34,6 @@ HELD_OUT, VALIDATION = 450, 200
 
 CLASS_DROPOUT = 0.1
 """Share of pictures trained without their class, for `text_scores` and guidance."""
-
-DIGITS = TrainingSettings(steps=5000, batch_size=32, learning_rate=1e-3, warmup=200, ema=0.998)
 
 Part = Literal["training", "validation", "held-out"]
 """Settings are chosen on "validation"; "held-out" is for the last word."""

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from scorefield.priors.judge import JudgeNet, class_indices
 from scorefield.priors.training.data import batch_indices, from_bytes
-from scorefield.priors.training.task import TrainingSettings, TrainingTask
+from scorefield.priors.training.settings import TrainingSettings
+from scorefield.priors.training.task import TrainingTask
 from scorefield.priors.world import CATEGORIES, COLORS, VIEWS, Scene
 
 

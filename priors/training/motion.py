@@ -19,7 +19,9 @@ from scorefield.priors.clip_unet import ClipUNet
 from scorefield.priors.families import ClipPipeline
 from scorefield.priors.levels import DiscreteSchedule
 from scorefield.priors.prior import FrozenPrior
-from scorefield.priors.training.task import TrainingSettings, TrainingTask
+from scorefield.priors.training.recipes import BROAD_LOW_NOISE, BROAD_SETTINGS, BROAD_WIDTH
+from scorefield.priors.training.settings import TrainingSettings
+from scorefield.priors.training.task import TrainingTask
 from scorefield.priors.training.tokenizer import make_tokenizer
 from scorefield.priors.world.clips import (
     BROAD,
@@ -40,15 +42,6 @@ GUIDANCE_SCALE = 2.0
 
 CAPTION_DROPOUT = 0.1
 """Share of clips trained without their caption, for classifier-free guidance."""
-
-BROAD_SETTINGS = TrainingSettings(
-    steps=5000, batch_size=16, learning_rate=1e-3, warmup=200, ema=0.998
-)
-NARROW_SETTINGS = TrainingSettings(
-    steps=2500, batch_size=16, learning_rate=1e-3, warmup=100, ema=0.995
-)
-BROAD_WIDTH, NARROW_WIDTH = 48, 24
-BROAD_LOW_NOISE, NARROW_LOW_NOISE = 1.0, 1.5
 
 _TOKENS = 8  # of a padded caption: five words, start, end, and one to spare
 _TEXT_WIDTH = 64
@@ -238,7 +231,7 @@ def train_motion(
     """
     task = MotionTask(clips, settings, width, initial, low_noise)
     asked = {"clips": asdict(clips), "width": width, "initial": initial, "low_noise": low_noise}
-    config = {key: str(value) for key, value in {**asdict(settings), **asked}.items()}
+    config = settings.config() | {key: str(value) for key, value in asked.items()}
     resume = resume and out.exists()
     every = max(1, settings.steps // 16)
     optimise(

@@ -16,7 +16,15 @@ from scorefield.priors.training.codec import CodecTask, encode_all, scale_latent
 from scorefield.priors.training.data import world_images
 from scorefield.priors.training.diffusion import DiffusionTask, TextToLatents
 from scorefield.priors.training.judge import JudgeTask
-from scorefield.priors.training.task import TrainingSettings, run_training
+from scorefield.priors.training.recipes import (
+    CODEC,
+    DIFFUSION,
+    JUDGE,
+    JUDGE_PICTURES,
+    SHAPES_PICTURES,
+)
+from scorefield.priors.training.settings import TrainingSettings
+from scorefield.priors.training.task import run_training
 from scorefield.priors.training.tokenizer import WORDS, make_tokenizer
 from scorefield.priors.world import CATEGORIES, COLORS, FRONTED, draw_scene
 
@@ -25,10 +33,6 @@ GUIDANCE_SCALE = 3.5
 
 WORLD_SEED, JUDGE_SEED = 0, 1
 """World seeds of the pictures that the prior and the judge are trained on."""
-
-CODEC = TrainingSettings(steps=1600, batch_size=16, learning_rate=1e-3, warmup=100, ema=0.995)
-DIFFUSION = TrainingSettings(steps=15000, batch_size=32, learning_rate=6e-4, warmup=200)
-JUDGE = TrainingSettings(steps=4000, batch_size=64, learning_rate=2e-3, warmup=100, ema=0.995)
 
 
 class ShapesTask(DiffusionTask):
@@ -86,7 +90,7 @@ def make_pipeline(codec: AutoencoderKL, module: TextToLatents) -> StableDiffusio
 def train_shapes(
     out: Path,
     *,
-    pictures: int = 40960,
+    pictures: int = SHAPES_PICTURES,
     codec: TrainingSettings = CODEC,
     diffusion: TrainingSettings = DIFFUSION,
     resume: bool = False,
@@ -117,7 +121,7 @@ def train_shapes(
 def train_judge(
     out: Path,
     *,
-    pictures: int = 32768,
+    pictures: int = JUDGE_PICTURES,
     settings: TrainingSettings = JUDGE,
     resume: bool = False,
     progress: bool = True,
@@ -150,7 +154,9 @@ def _latents(
     saved = load_file(path) if path.exists() else {}
     if not saved or len(saved["means"]) != len(images):
         device = torch.device(settings.device).type
-        with torch.autocast(device, settings.dtype, enabled=settings.dtype != torch.float32):
+        with torch.autocast(
+            device, settings.precision, enabled=settings.precision != torch.float32
+        ):
             means, stds = encode_all(vae, images)
         saved = {"means": means.half(), "stds": stds.half()}
         with whole_file(path) as part:

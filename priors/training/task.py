@@ -1,11 +1,9 @@
 """What every training of the recipe shares: AdamW, a warm-up and cosine rate, EMA, autocast."""
 
 import copy
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,39 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from scorefield.priors.noise import noise_generator
+from scorefield.priors.training.settings import TrainingSettings
 from scorefield.runs.folder import FREE_KEYS, RunFolder
 from scorefield.runs.loop import optimise
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Settings of one training.
-
-    steps: updates; the learning rate's cosine ends there.
-    batch_size: pictures per update.
-    learning_rate: peak of AdamW's rate, reached after `warmup` steps.
-    ema: decay of the weights' moving average, which is what gets exported.
-    seed: of the initial weights, the batches and the noise.
-    device: where to train.
-    dtype: of the forward pass inside autocast; float32 switches autocast off. bfloat16 is faster
-        on processors with AVX512-BF16 and on any recent GPU.
-    """
-
-    steps: int
-    batch_size: int = 32
-    learning_rate: float = 4e-4
-    warmup: int = 200
-    ema: float = 0.999
-    seed: int = 0
-    device: str = "cpu"
-    dtype: torch.dtype = torch.float32
-
-    def rate(self, step: int) -> float:
-        """Factor of the learning rate: linear warm-up, then a cosine from 1 to 0.02."""
-        if step < self.warmup:
-            return (step + 1) / self.warmup
-        done = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 class TrainingTask(ABC):
@@ -96,7 +64,7 @@ class TrainingTask(ABC):
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The forward pass's precision."""
-        dtype = self.settings.dtype
+        dtype = self.settings.precision
         enabled = dtype != torch.float32
         return torch.autocast(torch.device(self.settings.device).type, dtype, enabled=enabled)
 
@@ -140,14 +108,13 @@ def run_training(
     Raises:
         ValueError: the folder holds another training, or one and `resume` is False.
     """
-    config = {name: str(value) for name, value in asdict(settings).items()}
     resume = resume and path.exists()
     every = max(1, settings.steps // 20)
     optimise(
         task,
         steps=settings.steps,
         # The learning rate's cosine ends with the steps: other steps are another training.
-        folder=RunFolder.create(path, config, resume, free=FREE_KEYS - {"steps"}),
+        folder=RunFolder.create(path, settings.config(), resume, free=FREE_KEYS - {"steps"}),
         preview_every=every,
         checkpoint_every=min(every, 200),
         progress=progress,

@@ -11,10 +11,10 @@ from .clips import render_clips as render_clips
 from .objects import CATEGORIES as CATEGORIES
 from .objects import COLORS as COLORS
 from .objects import FRONTED as FRONTED
-from .scenes import FOV as FOV
-from .scenes import VIEWS as VIEWS
 from .scenes import Pictures as Pictures
 from .scenes import Scene as Scene
 from .scenes import draw_scene as draw_scene
 from .scenes import render as render
-from .scenes import view_name as view_name
+from .views import FOV as FOV
+from .views import VIEWS as VIEWS
+from .views import view_name as view_name

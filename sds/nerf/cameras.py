@@ -1,4 +1,4 @@
-"""Cameras on a sphere around the object, and the distributions a distillation draws them from.
+"""Cameras on a sphere around the object.
 
 The world is right-handed with z up and the object inside the unit sphere. A camera sits at
 `d (cos e cos a, cos e sin a, sin e)` for azimuth a, elevation e and distance d, so azimuth 0 is
@@ -6,7 +6,6 @@ on +x (an object's front faces +x) and azimuth 90 on +y. It looks along -z of it
 x to the right and y up in the picture. Public angles are in degrees.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from scorefield.priors.world import FOV, view_name
 
-__all__ = ["CameraDistribution", "Cameras", "orbit", "view_prompt"]
+__all__ = ["Cameras", "orbit", "view_prompt"]
 
 
 @dataclass(frozen=True)
@@ -127,102 +126,6 @@ class Cameras:
         depth = -local[..., 2]
         x, y = (local[..., :2] / depth[..., None] * self.focal(width)[:, None, None]).unbind(-1)
         return torch.stack([x + 0.5 * width, 0.5 * height - y], dim=-1), depth
-
-
-@dataclass(frozen=True)
-class CameraDistribution:
-    """The random cameras of a distillation; the defaults match the embedded prior's world.
-
-    The azimuth of each view is uniform; within one draw of n views it is stratified, one view in
-    each n-th of a randomly turned circle, so every step sees the object from all around.
-
-    Attributes:
-        elevation: range in degrees.
-        overhead: range in degrees of the views from above.
-        overhead_share: the probability of a view from above.
-        sphere_share: the probability that an elevation is drawn uniformly on the sphere (uniform
-            in its sine) instead of uniformly in the angle.
-        distance: range of the distance from the origin.
-        fov: range of the horizontal field of view, uniform in focal length (not in the angle).
-        look_at_jitter: standard deviation of the point looked at, per axis.
-        up_jitter: standard deviation added to the unit up vector, per axis.
-    """
-
-    elevation: tuple[float, float] = (-10.0, 50.0)
-    overhead: tuple[float, float] = (60.0, 90.0)
-    overhead_share: float = 0.15
-    sphere_share: float = 0.0
-    distance: tuple[float, float] = (2.8, 3.2)
-    fov: tuple[float, float] = (FOV, FOV)
-    look_at_jitter: float = 0.03
-    up_jitter: float = 0.0
-
-    def __post_init__(self) -> None:
-        limits = {
-            "elevation": (-90.0, 90.0),
-            "overhead": (-90.0, 90.0),
-            "distance": (1e-3, math.inf),
-            "fov": (1.0, 170.0),
-        }
-        for name, (low, high) in limits.items():
-            given = getattr(self, name)
-            if not low <= given[0] <= given[1] <= high:
-                raise ValueError(
-                    f"{name} must be a range (low, high) within {low:g}..{high:g}, got {given}"
-                )
-        for name in ("overhead_share", "sphere_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
-                    f"{name} is a probability, between 0 and 1, got {getattr(self, name)}"
-                )
-
-    @classmethod
-    def dreamfusion(cls) -> "CameraDistribution":
-        """DreamFusion's cameras: close ones, from -10 to 90 degrees, focal 0.7..1.35 widths.
-
-        As in threestudio, half the elevations are uniform in the angle, half on the sphere.
-        """
-        wide, narrow = (math.degrees(2 * math.atan(0.5 / focal)) for focal in (0.7, 1.35))
-        return cls(
-            elevation=(-10.0, 90.0),
-            overhead_share=0.0,
-            sphere_share=0.5,
-            distance=(1.0, 1.5),
-            fov=(narrow, wide),
-            look_at_jitter=0.2,
-            up_jitter=0.02,
-        )
-
-    def draw(self, n: int, generator: torch.Generator) -> Cameras:
-        """N random cameras, on the generator's device."""
-        if n < 1:
-            raise ValueError(f"n must be at least 1 camera, got {n}")
-        device = generator.device
-        u = torch.rand(7, n, generator=generator, device=device)
-        jitter = torch.randn(2, n, 3, generator=generator, device=device)
-
-        strata = torch.arange(n, device=device) + u[0]
-        azimuth = (360 * (strata / n + u[1, :1])) % 360
-
-        low, high = self.elevation
-        by_angle = low + (high - low) * u[2]
-        s_low, s_high = math.sin(math.radians(low)), math.sin(math.radians(high))
-        on_sphere = torch.rad2deg(torch.asin((s_low + (s_high - s_low) * u[2]).clamp(-1, 1)))
-        elevation = torch.where(u[3] < self.sphere_share, on_sphere, by_angle)
-        above = self.overhead[0] + (self.overhead[1] - self.overhead[0]) * u[2]
-        elevation = torch.where(u[4] < self.overhead_share, above, elevation)
-
-        focal_far, focal_near = (0.5 / math.tan(math.radians(fov) / 2) for fov in self.fov)
-        focal = focal_near + (focal_far - focal_near) * u[6]
-        z = torch.tensor([0.0, 0.0, 1.0], device=device)
-        return Cameras(
-            azimuth=azimuth,
-            elevation=elevation,
-            distance=self.distance[0] + (self.distance[1] - self.distance[0]) * u[5],
-            fov=torch.rad2deg(2 * torch.atan(0.5 / focal)),
-            look_at=self.look_at_jitter * jitter[0],
-            up=z + self.up_jitter * jitter[1],
-        )
 
 
 def orbit(n: int, elevation: float = 15.0, distance: float = 3.0, fov: float = FOV) -> Cameras:

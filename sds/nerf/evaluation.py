@@ -23,7 +23,7 @@ from scorefield.sds.nerf.cameras import orbit
 from scorefield.sds.nerf.finish import begin, complete, make_task
 from scorefield.sds.nerf.mesh import EmptySceneError, extract_mesh, silhouette
 from scorefield.sds.nerf.radiance_field import Lights, Scene, Shading
-from scorefield.sds.nerf.scene_distillation import TextTo3DSettings
+from scorefield.sds.nerf.settings import TextTo3DSettings
 from scorefield.sds.objective import described
 from scorefield.sds.prompt_runs import (
     Row,

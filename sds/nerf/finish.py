@@ -11,7 +11,8 @@ from scorefield.runs.folder import FREE_KEYS, RunFolder
 from scorefield.runs.loop import optimise
 from scorefield.sds.nerf.mesh import EmptySceneError, export_mesh, extract_mesh
 from scorefield.sds.nerf.radiance_field import Scene
-from scorefield.sds.nerf.scene_distillation import TextTo3D, TextTo3DSettings
+from scorefield.sds.nerf.scene_distillation import TextTo3D
+from scorefield.sds.nerf.settings import TextTo3DSettings
 from scorefield.sds.nerf.turntable import save_turntable, view_sheet
 
 __all__ = ["begin", "complete", "finish", "make_task", "text_to_3d"]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor
 from scorefield.priors.guidance.perp_neg import PerpNeg
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior
-from scorefield.sds.distillation import Distillation, DistillationSettings
-from scorefield.sds.nerf.cameras import CameraDistribution, Cameras, view_prompt
+from scorefield.sds.distillation import Distillation
+from scorefield.sds.nerf.cameras import Cameras, view_prompt
 from scorefield.sds.nerf.penalties import (
     entropy_penalty,
     opacity_penalty,
@@ -27,71 +27,11 @@ from scorefield.sds.nerf.radiance_field import (
     Shading,
     draw_lights,
 )
+from scorefield.sds.nerf.settings import TextTo3DSettings
 from scorefield.sds.nerf.turntable import view_sheet
 from scorefield.sds.nerf.view_negatives import view_negatives
 from scorefield.sds.objective import Denoisers
 from scorefield.sds.objectives import Phi
-
-
-@dataclass(frozen=True)
-class TextTo3DSettings(DistillationSettings):
-    """How a scene is distilled: `DistillationSettings`, and what a scene needs besides.
-
-    The defaults are those of the embedded prior.
-
-    views: cameras per update, spread evenly around the object.
-    size: side of the rendered views, pixels; 0 takes the prior's.
-    samples: along a ray through the whole sphere.
-    perp_neg: strength of the views as negative prompts of each other (Perp-Neg), against faces on
-        the back; 0 leaves it out, 1 has threestudio's weights.
-    cameras: distribution of the cameras.
-    learning_rate: Adam's, at the start; falls to a tenth of it along a cosine.
-    albedo_steps: share of the run that sees the colour without shading, before shading starts.
-    shaded, textureless: shares of the later updates with shading, and shading of a white surface.
-    opacity, orientation, entropy, spread, smoothness: weights of the regularisers, against a
-        distillation loss that is summed over the latents of a view. Entropy, which asks for a
-        surface instead of fog, grows over the run from 0.
-    """
-
-    clip: float = 1.0
-    views: int = 4
-    size: int = 0
-    samples: int = 48
-    perp_neg: float = 0.0
-    cameras: CameraDistribution = field(default_factory=CameraDistribution)
-    learning_rate: float = 0.015
-    albedo_steps: float = 0.2
-    shaded: float = 0.5
-    textureless: float = 0.0
-    opacity: float = 5.0
-    orientation: float = 20.0
-    entropy: float = 40.0
-    spread: float = 50.0
-    smoothness: float = 2000.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.prompt.strip():
-            raise ValueError("the prompt is empty; say what to make, such as 'a red mushroom'")
-        for name in ("steps", "views", "samples"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
-        for name in ("albedo_steps", "shaded", "textureless"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be between 0 and 1; got {getattr(self, name)}")
-        if self.shaded + self.textureless > 1:
-            raise ValueError(
-                f"shaded + textureless must be at most 1; got {self.shaded} + {self.textureless}"
-            )
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive; got {self.learning_rate}")
-        if not self.perp_neg >= 0:
-            raise ValueError(f"perp_neg must be at least 0; got {self.perp_neg}")
-        if self.perp_neg and self.negative:
-            raise ValueError(
-                "perp_neg takes the place of a negative prompt; give one of them, got "
-                f"{self.perp_neg} and {self.negative!r}"
-            )
 
 
 class TextTo3D:

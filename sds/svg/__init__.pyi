@@ -1,8 +1,6 @@
-from .augmentation import Augmentation as Augmentation
 from .augmentation import warp as warp
 from .cleaning import cleaned as cleaned
 from .distillation import TextToSvg as TextToSvg
-from .distillation import TextToSvgSettings as TextToSvgSettings
 from .drawing import Drawing as Drawing
 from .drawing import Rates as Rates
 from .evaluation import evaluate_drawings as evaluate_drawings
@@ -10,6 +8,8 @@ from .finish import finish_drawing as finish_drawing
 from .finish import text_to_svg as text_to_svg
 from .penalties import crossing_penalty as crossing_penalty
 from .penalties import saturation_penalty as saturation_penalty
+from .settings import Augmentation as Augmentation
+from .settings import TextToSvgSettings as TextToSvgSettings
 from .styles import Icon as Icon
 from .styles import PixelArt as PixelArt
 from .styles import Sketch as Sketch

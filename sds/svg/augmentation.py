@@ -4,53 +4,11 @@ A prior that always saw the picture as it is would find a few numbers that pleas
 (Jain et al. 2022, "VectorFusion", section 4.2; Frans et al. 2021, "CLIPDraw").
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from kornia.geometry.linalg import transform_points
-from kornia.geometry.transform import get_perspective_transform
 from torch import Tensor
-
-_CORNERS = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Random perspective, then a random crop; the defaults are VectorFusion's.
-
-    crop: side of the crop, a share of the picture's; 1 crops nothing.
-    distortion: how far a corner of the picture moves inwards at most, a share of half its side.
-    probability: of a perspective; without it the crop is as the picture is.
-
-    Raises:
-        ValueError: a share outside its range.
-    """
-
-    crop: float = 512 / 600
-    distortion: float = 0.5
-    probability: float = 0.7
-
-    def __post_init__(self) -> None:
-        if not 0 < self.crop <= 1:
-            raise ValueError(f"crop must be in (0, 1]; got {self.crop}")
-        for name in ("distortion", "probability"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in [0, 1]; got {getattr(self, name)}")
-
-    def draw(self, views: int, generator: torch.Generator) -> Float[Tensor, "views 3 3"]:
-        """Homographies from a view's unit square to the picture's, (0, 0) the upper left."""
-        corners = torch.tensor(_CORNERS).expand(views, 4, 2)
-        inwards = torch.rand(views, 4, 2, generator=generator) * self.distortion / 2
-        chosen = torch.rand(views, 1, 1, generator=generator) < self.probability
-        moved = corners + torch.where(chosen, inwards * (1 - 2 * corners), 0.0)
-        warp = get_perspective_transform(moved, corners)
-        shift = (1 - self.crop) * torch.rand(views, 2, generator=generator)
-        crop = torch.eye(3).repeat(views, 1, 1)
-        crop[:, 0, 0] = crop[:, 1, 1] = self.crop
-        crop[:, :2, 2] = shift
-        return warp @ crop
 
 
 def warp(

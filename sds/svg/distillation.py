@@ -5,7 +5,6 @@ Jain et al. 2022, "VectorFusion: Text-to-SVG by Abstracting Pixel-Based Diffusio
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,119 +14,30 @@ from torch import Tensor
 
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior
-from scorefield.sds.distillation import Distillation, DistillationSettings
+from scorefield.sds.distillation import Distillation
 from scorefield.sds.objective import Denoisers, described
 from scorefield.sds.objectives import Phi
-from scorefield.sds.svg.augmentation import Augmentation, warp
+from scorefield.sds.svg.augmentation import warp
 from scorefield.sds.svg.drawing import SIDE, WHITE, Drawing
 from scorefield.sds.svg.penalties import crossing_penalty, saturation_penalty
-from scorefield.sds.svg.styles import Icon, PixelArt, Sketch, Style
+from scorefield.sds.svg.settings import TextToSvgSettings
+from scorefield.sds.svg.styles import Icon, PixelArt
 from scorefield.sds.svg.trace import (
-    Rank,
     best_sample,
     fitting_loss,
     fitting_size,
     layers,
     place,
-    rank_by_prior,
 )
-from scorefield.sds.vector import Document, Rasterise, Shape, ViewBox, parse_svg
+from scorefield.sds.vector import Document, Shape, ViewBox, parse_svg
 
-__all__ = ["TextToSvg", "TextToSvgSettings"]
+__all__ = ["TextToSvg"]
 
 PREVIEW = 256
 """Side of the previews, pixels."""
 
 _START = -1
 """Key of what is drawn besides the numbers of the steps, which have 0 and above."""
-
-
-@dataclass(frozen=True)
-class TextToSvgSettings(DistillationSettings):
-    """How a drawing is distilled: `DistillationSettings`, and what a drawing needs besides.
-
-    The defaults are those of the embedded prior.
-
-    style: what the drawing is made of.
-    template: how the prompt is put, {} standing for it; "" takes the style's.
-    start: SVG text that the drawing starts from, with its own shapes in place of the style's; ""
-        starts anew.
-    samples: pictures of the prior of which the best is traced; 0 starts at random. A sketch always
-        does.
-    trace_steps: updates of the tracing, before the distillation; pixel art takes over the sample's
-        colours and needs none.
-    settle: factor of the learning rates in the distillation of what was traced. It is a picture
-        already, and the full rates of a random start would dissolve it.
-    steps: updates of the distillation; the schedules span them. 0 takes 100 for what begins with a
-        sample, 500 for a random start or a drawing of yours.
-    views: augmented views per update.
-    augmentation: what the views show.
-    size: side of a view, pixels; 0 takes the prior's.
-    warmup: share of the steps in which the learning rates rise to the style's; they end at 0.4 of
-        it, along a cosine.
-    renew_every: steps after which faint and tiny paths are replaced by new circles on top, in icons
-        that start at random; 0 never replaces any.
-    renew_until: share of the steps after which none is replaced any more.
-    rank: chooses the sample that is traced; `rank_by_prior`, a `ClipRank`, or your own.
-    rasterise: what draws; None is this library's own rasteriser.
-    """
-
-    steps: int = 0
-    style: Style = Icon()  # noqa: RUF009  (frozen)
-    template: str = ""
-    start: str = ""
-    samples: int = 4
-    trace_steps: int = 200
-    settle: float = 0.3
-    views: int = 4
-    augmentation: Augmentation = Augmentation(0.95, 0.1)  # noqa: RUF009  (frozen)
-    size: int = 0
-    warmup: float = 0.05
-    renew_every: int = 50
-    renew_until: float = 0.8
-    rank: Rank = rank_by_prior
-    rasterise: Rasterise | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.prompt.strip():
-            raise ValueError("the prompt is empty; say what to draw, such as 'a yellow duck'")
-        if self.template and "{}" not in self.template:
-            raise ValueError(
-                "template must hold {} where the prompt goes, as 'a flat icon of {}'; got "
-                f"{self.template!r}"
-            )
-        for name, least in (
-            ("steps", 0), ("views", 1), ("samples", 0), ("trace_steps", 1), ("renew_every", 0),
-            ("size", 0),
-        ):  # fmt: skip
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}")
-        for name in ("warmup", "renew_until"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be between 0 and 1; got {getattr(self, name)}")
-        if not self.settle >= 0:
-            raise ValueError(f"settle must be at least 0; got {self.settle}")
-
-    @property
-    def samples_first(self) -> bool:
-        """Whether the drawing begins with a sample of the prior."""
-        return bool(self.samples and not self.start and not isinstance(self.style, Sketch))
-
-    @property
-    def traces(self) -> bool:
-        """Whether paths are fitted to that sample first."""
-        return self.samples_first and isinstance(self.style, Icon)
-
-    @property
-    def distillation_steps(self) -> int:
-        """`steps`, or what the start needs."""
-        return self.steps or (100 if self.samples_first else 500)
-
-    @property
-    def updates(self) -> int:
-        """Of tracing and distillation together."""
-        return self.distillation_steps + (self.trace_steps if self.traces else 0)
 
 
 class TextToSvg:

@@ -22,9 +22,10 @@ from scorefield.sds.prompt_runs import (
     normalised,
     write_table,
 )
-from scorefield.sds.svg.distillation import TextToSvg, TextToSvgSettings
+from scorefield.sds.svg.distillation import TextToSvg
 from scorefield.sds.svg.finish import begin_drawing, complete_drawing
 from scorefield.sds.svg.resvg import check_resvg, render_with_resvg
+from scorefield.sds.svg.settings import TextToSvgSettings
 from scorefield.sds.vector import load_svg
 
 __all__ = ["evaluate_drawings"]

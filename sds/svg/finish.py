@@ -10,8 +10,9 @@ from scorefield.priors.prior import ImagePrior
 from scorefield.runs.folder import FREE_KEYS, RunFolder
 from scorefield.runs.loop import optimise
 from scorefield.sds.svg.cleaning import cleaned
-from scorefield.sds.svg.distillation import TextToSvg, TextToSvgSettings
+from scorefield.sds.svg.distillation import TextToSvg
 from scorefield.sds.svg.drawing import WHITE
+from scorefield.sds.svg.settings import TextToSvgSettings
 from scorefield.sds.svg.styles import PixelArt
 
 __all__ = ["begin_drawing", "complete_drawing", "finish_drawing", "text_to_svg"]

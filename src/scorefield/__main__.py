@@ -1,4 +1,4 @@
-"""`python -m scorefield`, which is how launchers of several processes start a verb."""
+"""`python -m scorefield`, which is how launchers of several processes start a command."""
 
 import sys
 

@@ -17,7 +17,7 @@ from landmarks import PROGRAM, Landmarks
 from torch import Tensor
 from world_pairs import SemanticPair, draw_pairs
 
-from scorefield.cli.main import run_verb
+from scorefield.cli.main import run_command
 from scorefield.perception import correspondence_evaluation
 from scorefield.perception.correspondence.dift import DiftPreset, dift_features, dift_preset
 from scorefield.priors.loading import load_prior
@@ -153,7 +153,7 @@ def test_the_evaluation_runs_resumes_and_reports(
 def test_refusals(
     words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert run_verb(lambda: Landmarks, ["--out", str(tmp_path / "x"), *words], PROGRAM) == 2
+    assert run_command(lambda: Landmarks, ["--out", str(tmp_path / "x"), *words], PROGRAM) == 2
     assert says in capsys.readouterr().err
 
 

@@ -6,13 +6,13 @@ import pytest
 from parts import PROGRAM, Parts
 from segmentation_evaluation import SegmentationSettings, modes, parts_pictures, summary
 
-from scorefield.cli.main import run_verb
+from scorefield.cli.main import run_command
 from scorefield.perception.segmentation.presets import emerdiff_preset
 from scorefield.priors.loading import load_prior
 
 
 def run(words: list[str]) -> int:
-    return run_verb(lambda: Parts, words, PROGRAM)
+    return run_command(lambda: Parts, words, PROGRAM)
 
 
 def test_judging_seeds_are_not_those_of_tuning() -> None:

@@ -29,7 +29,7 @@ from scorefield.priors.denoiser import Condition, ConditionedDenoiser
 from scorefield.priors.levels import DiscreteSchedule, NoiseLevel
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.prior import ImagePrior
-from scorefield.priors.training.task import TrainingSettings
+from scorefield.priors.training.settings import TrainingSettings
 from scorefield.priors.world.clips import (
     DOMAINS,
     NARROW,

@@ -9,7 +9,7 @@ import evaluate
 import pytest
 import torch
 
-from scorefield.cli.main import run_verb
+from scorefield.cli.main import run_command
 from scorefield.priors.clip_unet import ClipUNet
 from scorefield.priors.training.motion import TextToClips, save_motion
 from scorefield.priors.training.tokenizer import make_tokenizer
@@ -36,7 +36,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 
 def run(words: Sequence[str]) -> int:
-    return run_verb(lambda: evaluate.EvaluateVideoAdapter, words, evaluate.PROGRAM)
+    return run_command(lambda: evaluate.EvaluateVideoAdapter, words, evaluate.PROGRAM)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:

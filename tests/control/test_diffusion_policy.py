@@ -13,11 +13,13 @@ from torch import Tensor
 from scorefield.control.data.episodes import Episode, Episodes
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.windows import Windows
-from scorefield.control.networks.encoders import EncoderSettings
 from scorefield.control.networks.network import ChunkNetwork
-from scorefield.control.networks.perceptron import TrunkSettings
-from scorefield.control.networks.transformer import TransformerSettings
-from scorefield.control.networks.unet1d import UNet1DSettings
+from scorefield.control.networks.settings import (
+    EncoderSettings,
+    TransformerSettings,
+    TrunkSettings,
+    UNet1DSettings,
+)
 from scorefield.control.policies.denoising import Follow, RealTime, WarmStart
 from scorefield.control.policies.diffusion_policy import (
     DiffusionPolicy,
@@ -34,7 +36,7 @@ from scorefield.control.training.diffusion import (
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise, noise_generator
 from scorefield.priors.sampling import sample
-from scorefield.priors.training.task import TrainingSettings
+from scorefield.priors.training.settings import TrainingSettings
 from scorefield.runs.folder import RunFolder
 from scorefield.runs.loop import NonFiniteError, optimise
 

@@ -7,13 +7,8 @@ import torch
 from torch import nn
 
 from scorefield.control.data.spaces import PolicySpaces
-from scorefield.control.networks.encoders import (
-    EncoderSettings,
-    ObservationEncoder,
-    ResNet,
-    SpatialSoftmax,
-    cropped,
-)
+from scorefield.control.networks.encoders import ObservationEncoder, ResNet, SpatialSoftmax, cropped
+from scorefield.control.networks.settings import EncoderSettings
 from scorefield.control.policies.draws import Draws
 from scorefield.priors.noise import noise_generator
 

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from scorefield.cli.main import main
 from scorefield.control.data.normalizer import Limits
 from scorefield.control.data.spaces import Horizons, PolicySpaces
-from scorefield.control.networks.encoders import EncoderSettings
-from scorefield.control.networks.perceptron import TrunkSettings
-from scorefield.control.networks.transformer import TransformerSettings
-from scorefield.control.networks.unet1d import UNet1DSettings
+from scorefield.control.networks.settings import (
+    EncoderSettings,
+    TransformerSettings,
+    TrunkSettings,
+    UNet1DSettings,
+)
 from scorefield.control.policies.chunk_policy import HEADS, ChunkPolicy
 from scorefield.control.policies.diffusion_policy import (
     DiffusionPolicy,
@@ -137,7 +139,7 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     saved = ChunkPolicy(HEADS["two-step"], SPACES, HORIZONS, TRUNK).save(tmp_path / "policy")
     out = tmp_path / "exported"
     assert main(["policy", "export", str(saved), "--out", str(out), "--json"]) == 0

@@ -16,7 +16,8 @@ from scorefield.control.data.episodes import Episode, Episodes
 from scorefield.control.data.normalizer import Limits, bounded
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.windows import Windows
-from scorefield.control.networks.perceptron import Trunk, TrunkSettings
+from scorefield.control.networks.perceptron import Trunk
+from scorefield.control.networks.settings import TrunkSettings
 from scorefield.control.policies.chunk_policy import HEADS, ChunkPolicy, train_chunk_policy
 from scorefield.control.policies.denoising import RealTime, WarmStart
 from scorefield.control.policies.draws import Draws
@@ -32,7 +33,7 @@ from scorefield.control.policies.policy import ChunkRequest, Policy
 from scorefield.control.policies.solver import solve
 from scorefield.control.training.train import PolicyTask
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.training.task import TrainingSettings
+from scorefield.priors.training.settings import TrainingSettings
 
 SMALL = TrunkSettings(width=16, layers=1, frequencies=4)
 SPACES = PolicySpaces(state=3, action=2, low=(-1.0, -2.0), high=(1.0, 2.0), rate=10.0)

@@ -15,13 +15,13 @@ from scorefield.cli.main import main
 from scorefield.control.data.episodes import Episode, Episodes
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.windows import Windows
-from scorefield.control.networks.perceptron import TrunkSettings
+from scorefield.control.networks.settings import TrunkSettings
 from scorefield.control.policies.chunk_policy import HEADS, ChunkPolicy
 from scorefield.control.policies.draws import Draws
 from scorefield.control.training.processes import Processes
 from scorefield.control.training.train import PolicyTask
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.training.task import TrainingSettings
+from scorefield.priors.training.settings import TrainingSettings
 
 SPACES = PolicySpaces(state=3, action=2, low=(-9.0, -9.0), high=(9.0, 9.0))
 

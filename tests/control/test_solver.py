@@ -7,7 +7,8 @@ import torch
 from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
 
-from scorefield.control.policies.solver import Predicts, SolverStep, solve, solver_steps
+from scorefield.control.networks.settings import Predicts
+from scorefield.control.policies.solver import SolverStep, solve, solver_steps
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel
 from scorefield.priors.noise import keyed_noise

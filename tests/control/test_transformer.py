@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from scorefield.control.networks.transformer import Transformer, TransformerSettings
+from scorefield.control.networks.settings import TransformerSettings
+from scorefield.control.networks.transformer import Transformer
 from scorefield.control.networks.unet1d import sinusoids
 
 SMALL = TransformerSettings(observations=3, width=16, layers=2, heads=2)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from scorefield.control.networks.unet1d import UNet1D, UNet1DSettings
+from scorefield.control.networks.settings import UNet1DSettings
+from scorefield.control.networks.unet1d import UNet1D
 
 SMALL = UNet1DSettings(widths=(16, 32, 64), time_features=16)
 

@@ -40,13 +40,13 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     pictures[10:] += 0.7
     exemplars = EmpiricalPrior(2 * pictures - 1, ["a dark"] * 10 + ["a light"] * 10)
     prior = ImagePrior(exemplars, PixelCodec(), image_size=8)
-    monkeypatch.setattr(loading, "prior_of", lambda verb: prior)
+    monkeypatch.setattr(loading, "prior_of", lambda command: prior)
     out = tmp_path / "out" / "results.jsonl"
 
     def call(paths: list[Path], *options: str) -> tuple[int, list[dict[str, object]]]:
         words = [*map(str, paths), "--out", str(out), "--quiet", *options]
-        verb = ["rank"] if "--text" in options else ["classify", "--labels", "dark,light"]
-        code = main([*verb, *words])
+        command = ["rank"] if "--text" in options else ["classify", "--labels", "dark,light"]
+        code = main([*command, *words])
         lines = out.read_text().splitlines() if code < 2 else []
         return code, [json.loads(line) for line in lines]
 

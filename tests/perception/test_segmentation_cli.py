@@ -1,4 +1,4 @@
-"""The verb `segment`, as a user runs it."""
+"""The command `segment`, as a user runs it."""
 
 import json
 from pathlib import Path

@@ -20,7 +20,8 @@ from scorefield.sds.judges import ClipJudge, Looks, WorldJudge, parse_prompt
 from scorefield.sds.nerf.evaluation import evaluate_prompts, evaluate_scene
 from scorefield.sds.nerf.fields import Field
 from scorefield.sds.nerf.radiance_field import Scene
-from scorefield.sds.nerf.scene_distillation import TextTo3D, TextTo3DSettings
+from scorefield.sds.nerf.scene_distillation import TextTo3D
+from scorefield.sds.nerf.settings import TextTo3DSettings
 
 
 class Ball(Field):

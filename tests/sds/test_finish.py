@@ -17,7 +17,8 @@ from scorefield.sds.nerf.fields import VoxelGrid
 from scorefield.sds.nerf.finish import begin, finish, text_to_3d
 from scorefield.sds.nerf.mesh import EmptySceneError
 from scorefield.sds.nerf.radiance_field import Scene
-from scorefield.sds.nerf.scene_distillation import TextTo3D, TextTo3DSettings
+from scorefield.sds.nerf.scene_distillation import TextTo3D
+from scorefield.sds.nerf.settings import TextTo3DSettings
 
 SMALL = {"resolution": 24, "frames": 3, "size": 16}
 SETTINGS = TextTo3DSettings("a red cup", steps=4, views=1, samples=8, seed=3)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from PIL import Image
 
-from scorefield.sds.nerf.cameras import CameraDistribution, Cameras, orbit
+from scorefield.sds.nerf.camera_distribution import CameraDistribution
+from scorefield.sds.nerf.cameras import Cameras, orbit
 from scorefield.sds.nerf.fields import Field, VoxelGrid
 from scorefield.sds.nerf.penalties import (
     entropy_penalty,

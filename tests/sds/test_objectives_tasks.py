@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.cli.objectives import ObjectiveName, levels_named, objective_named
+from scorefield.cli.distillation.objectives import ObjectiveName, levels_named, objective_named
 from scorefield.priors import (
     DiscreteSchedule,
     FrozenPrior,

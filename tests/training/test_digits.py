@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from scorefield.priors import load_prior
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.training.digits import (
-    DIGITS,
     HELD_OUT,
     VALIDATION,
     DigitsTask,
@@ -20,7 +19,8 @@ from scorefield.priors.training.digits import (
     jittered,
     train_digits,
 )
-from scorefield.priors.training.task import TrainingSettings
+from scorefield.priors.training.recipes import DIGITS
+from scorefield.priors.training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings(steps=4, batch_size=8, learning_rate=1e-3, warmup=2, ema=0.9)
 

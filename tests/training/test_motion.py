@@ -22,7 +22,7 @@ from scorefield.priors.training.motion import (
     make_clip_schedule,
     train_motion,
 )
-from scorefield.priors.training.task import TrainingSettings
+from scorefield.priors.training.settings import TrainingSettings
 from scorefield.priors.world.clips import (
     BROAD,
     CLIP_WORDS,

@@ -20,7 +20,8 @@ from scorefield.priors.training.codec import CodecTask, encode_all, make_codec, 
 from scorefield.priors.training.data import from_bytes, render_indices, to_bytes, world_images
 from scorefield.priors.training.diffusion import DiffusionTask, make_schedule
 from scorefield.priors.training.judge import JudgeTask
-from scorefield.priors.training.task import TrainingSettings, TrainingTask
+from scorefield.priors.training.settings import TrainingSettings
+from scorefield.priors.training.task import TrainingTask
 from scorefield.priors.training.tokenizer import WORDS, make_tokenizer
 from scorefield.priors.world import draw_scene
 from scorefield.runs.folder import RunFolder

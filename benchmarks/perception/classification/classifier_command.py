@@ -6,12 +6,12 @@ from pathlib import Path
 from classifier_cases import Cases
 from classifier_evaluation import evaluate_classifier
 
+from scorefield.cli.command import Outcome, PriorCommand, check_at_least, check_folder, under_way
 from scorefield.cli.loading import prior_of
-from scorefield.cli.verb import Outcome, PriorVerb, check_at_least, check_folder, under_way
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierCommand(PriorVerb):
+class ClassifierCommand(PriorCommand):
     """Compares ways to classify on the same errors."""
 
     out: Path

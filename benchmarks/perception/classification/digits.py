@@ -13,8 +13,8 @@ import tyro
 from classifier_cases import digits_baselines, digits_cases
 from classifier_command import ClassifierCommand
 
-from scorefield.cli.main import run_verb
-from scorefield.cli.verb import Outcome
+from scorefield.cli.command import Outcome
+from scorefield.cli.main import run_command
 from scorefield.priors.training.digits import HELD_OUT
 
 PROGRAM = "python benchmarks/perception/classification/digits.py"
@@ -44,4 +44,4 @@ class Digits(ClassifierCommand):
 
 
 if __name__ == "__main__":
-    sys.exit(run_verb(lambda: Digits, sys.argv[1:], PROGRAM))
+    sys.exit(run_command(lambda: Digits, sys.argv[1:], PROGRAM))

@@ -13,8 +13,8 @@ import tyro
 from classifier_cases import world_cases
 from classifier_command import ClassifierCommand
 
-from scorefield.cli.main import run_verb
-from scorefield.cli.verb import Outcome
+from scorefield.cli.command import Outcome
+from scorefield.cli.main import run_command
 
 PROGRAM = "python benchmarks/perception/classification/renders.py"
 
@@ -40,4 +40,4 @@ class Renders(ClassifierCommand):
 
 
 if __name__ == "__main__":
-    sys.exit(run_verb(lambda: Renders, sys.argv[1:], PROGRAM))
+    sys.exit(run_command(lambda: Renders, sys.argv[1:], PROGRAM))

@@ -18,16 +18,16 @@ from correspondence_evaluation import (
 )
 from correspondence_report import correspondence_table, plot_sweep
 
+from scorefield.cli.command import Outcome, PriorCommand, check_at_least, check_folder, under_way
 from scorefield.cli.loading import prior_of
-from scorefield.cli.main import run_verb
-from scorefield.cli.verb import Outcome, PriorVerb, check_at_least, check_folder, under_way
+from scorefield.cli.main import run_command
 
 PROGRAM = "python benchmarks/perception/correspondence/landmarks.py"
 _DEFAULTS = CorrespondenceSettings()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Landmarks(PriorVerb):
+class Landmarks(PriorCommand):
     """Find landmarks of the procedural world across two instances, beside descriptors.
 
     Layers and levels are chosen on tuning pairs, the figures are of others. Then homographies
@@ -78,4 +78,4 @@ class Landmarks(PriorVerb):
 
 
 if __name__ == "__main__":
-    sys.exit(run_verb(lambda: Landmarks, sys.argv[1:], PROGRAM))
+    sys.exit(run_command(lambda: Landmarks, sys.argv[1:], PROGRAM))

@@ -19,9 +19,9 @@ from segmentation_evaluation import (
 )
 from segmentation_report import segmentation_sheet, segmentation_table
 
+from scorefield.cli.command import Outcome, PriorCommand, check_folder, under_way
 from scorefield.cli.loading import prior_of
-from scorefield.cli.main import run_verb
-from scorefield.cli.verb import Outcome, PriorVerb, check_folder, under_way
+from scorefield.cli.main import run_command
 from scorefield.images import save_image
 from scorefield.perception.segmentation.presets import emerdiff_preset
 from scorefield.perception.segmentation.segment import check_method
@@ -31,7 +31,7 @@ _DEFAULTS = SegmentationSettings()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts(PriorVerb):
+class Parts(PriorCommand):
     """Find the parts of objects of the procedural world, beside enlarged clusters and colours.
 
     OUT gets figures.json, table.md, sheet.png, and categories.jsonl, with which --resume goes on.
@@ -76,4 +76,4 @@ class Parts(PriorVerb):
 
 
 if __name__ == "__main__":
-    sys.exit(run_verb(lambda: Parts, sys.argv[1:], PROGRAM))
+    sys.exit(run_command(lambda: Parts, sys.argv[1:], PROGRAM))

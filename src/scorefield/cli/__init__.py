@@ -1,1 +1,1 @@
-"""The `scorefield` command: one thin verb per capability."""
+"""The `scorefield` command: one thin command per capability."""

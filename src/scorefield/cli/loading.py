@@ -1,10 +1,10 @@
-"""What verbs load: device, prior, judge. Imported by verbs when they run, for torch is slow."""
+"""What commands load: device, prior, judge. Imported when they run, for torch is slow."""
 
 from pathlib import Path
 
 import torch
 
-from scorefield.cli.verb import PriorVerb, Verb
+from scorefield.cli.command import Command, PriorCommand
 from scorefield.priors.judge import Judge
 from scorefield.priors.loading import load_prior
 from scorefield.priors.prior import FrozenPrior
@@ -13,34 +13,34 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 """By the names of --dtype."""
 
 
-def device_of(verb: Verb) -> torch.device:
-    """The device a verb names, tried out.
+def device_of(command: Command) -> torch.device:
+    """The device a command names, tried out.
 
     Raises:
         ValueError: it does not work here.
     """
-    if verb.device == "auto":
+    if command.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.zeros(1, device=verb.device).device
+        return torch.zeros(1, device=command.device).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
-            f"--device {verb.device} cannot be used ({reason}); give cpu, cuda, mps or auto"
+            f"--device {command.device} cannot be used ({reason}); give cpu, cuda, mps or auto"
         ) from error
 
 
-def prior_of(verb: PriorVerb) -> FrozenPrior:
-    """The prior of pictures a verb names, on its device.
+def prior_of(command: PriorCommand) -> FrozenPrior:
+    """The prior of pictures a command names, on its device.
 
     Raises:
         ValueError: it cannot be loaded, or is one of videos.
     """
-    prior = load_prior(verb.prior, device=device_of(verb), dtype=DTYPES[verb.dtype])
+    prior = load_prior(command.prior, device=device_of(command), dtype=DTYPES[command.dtype])
     if prior.is_video:
         raise ValueError(
-            f"--prior {verb.prior} makes videos and this verb pictures; give a prior of pictures, "
-            "or use scorefield text-to-video"
+            f"--prior {command.prior} makes videos and this command images; give a prior of "
+            "images, or use scorefield text-to-video"
         )
     return prior
 

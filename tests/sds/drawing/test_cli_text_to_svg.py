@@ -1,4 +1,4 @@
-"""The verbs of drawings: files, JSON, errors in one line."""
+"""The commands of drawings: files, JSON, errors in one line."""
 
 import json
 from pathlib import Path

@@ -1,0 +1,130 @@
+"""Sizes of the networks of policies. The command line shows them without loading torch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Predicts = Literal["eps", "x0", "v", "velocity"]
+"""What a network outputs: the noise, the clean chunk, alpha eps - sigma x0, or eps - x0."""
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """How pictures become numbers; states need no settings.
+
+    width: channels of the ResNet's first stage; 64 is the published ResNet18.
+    keypoints: of the spatial softmax, two numbers each, per camera.
+    crop: part of height and width that is kept: anywhere in training, the middle in use.
+    prior: instead of the ResNet, the frozen prior (name, folder or hub id) whose features are seen.
+    layer: of that prior, as `scorefield info` lists them.
+    fraction: of that prior's schedule, the noise at which it looks.
+    """
+
+    width: int = 64
+    keypoints: int = 32
+    crop: float = 0.875
+    prior: str | None = None
+    layer: str = "up1"
+    fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.width < 16 or self.width % 16:
+            raise ValueError(f"width must be a multiple of 16, for the norms; got {self.width}")
+        if self.keypoints < 1:
+            raise ValueError(f"keypoints must be 1 or more; got {self.keypoints}")
+        if not 0 < self.crop <= 1 or not 0 <= self.fraction <= 1:
+            raise ValueError(
+                f"crop must lie in (0, 1] and fraction in [0, 1]; got {self.crop}, {self.fraction}"
+            )
+
+
+@dataclass(frozen=True)
+class TrunkSettings:
+    """Size of the backbone; small enough for one core.
+
+    width: of its layers.
+    layers: residual blocks, of two linear maps each.
+    frequencies: random Fourier features of the observation; without them modes that lie close
+        together blur.
+    bandwidth: their standard deviation, in periods over a normalised observation's half range.
+    """
+
+    width: int = 256
+    layers: int = 3
+    frequencies: int = 64
+    bandwidth: float = 2.0
+
+
+@dataclass(frozen=True)
+class TransformerSettings:
+    """Size of the transformer; small enough for one core.
+
+    observations: tokens that the condition is cut into, one per observation: To.
+    width: of a token.
+    layers: of the decoder.
+    heads: of the attention; divides the width.
+    dropout: within the layers, in training. The paper has 0.3, and 0.01 on Push-T.
+    timesteps: the schedule's length, by which a time in [0, 1] becomes a timestep.
+    """
+
+    observations: int = 2
+    width: int = 64
+    layers: int = 4
+    heads: int = 4
+    dropout: float = 0.0
+    timesteps: int = 100
+
+    def __post_init__(self) -> None:
+        if self.observations < 1 or self.layers < 1 or self.heads < 1:
+            raise ValueError(f"observations, layers and heads must be 1 or more; got {self}")
+        if self.width < 4 or self.width % 2 or self.width % self.heads:
+            raise ValueError(
+                f"width must be even, 4 or more, and a multiple of the {self.heads} heads; "
+                f"got {self.width}"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1); got {self.dropout}")
+
+    @classmethod
+    def paper(cls, observations: int = 2) -> "TransformerSettings":
+        """The published size: about 9 M weights."""
+        return cls(observations, width=256, layers=8, heads=4, dropout=0.3)
+
+
+@dataclass(frozen=True)
+class UNet1DSettings:
+    """Size of the U-Net; small enough for one core.
+
+    widths: channels per level; each level but the last halves the steps.
+    time_features: of the time, an even number; the reference's `diffusion_step_embed_dim`.
+    kernel: of the convolutions, odd.
+    groups: of every group norm; divides every width.
+    timesteps: the schedule's length, by which a time in [0, 1] becomes a timestep.
+    """
+
+    widths: tuple[int, ...] = (32, 64, 128)
+    time_features: int = 64
+    kernel: int = 5
+    groups: int = 8
+    timesteps: int = 100
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
+        if not self.widths or any(w < 1 or w % self.groups for w in self.widths):
+            raise ValueError(
+                f"widths must be multiples of the {self.groups} groups, one per level; "
+                f"got {self.widths}"
+            )
+        if self.time_features < 4 or self.time_features % 2:
+            raise ValueError(f"time_features must be even, 4 or more; got {self.time_features}")
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd; got {self.kernel}")
+
+    @classmethod
+    def paper_state(cls) -> "UNet1DSettings":
+        """The published size for states: 65.78 M weights on Push-T."""
+        return cls(widths=(256, 512, 1024), time_features=256)
+
+    @classmethod
+    def paper_image(cls) -> "UNet1DSettings":
+        """The published size for pictures: about 250 M weights."""
+        return cls(widths=(512, 1024, 2048), time_features=128)

@@ -1,0 +1,32 @@
+"""Numbers of the trainings of the embedded networks. The command line shows them without torch."""
+
+from scorefield.priors.training.settings import TrainingSettings
+
+CODEC = TrainingSettings(steps=1600, batch_size=16, learning_rate=1e-3, warmup=100, ema=0.995)
+"""The codec of `shapes`."""
+
+DIFFUSION = TrainingSettings(steps=15000, batch_size=32, learning_rate=6e-4, warmup=200)
+"""The denoiser of `shapes`."""
+
+JUDGE = TrainingSettings(steps=4000, batch_size=64, learning_rate=2e-3, warmup=100, ema=0.995)
+"""The judge."""
+
+SHAPES_PICTURES, JUDGE_PICTURES = 40960, 32768
+"""Sizes of the training sets of `shapes` and of the judge."""
+
+DIGITS = TrainingSettings(steps=5000, batch_size=32, learning_rate=1e-3, warmup=200, ema=0.998)
+"""The denoiser of `digits`."""
+
+BROAD_SETTINGS = TrainingSettings(
+    steps=5000, batch_size=16, learning_rate=1e-3, warmup=200, ema=0.998
+)
+NARROW_SETTINGS = TrainingSettings(
+    steps=2500, batch_size=16, learning_rate=1e-3, warmup=100, ema=0.995
+)
+"""The denoisers of `motion-broad` and `motion-narrow`."""
+
+BROAD_WIDTH, NARROW_WIDTH = 48, 24
+"""Widths of their networks."""
+
+BROAD_LOW_NOISE, NARROW_LOW_NOISE = 1.0, 1.5
+"""How much oftener than evenly they are trained at low noise: timesteps are u^this of all."""

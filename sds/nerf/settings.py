@@ -1,0 +1,72 @@
+"""What is set of text to 3D. The command line shows it without loading torch."""
+
+from dataclasses import dataclass
+
+from scorefield.sds.nerf.camera_distribution import CameraDistribution
+from scorefield.sds.settings import DistillationSettings
+
+
+@dataclass(frozen=True)
+class TextTo3DSettings(DistillationSettings):
+    """How a scene is distilled: `DistillationSettings`, and what a scene needs besides.
+
+    The defaults are those of the embedded prior.
+
+    views: cameras per update, spread evenly around the object.
+    size: side of the rendered views, pixels; 0 takes the prior's.
+    samples: points looked at along a ray through the whole sphere.
+    perp_neg: strength of the views as negative prompts of each other (Perp-Neg), against faces on
+        the back; 0 leaves it out, 1 has threestudio's weights.
+    cameras: distribution of the cameras.
+    learning_rate: Adam's, at the start; falls to a tenth of it along a cosine.
+    albedo_steps: share of the run that sees the colour without shading, before shading starts.
+    shaded: share of the later updates that see the colours shaded.
+    textureless: share of the later updates that see a white surface, shaded.
+    opacity: weight of the penalty on opaque rays, which asks for less of everything. This and the
+        four weights below stand against a distillation loss summed over the latents of a view.
+    orientation: weight of the penalty on visible surfaces that face away from the camera.
+    entropy: weight of the penalty on half-opaque rays, which asks for a surface instead of fog; it
+        grows over the run from 0.
+    spread: weight of the penalty on density spread along a ray, which asks for thin surfaces.
+    smoothness: weight of the total variation of the field's grid, against noisy shapes.
+    """
+
+    clip: float = 1.0
+    views: int = 4
+    size: int = 0
+    samples: int = 48
+    perp_neg: float = 0.0
+    cameras: CameraDistribution = CameraDistribution()  # noqa: RUF009  (frozen)
+    learning_rate: float = 0.015
+    albedo_steps: float = 0.2
+    shaded: float = 0.5
+    textureless: float = 0.0
+    opacity: float = 5.0
+    orientation: float = 20.0
+    entropy: float = 40.0
+    spread: float = 50.0
+    smoothness: float = 2000.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.prompt.strip():
+            raise ValueError("the prompt is empty; say what to make, such as 'a red mushroom'")
+        for name in ("steps", "views", "samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        for name in ("albedo_steps", "shaded", "textureless"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be between 0 and 1; got {getattr(self, name)}")
+        if self.shaded + self.textureless > 1:
+            raise ValueError(
+                f"shaded + textureless must be at most 1; got {self.shaded} + {self.textureless}"
+            )
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive; got {self.learning_rate}")
+        if not self.perp_neg >= 0:
+            raise ValueError(f"perp_neg must be at least 0; got {self.perp_neg}")
+        if self.perp_neg and self.negative:
+            raise ValueError(
+                "perp_neg takes the place of a negative prompt; give one of them, got "
+                f"{self.perp_neg} and {self.negative!r}"
+            )

@@ -1,0 +1,160 @@
+"""What is set of text to SVG. The command line shows it without loading torch."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from scorefield.sds.settings import DistillationSettings
+
+if TYPE_CHECKING:
+    import torch
+    from jaxtyping import Float
+
+    from scorefield.sds.svg.styles import Style
+    from scorefield.sds.svg.trace import Rank
+    from scorefield.sds.vector import Rasterise
+
+_CORNERS = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+
+
+def _icon() -> "Style":
+    from scorefield.sds.svg.styles import Icon
+
+    return Icon()
+
+
+def _rank_by_prior() -> "Rank":
+    from scorefield.sds.svg.trace import rank_by_prior
+
+    return rank_by_prior
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random perspective, then a random crop; the defaults are VectorFusion's.
+
+    crop: side of the crop, a share of the picture's; 1 crops nothing.
+    distortion: how far a corner of the picture moves inwards at most, a share of half its side.
+    probability: of a perspective; without it the crop is as the picture is.
+
+    Raises:
+        ValueError: a share outside its range.
+    """
+
+    crop: float = 512 / 600
+    distortion: float = 0.5
+    probability: float = 0.7
+
+    def __post_init__(self) -> None:
+        if not 0 < self.crop <= 1:
+            raise ValueError(f"crop must be in (0, 1]; got {self.crop}")
+        for name in ("distortion", "probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1]; got {getattr(self, name)}")
+
+    def draw(self, views: int, generator: "torch.Generator") -> "Float[torch.Tensor, 'views 3 3']":
+        """Homographies from a view's unit square to the picture's, (0, 0) the upper left."""
+        import torch
+        from kornia.geometry.transform import get_perspective_transform
+
+        corners = torch.tensor(_CORNERS).expand(views, 4, 2)
+        inwards = torch.rand(views, 4, 2, generator=generator) * self.distortion / 2
+        chosen = torch.rand(views, 1, 1, generator=generator) < self.probability
+        moved = corners + torch.where(chosen, inwards * (1 - 2 * corners), 0.0)
+        warp = get_perspective_transform(moved, corners)
+        shift = (1 - self.crop) * torch.rand(views, 2, generator=generator)
+        crop = torch.eye(3).repeat(views, 1, 1)
+        crop[:, 0, 0] = crop[:, 1, 1] = self.crop
+        crop[:, :2, 2] = shift
+        return warp @ crop
+
+
+@dataclass(frozen=True)
+class TextToSvgSettings(DistillationSettings):
+    """How a drawing is distilled: `DistillationSettings`, and what a drawing needs besides.
+
+    The defaults are those of the embedded prior.
+
+    style: what the drawing is made of.
+    template: how the prompt is put, {} standing for it; "" takes the style's.
+    start: SVG text that the drawing starts from, with its own shapes in place of the style's; ""
+        starts anew.
+    samples: pictures of the prior of which the best is traced; 0 starts at random. A sketch always
+        does.
+    trace_steps: updates of the tracing, before the distillation; pixel art takes over the sample's
+        colours and needs none.
+    settle: factor of the learning rates in the distillation of what was traced. It is a picture
+        already, and the full rates of a random start would dissolve it.
+    steps: updates of the distillation; the schedules span them. 0 takes 100 for what begins with a
+        sample, 500 for a random start or a drawing of yours.
+    views: augmented views per update.
+    augmentation: what the views show.
+    size: side of a view, pixels; 0 takes the prior's.
+    warmup: share of the steps in which the learning rates rise to the style's; they end at 0.4 of
+        it, along a cosine.
+    renew_every: steps after which faint and tiny paths are replaced by new circles on top, in icons
+        that start at random; 0 never replaces any.
+    renew_until: share of the steps after which none is replaced any more.
+    rank: chooses the sample that is traced; `rank_by_prior`, a `ClipRank`, or your own.
+    rasterise: what draws; None is this library's own rasteriser.
+    """
+
+    steps: int = 0
+    style: "Style" = field(default_factory=_icon)
+    template: str = ""
+    start: str = ""
+    samples: int = 4
+    trace_steps: int = 200
+    settle: float = 0.3
+    views: int = 4
+    augmentation: Augmentation = Augmentation(0.95, 0.1)
+    size: int = 0
+    warmup: float = 0.05
+    renew_every: int = 50
+    renew_until: float = 0.8
+    rank: "Rank" = field(default_factory=_rank_by_prior)
+    rasterise: "Rasterise | None" = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.prompt.strip():
+            raise ValueError("the prompt is empty; say what to draw, such as 'a yellow duck'")
+        if self.template and "{}" not in self.template:
+            raise ValueError(
+                "template must hold {} where the prompt goes, as 'a flat icon of {}'; got "
+                f"{self.template!r}"
+            )
+        for name, least in (
+            ("steps", 0), ("views", 1), ("samples", 0), ("trace_steps", 1), ("renew_every", 0),
+            ("size", 0),
+        ):  # fmt: skip
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}")
+        for name in ("warmup", "renew_until"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be between 0 and 1; got {getattr(self, name)}")
+        if not self.settle >= 0:
+            raise ValueError(f"settle must be at least 0; got {self.settle}")
+
+    @property
+    def samples_first(self) -> bool:
+        """Whether the drawing begins with a sample of the prior."""
+        from scorefield.sds.svg.styles import Sketch
+
+        return bool(self.samples and not self.start and not isinstance(self.style, Sketch))
+
+    @property
+    def traces(self) -> bool:
+        """Whether paths are fitted to that sample first."""
+        from scorefield.sds.svg.styles import Icon
+
+        return self.samples_first and isinstance(self.style, Icon)
+
+    @property
+    def distillation_steps(self) -> int:
+        """`steps`, or what the start needs."""
+        return self.steps or (100 if self.samples_first else 500)
+
+    @property
+    def updates(self) -> int:
+        """Of tracing and distillation together."""
+        return self.distillation_steps + (self.trace_steps if self.traces else 0)

@@ -1,0 +1,156 @@
+"""What all commands share: their options, their outcome, and the checks before anything starts."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+"""Suffixes of the pictures that are written."""
+
+VIDEOS = (".gif", ".mp4")
+"""Suffixes of the videos that are written."""
+
+
+class Failed(Exception):
+    """The work had started when it failed."""
+
+
+@contextmanager
+def under_way() -> Iterator[None]:
+    """Inside, a ValueError no longer means that something was refused before starting."""
+    try:
+        yield
+    except ValueError as error:
+        raise Failed(" ".join(str(error).split())) from error
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command has done.
+
+    figures: JSON values, for --json.
+    lines: the same for people.
+    problem: what is missing, if it was done in part.
+    """
+
+    figures: dict[str, Any]
+    lines: list[str]
+    problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command: its options are its fields."""
+
+    seed: int = 0
+    """Seed of all random numbers."""
+    device: str = "auto"
+    """Where to compute: cpu, cuda, cuda:1, mps (it has no float64, which some commands need);
+    auto is cuda if there is one, else cpu."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision inside the networks."""
+    json: bool = False
+    """Print one JSON object of results, and nothing else, on standard output."""
+    quiet: bool = False
+    """Show no progress."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def run(self) -> Outcome:
+        """Do it.
+
+        Raises:
+            ValueError: it is refused, nothing was started.
+            Failed: it went wrong on the way.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorCommand(Command):
+    """A command that needs a prior."""
+
+    prior: str = "shapes"
+    """An embedded prior, a folder in diffusers' format, or a hub id."""
+
+
+def check_at_least(least: int, **numbers: int) -> None:
+    """Refuse numbers that are too small."""
+    for name, number in numbers.items():
+        if number < least:
+            option = name.replace("_", "-")
+            raise ValueError(f"--{option} must be at least {least}; got {number}")
+
+
+def check_unused(command: Command, reader: str, *names: str) -> None:
+    """Refuse options that are given, with other values than their defaults, and would be ignored.
+
+    reader: what does not read them, such as "--method kmeans".
+    """
+    for one in fields(command):
+        if one.name in names and getattr(command, one.name) != one.default:
+            option = one.name.replace("_", "-")
+            raise ValueError(f"--{option} is not used by {reader}; leave it out")
+
+
+def check_prompt(prompt: str) -> None:
+    """Refuse an empty prompt."""
+    if not prompt.strip():
+        raise ValueError("the prompt is empty; say what to make, such as 'a red mushroom'")
+
+
+def check_picture(path: Path, suffixes: Sequence[str] = PICTURES) -> None:
+    """Refuse to write a picture, or a video, to a path where that is bound to fail."""
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"--out must end in one of {', '.join(suffixes)}; got {path}")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; --out must name a file")
+    _check_writable(path.parent)
+
+
+def check_folder(path: Path, resume: bool = False) -> None:
+    """Refuse a folder that cannot be written or, unless resuming, that holds something."""
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file; --out must name a folder")
+    if path.is_dir() and any(path.iterdir()) and not resume:
+        raise ValueError(
+            f"{path} is not empty; choose another folder, or --resume what was begun there"
+        )
+    _check_writable(path)
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a folder that could not be made or written; makes nothing."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(f"cannot write in {folder}: {there} is a file; choose another folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"cannot write in {folder}: no permission; choose another folder")
+
+
+def options_of(settings: type[Any], *leave_out: str) -> list[tuple[str, Any, Any]]:
+    """The fields of a settings class for `make_dataclass`, with help from its docstring.
+
+    The docstring describes them as "name: what it is" or "name, name: what they are", a
+    description that goes on being indented.
+    """
+    helps: dict[str, str] = {}
+    described = r"^ {0,4}(\w+(?:, \w+)*): (.+(?:\n {5,}.+)*)"
+    for names, words in re.findall(described, settings.__doc__ or "", re.MULTILINE):
+        helps |= dict.fromkeys(names.split(", "), " ".join(words.split()))
+    options = []
+    for one in fields(settings):
+        if one.name in leave_out:
+            continue
+        # A new field: making a dataclass of the old one would change it.
+        default: Any = field(default=one.default, default_factory=one.default_factory)
+        text = helps.get(one.name, "")
+        help_of = tyro.conf.arg(help=text[:1].upper() + text[1:])
+        options.append((one.name, Annotated[one.type, help_of], default))
+    return options

@@ -1,0 +1,1 @@
+"""Commands that distil a prompt into a 3D object or a vector drawing."""

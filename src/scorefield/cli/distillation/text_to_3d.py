@@ -1,0 +1,118 @@
+"""`scorefield text-to-3d`: an object from a prompt."""
+
+from dataclasses import dataclass, make_dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from scorefield.cli.command import (
+    Outcome,
+    PriorCommand,
+    check_at_least,
+    options_of,
+    under_way,
+)
+from scorefield.cli.distillation.objectives import (
+    ObjectiveName,
+    ScheduleName,
+    levels_named,
+    objective_named,
+)
+from scorefield.sds.levels import LevelRange
+from scorefield.sds.nerf.settings import TextTo3DSettings
+
+SETTINGS = options_of(TextTo3DSettings, "prompt", "seed", "objective", "levels")
+"""The settings that become options as they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillingCommand(PriorCommand):
+    """A command that distils scenes; `SETTINGS` are added to it."""
+
+    out: Path
+    """Folder of the run, new or empty; it holds all that a run killed half-way needs to go on."""
+    objective: ObjectiveName = "sds"
+    """What makes a gradient of the prior: docs/objectives.md says which is for what."""
+    levels: LevelRange = LevelRange(0.02, 0.98, 0.3)  # noqa: RUF009  (frozen)
+    """Noise levels looked at."""
+    level_schedule: ScheduleName = "range"
+    """range: levels drawn from --levels. dreamtime: one level, which falls from the high to the low
+    one of --levels at DreamTime's pace."""
+    resume: bool = False
+    """Go on with the run in --out; without one there, begin."""
+    preview_every: int = 100
+    """A picture of the views after every so many steps; 0 for none."""
+    checkpoint_every: int = 100
+    """A checkpoint after every so many steps; 0 for the last only."""
+    mesh_resolution: int = 128
+    """Points per axis of the grid the mesh is extracted from."""
+    frames: int = 36
+    """Number of turntable frames."""
+    picture_size: int = 128
+    """Side of the turntable and of the views, pixels."""
+
+    def settings(self, prompt: str) -> TextTo3DSettings:
+        """The settings as given, for a prompt."""
+        check_at_least(0, preview_every=self.preview_every, checkpoint_every=self.checkpoint_every)
+        check_at_least(8, mesh_resolution=self.mesh_resolution)
+        check_at_least(1, frames=self.frames, picture_size=self.picture_size)
+        given: dict[str, Any] = {name: getattr(self, name) for name, _, _ in SETTINGS}
+        return TextTo3DSettings(
+            prompt=prompt,
+            seed=self.seed,
+            objective=objective_named(self.objective, given["guidance"]),
+            levels=levels_named(self.level_schedule, self.levels),
+            **given,
+        )
+
+    def numbers(self) -> dict[str, int]:
+        """How the run is kept and finished, as `complete` takes it."""
+        return {
+            "preview_every": self.preview_every,
+            "checkpoint_every": self.checkpoint_every,
+            "resolution": self.mesh_resolution,
+            "frames": self.frames,
+            "size": self.picture_size,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TextTo3D(DistillingCommand):
+    prompt: tyro.conf.Positional[str]
+    """What to make, in quotes."""
+
+    def run(self) -> Outcome:
+        """Distil, and write mesh, turntable and views."""
+        settings = self.settings(self.prompt)
+
+        from scorefield.cli.loading import prior_of
+        from scorefield.sds.nerf.finish import begin, complete
+        from scorefield.sds.nerf.mesh import EmptySceneError
+
+        task, folder = begin(settings, prior_of(self), self.out, resume=self.resume)
+        problem, written = None, {}
+        with under_way():
+            try:
+                written = complete(task, folder, progress=not self.quiet, **self.numbers())
+            except EmptySceneError as error:
+                problem = str(error)
+                written = {"views": self.out / "views.png", "turntable": self.out / "turntable.gif"}
+        figures = {
+            "out": str(self.out),
+            "prompt": self.prompt,
+            "prior": task.prior.name,
+            "steps": settings.steps,
+            "seed": self.seed,
+            "files": {name: str(path) for name, path in written.items()},
+            "problem": problem,
+        }
+        return Outcome(figures, [f"wrote {path}" for path in written.values()], problem)
+
+
+TextTo3DCommand = make_dataclass(
+    "TextTo3DCommand", SETTINGS, bases=(_TextTo3D,), frozen=True, kw_only=True
+)
+TextTo3DCommand.__doc__ = (
+    """Distil a prompt into a 3D object: mesh (.glb, .obj, .ply), turntable, views."""
+)

@@ -1,0 +1,163 @@
+"""`scorefield text-to-svg`: a vector drawing from a prompt."""
+
+from dataclasses import dataclass, make_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from scorefield.cli.command import (
+    Outcome,
+    PriorCommand,
+    check_at_least,
+    options_of,
+    under_way,
+)
+from scorefield.cli.distillation.objectives import (
+    ObjectiveName,
+    ScheduleName,
+    levels_named,
+    objective_named,
+)
+from scorefield.sds.levels import LevelRange
+from scorefield.sds.svg.settings import TextToSvgSettings
+
+if TYPE_CHECKING:
+    from scorefield.sds.svg.styles import Style
+
+StyleName = Literal["icon", "sketch", "pixel-art"]
+
+SETTINGS = options_of(
+    TextToSvgSettings,
+    "prompt", "seed", "style", "start", "objective", "levels", "rank", "rasterise",
+)  # fmt: skip
+"""The settings that become options as they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawingCommand(PriorCommand):
+    """A command that distils drawings; `SETTINGS` are added to it."""
+
+    out: Path
+    """Folder of the run, new or empty; it holds all that a run killed half-way needs to go on."""
+    style: StyleName = "icon"
+    """icon: filled paths. sketch: black strokes. pixel-art: a grid of squares."""
+    paths: int | None = None
+    """Number of paths of an icon, 64 by default, or of strokes of a sketch, 16."""
+    segments: int | None = None
+    """Curves of each path: of an icon 4, of a sketch 5."""
+    grid: int | None = None
+    """Squares along each side of pixel art, 32 by default."""
+    start: Path | None = None
+    """An SVG file to start from: its own shapes are moved, none is replaced."""
+    objective: ObjectiveName = "sds"
+    """What makes a gradient of the prior: docs/objectives.md says which is for what."""
+    levels: LevelRange = LevelRange(0.02, 0.98, 0.3)  # noqa: RUF009  (frozen)
+    """Noise levels looked at."""
+    level_schedule: ScheduleName = "range"
+    """range: levels drawn from --levels. dreamtime: one level, which falls from the high to the low
+    one of --levels at DreamTime's pace."""
+    rank_clip: str | None = None
+    """CLIP (folder or hub id) that chooses the sample to trace; without it the prior does."""
+    rasteriser: Literal["own", "diffvg"] = "own"
+    """What draws; diffvg needs pydiffvg."""
+    resume: bool = False
+    """Go on with the run in --out; without one there, begin."""
+    preview_every: int = 10
+    """A picture, and a frame of the animation, after every so many steps; 0 for neither."""
+    checkpoint_every: int = 100
+    """A checkpoint after every so many steps; 0 for the last only."""
+    picture_size: int = 512
+    """Longer side of final.png, pixels."""
+
+    def settings(self, prompt: str) -> TextToSvgSettings:
+        """The settings as given, for a prompt."""
+        check_at_least(0, preview_every=self.preview_every, checkpoint_every=self.checkpoint_every)
+        check_at_least(1, picture_size=self.picture_size)
+        given: dict[str, Any] = {name: getattr(self, name) for name, _, _ in SETTINGS}
+        if self.rank_clip is not None:
+            from scorefield.sds.judges import ClipRank
+
+            given["rank"] = ClipRank(self.rank_clip)
+        if self.rasteriser == "diffvg":
+            from scorefield.sds.vector import DiffvgRasterise
+
+            given["rasterise"] = DiffvgRasterise()
+        return TextToSvgSettings(
+            prompt=prompt,
+            seed=self.seed,
+            style=self.style_named(),
+            start="" if self.start is None else _read(self.start),
+            objective=objective_named(self.objective, given["guidance"]),
+            levels=levels_named(self.level_schedule, self.levels),
+            **given,
+        )
+
+    def style_named(self) -> "Style":
+        """The style with the numbers that were given."""
+        from scorefield.sds.svg.styles import Icon, PixelArt, Sketch
+
+        if self.style == "pixel-art":
+            if self.paths is not None or self.segments is not None:
+                raise ValueError("pixel art has no --paths and no --segments; give --grid")
+            return PixelArt() if self.grid is None else PixelArt(self.grid)
+        usual = Icon() if self.style == "icon" else Sketch()
+        return replace(
+            usual,
+            paths=usual.paths if self.paths is None else self.paths,
+            segments=usual.segments if self.segments is None else self.segments,
+        )
+
+    def numbers(self) -> dict[str, int]:
+        """How the run is kept and finished, as `complete_drawing` takes it."""
+        return {
+            "preview_every": self.preview_every,
+            "checkpoint_every": self.checkpoint_every,
+            "size": self.picture_size,
+        }
+
+
+def _read(path: Path) -> str:
+    """The SVG file as we would write it: what cannot be drawn is refused or left out now."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; give --start an SVG file")
+
+    from scorefield.sds.vector import load_svg, svg_text
+
+    return svg_text(load_svg(path))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TextToSvg(DrawingCommand):
+    prompt: tyro.conf.Positional[str]
+    """What to draw, in quotes."""
+
+    def run(self) -> Outcome:
+        """Distil, and write the drawing."""
+        settings = self.settings(self.prompt)
+
+        from scorefield.cli.loading import prior_of
+        from scorefield.sds.svg.finish import begin_drawing, complete_drawing
+
+        task, folder = begin_drawing(settings, prior_of(self), self.out, resume=self.resume)
+        with under_way():
+            written = complete_drawing(task, folder, progress=not self.quiet, **self.numbers())
+        figures = {
+            "out": str(self.out),
+            "prompt": self.prompt,
+            "asked": task.prompt,
+            "prior": task.prior.name,
+            "steps": settings.updates,
+            "shapes": len(task.drawing.shapes),
+            "seed": self.seed,
+            "files": {name: str(path) for name, path in written.items()},
+        }
+        return Outcome(figures, [f"wrote {path}" for path in written.values()])
+
+
+TextToSvgCommand = make_dataclass(
+    "TextToSvgCommand", SETTINGS, bases=(_TextToSvg,), frozen=True, kw_only=True
+)
+TextToSvgCommand.__doc__ = (
+    """Distil a prompt into a vector drawing: final.svg, its picture, its making."""
+)

@@ -1,0 +1,1 @@
+"""Commands that make and score many things at once."""

@@ -1,0 +1,77 @@
+"""`scorefield evaluate prior`: metrics of a prior of the procedural world."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from scorefield.cli.command import (
+    Outcome,
+    PriorCommand,
+    check_at_least,
+    check_folder,
+    under_way,
+)
+from scorefield.files import write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatePrior(PriorCommand):
+    """Sample every category, colour and view of the procedural world, and judge the samples."""
+
+    out: Path
+    """Folder for figures.json and the model card README.md, new or empty."""
+    seed: int = 2
+    """Seed of the samples and of the renders to compare with; not those of the trainings."""
+    n: Annotated[int, tyro.conf.arg(aliases=("-n",))] = 512
+    """Samples; a multiple of 384 has every combination equally often."""
+    scale: float | None = None
+    """Classifier-free guidance scale; None takes the prior's own."""
+    steps: int = 25
+    """Number of sampling steps."""
+    renders: int = 2048
+    """Fresh pictures on which the judge itself is tried."""
+    judge: Path | None = None
+    """The judge's weights; None takes the embedded one."""
+    command: str = "scorefield train-prior shapes --out runs/shapes"
+    """The command that trains this prior again, for the card."""
+
+    def run(self) -> Outcome:
+        """Evaluate and write the card."""
+        check_at_least(1, steps=self.steps, renders=self.renders)
+        check_at_least(2, n=self.n)
+        check_folder(self.out)
+
+        from scorefield.cli.loading import load_judge, prior_of
+        from scorefield.priors.training.evaluation import (
+            TRAINING_SEEDS,
+            evaluate_prior,
+            write_card,
+        )
+
+        check_at_least(max(TRAINING_SEEDS) + 1, seed=self.seed)
+        judge, prior = load_judge(self.judge), prior_of(self)
+        prior.condition("a red mushroom, front view")  # refuses a prior of another world
+        with under_way():
+            figures = evaluate_prior(
+                prior,
+                judge,
+                n=self.n,
+                seed=self.seed,
+                scale=self.scale,
+                steps=self.steps,
+                renders=self.renders,
+                progress=not self.quiet,
+            )
+            card = write_card(figures, self.command, self.out)
+            write_json(self.out / "figures.json", figures)
+        lines = [
+            *(f"{name}: {figures[name]:.3f}" for name in figures if name.endswith("accuracy")),
+            f"worst category: {figures['worst_category']}",
+            f"Frechet distance: {figures['frechet_distance']:.3f} "
+            f"(between renders: {figures['frechet_floor']:.3f})",
+            f"wrote {self.out / 'figures.json'}",
+            f"wrote {card}",
+        ]
+        return Outcome({"out": str(self.out), **figures}, lines)

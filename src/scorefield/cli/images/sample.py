@@ -1,0 +1,85 @@
+"""`scorefield sample`: pictures of prompts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from scorefield.cli.command import (
+    Outcome,
+    PriorCommand,
+    check_at_least,
+    check_picture,
+    check_prompt,
+    under_way,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(PriorCommand):
+    """Sample pictures of one or several prompts and write them on one sheet."""
+
+    prompts: tyro.conf.Positional[tuple[str, ...]]
+    """What the pictures show, each prompt in quotes."""
+    out: Path = Path("samples.png")
+    """The sheet, a row or block of pictures after the other; replaced if it is there."""
+    n: Annotated[int, tyro.conf.arg(aliases=("-n",))] = 16
+    """Pictures of each prompt."""
+    steps: int = 25
+    """Number of sampling steps."""
+    scale: float | None = None
+    """Classifier-free guidance scale, 1 is unguided; None takes the prior's own."""
+    negative: str = ""
+    """Prompt that guidance leads away from."""
+    rescale: float = 0.0
+    """Guidance rescale of Lin et al. 2023, 0 to 1; tames the contrast of high scales."""
+    interval: tuple[float, float] | None = None
+    """Guide only from this log-SNR to that (low high), e.g. -3 3; None is everywhere."""
+    batch_size: int = 16
+    """Pictures at once; changes the speed and the memory, not the pictures."""
+
+    def run(self) -> Outcome:
+        """Sample and write the sheet."""
+        if not self.prompts:
+            raise ValueError("no prompt is given; say what to sample, such as 'a red mushroom'")
+        for prompt in self.prompts:
+            check_prompt(prompt)
+        check_at_least(1, n=self.n, steps=self.steps, batch_size=self.batch_size)
+        check_picture(self.out)
+
+        from scorefield.cli.loading import prior_of
+        from scorefield.images import contact_sheet, save_image
+
+        prior = prior_of(self)
+        prompts = [prompt for prompt in self.prompts for _ in range(self.n)]
+        negative = self.negative or None
+        guidance: dict[str, Any] = {
+            "scale": self.scale,
+            "negative": negative,
+            "rescale": self.rescale,
+            "interval": self.interval,
+        }
+        prior.guided(self.prompts, **guidance)
+        with under_way():
+            images = prior.generate(
+                prompts,
+                **guidance,
+                steps=self.steps,
+                seed=self.seed,
+                batch_size=self.batch_size,
+                progress=not self.quiet,
+            )
+            columns = self.n if len(self.prompts) > 1 else None
+            sheet = images[0] if len(images) == 1 else contact_sheet(images, columns)
+            save_image(self.out, sheet)
+        figures = {
+            "out": str(self.out),
+            "prompts": list(self.prompts),
+            "n": self.n,
+            "prior": prior.name,
+            "scale": prior.guidance_scale if self.scale is None else self.scale,
+            "steps": self.steps,
+            "seed": self.seed,
+        }
+        return Outcome(figures, [f"wrote {self.out}"])

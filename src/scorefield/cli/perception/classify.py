@@ -1,0 +1,141 @@
+"""`scorefield classify`: which of some labels pictures show."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from scorefield.cli.command import Outcome, PriorCommand, check_at_least, under_way
+from scorefield.cli.perception.picture_results import PictureResults
+from scorefield.perception.classification.choices import Loss, Quantity, Spacing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scorefield.perception.classification.classify import Classification
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classify(PriorCommand):
+    """Classify pictures by the likelihood a prior gives them under each label.
+
+    No classifier is trained. Labels that are behind by more than chance explains are dropped on the
+    way, so that most pictures cost far less than the budget. Any number of pictures stream
+    through; with --out, each one's result is on disk as soon as it is known.
+    """
+
+    pictures: tyro.conf.Positional[tuple[Path, ...]]
+    """Images of any size and mode; their middle square is taken."""
+    labels: str
+    """What to choose from, with commas between: "mushroom,lamp,chair"."""
+    template: tuple[str, ...] = ("a {}",)
+    """Prompt of a label, {} being the label; several are alternatives."""
+    confidence: float = 0.99
+    """How often a dropped label would truly have lost: the winner survives this often."""
+    inflation: float = 4.0
+    """How much noise inflates a prior's errors beyond independent parts: 1 for digits."""
+    budget: int | None = None
+    """Network evaluations per picture at most; None: 32 for every prompt."""
+    quantity: Quantity = "eps"
+    """What predictions are compared by; x0 and v weight high noise more."""
+    loss: Loss = "l2"
+    """Loss of the noise-prediction error; l1 and huber mind outlying dimensions less."""
+    spacing: Spacing = "log_snr"
+    """What noise levels are even in: log-SNR, or the schedule's timesteps."""
+    log_snr: tuple[float, float] = (-3.0, 3.0)
+    """Range (low high) of the noise levels."""
+    temperature: float = 1.0
+    """Temperature of the probabilities: above 1, less sure than the likelihoods."""
+    out: Path | None = None
+    """File of one JSON line per picture (results.jsonl); new, unless resuming."""
+    resume: bool = False
+    """Go on with the file --out: pictures that have a result there, and have not changed since, are
+    not done again."""
+    batch_size: int = 64
+    """Rows in one pass of the network; changes the speed and the memory, not the results."""
+
+    def run(self) -> Outcome:
+        """Classify, append, report."""
+        if not self.pictures:
+            raise ValueError("no picture is given; name one or several files")
+        labels = [label.strip() for label in self.labels.split(",") if label.strip()]
+        if len(labels) < 2 or len(set(labels)) < len(labels):
+            raise ValueError(f"--labels must name two or more labels, all different; got {labels}")
+        for template in self.template:
+            if "{}" not in template:
+                raise ValueError(f"--template must hold {{}}, the label's place; got {template!r}")
+        check_at_least(1, batch_size=self.batch_size)
+
+        from scorefield.cli.loading import prior_of
+        from scorefield.perception.classification.classify import DRAWS, classify
+        from scorefield.perception.classification.error_measure import ErrorMeasure
+        from scorefield.perception.classification.stopping import Race
+
+        prompts = {
+            label: [template.format(label) for template in self.template] for label in labels
+        }
+        count = len(labels) * len(self.template)
+        budget = DRAWS * count if self.budget is None else self.budget
+        check_at_least(count, budget=budget)
+        if self.temperature <= 0:
+            raise ValueError(f"--temperature must be positive; got {self.temperature}")
+        policy = Race(self.confidence, inflation=self.inflation)
+        measure = ErrorMeasure(self.quantity, self.loss, self.spacing, self.log_snr)
+        settings = {
+            "prior": self.prior,
+            "prompts": prompts,
+            "policy": asdict(policy),
+            "measure": asdict(measure),
+            "budget": budget,
+            "temperature": self.temperature,
+            "seed": self.seed,
+        }
+        prior = prior_of(self)
+        prior.condition([prompt for own in prompts.values() for prompt in own])
+        results = PictureResults(self.out, settings, self.resume)  # makes the file, so last
+
+        def judge(images: "Tensor", items: list[int]) -> list[dict[str, Any]]:
+            return _rows(
+                classify(
+                    prior, images, prompts, policy=policy, measure=measure, budget=budget,
+                    temperature=self.temperature, seed=self.seed, items=items,
+                    batch_size=self.batch_size,
+                )
+            )  # fmt: skip
+
+        with under_way():
+            results.stream(self.pictures, prior, judge, quiet=self.quiet)
+        rows, problem = results.of(self.pictures)
+        lines = [_line(row) for row in rows if "error" not in row]
+        if self.out is not None:
+            lines.append(f"wrote {self.out}")
+        return Outcome({**settings, "results": rows}, lines, problem)
+
+
+def _rows(found: "Classification") -> list[dict[str, Any]]:
+    """What is kept of each picture."""
+    return [
+        {
+            "label": found.best[i],
+            "confidence": round(float(found.confidence[i]), 4),
+            "decided": bool(found.decided[i]),
+            "evaluations": int(found.evaluations[i]),
+            "probabilities": _by_label(found.labels, found.probabilities[i]),
+            "log_likelihoods": _by_label(found.labels, found.log_likelihoods[i]),
+        }
+        for i in range(len(found.best))
+    ]
+
+
+def _by_label(labels: tuple[str, ...], values: "Tensor") -> dict[str, float]:
+    pairs = zip(labels, values.tolist(), strict=True)
+    return {label: float(f"{value:.6g}") for label, value in pairs}
+
+
+def _line(row: dict[str, Any]) -> str:
+    """A result for people: the label, the likeliest three, what it took."""
+    likely = sorted(row["probabilities"].items(), key=lambda pair: -pair[1])[:3]
+    odds = ", ".join(f"{label} {value:.3f}" for label, value in likely)
+    sure = f"confidence {row['confidence']:.3f}" + ("" if row["decided"] else ", undecided")
+    return f"{row['picture']}: {row['label']} ({odds}; {row['evaluations']} evaluations, {sure})"

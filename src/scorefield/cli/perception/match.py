@@ -1,0 +1,122 @@
+"""`scorefield match`: where the points of one picture are in another."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from scorefield.cli.command import Outcome, PriorCommand, check_at_least, check_picture, under_way
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match(PriorCommand):
+    """Find the points of one picture in another, by the features of a prior, and draw them.
+
+    Pictures of any size are brought to the prior's; points are pixels of the pictures as they are.
+    """
+
+    pictures: Annotated[tuple[Path, Path], tyro.conf.Positional]
+    """The picture that the points are of, and the one they are sought in."""
+    points: str | None = None
+    """Points of the first image, "x,y x,y ..."; without, all mutual nearest neighbours."""
+    out: Path = Path("matches.png")
+    """Both pictures and the matches; replaced if it is there."""
+    layer: str | None = None
+    """To tap, as scorefield info lists them; None is the preset of the prior's family."""
+    log_snr: float | None = None
+    """Log-SNR of the noise level the prior is tapped at; None is the preset's."""
+    ensemble: int | None = None
+    """Draws of noise that are averaged; None is the preset's."""
+    prompts: tuple[str, ...] = ()
+    """What both pictures show, or one prompt for each."""
+    homography: bool = False
+    """Also find the homography that most matches agree with."""
+
+    def run(self) -> Outcome:
+        """Match and draw."""
+        check_picture(self.out)
+        if len(self.prompts) > 2:
+            raise ValueError(f"--prompts takes one or two prompts; got {len(self.prompts)}")
+
+        from scorefield.cli.loading import prior_of
+        from scorefield.images import load_image, save_image
+        from scorefield.perception.correspondence.dift import dift_preset, match_pictures
+        from scorefield.perception.correspondence.drawing import draw_matches
+        from scorefield.priors.features.taps import layer_path
+
+        a, b = (load_image(path) for path in self.pictures)
+        points = None if self.points is None else _parse(self.points, a)
+        prior = prior_of(self)
+        preset = dift_preset(prior)
+        if self.layer is not None:
+            layer_path(prior.model, self.layer)
+            preset = replace(preset, layers=(self.layer,), source="--layer")
+        if self.log_snr is not None:
+            preset = replace(preset, log_snr=self.log_snr, timestep=None)
+            preset.level(prior.schedule)
+        if self.ensemble is not None:
+            check_at_least(1, ensemble=self.ensemble)
+            preset = replace(preset, ensemble=self.ensemble)
+        prompts = {0: None, 1: self.prompts[:1] * 2, 2: self.prompts}[len(self.prompts)]
+        prior.condition(prompts)
+        with under_way():
+            matches = match_pictures(prior, a, b, points, prompts, preset=preset, seed=self.seed)
+            save_image(self.out, draw_matches(a, b, matches))
+        rows = [
+            {"source": _rounded(s), "target": _rounded(t), "similarity": round(float(c), 4),
+             "cycle_error": round(float(e), 3)}
+            for s, t, c, e in zip(
+                matches.source, matches.target, matches.similarity, matches.cycle_error,
+                strict=True,
+            )
+        ]  # fmt: skip
+        figures = {
+            "out": str(self.out),
+            "layers": list(preset.layers),
+            "log_snr": float(preset.level(prior.schedule).log_snr),
+            "matches": rows,
+        }
+        lines = [f"wrote {self.out}"]
+        if points is None:
+            lines.insert(0, f"{len(rows)} places agree both ways")
+        else:
+            lines = [
+                f"{row['source']} -> {row['target']}  similarity {row['similarity']:.2f}, "
+                f"back within {row['cycle_error']:.1f} pixels"
+                for row in rows
+            ] + lines
+        if not self.homography:
+            return Outcome(figures, lines)
+        try:
+            matrix, inliers = matches.homography(seed=self.seed)
+        except ValueError as error:  # the matches are there all the same
+            return Outcome(figures, lines, str(error))
+        figures |= {"homography": matrix.tolist(), "inliers": int(inliers.sum())}
+        lines.append(f"a homography agrees with {int(inliers.sum())} of {len(rows)} matches")
+        return Outcome(figures, lines)
+
+
+def _parse(text: str, picture: "Tensor") -> "Tensor":
+    """Points "x,y x,y" within a picture."""
+    import torch
+
+    try:
+        points = torch.tensor([[float(v) for v in word.split(",")] for word in text.split()])
+    except ValueError:
+        points = torch.empty(0)
+    if points.ndim != 2 or points.shape[1] != 2 or not bool(points.isfinite().all()):
+        raise ValueError(f'--points must be pixels as "x,y x,y"; got {text!r}')
+    height, width = picture.shape[-2:]
+    inside = (points >= 0) & (points <= torch.tensor([width, height]))
+    if not bool(inside.all()):
+        x, y = points[~inside.all(1)][0].tolist()
+        raise ValueError(f"--points: {x:g},{y:g} is outside the picture of {width}x{height} pixels")
+    return points
+
+
+def _rounded(point: "Tensor") -> list[float]:
+    return [round(float(v), 2) for v in point]

@@ -1,0 +1,124 @@
+"""A stream of pictures whose results are kept, one JSON line each, as soon as they are known."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scorefield.cli.command import check_picture
+from scorefield.files import write_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scorefield.priors.prior import ImagePrior
+
+    Judge = Callable[[Tensor, list[int]], list[dict[str, Any]]]
+    """From pictures and what keys the noise of each to what is to be kept of each."""
+
+_AT_ONCE = 4  # pictures whose results an interruption may cost
+
+
+def file_digest(path: Path) -> str:
+    """What tells one picture from another under the same name; empty if it cannot be read."""
+    try:
+        return hashlib.blake2b(path.read_bytes(), digest_size=7).hexdigest()
+    except OSError:
+        return ""
+
+
+class PictureResults:
+    """What is known of pictures, and the file it is kept in.
+
+    The file has one line of settings, then one per picture; where a picture was done again, because
+    it could not be read or is another one since, its last line counts.
+
+    path: of the file, .jsonl; None keeps none.
+    settings: JSON values; a file of others is refused.
+    resume: whether to go on with a file that is there.
+
+    Raises:
+        ValueError: a file that is there already, or is of other settings, or holds no results.
+    """
+
+    def __init__(self, path: Path | None, settings: dict[str, Any], resume: bool) -> None:
+        self._known: dict[str, dict[str, Any]] = {}
+        self._failed: dict[str, dict[str, Any]] = {}
+        self._path = path
+        if path is None:
+            if resume:
+                raise ValueError("--resume goes on with a file; name it with --out")
+            return
+        check_picture(path, (".jsonl",))
+        if path.exists() and not resume:
+            raise ValueError(f"{path} is there already; choose another file, or --resume")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        # a line that was cut off by an interruption is dropped
+        whole = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        try:
+            rows = [json.loads(line) for line in whole]
+            matches = not rows or rows[0]["settings"] == json.loads(json.dumps(settings))
+            self._known = {row["picture"]: row for row in rows[1:] if "error" not in row}
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not a file of results; choose another") from error
+        if not matches:
+            raise ValueError(f"{path} is of other settings; give those again, or another --out")
+        if not rows:
+            whole = [json.dumps({"settings": settings}) + "\n"]
+        write_text(path, "".join(whole))
+
+    def stream(
+        self, paths: Sequence[Path], prior: "ImagePrior", judge: "Judge", *, quiet: bool
+    ) -> None:
+        """Read and judge the pictures without a result, a few at a time, and keep what is found.
+
+        Noise is keyed by a picture's content: it is the same wherever the file is, and whatever
+        else is judged. A picture that cannot be read is noted as such, and the others are done.
+        """
+        import torch
+        from tqdm.auto import tqdm
+
+        from scorefield.images import load_image
+
+        left = [path for path in paths if not self._is_known(path)]
+        with tqdm(total=len(left), disable=quiet, desc="pictures") as bar:
+            for first in range(0, len(left), _AT_ONCE):
+                images, digests, good = [], [], []
+                for path in left[first : first + _AT_ONCE]:
+                    try:
+                        images.append(load_image(path, prior.image_size))
+                    except (ValueError, OSError) as error:
+                        self._note({"picture": str(path), "error": " ".join(str(error).split())})
+                        continue
+                    digests.append(file_digest(path))
+                    good.append(path)
+                if good:
+                    items = [int.from_bytes(bytes.fromhex(one), "little") for one in digests]
+                    found = judge(torch.stack(images).to(prior.device), items)
+                    for path, digest, row in zip(good, digests, found, strict=True):
+                        self._note({"picture": str(path), "digest": digest, **row})
+                bar.update(len(left[first : first + _AT_ONCE]))
+
+    def of(self, paths: Sequence[Path]) -> tuple[list[dict[str, Any]], str | None]:
+        """The results of pictures, and what is to be said of those that could not be read."""
+        rows = [self._known.get(str(path)) or self._failed[str(path)] for path in paths]
+        bad = [f"{row['picture']} ({row['error']})" for row in rows if "error" in row]
+        return rows, f"{len(bad)} of {len(rows)} pictures: {'; '.join(bad)}" if bad else None
+
+    def _is_known(self, path: Path) -> bool:
+        """Whether there is a result of the picture that the file holds now."""
+        row = self._known.get(str(path))
+        return row is not None and row.get("digest") == file_digest(path)
+
+    def _note(self, row: dict[str, Any]) -> None:
+        """Keep a result, and append it to the file in one piece."""
+        self._known.pop(row["picture"], None)  # of what the file held before
+        (self._failed if "error" in row else self._known)[row["picture"]] = row
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                os.fsync(file.fileno())

@@ -1,0 +1,1 @@
+"""Commands that collect demonstrations, and train, evaluate and export policies."""

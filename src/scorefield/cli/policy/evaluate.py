@@ -1,0 +1,133 @@
+"""`scorefield policy evaluate`: a policy acts, and its figures are told with intervals."""
+
+import statistics
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from scorefield.cli.command import (
+    Command,
+    Outcome,
+    check_at_least,
+    check_folder,
+    check_unused,
+    under_way,
+)
+from scorefield.files import write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyEvaluate(Command):
+    """Let a policy act in an environment, many episodes side by side, and score it.
+
+    OUT gets results.json and episodes.json, a picture of the paths on the planar tasks, and a
+    video if it is asked for.
+    """
+
+    policy: Annotated[Path, tyro.conf.Positional]
+    """Folder of the policy."""
+    env: str
+    """The environment: two-routes, avoiding, push-t or metaworld/TASK."""
+    out: Path
+    """Folder of the evaluation, new or empty."""
+    episodes: int = 50
+    """How many."""
+    first: int = 100_000
+    """Seed of the first episode; the others follow. Not those of the demonstrations."""
+    batch: int = 50
+    """How many run side by side; the results do not depend on it."""
+    executed: int | None = None
+    """Actions of a plan that are executed; without it, as many as in training."""
+    delay: int = 0
+    """Steps that planning takes, while the plan before goes on."""
+    follow: Literal["nothing", "real-time", "warm-start"] = "nothing"
+    """What of the plan before a plan goes on from: real-time freezes what --delay decides."""
+    videos: int = 0
+    """Number of episodes to write a video of, side by side."""
+
+    def run(self) -> Outcome:
+        """Evaluate."""
+        check_at_least(1, episodes=self.episodes, batch=self.batch)
+        check_at_least(0, seed=self.seed, first=self.first, videos=self.videos, delay=self.delay)
+        check_unused(self, "policy evaluate", "dtype")
+        check_folder(self.out)
+
+        from scorefield.cli.loading import device_of
+        from scorefield.cli.policy.environments import PLANAR, environment_of
+        from scorefield.control.environments.image_observations import VIEW, Observing
+        from scorefield.control.evaluation.drawing import draw_paths, write_video
+        from scorefield.control.evaluation.rollout import check_delay, latency, roll_out
+        from scorefield.control.evaluation.scores import score
+        from scorefield.control.policies.denoising import RealTime, WarmStart
+        from scorefield.control.policies.loading import load_policy
+
+        policy = load_policy(self.policy).to(device_of(self))
+        environment = environment_of(self.env)
+        if VIEW in policy.spaces.images:
+            size, _ = policy.spaces.images[VIEW]
+            environment = Observing(environment, size, state=policy.spaces.state > 0)
+        policy.spaces.check(environment.spaces)
+        if self.executed is not None:
+            policy.horizons = replace(policy.horizons, action=self.executed)
+        check_delay(self.delay, policy.horizons)
+        follow = {"nothing": None, "real-time": RealTime(self.delay), "warm-start": WarmStart()}[
+            self.follow
+        ]
+        with under_way():
+            rollouts = roll_out(
+                policy,
+                environment,
+                range(self.first, self.first + self.episodes),
+                seed=self.seed,
+                batch=self.batch,
+                frames=self.videos,
+                delay=self.delay,
+                follow=follow,
+                progress=not self.quiet,
+            )
+            scores = score(
+                rollouts,
+                environment.spaces,
+                environment.modes,
+                policy.horizons.action,
+                delay=self.delay,
+            )
+            seconds = statistics.median(latency(policy, environment, seed=self.first))
+            figures = {**scores.as_json(), "latency": seconds}
+            written = ["results.json", "episodes.json"]
+            write_json(self.out / "results.json", figures)
+            each = [
+                {
+                    "seed": one.seed,
+                    "success": one.success,
+                    "steps": len(one.actions),
+                    "reward": float(one.rewards.sum()),
+                    "best_reward": float(one.rewards.max()),
+                    "mode": one.mode,
+                }
+                for one in rollouts
+            ]
+            write_json(self.out / "episodes.json", each)
+            if self.env in PLANAR:
+                draw_paths(PLANAR[self.env], {self.env: rollouts}, self.out / "paths.png")
+                written.append("paths.png")
+            if self.videos:
+                shown = rollouts[: self.videos]
+                write_video(shown, self.out / "episodes.gif", environment.spaces.rate or 10.0)
+                written.append("episodes.gif")
+        low, high = scores.success_interval
+        best_low, best_high = scores.best_reward_interval
+        lines = [
+            f"success: {scores.success:.3f} ({low:.3f} to {high:.3f}) of {scores.episodes}",
+            f"best reward: {scores.best_reward:.3f} ({best_low:.3f} to {best_high:.3f})",
+            f"roughness: {scores.roughness:.4f}, at the seams of chunks {scores.jump:.2f} times",
+            f"latency: {1e3 * seconds:.1f} ms per chunk of {policy.horizons.action} actions",
+        ]
+        if scores.modes:
+            lines.append(
+                f"ways: {scores.coverage} of {len(scores.modes)}, entropy {scores.entropy:.3f}"
+            )
+        lines += [f"wrote {self.out / name}" for name in written]
+        return Outcome({"out": str(self.out), **figures}, lines)

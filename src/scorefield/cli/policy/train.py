@@ -1,0 +1,297 @@
+"""`scorefield policy train`: a policy from demonstrations."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, make_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from scorefield.cli.command import (
+    Command,
+    Outcome,
+    check_at_least,
+    check_folder,
+    check_unused,
+    options_of,
+    under_way,
+)
+from scorefield.control.networks.settings import (
+    EncoderSettings,
+    Predicts,
+    TransformerSettings,
+    TrunkSettings,
+    UNet1DSettings,
+)
+
+if TYPE_CHECKING:
+    from scorefield.control.data.episodes import Episodes
+    from scorefield.control.data.spaces import Horizons, PolicySpaces
+    from scorefield.control.data.windows import Windows
+    from scorefield.control.policies.diffusion_policy import NetworkSettings
+    from scorefield.priors.training.settings import TrainingSettings
+
+NETWORKS: dict[str, Callable[[int], "NetworkSettings"]] = {
+    "unet": lambda observed: UNet1DSettings(),
+    "unet-paper": lambda observed: UNet1DSettings.paper_state(),
+    "unet-paper-image": lambda observed: UNet1DSettings.paper_image(),
+    "transformer": TransformerSettings,
+    "transformer-paper": TransformerSettings.paper,
+}
+"""Sizes of the networks of Diffusion Policy, by how many observations are seen."""
+
+_OF_TRUNK = [name for name, _, _ in options_of(TrunkSettings)]
+_OF_PICTURES = [name for name, _, _ in options_of(EncoderSettings, "width")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PolicyTrain(Command):
+    demonstrations: Annotated[Path, tyro.conf.Positional]
+    """A folder of `policy collect`, a LeRobot v3 folder, a zarr replay buffer or robomimic HDF5."""
+    out: Path
+    """Folder of the training, new or empty."""
+    env: str | None = None
+    """Where it will act: two-routes, avoiding, push-t or metaworld/TASK. Without it, what it sees
+    and does is what the demonstrations hold, as for a robot of your own."""
+    low: tuple[float, ...] | None = None
+    """Without --env: least values of an action, one for all or one each; else the data's."""
+    high: tuple[float, ...] | None = None
+    """Without --env: greatest values of an action, one for all or one each; else the data's."""
+    head: Literal["diffusion", "squared-error", "mixture", "recurrent-mixture", "two-step"] = (
+        "diffusion"
+    )
+    """What it predicts: diffusion, or one of the baselines."""
+    network: Literal[("perceptron", *NETWORKS)] = "perceptron"  # type: ignore[valid-type]
+    """What denoises. The perceptron is the backbone that the baselines share, with the options
+    width, layers, frequencies and bandwidth; the others are those of Diffusion Policy."""
+    predicts: Predicts = "eps"
+    """What the other networks output; velocity trains a rectified flow."""
+    normaliser: Literal["limits", "gaussian"] = "limits"
+    """How they see states and actions: by range, or by mean and standard deviation."""
+    observe: Literal["state", "image", "both"] = "state"
+    """What it sees; pictures need demonstrations with them (policy collect --pictures), and one of
+    the other networks."""
+    resnet_width: int = 64
+    """Channels of the first stage of what pictures go through; 64 is the published ResNet18."""
+    track: str | None = None
+    """A tracker of accelerate's, such as tensorboard, for the training of these networks."""
+    observed: int = 2
+    """Observations it sees, To."""
+    executed: int = 8
+    """Actions of a plan that are executed, Ta."""
+    predicted: int = 9
+    """Actions that are predicted, Tp. Episodes end before a plan's end does, unless it is short:
+    states in the last Tp - Ta - To + 1 steps of an episode are in no window."""
+    steps: int = 3000
+    """Updates; the learning rate's cosine ends there."""
+    batch_size: int = 256
+    """Windows per update."""
+    learning_rate: float = 1e-3
+    """Peak of AdamW's rate."""
+    resume: bool = False
+    """Go on with the training in --out; without one there, begin."""
+
+    def run(self) -> Outcome:
+        """Train."""
+        check_at_least(1, steps=self.steps, batch_size=self.batch_size)
+        check_at_least(0, seed=self.seed)
+        own_network = self._own_network()
+
+        from scorefield.cli.loading import DTYPES, device_of
+        from scorefield.control.data.spaces import Horizons
+        from scorefield.control.data.windows import Windows
+        from scorefield.control.training.processes import Processes
+        from scorefield.priors.training.settings import TrainingSettings
+
+        processes = Processes(device_of(self))
+        if processes.first:
+            check_folder(self.out, self.resume)
+        horizons = Horizons(self.observed, self.executed, self.predicted)
+        episodes = self._seen(_episodes(self.demonstrations))
+        spaces = self._spaces(episodes)
+        windows = Windows(episodes, horizons)
+        settings = TrainingSettings(
+            self.steps,
+            self.batch_size,
+            self.learning_rate,
+            seed=self.seed,
+            device=str(device_of(self)),
+            dtype=DTYPES[self.dtype],
+        )
+        train = self._diffusion if own_network else self._shared
+        train(spaces, horizons, windows, settings)
+        if not processes.first:
+            return Outcome({}, [])
+        path = self.out / "policy"
+        figures = {"out": str(path), "windows": len(windows), "steps": self.steps}
+        lines = [f"wrote {path}; scorefield policy evaluate {path} tries it"]
+        if self.env is None:
+            low, high = ([round(bound, 4) for bound in side] for side in (spaces.low, spaces.high))
+            cameras = {name: list(size) for name, size in spaces.images.items()}
+            lines = [
+                f"it sees a state of {spaces.state} numbers and cameras {cameras}",
+                f"its actions lie between {low} and {high}",
+                f"wrote {path}; scorefield.control.load_policy gives it to a loop of your own",
+            ]
+        return Outcome(figures, lines)
+
+    def _spaces(self, episodes: "Episodes") -> "PolicySpaces":
+        """Of the environment; without one, of the demonstrations.
+
+        Raises:
+            ValueError: the demonstrations are of another environment, or the bounds do not fit.
+        """
+        from scorefield.cli.policy.environments import environment_of
+        from scorefield.control.data.spaces import PolicySpaces
+        from scorefield.control.environments.image_observations import VIEW, Observing
+
+        if self.env is None:
+            return PolicySpaces.of(
+                episodes, low=self.low, high=self.high, state=self.observe != "image"
+            )
+        check_unused(self, "policy train with --env, which says the bounds", "low", "high")
+        environment = environment_of(self.env)
+        if episodes.cameras:
+            size = episodes.cameras[VIEW].shape[1]
+            environment = Observing(environment, size, state=self.observe == "both")
+        sizes = (episodes.state.shape[1], episodes.action.shape[1])
+        expected = (environment.spaces.state, environment.spaces.action)
+        if sizes[1] != expected[1] or (self.observe != "image" and sizes != expected):
+            raise ValueError(
+                f"{self.demonstrations} has states and actions of {sizes} numbers, {self.env} of "
+                f"{expected}; the demonstrations are of another environment, or of a robot of your "
+                "own: leave --env out"
+            )
+        return environment.spaces
+
+    def _own_network(self) -> bool:
+        """Whether it is one of Diffusion Policy's networks.
+
+        Raises:
+            ValueError: a baseline was asked for with it, or an option is given that nothing reads.
+        """
+        if self.network == "perceptron":
+            if self.observe != "state":
+                raise ValueError(
+                    f"--observe {self.observe} needs one of the other networks, such as --network "
+                    "unet; the perceptron of the baselines sees states"
+                )
+            unread = ["predicts", "normaliser", "track", "resnet_width", *_OF_PICTURES]
+            check_unused(self, "--network perceptron", *unread)
+            return False
+        if self.head != "diffusion":
+            raise ValueError(
+                f"--network {self.network} has the head diffusion, got --head {self.head}; the "
+                "baselines share the perceptron"
+            )
+        check_unused(self, f"--network {self.network}", *_OF_TRUNK)
+        if self.observe == "state":
+            check_unused(self, "--observe state", "resnet_width", *_OF_PICTURES)
+        elif self._encoder().prior is None:
+            check_unused(self, "the ResNet, without --prior", "layer", "fraction")
+        else:
+            check_unused(self, "--prior", "resnet_width")
+        return True
+
+    def _encoder(self) -> EncoderSettings:
+        more = {name: getattr(self, name) for name in _OF_PICTURES}
+        return EncoderSettings(self.resnet_width, **more)
+
+    def _shared(
+        self,
+        spaces: "PolicySpaces",
+        horizons: "Horizons",
+        windows: "Windows",
+        settings: "TrainingSettings",
+    ) -> None:
+        from scorefield.control.policies.chunk_policy import (
+            HEADS,
+            ChunkPolicy,
+            train_chunk_policy,
+        )
+
+        trunk = TrunkSettings(**{name: getattr(self, name) for name in _OF_TRUNK})
+        policy = ChunkPolicy(HEADS[self.head], spaces, horizons, trunk, seed=self.seed)
+        with under_way():
+            train_chunk_policy(
+                policy, windows, settings, self.out, resume=self.resume, progress=not self.quiet
+            )
+
+    def _diffusion(
+        self,
+        spaces: "PolicySpaces",
+        horizons: "Horizons",
+        windows: "Windows",
+        settings: "TrainingSettings",
+    ) -> None:
+        from scorefield.control.policies.diffusion_policy import DiffusionPolicy, DiffusionSettings
+        from scorefield.control.training.diffusion import check_fits, train_diffusion_policy
+        from scorefield.control.training.tracking import check_tracker
+
+        network = NETWORKS[self.network](horizons.observation)
+        diffusion = DiffusionSettings(self.predicts, normaliser=self.normaliser)
+        policy = DiffusionPolicy(
+            spaces, horizons, network, diffusion, self._encoder(), seed=self.seed
+        )
+        check_fits(policy, windows)
+        if self.track is not None:
+            check_tracker(self.track)
+        with under_way():
+            train_diffusion_policy(
+                policy,
+                windows,
+                replace(settings, ema=0.9999),  # the paper's
+                self.out,
+                resume=self.resume,
+                progress=not self.quiet,
+                tracker=self.track,
+            )
+
+    def _seen(self, episodes: "Episodes") -> "Episodes":
+        """The episodes with the pictures that are looked at, and without others.
+
+        Raises:
+            ValueError: they have none.
+        """
+        from scorefield.control.data.episodes import Episodes
+        from scorefield.control.environments.image_observations import VIEW
+
+        arrays = {"state": episodes.state, "action": episodes.action}
+        if self.observe != "state":
+            names = sorted(episodes.cameras) if self.env is None else [VIEW]
+            missing = [name for name in names if name not in episodes.cameras]
+            if missing:
+                raise ValueError(
+                    f"{self.demonstrations} has cameras {sorted(episodes.cameras)}, and the "
+                    f"environments show {VIEW!r}; collect with --pictures 96, or leave --env out"
+                )
+            if not names:
+                raise ValueError(
+                    f"{self.demonstrations} has no cameras; --observe state does without"
+                )
+            arrays |= {f"camera.{name}": episodes.cameras[name] for name in names}
+        return Episodes(arrays, episodes.ends.tolist(), episodes.rate, episodes.keys)
+
+
+def _episodes(path: Path) -> "Episodes":
+    from scorefield.control.data.episodes import Episodes
+    from scorefield.control.data.formats import read_episodes
+
+    # A folder of ours is mapped; what is in another format is read.
+    if (path / "episodes.json").is_file():
+        return Episodes.open(path)
+    return Episodes.of(read_episodes(path))
+
+
+PolicyTrain = make_dataclass(
+    "PolicyTrain",
+    options_of(TrunkSettings) + options_of(EncoderSettings, "width"),
+    bases=(_PolicyTrain,),
+    frozen=True,
+    kw_only=True,
+)
+PolicyTrain.__doc__ = """Train a policy on demonstrations: diffusion, or a baseline it must beat.
+
+    The finished policy is in OUT/policy, in safetensors and JSON. Under `torchrun` several
+    processes share every batch; the weights are the same but for rounding.
+    """

@@ -1,0 +1,193 @@
+"""`scorefield train-prior`: the embedded networks, from nothing."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scorefield.cli.command import Command, Outcome, check_at_least, check_folder
+from scorefield.priors.training.recipes import (
+    BROAD_LOW_NOISE,
+    BROAD_SETTINGS,
+    BROAD_WIDTH,
+    CODEC,
+    DIFFUSION,
+    DIGITS,
+    JUDGE,
+    JUDGE_PICTURES,
+    NARROW_LOW_NOISE,
+    NARROW_SETTINGS,
+    NARROW_WIDTH,
+    SHAPES_PICTURES,
+)
+from scorefield.priors.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from scorefield.priors.world.clips import ClipSet
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Training(Command):
+    out: Path
+    """Folder of the training, new or empty; it holds the pictures, runs and results."""
+    resume: bool = False
+    """Go on with the training in --out; without one there, begin."""
+
+    def adjusted(self, settings: TrainingSettings, steps: int) -> TrainingSettings:
+        """The recipe's settings with what the options say."""
+        from scorefield.cli.loading import DTYPES, device_of
+
+        device, dtype = str(device_of(self)), DTYPES[self.dtype]
+        return replace(settings, steps=steps, seed=self.seed, device=device, dtype=dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainShapes(_Training):
+    """Train the embedded text-to-image prior: renders the world, then codec, then denoiser.
+
+    The finished pipeline is in OUT/shapes, in diffusers' format. The defaults are the recipe of
+    the prior that ships.
+    """
+
+    steps: int = DIFFUSION.steps
+    """Training steps of the denoiser."""
+    codec_steps: int = CODEC.steps
+    """Training steps of the codec."""
+    pictures: int = SHAPES_PICTURES
+    """Size of the training set."""
+
+    def run(self) -> Outcome:
+        """Train."""
+        check_at_least(1, steps=self.steps, codec_steps=self.codec_steps, pictures=self.pictures)
+        check_folder(self.out, self.resume)
+
+        from scorefield.priors.training.shapes import train_shapes
+
+        path = train_shapes(
+            self.out,
+            pictures=self.pictures,
+            codec=self.adjusted(CODEC, self.codec_steps),
+            diffusion=self.adjusted(DIFFUSION, self.steps),
+            resume=self.resume,
+            progress=not self.quiet,
+        )
+        figures = {"out": str(path), "steps": self.steps, "seed": self.seed}
+        return Outcome(figures, [f"wrote {path}; use it with --prior {path}"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainJudge(_Training):
+    """Train the judge: a classifier of the world's pictures that has seen no other network's."""
+
+    steps: int = JUDGE.steps
+    """Training steps of the judge."""
+    pictures: int = JUDGE_PICTURES
+    """Size of the training set."""
+
+    def run(self) -> Outcome:
+        """Train."""
+        check_at_least(1, steps=self.steps, pictures=self.pictures)
+        check_folder(self.out, self.resume)
+
+        from scorefield.priors.training.shapes import train_judge
+
+        path = train_judge(
+            self.out,
+            pictures=self.pictures,
+            settings=self.adjusted(JUDGE, self.steps),
+            resume=self.resume,
+            progress=not self.quiet,
+        )
+        figures = {"out": str(path), "steps": self.steps, "seed": self.seed}
+        return Outcome(figures, [f"wrote {path}; use it with --judge {path}"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainDigits(_Training):
+    """Train the embedded class-conditional prior, on the training part of scikit-learn's digits.
+
+    The finished prior is in OUT/digits, in diffusers' format. The defaults are the recipe of the
+    prior that ships.
+    """
+
+    steps: int = DIGITS.steps
+    """Training steps of the digits' denoiser."""
+
+    def run(self) -> Outcome:
+        """Train."""
+        check_at_least(1, steps=self.steps)
+        check_folder(self.out, self.resume)
+
+        from scorefield.priors.training.digits import train_digits
+
+        settings = self.adjusted(DIGITS, self.steps)
+        path = train_digits(self.out, settings, resume=self.resume, progress=not self.quiet)
+        figures = {"out": str(path), "steps": self.steps, "seed": self.seed}
+        return Outcome(figures, [f"wrote {path}; use it with --prior {path}"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TrainMotion(_Training):
+    def train(
+        self, name: str, clips: "ClipSet", recipe: TrainingSettings, width: int, low_noise: float
+    ) -> Outcome:
+        """Train on clips; the prior goes to the folder of that name in --out."""
+        settings = self.adjusted(recipe, recipe.steps)
+        check_at_least(1, steps=settings.steps)
+        check_folder(self.out, self.resume)
+
+        from scorefield.priors.training.motion import train_motion
+
+        path = train_motion(
+            self.out,
+            clips,
+            settings,
+            width,
+            name=name,
+            low_noise=low_noise,
+            resume=self.resume,
+            progress=not self.quiet,
+        )
+        figures = {"out": str(path), "steps": settings.steps, "seed": self.seed}
+        return Outcome(figures, [f"wrote {path}; use it with --prior {path}"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainMotionBroad(_TrainMotion):
+    """Train the embedded prior of clips that knows all motions and colours, in three domains.
+
+    The finished prior is in OUT/motion-broad, in diffusers' format. The defaults are the recipe of
+    the prior that ships.
+    """
+
+    steps: int = BROAD_SETTINGS.steps
+    """Training steps, each on clips of its own."""
+    width: int = BROAD_WIDTH
+    """Width of the broad network, a multiple of 8."""
+
+    def run(self) -> Outcome:
+        """Train."""
+        from scorefield.priors.world.clips import BROAD
+
+        recipe = replace(BROAD_SETTINGS, steps=self.steps)
+        return self.train("motion-broad", BROAD, recipe, self.width, BROAD_LOW_NOISE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainMotionNarrow(_TrainMotion):
+    """Train the embedded prior of clips that has seen 64 clips of one domain.
+
+    They show two of the four motions and two of the four colours. The finished prior is in
+    OUT/motion-narrow, in diffusers' format. The defaults are the recipe of the prior that ships.
+    """
+
+    steps: int = NARROW_SETTINGS.steps
+    """Training steps on the narrow domain."""
+    width: int = NARROW_WIDTH
+    """Width of the narrow network, a multiple of 8."""
+
+    def run(self) -> Outcome:
+        """Train."""
+        from scorefield.priors.world.clips import NARROW
+
+        recipe = replace(NARROW_SETTINGS, steps=self.steps)
+        return self.train("motion-narrow", NARROW, recipe, self.width, NARROW_LOW_NOISE)
