@@ -13,6 +13,7 @@ from PIL import Image
 
 from scorefield.control.data.episodes import Episode, Episodes, write_episodes
 from scorefield.control.data.formats import (
+    open_demonstrations,
     read_episodes,
     read_lerobot,
     read_replay_buffer,
@@ -73,6 +74,81 @@ def test_replay_buffers_are_read(name: str, tmp_path: Path) -> None:
     assert wide.state.shape == (4, 5) and not wide.cameras
 
 
+@pytest.mark.parametrize("layout", ["folder", "named zip", "no suffix", "zip within", "format 3"])
+def test_replay_buffers_are_found_by_what_is_in_them(layout: str, tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    path = tmp_path / {"named zip": "x.zarr.zip", "no suffix": "x"}.get(layout, "x.zarr")
+    if layout == "named zip":  # a folder that is called so
+        buffer(tmp_path / "x.zarr").rename(path)
+    elif layout == "format 3":
+        path = tmp_path / "x"
+        root = zarr.open_group(str(path), mode="w", zarr_format=3)
+        old = zarr.open_group(str(buffer(tmp_path / "old.zarr")), mode="r")
+        for name in ("data/state", "data/action", "data/img", "meta/episode_ends"):
+            root.create_array(name, data=old[name][:])
+    else:
+        buffer(tmp_path / "made.zarr").rename(path)
+    if layout == "zip within":
+        path = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "x.zarr"))
+    agree(list(read_episodes(path)), "img")
+
+
+def test_only_what_is_asked_for_is_opened(tmp_path: Path) -> None:
+    path = buffer(tmp_path / "demos.zarr")
+    about = json.loads((path / "data" / "img" / ".zarray").read_text(encoding="utf-8"))
+    about["compressor"] = {"id": "imagecodecs_jpegxl", "level": 99}
+    (path / "data" / "img" / ".zarray").write_text(json.dumps(about), encoding="utf-8")
+    assert [len(one) for one in read_episodes(path, cameras=())] == list(LENGTHS)
+    with pytest.raises(ValueError, match=r"img .*'imagecodecs_jpegxl' is not registered.*_codecs"):
+        read_episodes(path)
+
+
+def test_absent_chunks_are_told(tmp_path: Path) -> None:
+    path = buffer(tmp_path / "demos.zarr")
+    data = open_demonstrations(path)
+    list(data.read(data.choose()))
+    assert data.notes == []
+    (path / "data" / "action" / "1.0").unlink()
+    data = open_demonstrations(path)
+    list(data.read(data.choose()))
+    assert "action: 1 of 3 chunks are absent, and read as 0.0" in data.notes[0]
+
+
+def test_keys_of_one_s_own(tmp_path: Path) -> None:
+    """As in UMI's buffers: vectors of a robot, and no actions."""
+    arrays = {
+        "data/state": None,
+        "data/action": None,
+        "data/robot0_eef_pos": np.concatenate(ACTIONS),
+        "data/robot0_gripper_width": np.concatenate(STATES)[:, :1],
+        "data/keypoint": np.zeros((13, 9, 2)),
+        "data/timestamp": np.arange(13.0),
+    }
+    path = buffer(tmp_path / "umi.zarr", **arrays)
+    names = ["robot0_eef_pos", "robot0_gripper_width"]
+    with pytest.raises(ValueError, match=r"name the ones that make the action.*robot0_eef_pos"):
+        read_episodes(path)
+    data = open_demonstrations(path, rate=20.0)
+    choice = data.choose(action=names)
+    assert choice.action == choice.state == tuple(names) and choice.cameras == {"img": "img"}
+    assert set(choice.left) == {"keypoint", "timestamp"}
+    read = list(data.read(choice, [2, 0]))
+    assert [len(one) for one in read] == [3, 4] and read[0].rate == 20.0
+    whole = np.concatenate([ACTIONS[2], STATES[2][:, :1]], axis=1)
+    assert np.array_equal(read[0].action, whole) and np.array_equal(read[0].state, whole)
+    points = next(iter(read_episodes(path, action=names, state=["keypoint"], cameras=())))
+    assert points.state.shape == (4, 18)
+    for wrong, message in (
+        ({"state": ["img"]}, "state names img, which is pictures"),
+        ({"cameras": ["keypoint"]}, "cameras names keypoint, which is an array"),
+        ({"cameras": ["top"]}, r"cameras lacks \['top'\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            data.choose(action=names, **wrong)
+    with pytest.raises(ValueError, match="there is no episode 3; they are numbered from 0 to 2"):
+        list(data.read(choice, [3]))
+
+
 def nan_in(arrays: list[np.ndarray]) -> np.ndarray:
     joined = np.concatenate(arrays).copy()
     joined[5] = np.nan
@@ -101,8 +177,9 @@ def test_a_stale_summary_of_the_metadata_is_not_believed(tmp_path: Path) -> None
         ({"meta/episode_ends": np.array([4, 13, 10])}, "episode 2 ends at 10 and has -3"),
         ({"meta/episode_ends": np.array([4.0, 13.0])}, "is float64"),
         ({"meta/episode_ends": None}, "cannot be read as a replay buffer"),
-        ({"data/state": None}, r"state lacks \['state'\]; there are \['action', 'img'\]"),
-        ({"data/img": np.concatenate(FRAMES) / 255}, r"data/img is float64 in \[0.*floats lie in"),
+        ({"data/action": None}, r"no feature is called action or .* there are \['state'\]"),
+        ({"data/img": np.concatenate(FRAMES) - 50.0}, r"img: is float64 in \[-10, 20\]"),
+        ({"data/img": np.concatenate([FRAMES[0] / 255, *FRAMES[1:]])}, r"\[0, 1\] in all"),
     ],
 )
 def test_defects_of_replay_buffers(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -157,6 +234,64 @@ def test_all_vectors_of_all_arms_make_the_state(tmp_path: Path) -> None:
     assert np.array_equal(first.state, whole) and set(first.cameras) == {"agentview_image"}
 
 
+def test_env_kwargs_may_be_null(tmp_path: Path) -> None:
+    text = json.dumps({"env_kwargs": None})
+    path = robomimic(tmp_path / "a.hdf5", lambda f: f["data"].attrs.modify("env_args", text))
+    assert next(iter(read_episodes(path))).rate is None
+    assert next(iter(read_episodes(path, rate=15.0))).rate == 15.0
+    with pytest.raises(ValueError, match="recorded at 20 steps per second, and not at 15"):
+        read_episodes(robomimic(tmp_path / "b.hdf5"), rate=15.0)
+
+
+def test_groups_of_observations(tmp_path: Path) -> None:
+    def grouped(file: Any) -> None:
+        for i in range(11):
+            obs = file[f"data/demo_{i}/obs"]
+            obs["actions"] = np.zeros((LENGTHS[i % 3], 2))
+            obs["datagen_info/object"] = STATES[i % 3]
+
+    path = robomimic(tmp_path / "isaac.hdf5", grouped)
+    data = open_demonstrations(path)
+    choice = data.choose()
+    assert choice.state == ("obs/robot0_eef_pos", "obs/object") and choice.action == ("actions",)
+    assert choice.left == {
+        "obs/actions": "an action",
+        "obs/datagen_info/object": "in a group of its own",
+    }
+    named = next(iter(read_episodes(path, state=["datagen_info/object"], cameras=())))
+    assert np.array_equal(named.state, STATES[0])
+    with pytest.raises(ValueError, match=r"lacks \['object'\]; there are .*datagen_info/object"):
+        read_episodes(path, state=["object"])
+
+
+def test_a_file_per_episode(tmp_path: Path) -> None:
+    """As ALOHA's recordings, with pictures as files of JPEG padded to one length."""
+    h5py = pytest.importorskip("h5py")
+    for i in (10, 9, 2):
+        k = {2: 0, 9: 1, 10: 2}[i]
+        with h5py.File(tmp_path / f"episode_{i}.hdf5", "w") as file:
+            file["action"] = ACTIONS[k]
+            file["observations/qpos"] = STATES[k]
+            files = [np.frombuffer(png(one), np.uint8) for one in FRAMES[k]]
+            padded = np.zeros((len(files), 4000), dtype=np.uint8)
+            for row, one in zip(padded, files, strict=True):
+                row[: len(one)] = one
+            file["observations/images/cam_high"] = padded
+    agree(list(read_episodes(tmp_path)), "cam_high")
+
+
+def test_the_observation_after_the_last_action_is_left_out(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "trajectories.h5"
+    with h5py.File(path, "w") as file:
+        for i, (state, action) in enumerate(zip(STATES, ACTIONS, strict=True)):
+            file[f"traj_{i}/actions"] = action
+            file[f"traj_{i}/obs"] = np.concatenate([state, 0 * state[:1]])
+        file["meta/anything"] = 1.0
+    for one, state in zip(read_episodes(path), STATES, strict=True):
+        assert np.array_equal(one.state, state)
+
+
 def spoil(key: str, value: Any) -> Callable[[Any], None]:
     def change(file: Any) -> None:
         del file[key]
@@ -172,9 +307,12 @@ def spoil(key: str, value: Any) -> Callable[[Any], None]:
         (spoil("data/demo_1/actions", np.full((6, 2), np.nan)), "demo_1: action is not finite"),
         (spoil("data/demo_1/actions", np.zeros((5, 2))), "demo_1: num_samples is 6, .* 5 actions"),
         (spoil("data/demo_1/actions", None), "demo_1: lacks 'obs' or 'actions'"),
-        (spoil("data/demo_1/obs/object", np.zeros((5, 2))), "demo_1: parts of the state differ"),
-        (spoil("data/demo_1/obs/object", np.zeros((6, 2, 2))), "demo_1: has"),
-        (spoil("data/demo_1/obs/object", None), "demo_1: has"),
+        (spoil("data/demo_1/obs/object", np.zeros((5, 2))), "demo_1: arrays differ in steps"),
+        (
+            spoil("data/demo_1/obs/object", np.zeros((6, 2, 2))),
+            r"demo_1: obs/object has rows of .*\(2, 2\)",
+        ),
+        (spoil("data/demo_1/obs/object", None), "demo_1: lacks 'obs/object'"),
         (spoil("data", None), "holds no group 'data'"),
         (lambda file: file["data"].attrs.modify("env_args", "{"), "env_args is not JSON"),
     ],
@@ -333,17 +471,62 @@ def test_cameras_whose_names_end_alike_stay_apart(tmp_path: Path) -> None:
     assert set(next(iter(read_lerobot(folder))).cameras) == set(names)
 
 
+def test_other_names_than_lerobot_s_own(tmp_path: Path) -> None:
+    """As in sets that were converted for openpi: state, image and actions."""
+    folder = with_pictures(tmp_path / "set", {"wrist_image": ["RGB", (9, 8, 7)]})
+    renamed(folder, {"observation.state": "state", "action": "actions", "timestamp": "time"})
+    renamed(folder, {"observation.images.top": "image"})
+    data = open_demonstrations(folder)
+    choice = data.choose()
+    assert (choice.state, choice.action) == (("state",), ("actions",))
+    assert set(choice.cameras) == {"image", "wrist_image"}
+    agree(list(data.read(choice)), "image")
+    assert (
+        next(iter(read_episodes(folder, action=["state"], cameras=["image"]))).action.shape[1] == 3
+    )
+
+
+def renamed(folder: Path, names: dict[str, str]) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for path in (folder / "data" / "chunk-000").glob("*.parquet"):
+        table = parquet.read_table(path)
+        parquet.write_table(
+            table.rename_columns([names.get(name, name) for name in table.column_names]), path
+        )
+    file = folder / "meta" / "info.json"
+    info = json.loads(file.read_text(encoding="utf-8"))
+    info["features"] = {names.get(key, key): value for key, value in info["features"].items()}
+    file.write_text(json.dumps(info), encoding="utf-8")
+
+
+def test_times_may_jitter(tmp_path: Path) -> None:
+    times = [(step + (0.3 if step % 2 else 0)) / 10 for n in LENGTHS[:2] for step in range(n)]
+    folder = lerobot(tmp_path / "set", columns={"timestamp": times})
+    assert len(list(read_episodes(folder))) == 3
+    assert len(list(read_lerobot(folder, tolerance=0.031))) == 3
+    with pytest.raises(ValueError, match=r"timestamp is 0.13 s in step 1.*off by 0.02 s"):
+        list(read_episodes(folder, tolerance=0.02))
+    with pytest.raises(ValueError, match="without time stamps; leave the tolerance out"):
+        read_episodes(buffer(tmp_path / "demos.zarr"), tolerance=0.1)
+
+
+def test_a_video_of_another_rate_is_refused(tmp_path: Path) -> None:
+    folder = lerobot(tmp_path / "set", info={"fps": 20}, columns={"timestamp": None})
+    with pytest.raises(ValueError, match="the video has another frame rate than the data"):
+        list(read_episodes(folder))
+
+
 @pytest.mark.parametrize("mark", ["is_depth_map", "video.is_depth_map"])
 def test_depth_is_no_camera(mark: str, tmp_path: Path) -> None:
     folder = with_pictures(tmp_path / "set", {"observation.images.far": ["I;16", 500]})
-    with pytest.raises(ValueError, match=r"observation.images.far .*mode I;16: depth"):
+    with pytest.raises(ValueError, match=r"observation.images.far, step 0: .*mode I;16: depth"):
         list(read_lerobot(folder))
     file = folder / "meta" / "info.json"
     info = json.loads(file.read_text(encoding="utf-8"))
     info["features"]["observation.images.far"]["info"] = {mark: True}
     file.write_text(json.dumps(info), encoding="utf-8")
     assert set(next(iter(read_lerobot(folder))).cameras) == {"top"}
-    with pytest.raises(ValueError, match=r"\['observation.images.far'\] hold depth"):
+    with pytest.raises(ValueError, match=r"names observation.images.far, which is depth"):
         read_lerobot(folder, cameras=["observation.images.far"])
 
 
@@ -351,19 +534,28 @@ def test_depth_is_no_camera(mark: str, tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"columns": {"action": [[float("nan")] * 2] * 10}}, "episode 0: action is not finite"),
-        ({"columns": {"action": [[0.0]] * 9 + [[0.0, 1.0]]}}, "episode 1: action does not hold"),
+        ({"columns": {"action": [[0.0]] * 10}}, "episode 0: action: has 1 numbers in a step"),
+        ({"columns": {"action": [[0.0] * 2] * 9 + [[0.0]]}}, "of one size: .* in step 5"),
+        ({"columns": {"action": [[0.0] * 2] * 5 + [None] * 5}}, "action: is null in step 1"),
+        ({"columns": {"action": [[0.0, None]] * 10}}, "action: holds a null in step 0"),
         ({"columns": {"action": None}}, r"file-000.parquet, episode 0: lacks .*'action'"),
         ({"columns": {"frame_index": [0, 1, 3, 4] + [0] * 6}}, "episode 0: frame_index is 3 in"),
         ({"columns": {"timestamp": [0, 0.1, 0.3, 0.4] + [0.0] * 6}}, r"timestamp is 0.3 s in step"),
         ({"rows": {"length": [4, 5, 3]}}, "episode 1: has 6 steps, but meta/episodes says 5"),
         ({"rows": {"length": None}}, r"an episode lacks \['length'\]"),
-        ({"rows": {"data/file_index": [0, 0, 7]}}, "file-007.parquet cannot be read"),
-        ({"rows": {"videos/observation.images.top/file_index": [0, 0, 3]}}, "cannot be decoded"),
+        ({"rows": {"data/file_index": [0, 0, 7]}}, "file-007.parquet: a file is missing"),
+        (
+            {"rows": {"videos/observation.images.top/file_index": [0, 0, 3]}},
+            "file-003.mp4, episode 2: a file is missing",
+        ),
         ({"rows": {"videos/observation.images.top/from_timestamp": None}}, "where its video is"),
         ({"frames": 8}, "file-000.mp4, episode 1: ends after 4 of its 6 frames"),
         ({"info": {"codebase_version": "v2.1"}}, "version v2.1"),
+        ({"info": {"total_episodes": 4}}, "total_episodes is 4, but meta/episodes lists 3"),
+        ({"info": {"total_frames": 99}}, "total_frames is 99, but meta/episodes lists 13"),
+        ({"rows": {"episode_index": [0, 1, 1]}}, "lists episode 1 twice"),
         ({"info": {"fps": 20}}, "timestamp is 0.1 s in step 1; at fps 20"),
-        ({"info": {"features": {}}}, "state names no key"),
+        ({"info": {"features": {}}}, "no feature is called action"),
     ],
 )
 def test_defects_of_lerobot_folders(change: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -1,36 +1,94 @@
 """Which format a path holds."""
 
 import os
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from scorefield.control.data.episodes import INDEX, Episode, Episodes
-from scorefield.control.data.formats.lerobot import read_lerobot
-from scorefield.control.data.formats.replay_buffer import read_replay_buffer
-from scorefield.control.data.formats.robomimic import read_robomimic
+from scorefield.control.data.episodes import INDEX, Episode
+from scorefield.control.data.formats.demonstrations import Demonstrations
+from scorefield.control.data.formats.folder import Folder
+from scorefield.control.data.formats.hdf5 import SUFFIXES, Hdf5
+from scorefield.control.data.formats.lerobot import LeRobot
+from scorefield.control.data.formats.reading import DataError
+from scorefield.control.data.formats.replay_buffer import ReplayBuffer
+
+_ZARR = (".zgroup", ".zattrs", ".zmetadata", "zarr.json", "data/.zgroup", "data/zarr.json")
 
 
-def read_episodes(path: str | os.PathLike[str]) -> Iterator[Episode]:
-    """The episodes in a folder of ours, a LeRobot v3 folder, a zarr replay buffer or an HDF5 file.
+def open_demonstrations(
+    path: str | os.PathLike[str], *, tolerance: float | None = None, rate: float | None = None
+) -> Demonstrations:
+    """Looks at demonstrations, and reads none of their episodes yet.
 
-    Keys are the format's usual ones; its own reader takes others.
+    Args:
+        path: a folder of ours, a LeRobot v3 folder, a zarr replay buffer (a folder or a .zip), an
+            HDF5 file of robomimic's or of a like layout, or a folder of such files.
+        tolerance: seconds that a time stamp of LeRobot's may be off; None: half a step.
+        rate: steps per second, where the data say none.
 
     Raises:
         ValueError: there is nothing, it is of no such format, or it is damaged.
     """
     path = Path(path)
+    data = _opened(path, tolerance)
+    if tolerance is not None and not isinstance(data, LeRobot):
+        raise DataError(f"{path} is {data.format}, without time stamps; leave the tolerance out")
+    data.with_rate(rate)
+    return data
+
+
+def read_episodes(
+    path: str | os.PathLike[str],
+    *,
+    state: Sequence[str] | None = None,
+    action: Sequence[str] | None = None,
+    cameras: Sequence[str] | None = None,
+    episodes: Sequence[int] | None = None,
+    tolerance: float | None = None,
+    rate: float | None = None,
+) -> Iterator[Episode]:
+    """The episodes of demonstrations in any format.
+
+    Args:
+        path: as of `open_demonstrations`.
+        state: the features that make the state, side by side, by name or by the end of their name;
+            None: all vectors that are observations.
+        action: those that make the action, likewise; None: what is called action or actions.
+        cameras: the features of pictures; None: all that are observations, none is ().
+        episodes: their numbers, from 0 on; None: all.
+        tolerance: seconds that a time stamp of LeRobot's may be off; None: half a step.
+        rate: steps per second, where the data say none.
+
+    Raises:
+        ValueError: there is nothing, it is of no such format, it is damaged, or a feature or
+            episode is not there.
+    """
+    data = open_demonstrations(path, tolerance=tolerance, rate=rate)
+    return data.read(data.choose(state=state, action=action, cameras=cameras), episodes)
+
+
+def _opened(path: Path, tolerance: float | None) -> Demonstrations:
     if not path.exists():
-        raise ValueError(f"{path} does not exist; name a folder or file of demonstrations")
+        raise DataError(f"{path} does not exist; name a folder or file of demonstrations")
     if (path / INDEX).is_file():
-        episodes = Episodes.open(path)
-        return (episodes[number] for number in range(len(episodes)))
+        return Folder(path)
     if (path / "meta" / "info.json").is_file():
-        return read_lerobot(path)
-    if path.suffix == ".zarr" or path.name.endswith(".zarr.zip") or (path / ".zgroup").is_file():
-        return read_replay_buffer(path)
-    if path.suffix in (".hdf5", ".h5"):
-        return read_robomimic(path)
-    raise ValueError(
+        return LeRobot(path, tolerance)
+    if path.is_dir():
+        inside = [one.suffix.lower() for one in path.iterdir()]
+        if path.name.endswith((".zarr", ".zarr.zip")) or any((path / f).is_file() for f in _ZARR):
+            return ReplayBuffer(path)
+        if set(inside) & set(SUFFIXES):
+            return Hdf5(path)
+        if (path / "meta" / "episode_ends").is_dir():
+            return ReplayBuffer(path)
+    elif path.suffix.lower() in SUFFIXES:
+        return Hdf5(path)
+    elif path.suffix.lower() == ".zip" or zipfile.is_zipfile(path):
+        return ReplayBuffer(path)
+    raise DataError(
         f"{path} is of no known format: {INDEX} (this library's), meta/info.json (LeRobot v3), "
-        ".zarr or .zarr.zip (a replay buffer of diffusion_policy), .hdf5 (robomimic)"
+        "data and meta/episode_ends in zarr, a folder or .zip (a replay buffer of "
+        "diffusion_policy), .hdf5 (robomimic)"
     )

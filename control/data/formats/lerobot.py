@@ -2,235 +2,275 @@
 
 meta/info.json                              fps, features, and the paths of the files
 meta/episodes/chunk-000/file-000.parquet    where each episode is
+meta/tasks.parquet                          the texts of the tasks
 data/chunk-000/file-000.parquet             a row per step
 videos/KEY/chunk-000/file-000.mp4
 """
 
-import io
 import json
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from scorefield.control.data.episodes import Episode
-from scorefield.control.data.formats.arrays import chosen, joined, library
-from scorefield.images import FORMATS
+from scorefield.control.data.formats.demonstrations import (
+    Demonstrations,
+    Feature,
+    kind_of,
+    role_of,
+)
+from scorefield.control.data.formats.lerobot_videos import Videos
+from scorefield.control.data.formats.reading import DataError, damaged, decoded, library
 
-_TOLERANCE = 0.1  # of a step: how far a time stamp may be from its place
+_HALF = 0.5
+"""Of a step: how far a time stamp may be from its place."""
 
 
 def read_lerobot(
     folder: str | os.PathLike[str],
     *,
     state: Sequence[str] | None = None,
+    action: Sequence[str] | None = None,
     cameras: Sequence[str] | None = None,
+    tolerance: float | None = None,
 ) -> Iterator[Episode]:
     """Yields the episodes in the order of their numbers.
 
     Args:
         folder: the one that holds `meta`, `data` and `videos`.
         state: the features that make the state, side by side; None: all vectors under
-            `observation.`, in their order.
+            `observation.`, in their order, or where no feature is called so, all vectors.
+        action: those that make the action; None: `action`, or `actions`.
         cameras: the features of pictures; None: all that are no depth, none is (). A camera is
             called by its feature without `observation.images.`, or without `observation.`.
+        tolerance: seconds that a time stamp may be off; None: half a step.
 
     Raises:
         ValueError: a file or feature is missing or damaged, lengths or frame rates disagree, or an
             episode is not sound.
     """
-    folder = Path(folder)
-    file = folder / "meta" / "info.json"
-    try:
-        info = json.loads(file.read_text(encoding="utf-8"))
-        version, rate = str(info["codebase_version"]), float(info["fps"])
-        features = dict(info["features"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} cannot be read ({type(error).__name__}: {error})") from error
-    if not version.startswith("v3"):
-        raise ValueError(f"{file}: is of version {version}; convert it to v3.0 with lerobot's tool")
-    observed = [name for name in features if name.startswith("observation.")]
-    pictured = [name for name in observed if features[name]["dtype"] in ("video", "image")]
-    depth = [name for name in pictured if _is_depth(features[name])]
-    colour = [name for name in pictured if name not in depth]
-    vectors = [n for n in observed if str(features[n]["dtype"]).startswith(("float", "int"))]
-    where = f"{file}, features"
-    vectors = chosen(where, "state", vectors if state is None else state, vectors)
-    chosen(where, "action", ["action"], list(features))
-    if cameras is not None:
-        if far := [name for name in cameras if name in depth]:
-            raise ValueError(
-                f"{where}: {far} hold depth, and a camera shows colours; there are {colour}"
-            )
-        colour = chosen(where, "cameras", cameras, colour) if cameras else []
-    return _episodes(folder, info, rate, vectors, colour)
+    data = LeRobot(Path(folder), tolerance)
+    return data.read(data.choose(state=state, action=action, cameras=cameras))
 
 
-def _is_depth(feature: Any) -> bool:
-    """Whether pictures are distances; LeRobot has had the mark in several places."""
-    about = {**feature, **(feature.get("video_info") or {}), **(feature.get("info") or {})}
-    return bool(about.get("is_depth_map") or about.get("video.is_depth_map"))
+class LeRobot(Demonstrations):
+    """A LeRobot folder; `Demonstrations`."""
 
+    format = "LeRobot v3.0"
 
-def _camera_names(features: list[str]) -> dict[str, str]:
-    """What the cameras of features are called: short, but no two of them alike."""
-    short = {name: name.removeprefix("observation.").removeprefix("images.") for name in features}
-    return {
-        name: word if list(short.values()).count(word) == 1 else name
-        for name, word in short.items()
-    }
+    def __init__(self, folder: Path, tolerance: float | None = None) -> None:
+        """Reads what is in `meta`.
 
+        Args:
+            folder: the one that holds `meta`, `data` and `videos`.
+            tolerance: seconds that a time stamp may be off; None: half a step.
 
-def _episodes(
-    folder: Path, info: dict[str, Any], rate: float, vectors: list[str], cameras: list[str]
-) -> Iterator[Episode]:
-    parquet = library("pyarrow.parquet", "a LeRobot data set")
-    videos = {
-        name: _Videos(folder, name, info)
-        for name in cameras
-        if info["features"][name]["dtype"] == "video"
-    }
-    short = _camera_names(cameras)
-    opened: tuple[Path, Any] | None = None
-    for row in _rows(folder, parquet):
-        number = row["episode_index"]
-        file = folder / info["data_path"].format(
-            chunk_index=row["data/chunk_index"], file_index=row["data/file_index"]
-        )
-        where = f"{file}, episode {number}"
-        if opened is None or opened[0] != file:  # one holds many episodes, one after another
-            opened = file, _table(parquet, file)
-        table = opened[1]
-        missing = [name for name in (*vectors, "action") if name not in table.column_names]
-        if missing:
-            raise ValueError(f"{where}: lacks the columns {missing}")
-        mine = np.flatnonzero(table.column("episode_index").to_numpy() == number)
+        Raises:
+            ValueError: a file is missing or damaged, or what they say differs.
+        """
+        self.path = folder
+        self._parquet = library("pyarrow.parquet", "a LeRobot data set")
+        info = folder / "meta" / "info.json"
+        with damaged(str(info)):
+            self._info = json.loads(info.read_text(encoding="utf-8"))
+            version = str(self._info["codebase_version"])
+            if not version.startswith("v3"):
+                raise DataError(
+                    f"{info}: is of version {version}; convert it to v3.0 with lerobot's tool"
+                )
+            self.rate = float(self._info["fps"])
+            if not 0 < self.rate < math.inf:
+                raise DataError(f"{info}: fps is {self.rate}; frames per second are positive")
+            described = dict(self._info["features"])
+            dotted = any(name.startswith("observation.") for name in described)
+            self.features = {
+                name: _feature(f"{info}, feature {name}", name, about, dotted)
+                for name, about in described.items()
+            }
+        if tolerance is not None and not 0 <= tolerance < math.inf:
+            raise DataError(f"the tolerance is {tolerance}; it is seconds, 0 or more")
+        self._tolerance = _HALF / self.rate if tolerance is None else tolerance
+        self.notes: list[str] = []
+        with damaged(str(folder / "meta" / "episodes")):
+            self._rows = self._episode_rows()
+            self.lengths = [int(row["length"]) for row in self._rows]
+        self._check_totals(info)
+        self.parts = {}
+        self._opened: tuple[Path, tuple[str, ...], Any] | None = None
+        self._videos: dict[str, Videos] = {}
+        self._note_tasks()
+
+    def where(self, number: int) -> str:
+        """The file of data and the episode."""
+        return f"{self._file(number)}, episode {self._rows[number]['episode_index']}"
+
+    def arrays(self, number: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Features of an episode."""
+        where, row = self.where(number), self._rows[number]
+        kinds = {name: self.features[name].dtype for name in names}
+        table = self._table(number, [n for n in names if kinds[n] != "video"])
+        with damaged(f"{where}: episode_index"):
+            mine = np.flatnonzero(table.column("episode_index").to_numpy() == row["episode_index"])
         if len(mine) != row["length"]:
-            raise ValueError(
+            raise DataError(
                 f"{where}: has {len(mine)} steps, but meta/episodes says {row['length']}"
             )
         part = table.take(mine)
-        _check_times(where, part, rate)
-        pictures = {}
-        for name in cameras:
-            pictures[short[name]] = (
-                videos[name].frames(row)
-                if name in videos
-                else _decoded(where, name, part.column(name).to_pylist())
-            )
-        yield Episode(
-            joined(where, {name: _array(where, name, part) for name in vectors}),
-            _array(where, "action", part),
-            pictures,
-            rate,
-            where,
-        ).checked()
+        self._check_times(where, part)
+        found = {}
+        for name, kind in kinds.items():
+            with damaged(f"{where}: {name}"):
+                if kind == "video":
+                    videos = self._videos.setdefault(name, Videos(self.path, name, self._info))
+                    found[name] = videos.frames(row)
+                elif kind == "image":
+                    cells = part.column(name).to_pylist()
+                    found[name] = decoded(f"{where}: {name}", [cell["bytes"] for cell in cells])
+                else:
+                    rows = _numbers(f"{where}: {name}", part.column(name))
+                    found[name] = _shaped(f"{where}: {name}", rows, self.features[name].shape)
+        return found
 
-
-def _rows(folder: Path, parquet: Any) -> list[dict[str, Any]]:
-    files = sorted((folder / "meta" / "episodes").glob("*/*.parquet"))
-    if not files:
-        raise ValueError(f"{folder / 'meta' / 'episodes'}: holds no parquet file")
-    rows = [row for file in files for row in _table(parquet, file).to_pylist()]
-    needed = ("episode_index", "length", "data/chunk_index", "data/file_index")
-    for row in rows:
-        if missing := [name for name in needed if row.get(name) is None]:
-            raise ValueError(f"{files[0].parent.parent}: an episode lacks {missing}")
-    return sorted(rows, key=lambda row: row["episode_index"])
-
-
-def _table(parquet: Any, file: Path) -> Any:
-    try:
-        return parquet.read_table(file)
-    except Exception as error:
-        raise ValueError(
-            f"{file} cannot be read ({type(error).__name__}: {error}); fetch it again"
-        ) from error
-
-
-def _array(where: str, name: str, table: Any) -> NDArray[Any]:
-    """(T, d) of a column of numbers or of lists."""
-    try:
-        array = np.array(table.column(name).to_pylist(), dtype=np.float32)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{where}: {name} does not hold vectors of one size ({error})") from error
-    return array.reshape(len(array), -1)
-
-
-def _check_times(where: str, table: Any, rate: float) -> None:
-    """Steps are numbered without gaps, and their times say the same rate as the data set."""
-    if "frame_index" in table.column_names:
-        numbers = table.column("frame_index").to_numpy()
-        if (numbers != np.arange(len(numbers))).any():
-            wrong = int((numbers != np.arange(len(numbers))).argmax())
-            raise ValueError(f"{where}: frame_index is {numbers[wrong]} in step {wrong}")
-    if "timestamp" in table.column_names:
-        times = np.asarray(table.column("timestamp").to_numpy(), dtype=np.float64)
-        off = np.abs((times - times[0]) * rate - np.arange(len(times)))
-        if not (off < _TOLERANCE).all():
-            wrong = int((~(off < _TOLERANCE)).argmax())
-            raise ValueError(
-                f"{where}: timestamp is {times[wrong]} s in step {wrong}; at fps {rate:g} it "
-                f"should be {times[0] + wrong / rate:g}"
+    def _file(self, number: int) -> Path:
+        row = self._rows[number]
+        with damaged(f"{self.path / 'meta' / 'info.json'}: data_path"):
+            return self.path / self._info["data_path"].format(
+                chunk_index=row["data/chunk_index"], file_index=row["data/file_index"]
             )
 
+    def _table(self, number: int, names: Sequence[str]) -> Any:
+        """The columns of an episode's file; one holds many episodes, one after another."""
+        file, wanted = self._file(number), tuple(names)
+        if self._opened is None or self._opened[:2] != (file, wanted):
+            with damaged(str(file)):
+                there = self._parquet.read_schema(file).names
+            if missing := [name for name in (*names, "episode_index") if name not in there]:
+                raise DataError(f"{self.where(number)}: lacks the columns {missing}")
+            columns = {"episode_index", "frame_index", "timestamp", *names} & set(there)
+            with damaged(str(file)):
+                self._opened = file, wanted, self._parquet.read_table(file, columns=list(columns))
+        return self._opened[2]
 
-def _decoded(where: str, name: str, cells: list[Any]) -> NDArray[np.uint8]:
-    """Pictures that are stored as files inside the table."""
-    try:
-        return np.stack([_colours(cell["bytes"]) for cell in cells])
-    except (OSError, TypeError, KeyError, ValueError) as error:
-        raise ValueError(f"{where}: {name} does not hold pictures of one size ({error})") from error
+    def _episode_rows(self) -> list[dict[str, Any]]:
+        folder = self.path / "meta" / "episodes"
+        files = sorted(folder.glob("*/*.parquet"))
+        if not files:
+            raise DataError(f"{folder}: holds no parquet file")
+        rows = []
+        for file in files:
+            with damaged(str(file)):
+                schema = self._parquet.read_schema(file).names
+                columns = [name for name in schema if not name.startswith("stats/")]
+                rows += self._parquet.read_table(file, columns=columns).to_pylist()
+        needed = ("episode_index", "length", "data/chunk_index", "data/file_index")
+        for row in rows:
+            wrong = [name for name in needed if not isinstance(row.get(name), int)]
+            if wrong or row["length"] < 1:
+                raise DataError(f"{folder}: an episode lacks {wrong or 'steps'}: {_short(row)}")
+        numbers = [row["episode_index"] for row in rows]
+        if len(set(numbers)) < len(numbers):
+            twice = next(number for number in numbers if numbers.count(number) > 1)
+            raise DataError(f"{folder}: lists episode {twice} twice")
+        return sorted(rows, key=lambda row: row["episode_index"])
 
+    def _check_totals(self, info: Path) -> None:
+        """A file of meta/episodes that was not fetched would be missed by nothing else."""
+        found = {"total_episodes": len(self.lengths), "total_frames": sum(self.lengths)}
+        for name, number in found.items():
+            if self._info.get(name, number) != number:
+                raise DataError(
+                    f"{info}: {name} is {self._info[name]}, but meta/episodes lists {number}; "
+                    "fetch it again"
+                )
 
-def _colours(data: bytes) -> NDArray[np.uint8]:
-    """(H, W, 3) of a picture's file."""
-    with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-        if picture.mode.startswith(("I", "F")):  # Pillow would cut off all beyond 255
-            raise ValueError(f"a picture is of mode {picture.mode}: depth, and no colours")
-        return np.asarray(picture.convert("RGB"))
-
-
-class _Videos:
-    """The videos of one camera, decoded from front to back as the episodes are."""
-
-    def __init__(self, folder: Path, name: str, info: dict[str, Any]) -> None:
-        self._folder, self._name, self._info = folder, name, info
-        self._file: Path | None = None
-        self._frames: Iterator[Any] = iter(())
-        self._next = 0
-
-    def frames(self, row: dict[str, Any]) -> NDArray[np.uint8]:
-        """(T, H, W, 3) of an episode."""
-        key, number = f"videos/{self._name}", row["episode_index"]
-        try:
-            file = self._folder / self._info["video_path"].format(
-                video_key=self._name,
-                chunk_index=row[f"{key}/chunk_index"],
-                file_index=row[f"{key}/file_index"],
+    def _note_tasks(self) -> None:
+        tasks = self._info.get("total_tasks")
+        if isinstance(tasks, int) and tasks > 1:
+            self.notes.append(
+                f"{tasks} tasks, told apart by texts that no policy here sees; choose the episodes "
+                "of one"
             )
-            first = round(row[f"{key}/from_timestamp"] * self._info["fps"])
-        except KeyError as error:
-            raise ValueError(
-                f"{self._folder}, episode {number}: does not say where its video is ({error})"
-            ) from error
-        taken: list[NDArray[np.uint8]] = []
-        try:
-            if file != self._file or first < self._next:
-                self._file, self._next = file, 0
-                self._frames = library("av", "a video").open(str(file)).decode(video=0)
-            for frame in self._frames:
-                self._next += 1
-                if self._next > first:
-                    taken.append(frame.to_ndarray(format="rgb24"))
-                if len(taken) == row["length"]:
-                    return np.stack(taken)
-        except OSError as error:
-            raise ValueError(f"{file}, episode {number}: cannot be decoded ({error})") from error
-        raise ValueError(
-            f"{file}, episode {number}: ends after {len(taken)} of its {row['length']} frames"
+
+    def _check_times(self, where: str, table: Any) -> None:
+        """Steps are numbered without gaps, and their times say the same rate as the data set."""
+        assert self.rate is not None
+        for name in ("frame_index", "timestamp"):
+            if name not in table.column_names:
+                continue
+            with damaged(f"{where}: {name}"):
+                found = _numbers(f"{where}: {name}", table.column(name)).reshape(-1)
+                found = found.astype(np.float64)
+                steps = np.arange(len(found))
+            if name == "frame_index":
+                if (found != steps).any():
+                    wrong = int((found != steps).argmax())
+                    raise DataError(f"{where}: frame_index is {found[wrong]:g} in step {wrong}")
+                continue
+            off = np.abs(found - found[0] - steps / self.rate)
+            if not (off <= self._tolerance + 1e-6 / self.rate).all():
+                wrong = int((~(off <= self._tolerance + 1e-6 / self.rate)).argmax())
+                raise DataError(
+                    f"{where}: timestamp is {found[wrong]:g} s in step {wrong}; at fps "
+                    f"{self.rate:g} it should be {found[0] + wrong / self.rate:g}, and may be off "
+                    f"by {self._tolerance:g} s (the tolerance)"
+                )
+
+
+def _feature(where: str, name: str, about: Any, dotted: bool) -> Feature:
+    """A feature as info.json describes it; `dotted` if it calls observations so."""
+    dtype, shape = str(about["dtype"]), about.get("shape") or ()
+    if not all(isinstance(side, int) and side >= 0 for side in shape):
+        raise DataError(f"{where}: its shape is {shape}; it must be whole numbers")
+    shape = tuple(shape)
+    role, aside = role_of(name)
+    if dotted and role == "observation":
+        role, aside = ("observation", "") if name.startswith("observation.") else ("", "")
+    if dtype in ("video", "image"):
+        is_depth = _is_depth(about) or (1 in shape and "depth" in name.lower())
+        return Feature(name, shape, dtype, "depth" if is_depth else "pictures", role, aside)
+    shape = () if shape == (1,) else shape
+    return Feature(name, shape, dtype, kind_of(name, shape, dtype), role, aside)
+
+
+def _is_depth(about: Mapping[str, Any]) -> bool:
+    """Whether pictures are distances; LeRobot has had the mark in several places."""
+    marks = {**about, **(about.get("video_info") or {}), **(about.get("info") or {})}
+    return bool(marks.get("is_depth_map") or marks.get("video.is_depth_map"))
+
+
+def _numbers(where: str, column: Any) -> NDArray[Any]:
+    """(T,) or (T, d, ...) of a column of numbers or of lists."""
+    if column.null_count:
+        step = column.is_null().to_numpy().argmax()
+        raise DataError(f"{where}: is null in step {step}")
+    cells = column.to_pylist()
+    if not isinstance(cells[0], list):
+        return np.asarray(column.to_numpy())
+    sizes = [len(cell) for cell in cells]
+    if len(set(sizes)) > 1:
+        step = next(i for i, size in enumerate(sizes) if size != sizes[0])
+        raise DataError(
+            f"{where}: does not hold vectors of one size: {sizes[0]} numbers in step 0, "
+            f"{sizes[step]} in step {step}"
         )
+    for step, cell in enumerate(cells):
+        if None in cell:
+            raise DataError(f"{where}: holds a null in step {step}")
+    return np.array(cells)
+
+
+def _shaped(where: str, rows: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Rows as info.json says they are."""
+    size = math.prod(rows.shape[1:])
+    if size != math.prod(shape):
+        raise DataError(f"{where}: has {size} numbers in a step; info.json says shape {shape}")
+    return rows.reshape(len(rows), *shape)
+
+
+def _short(row: Mapping[str, Any]) -> str:
+    return str({name: row[name] for name in list(row)[:6]})

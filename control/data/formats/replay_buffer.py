@@ -4,98 +4,255 @@ data/state, data/action, data/img, ...   all steps, one after another
 meta/episode_ends                        where each episode ends, exclusive
 """
 
+import json
+import math
 import os
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scorefield.control.data.episodes import Episode
-from scorefield.control.data.formats.arrays import as_bytes, chosen, joined, library
+from scorefield.control.data.formats.demonstrations import (
+    Demonstrations,
+    Feature,
+    kind_of,
+    role_of,
+)
+from scorefield.control.data.formats.reading import DataError, damaged, library
+
+_METADATA = (".zarray", "zarr.json")
+"""What describes an array, in formats 2 and 3."""
 
 
 def read_replay_buffer(
     path: str | os.PathLike[str],
     *,
-    state: Sequence[str] = ("state",),
+    state: Sequence[str] | None = None,
     cameras: Sequence[str] | None = None,
-    action: str = "action",
+    action: str | Sequence[str] | None = None,
     rate: float | None = None,
 ) -> Iterator[Episode]:
     """Yields the episodes; only one is in memory at a time.
 
     Args:
-        path: the .zarr folder or the .zarr.zip.
-        state: the keys under `data` that make the state, side by side.
-        cameras: those of pictures; None takes all arrays of four axes, none is ().
-        action: the key of the actions.
+        path: the folder or the .zip.
+        state: the keys under `data` that make the state, side by side; None: `state` if it is
+            there, or else all vectors.
+        cameras: those of pictures; None takes all, none is ().
+        action: those of the actions; None: `action`, or `actions`.
         rate: steps per second, which the format does not say.
 
     Raises:
         ValueError: a key is missing, ends and arrays do not agree, or an episode is not sound.
     """
-    path = Path(path)
-    zarr = library("zarr", "a replay buffer")
+    data = ReplayBuffer(Path(path))
+    data.with_rate(rate)
+    actions = [action] if isinstance(action, str) else action
+    return data.read(data.choose(state=state, action=actions, cameras=cameras))
+
+
+class ReplayBuffer(Demonstrations):
+    """A replay buffer; `Demonstrations`. Of its arrays those are opened that are read."""
+
+    format = "zarr replay buffer"
+
+    def __init__(self, path: Path) -> None:
+        """Reads the descriptions of the arrays, and the ends of the episodes.
+
+        Raises:
+            ValueError: a description is damaged, or ends and arrays do not agree.
+        """
+        self.path = path
+        self._zarr = library("zarr", "a replay buffer")
+        self.rate, self.parts, self.notes = None, {}, []
+        self._files = _Files(path)
+        root = self._files.root()
+        self._prefix = root
+        arrays = {
+            name.removeprefix(f"{root}data/"): about
+            for name, about in self._files.arrays(f"{root}data").items()
+        }
+        whole = "state" in arrays
+        self.features = {name: _feature(name, about, whole) for name, about in arrays.items()}
+        self._arrays: dict[str, Any] = {}
+        ends_about = self._files.arrays(f"{root}meta").get(f"{root}meta/episode_ends")
+        where = f"{path}, meta/episode_ends"
+        if ends_about is None or not arrays:
+            raise DataError(
+                f"{path} cannot be read as a replay buffer: it needs arrays under data, and "
+                f"meta/episode_ends; there are {sorted(arrays)}, and of the latter "
+                f"{'none' if ends_about is None else 'one'}"
+            )
+        self._rows = {
+            name: about["shape"][0] if about["shape"] else 0 for name, about in arrays.items()
+        }
+        if len(ends_about["shape"]) != 1 or math.prod(ends_about["shape"]) > 10**8:
+            raise DataError(f"{where}: is of shape {ends_about['shape']}; it lists whole numbers")
+        with damaged(where):
+            ends = np.asarray(self._open("meta/episode_ends")[:])
+        self._ends = _checked_ends(where, ends)
+        self.lengths = np.diff(self._ends, prepend=0).tolist()
+
+    def where(self, number: int) -> str:
+        """The file and the episode."""
+        return f"{self.path}, episode {number}"
+
+    def arrays(self, number: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Features of an episode."""
+        wrong = {n: self._rows[n] for n in names if self._rows[n] != self._ends[-1]}
+        if wrong:
+            raise DataError(
+                f"{self.path}, meta/episode_ends: the last of {len(self._ends)} episodes ends at "
+                f"{self._ends[-1]}, but there are {wrong} steps"
+            )
+        end = int(self._ends[number])
+        span = slice(end - self.lengths[number], end)
+        found = {}
+        for name in names:
+            with damaged(f"{self.where(number)}: data/{name}"):
+                if name not in self._arrays:
+                    self._arrays[name] = self._open(f"data/{name}")
+                found[name] = np.asarray(self._arrays[name][span])
+        return found
+
+    def _open(self, name: str) -> Any:
+        """One array by itself: a summary of the metadata may be older than they are."""
+        store = self._files.store(self._zarr)
+        array = self._zarr.open_array(store, path=f"{self._prefix}{name}", mode="r")
+        if array.dtype.kind not in "fiub":
+            raise DataError(f"{self.path}: {name} is {array.dtype}; it must be numbers")
+        if array.nchunks_initialized < array.nchunks:
+            self.notes.append(
+                f"{name}: {array.nchunks - array.nchunks_initialized} of {array.nchunks} chunks "
+                f"are absent, and read as {array.fill_value}; zarr leaves out chunks that are all "
+                "of this value, but a copy that broke off lacks others"
+            )
+        return array
+
+
+class _Files:
+    """The files of a buffer, in a folder or in a zip."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._names: list[str] | None = None
+        if path.is_file():
+            with damaged(str(path)), zipfile.ZipFile(path) as archive:
+                self._names = archive.namelist()
+
+    def store(self, zarr: Any) -> Any:
+        return str(self.path) if self._names is None else zarr.storage.ZipStore(self.path, mode="r")
+
+    def root(self) -> str:
+        """Where `data` and `meta` are: at the top, or in the only folder, with a / at its end."""
+        tops = sorted({name.split("/")[0] for name in self._listed("")})
+        if len(tops) == 1 and tops[0] not in ("data", "meta"):
+            return f"{tops[0]}/"
+        return ""
+
+    def arrays(self, group: str) -> dict[str, dict[str, Any]]:
+        """The descriptions of all arrays in a group, by name; the groups in it are looked into."""
+        found: dict[str, dict[str, Any]] = {}
+        for child in sorted({n.split("/")[0] for n in self._listed(group) if n.split("/")[0]}):
+            name = f"{group}/{child}"
+            about = self._described(name)
+            if about is not None:
+                found[name] = about
+            elif name.count("/") < 8:
+                found |= self.arrays(name)
+        return found
+
+    def _listed(self, group: str) -> list[str]:
+        """Names below a group; of a folder only its children's."""
+        if self._names is None:
+            folder = self.path / group
+            return [one.name for one in folder.iterdir()] if folder.is_dir() else []
+        start = f"{group}/" if group else ""
+        return [n.removeprefix(start) for n in self._names if n.startswith(start) and n != start]
+
+    def _described(self, name: str) -> dict[str, Any] | None:
+        """Shape, dtype and codecs of an array; None for what is none."""
+        for file in _METADATA:
+            text = self._text(f"{name}/{file}")
+            if text is None:
+                continue
+            where = f"{self.path}, {name}/{file}"
+            with damaged(where):
+                content = json.loads(text)
+                if content.get("node_type", "array") != "array":
+                    return None
+                shape = content["shape"]
+                if not all(type(side) is int and side >= 0 for side in shape):
+                    raise DataError(f"{where}: shape is {shape}; it must be whole numbers")
+                return {"shape": shape, **_numbers_of(content)}
+        return None
+
+    def _text(self, name: str) -> str | None:
+        with damaged(f"{self.path}, {name}"):
+            if self._names is None:
+                file = self.path / name
+                return file.read_text(encoding="utf-8") if file.is_file() else None
+            if name not in self._names:
+                return None
+            with zipfile.ZipFile(self.path) as archive:
+                return archive.read(name).decode("utf-8")
+
+
+def _numbers_of(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The dtype and the codecs, of a description in format 2 or 3."""
+    if "zarr_format" in content and content["zarr_format"] == 3:
+        codecs = [codec["name"] for codec in content["codecs"]]
+        return {"dtype": str(content["data_type"]), "codecs": codecs}
+    codecs = [one["id"] for one in (content["compressor"], *(content["filters"] or ())) if one]
+    return {"dtype": str(content["dtype"]), "codecs": codecs}
+
+
+def _feature(name: str, about: Mapping[str, Any], whole: bool) -> Feature:
+    """An array under data; `whole` if one of them is called state."""
+    shape, dtype = tuple(about["shape"][1:]), about["dtype"]
+    role, aside = role_of(name)
+    kind = kind_of(name, shape, dtype)
+    if whole and kind == "vector" and role == "observation" and name != "state":
+        aside = "beside `state`"
+    return Feature(name, shape, dtype, kind, role, aside, _lacking(about["codecs"]))
+
+
+def _lacking(codecs: Sequence[str]) -> str:
+    """Which codec is not installed, and the cure."""
+    for codec in codecs:
+        if not _known(codec):
+            return (
+                f"its codec {codec!r} is not registered: pip install imagecodecs, and call "
+                "imagecodecs.numcodecs.register_codecs() before; or do without the array"
+            )
+    return ""
+
+
+def _known(codec: str) -> bool:
     try:
-        store = zarr.storage.ZipStore(path, mode="r") if path.suffix == ".zip" else str(path)
-        # A summary of the metadata (.zmetadata) may be older than they are.
-        root = zarr.open_group(store, mode="r", use_consolidated=False)
-        data, ends = root["data"], np.asarray(root["meta/episode_ends"][:])
-        arrays: dict[str, Any] = dict(data.arrays())
-    except Exception as error:
-        raise ValueError(
-            f"{path} cannot be read as a replay buffer ({type(error).__name__}: {error}); it needs "
-            "the groups data and meta/episode_ends"
-        ) from error
-    if cameras is None:
-        cameras = [name for name, array in arrays.items() if array.ndim == 4]
-    where = f"{path}, data"
-    chosen(where, "state", state, list(arrays))
-    chosen(where, "action", [action], list(arrays))
-    if cameras:
-        chosen(where, "cameras", cameras, list(arrays))
-    _check_ends(path, ends, {name: arrays[name].shape[0] for name in (*state, action, *cameras)})
-    return (
-        _episode(path, arrays, number, slice(begin, end), state, cameras, action, rate)
-        for number, (begin, end) in enumerate(zip([0, *ends.tolist()], ends.tolist(), strict=False))
-    )
+        library("numcodecs", "a replay buffer").get_codec({"id": codec})
+    except ValueError:  # zarr has some of its own
+        try:
+            library("zarr.registry", "a replay buffer").get_codec_class(codec)
+        except (KeyError, ValueError):
+            return False
+    except Exception:  # it is there, and lacks its settings
+        return True
+    return True
 
 
-def _episode(
-    path: Path,
-    arrays: dict[str, Any],
-    number: int,
-    span: slice,
-    state: Sequence[str],
-    cameras: Sequence[str],
-    action: str,
-    rate: float | None,
-) -> Episode:
-    where = f"{path}, episode {number}"
-    return Episode(
-        joined(where, {f"data/{name}": np.asarray(arrays[name][span]) for name in state}),
-        np.asarray(arrays[action][span]),
-        {name: as_bytes(where, f"data/{name}", np.asarray(arrays[name][span])) for name in cameras},
-        rate,
-        where,
-    ).checked()
-
-
-def _check_ends(path: Path, ends: Any, lengths: dict[str, int]) -> None:
-    where = f"{path}, meta/episode_ends"
+def _checked_ends(where: str, ends: NDArray[Any]) -> NDArray[np.int64]:
     if ends.ndim != 1 or ends.dtype.kind not in "iu" or len(ends) == 0:
-        raise ValueError(f"{where}: is {ends.dtype} of shape {ends.shape}; it lists whole numbers")
+        raise DataError(f"{where}: is {ends.dtype} of shape {ends.shape}; it lists whole numbers")
     steps = np.diff(ends.astype(np.int64), prepend=0)
     if (steps < 1).any():
         number = int((steps < 1).argmax())
-        raise ValueError(
+        raise DataError(
             f"{where}: episode {number} ends at {ends[number]} and has {steps[number]} steps; ends "
             "increase from 1"
         )
-    wrong = {name: length for name, length in lengths.items() if length != ends[-1]}
-    if wrong:
-        raise ValueError(
-            f"{where}: the last of {len(ends)} episodes ends at {ends[-1]}, but there are {wrong} "
-            "steps"
-        )
+    return ends.astype(np.int64)

@@ -1,0 +1,312 @@
+"""Demonstrations in a file of any format: what is there, what of it is taken, and the episodes."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scorefield.control.data.episodes import Episode
+from scorefield.control.data.formats.reading import DataError, as_bytes, damaged, joined
+
+Kind = Literal["vector", "pictures", "depth", "other"]
+
+ACTIONS = ("action", "actions")
+"""What actions are called in data sets."""
+
+RECORDS = re.compile(
+    r"(.*[./])?(timestamps?|time|stage|(frame|episode|task|subtask)?_?index|next[._].*|"
+    r"rewards?|dones?|terminals?|terminations?|truncations?|timeouts?|success|num_samples)"
+)
+"""Names of what is recorded of a step beside observations and actions."""
+
+_PAST_ACTIONS = re.compile(r"(.*[./])?((last|prev|previous)_)?actions?")
+
+
+@dataclass(frozen=True)
+class Feature:
+    """An array of a data set, with a row per step.
+
+    name: its key in the data set.
+    shape: of a row.
+    dtype: of its numbers, as the data set calls it.
+    kind: vector (a row of numbers), pictures (of colours or greys), depth, or other.
+    role: observation or action; empty for what is neither.
+    aside: why it is not taken unless it is named; empty if it is taken.
+    broken: why it can never be taken; empty if it can.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    kind: Kind
+    role: Literal["observation", "action", ""]
+    aside: str = ""
+    broken: str = ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What of a data set is taken.
+
+    state: the features that make the state, side by side.
+    action: those that make the action.
+    cameras: features of pictures, by the name that the camera has in observations.
+    left: all other features, and why each is left out.
+    """
+
+    state: tuple[str, ...]
+    action: tuple[str, ...]
+    cameras: Mapping[str, str]
+    left: Mapping[str, str]
+
+
+class Demonstrations(ABC):
+    """A data set before anything of it is read.
+
+    Attributes:
+        path: of the file or folder.
+        format: what it is, for people.
+        features: what each step holds, by name.
+        lengths: steps of each episode.
+        rate: steps per second; None if unknown.
+        parts: numbers of episodes by the name of a part of the data, such as "train".
+        notes: what a reader should know, such as that chunks of an array are absent.
+    """
+
+    path: Path
+    format: str
+    features: dict[str, Feature]
+    lengths: list[int]
+    rate: float | None
+    parts: Mapping[str, Sequence[int]]
+    notes: list[str]
+
+    def choose(
+        self,
+        *,
+        state: Sequence[str] | None = None,
+        action: Sequence[str] | None = None,
+        cameras: Sequence[str] | None = None,
+    ) -> Choice:
+        """What to take.
+
+        Args:
+            state: the features that make the state, side by side, by name or by the end of their
+                name; None: all vectors that are observations.
+            action: those that make the action, likewise; None: what the format calls so.
+            cameras: features of pictures; None: all that are observations, none is ().
+
+        Raises:
+            ValueError: a feature is missing, of another kind, or cannot be read; or nothing is
+                seen or done.
+        """
+        takes = {
+            "state": self._taken("state", state, "observation", "vector"),
+            "action": self._taken("action", action, "action", "vector"),
+            "cameras": self._taken("cameras", cameras, "observation", "pictures"),
+        }
+        vectors = [one.name for one in self.features.values() if one.kind == "vector"]
+        if not takes["action"]:
+            raise DataError(
+                f"{self.path}: no feature is called {' or '.join(ACTIONS)}; name the ones that "
+                f"make the action; there are {vectors}"
+            )
+        if not takes["state"] and not takes["cameras"]:
+            raise DataError(
+                f"{self.path}: state names no key, and cameras neither; there are "
+                f"{sorted(self.features)}"
+            )
+        taken = {name for names in takes.values() for name in names}
+        wanted = {"vector": state, "pictures": cameras}
+        left = {
+            name: _why_left(one, wanted.get(one.kind) is not None)
+            for name, one in self.features.items()
+            if name not in taken
+        }
+        return Choice(takes["state"], takes["action"], camera_names(takes["cameras"]), left)
+
+    def read(self, choice: Choice, numbers: Sequence[int] | None = None) -> Iterator[Episode]:
+        """Yields episodes, one at a time.
+
+        Args:
+            choice: what to take.
+            numbers: of the episodes; None: all.
+
+        Raises:
+            ValueError: there is no such episode, or something of it is damaged or not sound; the
+                file, the feature and the episode are named.
+        """
+        unit: dict[str, bool] = {}
+        for number in range(len(self.lengths)) if numbers is None else numbers:
+            if not 0 <= number < len(self.lengths):
+                raise DataError(
+                    f"{self.path}: there is no episode {number}; they are numbered from 0 to "
+                    f"{len(self.lengths) - 1}"
+                )
+            where = self.where(number)
+            with damaged(where):
+                episode = self._episode(where, number, choice, unit)
+            yield episode.checked()
+
+    def _episode(self, where: str, number: int, choice: Choice, unit: dict[str, bool]) -> Episode:
+        names = dict.fromkeys([*choice.state, *choice.action, *choice.cameras.values()])
+        arrays = self.arrays(number, list(names))
+        for name in (*choice.state, *choice.action):
+            if arrays[name].shape[1:] != self.features[name].shape:
+                raise DataError(
+                    f"{where}: {name} has rows of shape {arrays[name].shape[1:]}; those of the "
+                    f"data set have {self.features[name].shape}"
+                )
+        steps = self.lengths[number]
+        pictures = {}
+        for camera, name in choice.cameras.items():
+            frames = arrays[name]
+            # Floats of the first episode say for all whether they end at 1 or at 255.
+            floats = frames.dtype.kind == "f" and frames.size > 0
+            ends_at_one = unit.setdefault(name, floats and bool(frames.max() <= 1))
+            pictures[camera] = as_bytes(f"{where}: {name}", frames, unit=ends_at_one)
+        return Episode(
+            joined(where, {name: arrays[name] for name in choice.state}, steps),
+            joined(where, {name: arrays[name] for name in choice.action}, steps),
+            pictures,
+            self.rate,
+            where,
+        )
+
+    @abstractmethod
+    def where(self, number: int) -> str:
+        """The file and the episode, for errors."""
+
+    @abstractmethod
+    def arrays(self, number: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Features of an episode: numbers (T, ...), and pictures (T, H, W, 1 or 3)."""
+
+    def _taken(
+        self, option: str, wanted: Sequence[str] | None, role: str, kind: Kind
+    ) -> tuple[str, ...]:
+        if wanted is None:
+            names = [
+                name
+                for name, one in self.features.items()
+                if (one.role, one.kind) == (role, kind) and not one.aside
+            ]
+        else:
+            names = [self._named(option, word) for word in wanted]
+        for name in names:
+            one = self.features[name]
+            if one.broken:
+                raise DataError(f"{self.path}: {name} cannot be read: {one.broken}")
+            # Rows of two axes, such as keypoints, make a vector when they are asked for.
+            fits = one.kind == kind or (one.kind == "other" and kind == "vector" and one.shape)
+            if not fits:
+                raise DataError(
+                    f"{self.path}: {option} names {name}, which is {_described(one)}; there are "
+                    f"{[n for n, other in self.features.items() if other.kind == kind]}"
+                )
+        return tuple(dict.fromkeys(names))
+
+    def _named(self, option: str, word: str) -> str:
+        """The feature of this name, or the only one whose name ends in it."""
+        if word in self.features:
+            return word
+        ends = [name for name in self.features if name.endswith((f".{word}", f"/{word}"))]
+        if len(ends) == 1:
+            return ends[0]
+        raise DataError(
+            f"{self.path}: {option} lacks {[word]}; there are {ends or sorted(self.features)}"
+        )
+
+    def with_rate(self, rate: float | None) -> None:
+        """Takes the rate that a user says, where the data say none.
+
+        Raises:
+            ValueError: they say another, or it is not positive.
+        """
+        if rate is None:
+            return
+        if not 0 < rate < float("inf"):
+            raise DataError(f"the rate is {rate}; steps per second are positive")
+        if self.rate is not None and abs(self.rate - rate) > 1e-6 * rate:
+            raise DataError(
+                f"{self.path} was recorded at {self.rate:g} steps per second, and not at {rate:g}; "
+                "leave the rate out"
+            )
+        self.rate = rate
+
+
+def kind_of(name: str, shape: tuple[int, ...], dtype: str) -> Kind:
+    """What an array is, from the shape of its rows and the dtype of its numbers."""
+    try:
+        numbers = np.dtype(dtype)
+    except (TypeError, ValueError):
+        return "other"
+    if numbers.kind not in "fiub":
+        return "other"
+    if len(shape) < 2:
+        # Bytes in a long row are a file of a picture, or a text.
+        return "other" if numbers == np.uint8 and shape and shape[0] > 256 else "vector"
+    if len(shape) != 3:
+        return "other"
+    if 3 in (shape[0], shape[2]):
+        return "pictures"
+    if 1 in (shape[0], shape[2]):
+        return "pictures" if numbers == np.uint8 and "depth" not in name.lower() else "depth"
+    return "other"
+
+
+def role_of(name: str) -> tuple[Literal["observation", "action", ""], str]:
+    """The role of a feature whose format does not tell, and why it is left aside."""
+    if name in ACTIONS:
+        return "action", ""
+    if RECORDS.fullmatch(name):
+        return "", "a record of the step, no observation"
+    if _PAST_ACTIONS.fullmatch(name):
+        return "", "an action"
+    return "observation", ""
+
+
+def camera_names(features: Sequence[str]) -> dict[str, str]:
+    """Features by the short names of their cameras, no two of which are alike.
+
+    `observation.images.left.rgb` is left.rgb; what would be called `state` or `action`, as other
+    observations are, is state_camera or action_camera.
+    """
+    prefix = r"(observations?|obs)[./](images?[./])?|images?[./]|cameras/"
+    short = {name: re.sub(rf"^({prefix})", "", name) for name in features}
+    words = list(short.values())
+    chosen = {
+        name: (word if words.count(word) == 1 else name).replace("/", ".")
+        for name, word in short.items()
+    }
+    return {
+        f"{word}_camera" if word in ("state", "action") else word: name
+        for name, word in chosen.items()
+    }
+
+
+def natural(name: str) -> list[tuple[bool, int, str]]:
+    """The order of names with numbers in them: demo_2 before demo_10."""
+    parts = re.split(r"(\d+)", name)
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
+
+
+def _why_left(feature: Feature, named: bool) -> str:
+    if feature.broken:
+        return feature.broken
+    if feature.aside:
+        return feature.aside
+    if feature.kind == "depth":
+        return "depth, and a camera shows colours"
+    if named:
+        return "not named"
+    return f"{_described(feature)}, {feature.role or 'no observation'}"
+
+
+def _described(feature: Feature) -> str:
+    words = {"vector": "a vector", "pictures": "pictures", "depth": "depth", "other": "an array"}
+    return f"{words[feature.kind]} ({feature.dtype}, rows of shape {feature.shape})"

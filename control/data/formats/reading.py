@@ -1,0 +1,112 @@
+"""What the readers share: errors that name the place, numbers side by side, pictures as bytes."""
+
+import importlib
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from scorefield.images import FORMATS
+
+
+class DataError(ValueError):
+    """Data that are refused, in words that name the file and the key."""
+
+
+@contextmanager
+def damaged(where: str) -> Iterator[None]:
+    """What a library raises inside, on data that it did not expect, becomes a `DataError`."""
+    try:
+        yield
+    except DataError:
+        raise
+    except FileNotFoundError as error:
+        raise DataError(f"{where}: a file is missing ({error.filename}); fetch it again") from error
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise DataError(
+            f"{where}: cannot be read ({type(error).__name__}: {reason}); fetch or write it again"
+        ) from error
+
+
+def library(name: str, kind: str) -> Any:
+    """An optional library.
+
+    Raises:
+        DataError: it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise DataError(
+            f"{kind} needs {name}, which is not installed: pip install 'scorefield[control]'"
+        ) from error
+
+
+def joined(where: str, parts: Mapping[str, NDArray[Any]], steps: int) -> NDArray[Any]:
+    """(T, D): arrays (T,) or (T, ...) side by side, in their order; of none, (T, 0).
+
+    Raises:
+        DataError: one has another number of steps, or holds no numbers.
+    """
+    lengths = {name: len(array) for name, array in parts.items()}
+    if set(lengths.values()) - {steps}:
+        raise DataError(f"{where}: arrays differ in steps: {lengths}, and there are {steps}")
+    for name, array in parts.items():
+        if array.dtype.kind not in "fiub":
+            raise DataError(f"{where}: {name} is {array.dtype}; it must be numbers")
+    columns = [np.zeros((steps, 0), dtype=np.float32)]
+    columns += [array.reshape(steps, -1) for array in parts.values()]
+    return np.concatenate(columns, axis=1)
+
+
+def as_bytes(where: str, pictures: NDArray[Any], *, unit: bool) -> NDArray[np.uint8]:
+    """(T, H, W, 3) uint8 of colours or greys, the channel first or last.
+
+    Args:
+        where: they are from.
+        pictures: uint8, or numbers in [0, 255].
+        unit: floats lie in [0, 1].
+
+    Raises:
+        DataError: the shape is another, or values lie elsewhere.
+    """
+    if pictures.ndim == 4 and pictures.shape[-1] not in (1, 3) and pictures.shape[1] in (1, 3):
+        pictures = np.moveaxis(pictures, 1, -1)
+    if pictures.ndim != 4 or pictures.shape[-1] not in (1, 3) or 0 in pictures.shape:
+        raise DataError(
+            f"{where}: has shape {pictures.shape}; pictures are (steps, height, width, 3)"
+        )
+    if pictures.dtype != np.uint8:
+        low, high = float(pictures.min()), float(pictures.max())
+        if not (low >= 0 and high <= (1 if unit else 255)):
+            raise DataError(
+                f"{where}: is {pictures.dtype} in [{low:g}, {high:g}]; pictures lie in [0, 255], "
+                "or in [0, 1] in all episodes"
+            )
+        pictures = np.rint(pictures * 255 if unit else pictures).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(pictures, (*pictures.shape[:3], 3)))
+
+
+def decoded(where: str, files: list[bytes]) -> NDArray[np.uint8]:
+    """(T, H, W, 3) of the contents of picture files, one per step.
+
+    Raises:
+        DataError: one is damaged, of another size than the first, or shows depth.
+    """
+    frames: list[NDArray[np.uint8]] = []
+    for step, data in enumerate(files):
+        here = f"{where}, step {step}"
+        with damaged(here), Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            if picture.mode.startswith(("I", "F")):  # Pillow would cut off all beyond 255
+                raise DataError(f"{here}: the picture is of mode {picture.mode}: depth, no colours")
+            frames.append(np.asarray(picture.convert("RGB")))
+        if frames[-1].shape != frames[0].shape:
+            raise DataError(
+                f"{here}: the picture has shape {frames[-1].shape}, the first {frames[0].shape}"
+            )
+    return np.stack(frames)
