@@ -58,6 +58,7 @@ class Shape:
         opacity: () of fill and stroke together, or None for 1.
         transform: (2, 3), user = transform @ (x, y, 1), or None for none.
         name: the id in an SVG file.
+        stroke_first: whether the fill is drawn over the stroke (SVG's paint-order).
     """
 
     geometry: Geometry
@@ -67,6 +68,7 @@ class Shape:
     opacity: Float[Tensor, ""] | None = None
     transform: Float[Tensor, "2 3"] | None = None
     name: str | None = None
+    stroke_first: bool = False
 
 
 @dataclass(eq=False)
@@ -173,7 +175,7 @@ class Document:
                 if isinstance(paint, LinearGradient):
                     add(kinds.points, paint.start, paint.end)
                 else:
-                    add(kinds.points, paint.centre, paint.radius, paint.focus)
+                    add(kinds.points, paint.centre, paint.radius, paint.focus, paint.inner)
 
         for node in self.nodes():
             add(kinds.colours, node.opacity)

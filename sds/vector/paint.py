@@ -65,17 +65,21 @@ class LinearGradient:
 
 @dataclass(eq=False)
 class RadialGradient:
-    """Colours from `focus` (2,) outwards to the circle of `radius` () about `centre` (2,).
+    """Colours between two circles: from `inner` () about `focus` (2,) to `radius` about `centre`.
 
     Args:
-        centre: of the circle where the position is 1.
-        radius: of that circle.
+        centre: (2,) of the circle where the position is 1.
+        radius: () of that circle.
         offsets: positions (n,) of the stops, ascending in [0, 1].
         colours: RGBA (n, 4) of the stops.
-        focus: where the position is 0; None: the centre. Outside the circle it is moved onto it.
+        focus: (2,) of the circle where the position is 0; None: the centre.
         spread: beyond the stops.
-        units: of centre, radius and focus.
+        units: of centre, radii and focus.
         transform: (2, 3) affine map applied to the gradient, or None.
+        inner: () radius of the circle where the position is 0; None: 0.
+
+    Where neither circle lies in the other, they span a cone, outside of which nothing is painted
+    (SVG 2, 14.2.3).
     """
 
     centre: Float[Tensor, "2"]
@@ -86,26 +90,45 @@ class RadialGradient:
     spread: Spread = Spread.PAD
     units: Units = Units.USER
     transform: Float[Tensor, "2 3"] | None = field(default=None)
+    inner: Float[Tensor, ""] | None = None
 
     def position(self, points: Float[Tensor, "*shape 2"]) -> Float[Tensor, "*shape"]:
-        """t >= 0 with |p - focus - t (centre - focus)| = t radius, in the gradient's own space."""
+        """The largest t whose circle passes through a point, in the gradient's own space.
+
+        |p - focus - t (centre - focus)| = inner + t (radius - inner) >= 0; not a number where no
+        circle does.
+        """
         radius = self.radius.clamp_min(1e-10)
         # The smallest number keeps the root differentiable at the centre itself.
-        if self.focus is None:
+        if self.focus is None and self.inner is None:
             return ((points - self.centre).square().sum(dim=-1) + 1e-20).sqrt() / radius
-        lead = self.centre - self.focus
-        far = lead.norm() / (0.999 * radius)
-        lead = lead / far.clamp_min(1.0)
-        ray = points - (self.centre - lead)
-        a = radius.square() - lead.square().sum()
-        b = (ray * lead).sum(dim=-1)
-        root = (b.square() + a * ray.square().sum(dim=-1) + 1e-20).sqrt()
-        return (root - b) / a
+        focus = self.centre if self.focus is None else self.focus
+        inner = torch.zeros_like(radius) if self.inner is None else self.inner.clamp_min(0)
+        lead, grows = self.centre - focus, radius - inner
+        ray = points - focus
+        # a t^2 - 2 b t + c = 0
+        a = lead.square().sum() - grows.square()
+        b = (ray * lead).sum(dim=-1) + inner * grows
+        c = ray.square().sum(dim=-1) - inner.square()
+        if abs(float(a.detach())) < 1e-6 * float(grows.detach().square() + lead.square().sum()):
+            return _where(c / (2 * b), inner, grows)
+        root = (b.square() - a * c).clamp_min(0)
+        root = torch.where(b.square() >= a * c, (root + 1e-20).sqrt(), torch.nan)
+        low, high = (b - root) / a, (b + root) / a
+        if float(a.detach()) < 0:
+            low, high = high, low
+        high = _where(high, inner, grows)
+        return torch.where(high.isnan(), _where(low, inner, grows), high)
 
     @property
     def empty(self) -> bool:
         """Whether the circle has no radius: then the last stop is painted."""
         return float(self.radius.detach()) <= 0
+
+
+def _where(position: Tensor, inner: Tensor, grows: Tensor) -> Tensor:
+    """The positions whose circles have a radius of at least 0."""
+    return torch.where(inner + position * grows >= 0, position, torch.nan)
 
 
 Paint = Tensor | LinearGradient | RadialGradient
@@ -124,12 +147,14 @@ def faded(paint: Paint, opacity: float) -> Paint:
 def colours_at(
     gradient: LinearGradient | RadialGradient, position: Float[Tensor, "*shape"]
 ) -> Float[Tensor, "4 *shape"]:
-    """Premultiplied RGBA at positions along the gradient."""
+    """Premultiplied RGBA at positions along the gradient; clear where they are not numbers."""
     if gradient.spread is Spread.REPEAT:
         position = position - position.detach().floor()
     elif gradient.spread is Spread.REFLECT:
         position = 1 - (position - 2 * (position.detach() / 2).floor() - 1).abs()
     flat = position.reshape(-1)
+    outside = flat.isnan()
+    flat = flat.nan_to_num(0.0)
     # Each offset is at least its predecessor.
     offsets = gradient.offsets.clamp(0, 1).cummax(0).values
     colours = gradient.colours.clamp(0, 1)
@@ -141,5 +166,6 @@ def colours_at(
     share = torch.where(gap > 0, (flat - low) / gap.clamp_min(1e-12), (flat >= high).to(flat))
     share = share.clamp(0, 1)[:, None]
     rgba = take(colours, lower) * (1 - share) + take(colours, upper) * share
+    rgba = torch.where(outside[:, None], 0.0, rgba)
     rgb, alpha = rgba[:, :3], rgba[:, 3:]
     return torch.cat([rgb * alpha, alpha], dim=1).T.reshape(4, *position.shape)

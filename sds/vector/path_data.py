@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from scorefield.sds.vector.geometry import Path, Subpath
+from scorefield.sds.vector.reading.values import NUMBER
 
-__all__ = ["format_path", "parse_path"]
+__all__ = ["drawn_part", "format_path", "parse_path"]
 
-_NUMBER = re.compile(r"[\s,]*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
-_FLAG = re.compile(r"[\s,]*([01])")
-_COMMAND = re.compile(r"[\s,]*([MmZzLlHhVvCcSsQqTtAa])")
-_BLANK = re.compile(r"[\s,]*$")
+_NUMBER = re.compile(rf"[\s,]*+({NUMBER})")
+_FLAG = re.compile(r"[\s,]*+([01])")
+_COMMAND = re.compile(r"[\s,]*+([MmZzLlHhVvCcSsQqTtAa])")
+_BLANK = re.compile(r"[\s,]*+$")
 _ARITY = {"M": 2, "L": 2, "H": 1, "V": 1, "C": 6, "S": 4, "Q": 4, "T": 2, "A": 7, "Z": 0}
 
 Point = tuple[float, float]
@@ -81,22 +82,35 @@ def parse_path(data: str) -> Path:
     Raises:
         ValueError: if the data breaks the grammar, with the place where.
     """
+    path, error = drawn_part(data)
+    if error is not None:
+        raise error
+    return path
+
+
+def drawn_part(data: str) -> tuple[Path, ValueError | None]:
+    """The path up to the first error, as SVG draws it, and the error; None if there is none."""
     pen, place, previous = _Pen(), 0, ""
-    while not _BLANK.match(data, place):
-        found = _COMMAND.match(data, place)
-        if found:
-            command, place = found[1], found.end()
-        elif not previous or previous in "Zz":
-            raise _fault(data, place, "a command")
-        else:  # numbers go on: the same command again, and lines after a move
-            command = {"M": "L", "m": "l"}.get(previous, previous)
-        if not previous and command not in "Mm":
-            raise _fault(data, place, "a path to begin with M or m")
-        values, place = _values(data, place, command.upper())
-        _draw(pen, command, values)
-        previous = command
+    error: ValueError | None = None
+    try:
+        while not _BLANK.match(data, place):
+            found = _COMMAND.match(data, place)
+            if found:
+                command, place = found[1], found.end()
+            elif not previous or previous in "Zz":
+                raise _fault(data, place, "a command")
+            else:  # numbers go on: the same command again, and lines after a move
+                command = {"M": "L", "m": "l"}.get(previous, previous)
+            if not previous and command not in "Mm":
+                raise _fault(data, place, "a path to begin with M or m")
+            values, place = _values(data, place, command.upper())
+            _draw(pen, command, values)
+            previous = command
+    except ValueError as caught:
+        error = caught
     pen.finish()
-    return Path(torch.tensor(pen.points, dtype=torch.float32).view(-1, 2), pen.subpaths)
+    points = torch.tensor(pen.points, dtype=torch.float32).view(-1, 2)
+    return Path(points, pen.subpaths), error
 
 
 def _fault(data: str, place: int, wanted: str) -> ValueError:

@@ -94,6 +94,8 @@ def take_apart(document: Document, placement: Tensor) -> Scene:
                     index = filled + len(scene.strokes)
                     children.append(Layer(index, node.stroke.paint, own, number))
                     scene.strokes.append(number)
+                if node.stroke_first:
+                    children.reverse()
             if opacity is not None and _fades(opacity):
                 out.append(Isolated(children, opacity))
             else:

@@ -1,329 +1,338 @@
 """An SVG file to a document.
 
-Read are paths, basic shapes, groups, links to elements (`use`), transforms, presentation
-attributes, style attributes, simple style sheets, and gradients. What else a file holds (text,
-images, filters, masks, clip paths, ...) is left out and named in one warning.
+Read are paths, basic shapes, groups, switches, symbols, links to elements (`use`), nested drawings,
+transforms, presentation attributes, style sheets and style attributes, and gradients. What else a
+file holds (text, images, filters, ...) is left out and named in one warning, by element and id. A
+value that is not understood is dropped, as CSS has it, and named likewise.
 
-The XML is not trusted: a file that declares entities, refers to other files, is larger than
-`MOST_BYTES`, or is larger than that or has more than `MOST_ELEMENTS` elements once its links are
-followed, is refused. Reading takes time in proportion to that size, whatever the text.
+The XML is not trusted: a file whose entities are more than plain text, that refers to other files,
+is larger than `MOST_BYTES`, or is larger than that or has more than `MOST_ELEMENTS` elements once
+its links are followed, is refused. Reading takes time in proportion to that size, whatever the
+text.
 """
 
-import math
 import os
-import re
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element
 
-import defusedxml.ElementTree
 import torch
-from defusedxml import DefusedXmlException
 from torch import Tensor
 
-from scorefield.sds.vector.document import Document, FillRule, Group, Shape, Stroke, ViewBox
-from scorefield.sds.vector.geometry import Circle, Ellipse, Geometry, Polyline, Rect
+from scorefield.sds.vector.document import Document, FillRule, Group, Shape, ViewBox
 from scorefield.sds.vector.paint import Paint, faded
-from scorefield.sds.vector.path_data import parse_path
-from scorefield.sds.vector.stroke import Cap, Join, Pen
-from scorefield.sds.vector.svg_gradient import GradientReader
-from scorefield.sds.vector.svg_style import (
-    StyleSheet,
-    parse_colour,
+from scorefield.sds.vector.reading.gradients import GRADIENTS, GradientReader
+from scorefield.sds.vector.reading.markup import link_of, parse_xml, tag_of
+from scorefield.sds.vector.reading.properties import PaintValue
+from scorefield.sds.vector.reading.shapes import SHAPES, geometry_of, stroke_of
+from scorefield.sds.vector.reading.source import Source
+from scorefield.sds.vector.reading.style import Style
+from scorefield.sds.vector.reading.values import (
+    IDENTITY,
+    Length,
+    Matrix,
+    Refused,
+    View,
+    matrix_of,
+    multiply,
     parse_length,
-    parse_number,
-    parse_transform,
+    tensor_of,
 )
+from scorefield.sds.vector.reading.viewport import Box, aspect_of, fit, parse_view_box
 
 __all__ = ["load_svg", "parse_svg"]
 
 MOST_BYTES = 32 * 2**20
 MOST_ELEMENTS = 100_000
 MOST_DEPTH = 100
+_TOO_DEEP = f"elements are nested more than {MOST_DEPTH} deep, or link in a ring"
 
-_SVG = "{http://www.w3.org/2000/svg}"
-_HREF = "{http://www.w3.org/1999/xlink}href"
-# Properties that children take over from their parents.
-_INHERITED = (
-    "color", "fill", "fill-opacity", "fill-rule", "stroke", "stroke-dasharray",
-    "stroke-dashoffset", "stroke-linecap", "stroke-linejoin", "stroke-miterlimit",
-    "stroke-opacity", "stroke-width", "visibility",
-)  # fmt: skip
-_INVISIBLE = {"defs", "desc", "linearGradient", "metadata", "radialGradient", "style", "title"}
-_EFFECTS = ("clip-path", "mask", "filter", "marker-start", "marker-mid", "marker-end", "marker")
+_SILENT = {
+    "clipPath", "defs", "desc", "filter", "linearGradient", "marker", "mask", "metadata", "pattern",
+    "radialGradient", "style", "symbol", "title", "view",
+}  # fmt: skip
+_NOT_DRAWN = ("clip-path", "mask", "marker-start", "marker-mid", "marker-end")
 
 
 def load_svg(path: str | os.PathLike[str]) -> Document:
     """Read an SVG file.
 
     Raises:
-        ValueError: if the file is not SVG, breaks its grammar, or is refused as unsafe.
+        ValueError: if the file is not SVG, or is refused as unsafe.
     """
     path = FilePath(path)
     size = path.stat().st_size
     if size > MOST_BYTES:
         raise ValueError(f"{path}: {size} bytes, more than the {MOST_BYTES} that are read")
     try:
-        return parse_svg(path.read_bytes())
+        document, left_out = _read(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    if left_out:
+        warnings.warn(f"{path}: left out {left_out}", UserWarning, stacklevel=2)
+    return document
 
 
 def parse_svg(text: str | bytes) -> Document:
     """The document that the text of an SVG file describes; errors as `load_svg`."""
+    document, left_out = _read(text)
+    if left_out:
+        warnings.warn(f"SVG: left out {left_out}", UserWarning, stacklevel=2)
+    return document
+
+
+def _read(text: str | bytes) -> tuple[Document, str]:
+    """The document, and what was left out."""
     if len(text) > MOST_BYTES:
         raise ValueError(f"{len(text)} bytes of SVG, more than the {MOST_BYTES} that are read")
     if isinstance(text, bytes) and text[:2] == b"\x1f\x8b":
         raise ValueError("the file is compressed; unpack it (gunzip) and read the .svg")
     try:
-        root = defusedxml.ElementTree.fromstring(text, forbid_entities=True, forbid_external=True)
-    except DefusedXmlException as error:
-        kind = type(error).__name__.removesuffix("Forbidden").lower()
-        raise ValueError(
-            f"refused: the file declares XML {kind}, which can make it expand without bound or "
-            "read other files; save it as plain SVG"
-        ) from error
-    except (ParseError, LookupError, ValueError, RecursionError) as error:
-        raise ValueError(f"not well-formed XML: {error}") from error
-    if _tag(root) != "svg":
-        raise ValueError(f"the root element is <{root.tag}>, not <svg>")
-    return _Reader(root).document()
+        reader = _Reader(parse_xml(text, MOST_BYTES))
+        return reader.document(), reader.source.left_out.text()
+    except RecursionError as error:
+        raise Refused(_TOO_DEEP) from error
 
 
-def _tag(element: Element) -> str:
-    """The name of an SVG element; empty for elements of other namespaces."""
-    tag = element.tag
-    if not isinstance(tag, str):
-        return ""
-    return tag.removeprefix(_SVG) if tag.startswith(_SVG) or "}" not in tag else ""
+@dataclass(frozen=True)
+class _Place:
+    """Where in the tree an element stands: what it inherits, and what its lengths are of."""
 
+    style: Style | None
+    view: View
+    depth: int
 
-@dataclass
-class _View:
-    """What lengths in percent are of."""
-
-    width: float
-    height: float
-
-    @property
-    def diagonal(self) -> float:
-        return math.hypot(self.width, self.height) / math.sqrt(2)
+    def below(self, style: Style) -> "_Place":
+        return replace(self, style=style, depth=self.depth + 1)
 
 
 class _Reader:
     def __init__(self, root: Element) -> None:
         self.root = root
-        self.sheet = StyleSheet()
-        self.ids: dict[str, Element] = {}
+        self.view_box, self.size = _frame(root)
+        width, height = self.view_box.width, self.view_box.height
+        view = View(width, height, self.size or (width, height))
+        self.source = Source(root, MOST_ELEMENTS, view)
+        self.gradients = GradientReader(self.source)
         self.seen = self.letters = 0
-        self.left_out: set[str] = set()
-        for count, element in enumerate(root.iter()):
-            if count > MOST_ELEMENTS:
-                raise ValueError(f"more than {MOST_ELEMENTS} elements")
-            if "id" in element.attrib:
-                self.ids.setdefault(element.attrib["id"], element)
-            if _tag(element) == "style":
-                self.sheet.add("".join(element.itertext()))
 
     def document(self) -> Document:
-        view_box, size = self.frame()
-        self.view = _View(view_box.width, view_box.height)
-        self.gradients = GradientReader(self.ids, self.sheet, self.view.width, self.view.height)
-        style = self.sheet.of(self.root, "svg")
-        children = self.children(self.root, self.inherit({}, style), 1)
-        opacity = _opacity(style)
-        if opacity is not None:
-            children = [Group(children, opacity=opacity)]
-        if self.left_out or self.sheet.skipped:
-            names = sorted(self.left_out) + [f"selector {s!r}" for s in self.sheet.skipped]
-            warnings.warn(f"SVG: left out {', '.join(names)}", UserWarning, stacklevel=4)
-        aspect = " ".join(self.root.attrib.get("preserveAspectRatio", "xMidYMid meet").split())
-        if len(aspect.split()) == 1 and aspect != "none":
-            aspect += " meet"
-        return Document(children, view_box, size, aspect)
+        place = _Place(None, self.source.view, 0)
+        style = self.source.style(self.root, None, self.source.view)
+        children = self.children(self.root, place.below(style))
+        if style["opacity"] != 1 or style["transform"]:
+            transform = self.transform(self.root, style, place.view)
+            children = [Group(children, _opacity(style), transform)]
+        aspect = aspect_of(self.root.attrib.get("preserveAspectRatio", "xMidYMid"))
+        if aspect is None:
+            self.source.left_out.part("preserveAspectRatio", self.root)
+        return Document(children, self.view_box, self.size, aspect or "xMidYMid meet")
 
-    def frame(self) -> tuple[ViewBox, tuple[float, float] | None]:
-        attributes = self.root.attrib
-        size = None
-        if all("%" not in attributes.get(k, "%") for k in ("width", "height")):
-            size = (parse_length(attributes["width"], 0), parse_length(attributes["height"], 0))
-        if "viewBox" in attributes:
-            words = [w for w in re.split(r"[\s,]+", attributes["viewBox"].strip()) if w]
-            if len(words) != 4:
-                raise ValueError(f"viewBox {attributes['viewBox']!r} is not four numbers")
-            x, y, width, height = (parse_number(w) for w in words)
-        elif size is not None:
-            x, y, (width, height) = 0.0, 0.0, size
-        else:
-            raise ValueError("the file has neither a viewBox nor a width and height; add one")
-        return ViewBox(x, y, width, height), size
-
-    def inherit(self, parent: Mapping[str, str], style: Mapping[str, str]) -> dict[str, str]:
-        out = dict(parent)
-        for name in _INHERITED:
-            if style.get(name, "inherit") != "inherit":
-                out[name] = style[name]
-        return out
-
-    def children(
-        self, element: Element, style: Mapping[str, str], depth: int
-    ) -> list[Shape | Group]:
-        if depth > MOST_DEPTH:
-            raise ValueError(f"elements are nested more than {MOST_DEPTH} deep, or link in a ring")
-        out = [self.node(child, style, depth) for child in element]
+    def children(self, element: Element, place: _Place) -> list[Shape | Group]:
+        if place.depth > MOST_DEPTH:
+            raise Refused(_TOO_DEEP)
+        out = [self.node(child, place) for child in element]
         return [node for node in out if node is not None]
 
-    def node(self, element: Element, parent: Mapping[str, str], depth: int) -> Shape | Group | None:
+    def node(self, element: Element, place: _Place) -> Shape | Group | None:
+        self.count(element)
+        tag = tag_of(element)
+        if not tag or tag in _SILENT:
+            return None
+        style = self.source.style(element, place.style, place.view)
+        if style["display"] == "none":
+            return None
+        if tag in ("g", "a", "switch", "use", "svg"):
+            return self.group(tag, element, style, place)
+        if tag not in SHAPES:
+            self.source.left_out.element(element)
+            return None
+        self.name_effects(element, style)
+        if style["visibility"] != "visible":
+            return None
+        geometry = geometry_of(element, style, place.view, self.source)
+        if geometry is None:
+            return None
+        fill = self.paint(element, style, "fill", place.view)
+        stroke = self.paint(element, style, "stroke", place.view)
+        return Shape(
+            geometry,
+            fill,
+            stroke_of(style, place.view, stroke),
+            FillRule(style["fill-rule"]),
+            _opacity(style),
+            self.transform(element, style, place.view),
+            element.attrib.get("id"),
+            style["paint-order"].index("stroke") < style["paint-order"].index("fill"),
+        )
+
+    def count(self, element: Element) -> None:
+        """A file may not become much larger by its links."""
         self.seen += 1
         self.letters += sum(map(len, element.attrib.values()))
         if self.seen > MOST_ELEMENTS:
-            raise ValueError(f"more than {MOST_ELEMENTS} elements once links are followed")
+            raise Refused(f"more than {MOST_ELEMENTS} elements once links are followed")
         if self.letters > MOST_BYTES:
-            raise ValueError(f"more than {MOST_BYTES} letters once links are followed")
-        tag = _tag(element)
-        if not tag or tag in _INVISIBLE:
-            return None
-        own = self.sheet.of(element, tag)
-        if own.get("display") == "none":
-            return None
-        self.left_out.update(name for name in _EFFECTS if own.get(name, "none") != "none")
-        style = self.inherit(parent, own)
-        transform = parse_transform(own.get("transform", ""))
-        name = own.get("id")
-        if tag in ("g", "a"):
-            children = self.children(element, style, depth + 1)
-            return Group(children, _opacity(own), transform, name) if children else None
-        if tag == "use":
-            return self.use(element, own, style, transform, depth)
-        geometry = self.geometry(tag, own)
-        if geometry is None or style.get("visibility", "visible") != "visible":
-            return None
-        return Shape(
-            geometry,
-            self.paint(style, "fill", "black"),
-            self.stroke(style),
-            FillRule.EVEN_ODD if style.get("fill-rule") == "evenodd" else FillRule.NON_ZERO,
-            _opacity(own),
-            transform,
-            name,
-        )
+            raise Refused(f"more than {MOST_BYTES} letters once links are followed")
 
-    def use(
+    def name_effects(self, element: Element, style: Style) -> None:
+        for name in _NOT_DRAWN:
+            if style[name] is not None:
+                self.source.left_out.part(name, element)
+        if style["filter"] != "none":
+            self.source.left_out.part("filter", element)
+        if style["mix-blend-mode"] != "normal":
+            self.source.left_out.part("mix-blend-mode", element)
+        if style["vector-effect"] != "none" and style["stroke"] != PaintValue(None):
+            self.source.left_out.part("vector-effect", element)
+
+    def group(self, tag: str, element: Element, style: Style, place: _Place) -> Group | None:
+        self.name_effects(element, style)
+        below = place.below(style)
+        matrix = IDENTITY
+        children: list[Shape | Group]
+        if tag == "switch":
+            chosen = next((c for c in element if tag_of(c) and _holds(c)), None)
+            node = None if chosen is None else self.node(chosen, below)
+            children = [] if node is None else [node]
+        elif tag == "use":
+            children = self.use(element, style, below)
+        elif tag == "svg":
+            children, matrix = self.viewport(element, style, below, (None, None))
+        else:
+            children = self.children(element, below)
+        if not children:
+            return None
+        if matrix != IDENTITY:
+            children = [Group(children, transform=tensor_of(matrix))]
+        transform = self.transform(element, style, place.view)
+        return Group(children, _opacity(style), transform, element.attrib.get("id"))
+
+    def use(self, element: Element, style: Style, place: _Place) -> list[Shape | Group]:
+        target = self.source.linked(element)
+        if target is None:
+            if not link_of(element):
+                self.source.left_out.element(element)
+            return []
+        if place.depth > MOST_DEPTH:
+            raise Refused(_TOO_DEEP)
+        view, em = place.view, style.em
+        x = view.pixels(style["x"], view.width, em)
+        y = view.pixels(style["y"], view.height, em)
+        matrix: Matrix = (1.0, 0.0, 0.0, 1.0, x, y)
+        node: Shape | Group | None
+        if tag_of(target) in ("symbol", "svg"):
+            self.count(target)
+            own = self.source.style(target, style, view)
+            if own["display"] == "none":
+                return []
+            self.name_effects(target, own)
+            sides = (style["width"], style["height"])
+            children, inner = self.viewport(target, own, place.below(own), sides)
+            matrix = multiply(matrix, multiply(matrix_of(own["transform"], view, em), inner))
+            node = Group(children, _opacity(own)) if children else None
+        else:
+            node = self.node(target, place)
+        if node is None:
+            return []
+        node.name = None  # the id belongs to the original
+        moved = matrix != IDENTITY
+        return [Group([node], transform=tensor_of(matrix)) if moved else node]
+
+    def viewport(
         self,
         element: Element,
-        own: Mapping[str, str],
-        style: Mapping[str, str],
-        transform: Tensor | None,
-        depth: int,
-    ) -> Group | None:
-        target = element.attrib.get("href", element.attrib.get(_HREF, ""))
-        if not target.startswith("#"):
-            raise ValueError(f"<use> links to {target!r}; only #ids of the same file are followed")
-        found = self.ids.get(target[1:])
-        if found is None:
-            self.left_out.add(f"link to {target}")
+        style: Style,
+        place: _Place,
+        sides: tuple[Length | None, Length | None],
+    ) -> tuple[list[Shape | Group], Matrix]:
+        """What a nested <svg> or a <symbol> shows, and the map of its view box."""
+        view, em = place.view, style.em
+        full = Length(100.0, "%")
+        width = view.pixels(sides[0] or style["width"] or full, view.width, em)
+        height = view.pixels(sides[1] or style["height"] or full, view.height, em)
+        x = view.pixels(style["x"], view.width, em)
+        y = view.pixels(style["y"], view.height, em)
+        if width <= 0 or height <= 0:
+            return [], IDENTITY
+        text = element.attrib.get("viewBox")
+        matrix: Matrix = (1.0, 0.0, 0.0, 1.0, x, y)
+        inside = replace(view, width=width, height=height)
+        if text is not None:
+            try:
+                box = parse_view_box(text)
+            except Refused:
+                raise
+            except ValueError:
+                self.source.left_out.part(f'viewBox="{text[:40]}"', element)
+            else:
+                if box.width <= 0 or box.height <= 0:
+                    return [], IDENTITY
+                aspect = aspect_of(element.attrib.get("preserveAspectRatio", "xMidYMid"))
+                matrix = fit(box, Box(x, y, width, height), aspect or "xMidYMid meet")
+                inside = replace(view, width=box.width, height=box.height)
+        children = self.children(element, replace(place, view=inside))
+        return children, matrix
+
+    def transform(self, element: Element, style: Style, view: View) -> Tensor | None:
+        """The matrix of an element, about its origin."""
+        functions = style["transform"]
+        if not functions:
             return None
-        if depth > MOST_DEPTH:
-            raise ValueError(f"elements are nested more than {MOST_DEPTH} deep, or link in a ring")
-        node = self.node(found, style, depth + 1)
-        if node is None:
-            return None
-        node.name = None  # the id belongs to the original
-        x, y = (parse_length(own.get(k, "0"), w) for k, w in self.axes("x", "y"))
+        matrix = matrix_of(functions, view, style.em)
+        across, down = style["transform-origin"]
+        box = Box(0.0, 0.0, view.width, view.height)
+        if style["transform-box"] != "view-box":
+            self.source.left_out.part("transform-box", element)
+        x = box.x + view.pixels(across, box.width, style.em)
+        y = box.y + view.pixels(down, box.height, style.em)
         if x or y:
-            node = Group([node], transform=torch.tensor([[1.0, 0.0, x], [0.0, 1.0, y]]))
-        return Group([node], _opacity(own), transform, own.get("id"))
+            to: Matrix = (1.0, 0.0, 0.0, 1.0, x, y)
+            back: Matrix = (1.0, 0.0, 0.0, 1.0, -x, -y)
+            matrix = multiply(multiply(to, matrix), back)
+        return tensor_of(matrix)
 
-    def axes(self, x: str, y: str) -> tuple[tuple[str, float], tuple[str, float]]:
-        return (x, self.view.width), (y, self.view.height)
-
-    def pair(self, own: Mapping[str, str], x: str, y: str) -> Tensor:
-        return torch.tensor(
-            [parse_length(own.get(name, "0"), whole) for name, whole in self.axes(x, y)]
-        )
-
-    def geometry(self, tag: str, own: Mapping[str, str]) -> Geometry | None:
-        """The outline of a basic shape; None where nothing is drawn."""
-        match tag:
-            case "path":
-                path = parse_path(own.get("d", "") if own.get("d") != "none" else "")
-                return path if path.subpaths else None
-            case "circle":
-                radius = parse_length(own.get("r", "0"), self.view.diagonal)
-                return (
-                    Circle(self.pair(own, "cx", "cy"), torch.tensor(radius)) if radius > 0 else None
-                )
-            case "ellipse":
-                own = self.both(own, "rx", "ry")
-                radii = self.pair(own, "rx", "ry")
-                return (
-                    Ellipse(self.pair(own, "cx", "cy"), radii) if bool((radii > 0).all()) else None
-                )
-            case "rect":
-                size = self.pair(own, "width", "height")
-                if not bool((size > 0).all()):
-                    return None
-                radii = self.pair(self.both(own, "rx", "ry"), "rx", "ry")
-                rounded = radii if bool((radii > 0).all()) else None
-                return Rect(self.pair(own, "x", "y"), size, rounded)
-            case "line":
-                ends = torch.stack([self.pair(own, "x1", "y1"), self.pair(own, "x2", "y2")])
-                return Polyline(ends)
-            case "polygon" | "polyline":
-                words = [w for w in re.split(r"[\s,]+", own.get("points", "").strip()) if w]
-                values = torch.tensor([parse_number(w) for w in words[: len(words) // 2 * 2]])
-                return Polyline(values.view(-1, 2), tag == "polygon") if len(words) >= 4 else None
-        self.left_out.add(f"<{tag}>")
-        return None
-
-    def both(self, own: Mapping[str, str], x: str, y: str) -> Mapping[str, str]:
-        """A radius that is missing or auto is as long as the other one."""
-        out = {k: v for k, v in own.items() if k not in (x, y) or v != "auto"}
-        if (x in out) == (y in out):
-            return out
-        known, whole = self.axes(x, y)[0 if x in out else 1]
-        return out | {k: str(parse_length(out[known], whole)) for k in (x, y)}
-
-    def stroke(self, style: Mapping[str, str]) -> Stroke | None:
-        paint = self.paint(style, "stroke", "none")
-        width = parse_length(style.get("stroke-width", "1"), self.view.diagonal)
-        if paint is None or width <= 0:
+    def paint(self, element: Element, style: Style, name: str, view: View) -> Paint | None:
+        value = style[name]
+        opacity = style[f"{name}-opacity"]
+        if value.link is not None:
+            server = self.source.ids.get(value.link)
+            if server is not None and tag_of(server) in GRADIENTS:
+                paint = self.gradients.paint(server, view)
+                return None if paint is None else faded(paint, opacity)
+            self.source.left_out.part(f"{name} url(#{value.link[:40]})", element)
+        if value.colour is None:
             return None
-        dashes = style.get("stroke-dasharray", "none")
-        words = [] if dashes == "none" else [w for w in re.split(r"[\s,]+", dashes.strip()) if w]
-        lengths = tuple(parse_length(w, self.view.diagonal) for w in words)
-        solid = not sum(lengths) > 0 or min(lengths) < 0
-        join = style.get("stroke-linejoin", "miter")
-        pen = Pen(
-            Cap(style.get("stroke-linecap", "butt")),
-            Join(join) if join in ("round", "bevel") else Join.MITER,
-            max(1.0, parse_number(style.get("stroke-miterlimit", "4"))),
-            () if solid else lengths,
-            0.0 if solid else parse_length(style.get("stroke-dashoffset", "0"), self.view.diagonal),
-        )
-        return Stroke(paint, torch.tensor(width), pen)
-
-    def paint(self, style: Mapping[str, str], name: str, default: str) -> Paint | None:
-        text = style.get(name, default)
-        opacity = min(1.0, max(0.0, parse_number(style.get(f"{name}-opacity", "1"))))
-        if text.startswith("url("):
-            inside, _, fallback = text[4:].partition(")")
-            link = inside.strip().strip("'\"").strip()
-            if not link.startswith("#"):
-                raise ValueError(f"{name} refers to {link[:80]!r}; only #ids are followed")
-            paint = self.gradients.paint(link[1:])
-            if paint is not None:
-                return faded(paint, opacity)
-            text = fallback.strip() or "none"
-        if text in ("none", "context-fill", "context-stroke"):
-            return None
-        if text.lower() == "currentcolor":
-            text = style.get("color", "black")
-        return faded(torch.tensor(parse_colour(text)), opacity)
+        return faded(torch.tensor(style.colour(value.colour)), opacity)
 
 
-def _opacity(style: Mapping[str, str]) -> Tensor | None:
-    value = min(1.0, max(0.0, parse_number(style.get("opacity", "1"))))
-    return None if value == 1 else torch.tensor(value)
+def _frame(root: Element) -> tuple[ViewBox, tuple[float, float] | None]:
+    """The view box of the whole, and the size it should have."""
+    attributes = root.attrib
+    size = None
+    window = View(0.0, 0.0, (0.0, 0.0))
+    if all("%" not in attributes.get(k, "%") for k in ("width", "height")):
+        width, height = (parse_length(attributes[k]) for k in ("width", "height"))
+        size = (window.pixels(width, 0.0), window.pixels(height, 0.0))
+    if "viewBox" in attributes:
+        box = ViewBox(*parse_view_box(attributes["viewBox"]))
+    elif size is not None:
+        box = ViewBox(0.0, 0.0, *size)
+    else:
+        raise ValueError("the file has neither a viewBox nor a width and height; add one")
+    return box, size
+
+
+def _holds(element: Element) -> bool:
+    """Whether a child of a <switch> may be chosen: for readers of English, without extensions."""
+    if "requiredExtensions" in element.attrib:
+        return False
+    languages = element.attrib.get("systemLanguage")
+    if languages is None:
+        return True
+    return any(tag.strip().lower().partition("-")[0] == "en" for tag in languages.split(","))
+
+
+def _opacity(style: Style) -> Tensor | None:
+    return None if style["opacity"] == 1 else torch.tensor(style["opacity"])

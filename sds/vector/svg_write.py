@@ -131,6 +131,8 @@ class _Writer:
             out["stroke-dasharray"] = self.numbers(pen.dashes)
         if pen.dash_offset != 0:
             out["stroke-dashoffset"] = self.number(pen.dash_offset)
+        if shape.stroke_first:
+            out["paint-order"] = "stroke"
         return out
 
     def paint(self, name: str, paint: object) -> dict[str, str]:
@@ -165,6 +167,8 @@ class _Writer:
             out |= self.pair("cx", "cy", paint.centre) | {"r": radius}
             if paint.focus is not None:
                 out |= self.pair("fx", "fy", paint.focus)
+            if paint.inner is not None:
+                out["fr"] = self.number(paint.inner.detach().clamp_min(0))
         if paint.units is not Units.BOX:
             out["gradientUnits"] = paint.units.value
         if paint.spread is not Spread.PAD:

@@ -28,7 +28,13 @@ from scorefield.sds.vector import (
     svg_read,
     svg_text,
 )
-from scorefield.sds.vector.svg_style import parse_colour, parse_length, parse_transform
+from scorefield.sds.vector.reading.colour import parse_colour
+from scorefield.sds.vector.reading.values import (
+    View,
+    parse_length,
+    parse_numbers,
+    parse_transform,
+)
 
 resvg_py = pytest.importorskip("resvg_py")
 FILES = sorted((FilePath(__file__).parent / "data").glob("*.svg"))
@@ -112,20 +118,26 @@ def test_broken_path_data_is_refused_with_the_place(data: str) -> None:
 
 
 def test_values() -> None:
-    assert parse_length("1in", 0) == 96 and parse_length("50%", 8) == 4
+    view = View(8.0, 4.0, (200.0, 100.0))
+    for text, pixels in (("1in", 96), ("50%", 4), ("2em", 20), ("5vw", 10), ("1e1vmin", 10)):
+        assert view.pixels(parse_length(text), 8.0, em=10.0) == pixels
+    assert parse_numbers("1-2.5.5,3e1 -.5") == [1, -2.5, 0.5, 30, -0.5]
     assert parse_colour("#f00") == (1, 0, 0, 1) and parse_colour("rgba(0,0,255,.5)")[3] == 0.5
     assert parse_transform("translate(3) rotate(0)").tolist() == [[1, 0, 3], [0, 1, 0]]
     for bad in ("bleu", "#12", "rgb(1)"):
         with pytest.raises(ValueError, match="not a CSS colour"):
             parse_colour(bad)
+    flipped = parse_transform("matrix(1 0 0-1 0 200)")
+    assert flipped is not None and flipped.tolist() == [[1, 0, 0], [0, -1, 200]]
     with pytest.raises(ValueError, match="not a number"):
-        parse_length("3furlongs", 0)
+        parse_length("3furlongs")
 
 
 @pytest.mark.parametrize(
     "text, message",
     [
-        ('<!DOCTYPE svg [<!ENTITY a "b">]>' + HEAD + "</svg>", "entities"),
+        ('<!DOCTYPE svg [<!ENTITY a "&#38;b;"><!ENTITY b "c">]>' + HEAD + "</svg>", "entities"),
+        ('<!DOCTYPE svg [<!ENTITY % a "b">]>' + HEAD + "</svg>", "entities"),
         ('<!DOCTYPE svg [<!ENTITY a SYSTEM "/etc/passwd">]>' + HEAD + "&a;</svg>", "refused"),
         (HEAD + '<use href="other.svg#a"/></svg>', "same file"),
         (HEAD + '<rect width="1" height="1" fill="url(http://a/b#c)"/></svg>', "only #ids"),
@@ -133,7 +145,6 @@ def test_values() -> None:
         (HEAD + '<g id="a"><use href="#a"/></g></svg>', "ring"),
         (HEAD + "<g>" * 150 + "</g>" * 150 + "</svg>", "nested"),
         (HEAD + '<circle r="1e999"/></svg>', "not below"),
-        (HEAD + '<rect width="1" height="1" transform="scale(nan)"/></svg>', "not a number"),
         ("<html/>", "not <svg>"),
         ("<svg>", "well-formed"),
         ("<svg/>", "neither a viewBox"),

@@ -1,0 +1,1 @@
+"""An SVG file's text to values: XML, CSS, lengths, colours, transforms, paints and outlines."""
