@@ -31,6 +31,12 @@ class LevelRange:
     [upper end - width, upper end] instead: 0 gives HiFA's deterministic schedule.
 
     The default (0.02, 0.98) without annealing is DreamFusion's.
+
+    Attributes:
+        low: lowest fraction of the schedule, 0 to 1.
+        high: highest fraction at the start of the run.
+        final_high: highest fraction at the end; None is `high`, without annealing.
+        width: width of the range below its upper end; None goes down to `low`.
     """
 
     low: float = 0.02

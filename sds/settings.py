@@ -28,7 +28,7 @@ class DistillationSettings:
         decoding.
     levels: noise levels looked at.
     clip: largest root mean square of an image's latent gradient; 0 does not clip.
-    seed: of everything random.
+    seed: seed of all random numbers.
     """
 
     prompt: str

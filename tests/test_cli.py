@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,57 @@ def test_without_a_command_the_usage_is_told(capsys: pytest.CaptureFixture[str])
     assert main([]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and "evaluate prior" in captured.err
+
+
+READ = {
+    "edit": ["MISSING", "a cup"],
+    "edit --mask": [__file__, "a cup", "--mask", "MISSING"],
+    "invert": ["MISSING", "--out", "OUT"],
+    "text-to-svg": ["a cup", "--start", "MISSING", "--out", "OUT"],
+    "classify": [__file__, "MISSING", "--labels", "a,b"],
+    "rank": ["MISSING", "--text", "a cup"],
+    "segment": ["MISSING", "--out", "OUT"],
+    "match": [__file__, "MISSING"],
+    "features": ["MISSING", "--out", "OUT"],
+    "energy": ["MISSING"],
+    "policy train": ["MISSING", "--out", "OUT"],
+    "policy evaluate": ["MISSING", "--env", "two-routes", "--out", "OUT"],
+    "policy export": ["MISSING", "--out", "OUT"],
+    "evaluate prior": ["--judge", "MISSING", "--out", "OUT"],
+    "evaluate text-to-3d": ["--prompts", "MISSING", "--out", "OUT"],
+    "evaluate text-to-svg": ["--prompts", "MISSING", "--out", "OUT"],
+}
+"""Commands that read files, and words that name one that is not there."""
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_missing_file_is_refused_before_anything_is_loaded(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scorefield.priors.loading.load_prior", None)  # nothing may call it
+    missing, out = tmp_path / "missing", tmp_path / "out"
+    words = [{"MISSING": str(missing), "OUT": str(out)}.get(word, word) for word in READ[name]]
+    line = refused(capsys, *name.split(" --")[0].split(), *words)
+    assert f"{missing}: there is no such file" in line
+    assert not out.exists()
+
+
+def test_every_command_that_reads_files_is_tried() -> None:
+    reading = {
+        name
+        for name, entry in COMMANDS.items()
+        if any("Path" in str(f.type) and f.name != "out" for f in fields(entry.load()))
+    }
+    assert reading <= set(READ)
+
+
+def test_the_earlier_name_of_the_scale_is_understood(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    for words in (["--guidance", "x"], ["--guidance=x"], ["--scale", "x"]):
+        line = refused(capsys, "text-to-3d", "a cup", "--out", str(out), *words)
+        assert "Error parsing --scale" in line
 
 
 def test_version_and_group_help(capsys: pytest.CaptureFixture[str]) -> None:

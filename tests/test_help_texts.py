@@ -1,7 +1,9 @@
 """Every option of the command line says what it is, in a phrase of its own."""
 
+import argparse
 import ast
 import inspect
+import re
 import subprocess
 import sys
 import textwrap
@@ -9,6 +11,7 @@ from dataclasses import fields
 from itertools import pairwise
 
 import pytest
+import tyro
 
 from scorefield.cli.commands import COMMANDS
 
@@ -39,6 +42,29 @@ def test_help_texts_are_full_phrases(name: str) -> None:
     headless = {option: text for option, text in texts.items() if text.startswith(("Of ", "By "))}
     assert not headless
     assert len(set(texts.values())) == len(texts), "two options with one help text"
+
+
+def shown(name: str) -> dict[str, str]:
+    """What --help says of each option, those of nested settings too, without its default."""
+    parser = tyro.extras.get_parser(COMMANDS[name].load())
+    helps = {}
+    for action in parser._actions:
+        if not isinstance(action, argparse._HelpAction):
+            text = re.sub(
+                r"\((default|required|optional|repeatable).*$", "", str(action.help or "")
+            )
+            helps["/".join(action.option_strings) or action.dest] = " ".join(text.split())
+    return helps
+
+
+@pytest.mark.filterwarnings("ignore:get_parser:DeprecationWarning")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_has_a_help_text_of_its_own(name: str) -> None:
+    helps = shown(name)
+    assert {option for option, text in helps.items() if len(text) < 12} == set()
+    repeated = [text for text in helps.values() if list(helps.values()).count(text) > 1]
+    assert not repeated
+    assert not [option for option in helps if option.endswith("--guidance")], "it is --scale"
 
 
 def test_no_help_loads_torch() -> None:

@@ -32,9 +32,10 @@ def _rank_by_prior() -> "Rank":
 class Augmentation:
     """Random perspective, then a random crop; the defaults are VectorFusion's.
 
-    crop: side of the crop, a share of the picture's; 1 crops nothing.
-    distortion: how far a corner of the picture moves inwards at most, a share of half its side.
-    probability: of a perspective; without it the crop is as the picture is.
+    Attributes:
+        crop: side of the crop, a share of the picture's; 1 crops nothing.
+        distortion: how far a corner of the picture moves inwards at most, a share of half its side.
+        probability: probability of a perspective; without it the crop is as the picture is.
 
     Raises:
         ValueError: a share outside its range.

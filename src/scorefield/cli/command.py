@@ -134,16 +134,31 @@ def _check_writable(folder: Path) -> None:
         raise ValueError(f"cannot write in {folder}: no permission; choose another folder")
 
 
+def check_files(command: Command) -> None:
+    """Refuse files and folders to read that are not there: every path but --out is read."""
+    for one in fields(command):
+        given = getattr(command, one.name)
+        for path in given if isinstance(given, tuple) else (given,):
+            if isinstance(path, Path) and one.name != "out" and not path.exists():
+                option = one.name.replace("_", "-")
+                raise ValueError(f"{path}: there is no such file; {option} must name one to read")
+
+
+NAMES = {"guidance": "scale"}
+"""Settings whose option has another name."""
+
+
 def options_of(settings: type[Any], *leave_out: str) -> list[tuple[str, Any, Any]]:
     """The fields of a settings class for `make_dataclass`, with help from its docstring.
 
-    The docstring describes them as "name: what it is" or "name, name: what they are", a
-    description that goes on being indented.
+    The docstring, or a base's, describes them as "name: what it is", a description that goes on
+    being indented.
     """
     helps: dict[str, str] = {}
-    described = r"^ {0,4}(\w+(?:, \w+)*): (.+(?:\n {5,}.+)*)"
-    for names, words in re.findall(described, settings.__doc__ or "", re.MULTILINE):
-        helps |= dict.fromkeys(names.split(", "), " ".join(words.split()))
+    described = r"^ {0,4}(\w+): (.+(?:\n {5,}.+)*)"
+    for cls in reversed(settings.__mro__):
+        for name, words in re.findall(described, cls.__doc__ or "", re.MULTILINE):
+            helps[name] = " ".join(words.split())
     options = []
     for one in fields(settings):
         if one.name in leave_out:
@@ -151,6 +166,6 @@ def options_of(settings: type[Any], *leave_out: str) -> list[tuple[str, Any, Any
         # A new field: making a dataclass of the old one would change it.
         default: Any = field(default=one.default, default_factory=one.default_factory)
         text = helps.get(one.name, "")
-        help_of = tyro.conf.arg(help=text[:1].upper() + text[1:])
+        help_of = tyro.conf.arg(name=NAMES.get(one.name), help=text[:1].upper() + text[1:])
         options.append((one.name, Annotated[one.type, help_of], default))
     return options

@@ -7,13 +7,14 @@ import difflib
 import io
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stderr, redirect_stdout
 
 import scorefield
-from scorefield.cli.command import Command, Failed
+from scorefield.cli.command import Command, Failed, check_files
 from scorefield.cli.commands import COMMANDS, GROUPS, Entry
 
 
@@ -57,6 +58,7 @@ def _run(load: Callable[[], type[Command]], words: Sequence[str], program: str) 
     try:
         command = _parse(load(), words, program)
         resumable = hasattr(command, "resume")
+        check_files(command)
         # A library that prints must not spoil the JSON.
         with redirect_stdout(sys.stderr) if command.json else nullcontext():
             outcome = command.run()
@@ -81,12 +83,12 @@ def _parse(command: type[Command], words: Sequence[str], prog: str) -> Command:
     """The command as the words say it; tyro's box around an error becomes one line."""
     import tyro  # it takes longer than all that `scorefield --help` needs
 
+    # An option's earlier name is what people may have in their scripts.
+    words = [re.sub("^--guidance(?==|$)", "--scale", word) for word in words]
     told = io.StringIO()
     try:
         with redirect_stderr(told):
-            return tyro.cli(
-                command, args=list(words), prog=prog, config=(tyro.conf.FlagCreatePairsOff,)
-            )
+            return tyro.cli(command, args=words, prog=prog, config=(tyro.conf.FlagCreatePairsOff,))
     except SystemExit as end:
         if not end.code:
             raise

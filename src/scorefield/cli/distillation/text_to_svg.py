@@ -119,9 +119,6 @@ class DrawingCommand(PriorCommand):
 
 def _read(path: Path) -> str:
     """The SVG file as we would write it: what cannot be drawn is refused or left out now."""
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; give --start an SVG file")
-
     from scorefield.sds.vector import load_svg, svg_text
 
     return svg_text(load_svg(path))

@@ -38,7 +38,7 @@ class Compose(PriorCommand):
     out: Path = Path("composed.png")
     """The sheet of pictures; replaced if it is there."""
     n: Annotated[int, tyro.conf.arg(aliases=("-n",))] = 16
-    """Pictures."""
+    """Number of images."""
     steps: int = 25
     """Number of sampling steps."""
     sampler: Literal["ddim", "ddpm"] = "ddim"

@@ -38,9 +38,6 @@ class Energy(PriorCommand):
         """Estimate."""
         if not self.pictures:
             raise ValueError("no picture is given; name one or several files")
-        missing = [str(path) for path in self.pictures if not path.is_file()]
-        if missing:
-            raise ValueError(f"there is no picture {', '.join(missing)}; give files that exist")
         check_at_least(1, ode_steps=self.ode_steps, probes=self.probes, points=self.points)
         check_at_least(1, ito_steps=self.ito_steps, paths=self.paths)
 

@@ -17,7 +17,7 @@ class PolicyCollect(Command):
     """
 
     env: Annotated[str, tyro.conf.Positional]
-    """The environment."""
+    """The environment to demonstrate in."""
     out: Path
     """Folder of the episodes, new or empty."""
     episodes: int = 100

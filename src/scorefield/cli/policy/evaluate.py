@@ -33,7 +33,7 @@ class PolicyEvaluate(Command):
     out: Path
     """Folder of the evaluation, new or empty."""
     episodes: int = 50
-    """How many."""
+    """Number of episodes."""
     first: int = 100_000
     """Seed of the first episode; the others follow. Not those of the demonstrations."""
     batch: int = 50
