@@ -27,7 +27,11 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from scorefield.control.data.spaces import Horizons, PolicySpaces
-from scorefield.control.networks.settings import TransformerSettings, TrunkSettings, UNet1DSettings
+from scorefield.control.networks.settings import (
+    PerceptronSettings,
+    TransformerSettings,
+    UNet1DSettings,
+)
 from scorefield.control.policies.diffusion_policy import DiffusionPolicy, DiffusionSettings
 from scorefield.control.policies.export import export_policy
 from scorefield.control.policies.runner import ExportedPolicy
@@ -35,7 +39,7 @@ from scorefield.control.policies.solver import solve
 from scorefield.priors.noise import noise_generator
 
 NETWORKS = {
-    "perceptron": TrunkSettings(),
+    "perceptron": PerceptronSettings(),
     "unet": UNet1DSettings(),
     "transformer": TransformerSettings(),
 }

@@ -111,9 +111,6 @@ def test_pictures_from_demonstrations_to_rollouts(
     assert main([*evaluate, "--out", str(tmp_path / "evaluated")]) == 0
     assert main([*words, "--network", "unet", "--out", str(tmp_path / "state")]) == 0
     assert not load_policy(tmp_path / "state" / "policy").spaces.images
-    capsys.readouterr()
-    assert main([*words, "--observe", "image", "--out", str(tmp_path / "x")]) == 2
-    assert "the perceptron of the baselines sees states" in capsys.readouterr().err
 
 
 def test_diffusion_policy_s_own_networks(
@@ -131,12 +128,10 @@ def test_diffusion_policy_s_own_networks(
     assert main([*evaluate, "--env", "avoiding", "--out", str(tmp_path / "f")]) == 2
     assert "differ in low, high" in capsys.readouterr().err
     for refused, why in (
-        (["--network", "unet", "--head", "mixture"], "the baselines share the perceptron"),
         (["--network", "unet", "--predicted", "9"], "a multiple of 4 steps"),
-        (["--network", "unet", "--normaliser", "gaussian"], "predict x0"),
+        (["--predicts", "eps", "--normaliser", "gaussian"], "predict x0"),
         (["--network", "unet", "--track", "paper"], "there is no tracker"),
-        (["--predicts", "v"], "--predicts is not used by --network perceptron"),
-        (["--prior", "digits"], "--prior is not used by --network perceptron"),
+        (["--held-out", "1"], "share that is held out must lie in [0, 1)"),
         (["--network", "unet", "--layers", "7"], "--layers is not used by --network unet"),
         (["--network", "unet", "--prior", "x"], "--prior is not used by --observe state"),
         (
@@ -188,7 +183,11 @@ def test_a_robot_of_one_s_own_needs_no_environment(
     demos = str(own_robot(tmp_path / "demos"))
     words = ["policy", "train", demos, "--quiet", "--steps", "2", "--batch-size", "4"]
     assert main([*words, "--out", str(tmp_path / "a")]) == 0
-    assert "its actions lie between [-1.0, 1.998] and [0.0, 2.002]" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "its actions lie between [-1.0, 1.998] and [0.0, 2.002]" in told
+    assert "no episode is held out: 0.1 of 2 is less than one" in told
+    assert main([*words, "--held-out", "0.5", "--out", str(tmp_path / "half")]) == 0
+    assert "held-out loss" in capsys.readouterr().out
     spaces = load_policy(tmp_path / "a" / "policy").spaces
     assert (spaces.state, spaces.action, spaces.rate, spaces.images) == (5, 2, 20.0, {})
     seen = ["--observe", "both", "--network", "unet", "--resnet-width", "16", "--keypoints", "4"]

@@ -11,6 +11,7 @@ from torch import Tensor
 from scorefield.control.data.episodes import Episodes
 from scorefield.control.data.spaces import Horizons
 from scorefield.control.policies.draws import Draws
+from scorefield.priors.noise import noise_generator
 
 
 class Windows:
@@ -29,29 +30,62 @@ class Windows:
         horizons: (To, Ta, Tp).
     """
 
-    def __init__(self, episodes: Episodes, horizons: Horizons) -> None:
+    def __init__(
+        self, episodes: Episodes, horizons: Horizons, of: Sequence[int] | None = None
+    ) -> None:
         """Lists the windows.
+
+        Args:
+            episodes: where they come from.
+            horizons: (To, Ta, Tp).
+            of: numbers of the episodes that they are of; None: all of them.
 
         Raises:
             ValueError: an episode is too short to have a window.
         """
         self.episodes = episodes
         self.horizons = horizons
+        self._of = np.arange(len(episodes)) if of is None else np.asarray(of, dtype=np.int64)
         before, after = horizons.observation - 1, horizons.action - 1
-        lengths = episodes.ends - episodes.begins
+        lengths = (episodes.ends - episodes.begins)[self._of]
         counts = lengths + before + after - horizons.prediction + 1
         if (counts < 1).any():
             short = int((counts < 1).argmax())
+            least = horizons.prediction - before - after
             raise ValueError(
-                f"episode {short} has {lengths[short]} steps; windows of {horizons.prediction} "
-                f"need {horizons.prediction - before - after} or more: leave it out "
-                "(Episodes.select) or shorten the prediction horizon"
+                f"episode {self._of[short]} has {lengths[short]} steps; windows of "
+                f"{horizons.prediction} need {least} or more: leave it out (Episodes.select) or "
+                "shorten the prediction horizon"
             )
         self._last = np.cumsum(counts)  # number of the first window that is of a later episode
 
     def __len__(self) -> int:
         """The number of windows."""
         return int(self._last[-1])
+
+    def split(self, share: float, seed: int = 0) -> "tuple[Windows, Windows | None]":
+        """What to learn from, and what to hold out: whole episodes, at random.
+
+        Args:
+            share: of the episodes that is held out, rounded down.
+            seed: of the choice.
+
+        Returns:
+            The windows of the other episodes, and those of the held-out ones; None where the share
+            of the episodes is less than one.
+
+        Raises:
+            ValueError: the share is not in [0, 1).
+        """
+        if not 0 <= share < 1:
+            raise ValueError(f"the share that is held out must lie in [0, 1); got {share}")
+        count = int(share * len(self._of))
+        if count == 0:
+            return self, None
+        order = torch.randperm(len(self._of), generator=noise_generator(seed, 0)).numpy()
+        parts = (np.sort(self._of[order[count:]]), np.sort(self._of[order[:count]]))
+        learnt, held = (Windows(self.episodes, self.horizons, part.tolist()) for part in parts)
+        return learnt, held
 
     def batch(self, indices: Sequence[int] | Int[Tensor, " batch"]) -> dict[str, Tensor]:
         """The windows of these numbers.
@@ -84,8 +118,9 @@ class Windows:
         """(B, Tp): the steps of each window, among all steps of the episodes."""
         if ((indices < 0) | (indices >= len(self))).any():
             raise IndexError(f"windows are numbered from 0 to {len(self) - 1}; got {indices}")
-        episode = np.searchsorted(self._last, indices, side="right")
-        first = np.concatenate([np.zeros(1, dtype=np.int64), self._last[:-1]])[episode]
+        place = np.searchsorted(self._last, indices, side="right")
+        first = np.concatenate([np.zeros(1, dtype=np.int64), self._last[:-1]])[place]
+        episode = self._of[place]
         begin, end = self.episodes.begins[episode], self.episodes.ends[episode]
         start = begin + (indices - first) - (self.horizons.observation - 1)
         steps = start[:, None] + np.arange(self.horizons.prediction)

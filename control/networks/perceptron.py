@@ -7,13 +7,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from scorefield.control.networks.network import ChunkNetwork
-from scorefield.control.networks.settings import TrunkSettings
+from scorefield.control.networks.settings import PerceptronSettings
 
 _TIMES = 32  # sinusoids of the time
 _WAVES = (1, 2, 4, 8)  # half periods of those of a chunk's numbers, over [-1, 1]
 
 
-class Trunk(ChunkNetwork):
+class Perceptron(ChunkNetwork):
     """(chunk, time, condition) -> chunk, as denoisers are called; regressions give zeros for two.
 
     Args:
@@ -30,7 +30,7 @@ class Trunk(ChunkNetwork):
         size_in: int,
         size_out: int,
         condition: int,
-        settings: TrunkSettings,
+        settings: PerceptronSettings,
     ) -> None:
         super().__init__()
         self.steps, self.size_out = steps, size_out
@@ -69,7 +69,7 @@ class Trunk(ChunkNetwork):
 class Fourier(nn.Module):
     """A condition and random sinusoids of it (Tancik et al. 2020)."""
 
-    def __init__(self, condition: int, settings: TrunkSettings) -> None:
+    def __init__(self, condition: int, settings: PerceptronSettings) -> None:
         super().__init__()
         # Less per number the more there are, so that the phases spread alike.
         spread = settings.bandwidth * math.pi * math.sqrt(4 / max(condition, 4))

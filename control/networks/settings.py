@@ -38,7 +38,7 @@ class EncoderSettings:
 
 
 @dataclass(frozen=True)
-class TrunkSettings:
+class PerceptronSettings:
     """Size of the backbone; small enough for one core.
 
     width: of its layers.

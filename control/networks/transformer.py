@@ -1,4 +1,4 @@
-"""The transformer of Diffusion Policy, called as `Trunk` is.
+"""The transformer of Diffusion Policy, called as `Perceptron` is.
 
 A token per action looks at the actions before it, and at the time and the observations that are
 not after it (Chi et al. 2023, arXiv 2303.04137, section 3.1 and its code,

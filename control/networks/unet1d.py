@@ -1,4 +1,4 @@
-"""The one-dimensional U-Net of Diffusion Policy, called as `Trunk` is.
+"""The one-dimensional U-Net of Diffusion Policy, called as `Perceptron` is.
 
 Convolutions over the steps of a chunk; the time and the condition enter every residual block by
 FiLM, a scale and a bias per channel (Perez et al. 2018; Chi et al. 2023, arXiv 2303.04137, and its

@@ -5,29 +5,24 @@ from noise, and its first actions from the present on are executed. Under a cond
 a `Denoiser` like any other of this library: it can be guided, composed and sampled as they are.
 """
 
-import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from scorefield.control.data.normalizer import Limits
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.windows import Windows
 from scorefield.control.networks.encoders import ObservationEncoder
-from scorefield.control.networks.perceptron import Trunk
+from scorefield.control.networks.perceptron import Perceptron
 from scorefield.control.networks.settings import (
     EncoderSettings,
+    PerceptronSettings,
     Predicts,
     TransformerSettings,
-    TrunkSettings,
     UNet1DSettings,
 )
 from scorefield.control.networks.transformer import Transformer
@@ -39,15 +34,17 @@ from scorefield.control.policies.solver import Schedule, SolverStep, solver_step
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel
 from scorefield.priors.noise import noise_generator
 
-NetworkSettings = TrunkSettings | UNet1DSettings | TransformerSettings
+NetworkSettings = PerceptronSettings | UNet1DSettings | TransformerSettings
 """Of the network that denoises; their class says which."""
 
-_NETWORKS: dict[str, tuple[type[Any], type[Any]]] = {
-    "perceptron": (TrunkSettings, Trunk),
+NETWORKS: dict[str, tuple[type[Any], type[Any]]] = {
+    "perceptron": (PerceptronSettings, Perceptron),
     "unet": (UNet1DSettings, UNet1D),
     "transformer": (TransformerSettings, Transformer),
 }
-_CONFIG, _WEIGHTS = "policy.json", "policy.safetensors"
+"""Settings and class of every network, by its name in files."""
+
+_MOST_WEIGHT = 20.0  # of a level, with truncated weights
 
 
 @dataclass(frozen=True)
@@ -60,6 +57,11 @@ class DiffusionSettings:
     normaliser: limits, by the range of the data to [-1, 1], within which chunks are then kept at
         every step of sampling; or gaussian, by mean and standard deviation, and nothing is kept,
         which eps cannot do without: at the noisiest level an error of eps is multiplied by 20,000.
+    weighting: of the levels in the loss. uniform: the squared error of what the network outputs
+        counts alike at all of them (Chi et al. 2023). truncated: that of x0 counts
+        1 + min(SNR, 20), which is the loss of v up to that ratio (Salimans and Ho 2022, section 4;
+        Hang et al. 2023): modes that lie close together are told apart at low noise alone. None:
+        truncated for x0, and uniform for the others.
     steps: of sampling; fewer than the levels.
     order: of the solver: 1 is DDIM, for a flow Euler's method; 2 is DPM-Solver++.
     """
@@ -67,6 +69,7 @@ class DiffusionSettings:
     predicts: Predicts = "eps"
     levels: int = 100
     normaliser: Literal["limits", "gaussian"] = "limits"
+    weighting: Literal["uniform", "truncated"] | None = None
     steps: int = 10
     order: Literal[1, 2] = 1
 
@@ -75,6 +78,16 @@ class DiffusionSettings:
             raise ValueError(f"predicts must be one of {get_args(Predicts)}, got {self.predicts!r}")
         if self.normaliser not in ("limits", "gaussian"):
             raise ValueError(f"normaliser must be limits or gaussian, got {self.normaliser!r}")
+        if self.weighting is None:
+            usual = "truncated" if self.predicts == "x0" else "uniform"
+            object.__setattr__(self, "weighting", usual)
+        if self.weighting not in ("uniform", "truncated"):
+            raise ValueError(f"weighting must be uniform or truncated, got {self.weighting!r}")
+        if self.weighting == "truncated" and self.predicts != "x0":
+            raise ValueError(
+                f"truncated weights are those of x0, and the network predicts {self.predicts}; "
+                "predict x0, or weight uniformly"
+            )
         if self.predicts == "eps" and self.normaliser == "gaussian":
             raise ValueError(
                 "at the noisiest level eps says next to nothing of the chunk, and only limits keep "
@@ -178,7 +191,7 @@ class DiffusionPolicy(NetworkPolicy):
         self._compiled = torch.compile(self.network.denoise, **(defaults | options))
 
     def loss(self, batch: Mapping[str, Tensor], draws: Draws) -> Tensor:
-        """Mean squared error of what the network predicts, over levels and noise."""
+        """Weighted squared error of what the network predicts, over levels and noise."""
         actions = self.actions(batch["action"])
         n = len(actions)
         if isinstance(self.schedule, FlowSchedule):
@@ -190,12 +203,21 @@ class DiffusionPolicy(NetworkPolicy):
         condition = self.encoder(batch, draws)
         level = level.to(actions.device)
         out = self.network(level.add_noise(actions, eps), time, condition)
-        return nn.functional.mse_loss(out, self._target(actions, eps, level))
+        error = (out - self._target(actions, eps, level)).square()
+        if self.diffusion.weighting == "truncated":
+            snr = (level.alpha / level.sigma) ** 2
+            error = error * (1 + snr.clamp(max=_MOST_WEIGHT)).to(error)[:, None, None]
+        return error.mean()
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
         """(Tp, A)."""
         return (self.horizons.prediction, self.spaces.action)
+
+    @property
+    def bound(self) -> float | None:
+        """What normalised chunks are kept within: 1 with the normaliser limits, None without."""
+        return 1.0 if self.diffusion.normaliser == "limits" else None
 
     def denoiser(self, observations: Mapping[str, Tensor]) -> ChunkDenoiser:
         """The denoiser of normalised chunks, given observations; they are encoded here, once.
@@ -208,7 +230,7 @@ class DiffusionPolicy(NetworkPolicy):
             self.network.prepare(self.encoder(seen)),
             self.schedule,
             self.diffusion.predicts,
-            1.0 if self.diffusion.normaliser == "limits" else None,
+            self.bound,
             self._compiled,
         )
 
@@ -227,16 +249,9 @@ class DiffusionPolicy(NetworkPolicy):
         """The steps of sampling from a fraction of the schedule."""
         return _table_of(self.diffusion, begin)
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Writes policy.json and policy.safetensors, all that is needed to act.
-
-        Of a frozen prior that it sees with, the name or path alone is written.
-        """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        config = {
-            "spaces": self.spaces.as_json(),
-            "horizons": asdict(self.horizons),
+    def settings(self) -> dict[str, Any]:
+        """Network, diffusion and encoder."""
+        return {
             "network": {
                 "kind": _kind_of(self.network_settings)[0],
                 **asdict(self.network_settings),
@@ -244,47 +259,6 @@ class DiffusionPolicy(NetworkPolicy):
             "diffusion": asdict(self.diffusion),
             "encoder": asdict(self.encoder.settings),
         }
-        (folder / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        state = {name: tensor.contiguous().cpu() for name, tensor in self.state_dict().items()}
-        save_file(state, folder / _WEIGHTS)
-        return folder
-
-    @classmethod
-    def load(
-        cls, folder: str | os.PathLike[str], spaces: PolicySpaces | None = None
-    ) -> "DiffusionPolicy":
-        """Inverse of `save`.
-
-        Args:
-            folder: where it was saved.
-            spaces: of the environment that it is for; None: not checked.
-
-        Raises:
-            ValueError: a file is missing or damaged, or the policy is for other spaces; both are
-                shown.
-        """
-        folder = Path(folder)
-        try:
-            config: dict[str, Any] = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-            # JSON has lists where settings have tuples.
-            listed = config["network"].items()
-            network = {n: tuple(v) if isinstance(v, list) else v for n, v in listed}
-            settings = _NETWORKS[str(network.pop("kind"))][0](**network)
-            policy = cls(
-                PolicySpaces.from_json(config["spaces"]),
-                Horizons(**config["horizons"]),
-                settings,
-                DiffusionSettings(**config["diffusion"]),
-                EncoderSettings(**config["encoder"]),
-            )
-            policy.load_state_dict(load_file(folder / _WEIGHTS))
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise ValueError(
-                f"{folder} cannot be read as a diffusion policy ({type(error).__name__}: {error})"
-            ) from error
-        if spaces is not None:
-            policy.spaces.check(spaces)
-        return policy.eval().requires_grad_(False)
 
     def _target(self, actions: Tensor, eps: Tensor, level: NoiseLevel) -> Tensor:
         alpha, sigma = level.like(actions)
@@ -301,7 +275,7 @@ class DiffusionPolicy(NetworkPolicy):
 
 def _kind_of(settings: NetworkSettings) -> tuple[str, type[Any]]:
     """The name of a network in files, and its class."""
-    return next((n, made) for n, (kind, made) in _NETWORKS.items() if kind is type(settings))
+    return next((n, made) for n, (kind, made) in NETWORKS.items() if kind is type(settings))
 
 
 @lru_cache(maxsize=32)

@@ -12,19 +12,15 @@ import os
 import shutil
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from scorefield.control.data.normalizer import Limits
-from scorefield.control.policies.chunk_policy import ChunkPolicy
 from scorefield.control.policies.diffusion_policy import DiffusionPolicy
-from scorefield.control.policies.heads import Diffusion, SquaredError, TwoStep
-from scorefield.control.policies.solver import SolverStep, solver_steps
-from scorefield.priors.levels import NoiseLevel
+from scorefield.control.policies.solver import SolverStep
 from scorefield.priors.noise import keyed_noise, noise_generator
 
 _OPSET = 17
@@ -32,7 +28,7 @@ _TOLERANCE = 1e-3  # of the parity check, over the half range of an action
 
 
 def export_policy(
-    policy: ChunkPolicy | DiffusionPolicy, folder: str | os.PathLike[str], *, seed: int = 0
+    policy: DiffusionPolicy, folder: str | os.PathLike[str], *, seed: int = 0
 ) -> float:
     """Writes encoder.onnx, denoiser.onnx, policy.json and runner.py, and tries them.
 
@@ -40,8 +36,7 @@ def export_policy(
     onnxruntime alone. Batches may have any size.
 
     Args:
-        policy: a `DiffusionPolicy`, or a `ChunkPolicy` with a head that is a walk of its network:
-            `Diffusion`, `SquaredError`, `TwoStep`.
+        policy: one that does not see with a frozen prior.
         folder: made if need be; these files in it are replaced.
         seed: of the observations that it is tried on.
 
@@ -50,10 +45,14 @@ def export_policy(
         observations, over the half range of the action.
 
     Raises:
-        ValueError: the policy is of another kind, or onnx or onnxruntime is not installed.
+        ValueError: the policy sees with a frozen prior, or onnx or onnxruntime is not installed.
         RuntimeError: the difference is above 1e-3; the files are not to be used.
     """
-    parts = _parts_of(policy)
+    if policy.encoder.cameras and policy.encoder.settings.prior is not None:
+        raise ValueError(
+            f"this policy sees with the frozen prior {policy.encoder.settings.prior!r}, which "
+            "cannot be exported; train it with the ResNet"
+        )
     try:
         importlib.import_module("onnx")
         from scorefield.control.policies.runner import ExportedPolicy
@@ -66,24 +65,24 @@ def export_policy(
     observations = _observations(policy, seed)
     seen = tuple(observations.values())
     n, horizons, spaces = len(seen[0]), policy.horizons, policy.spaces
-    encoder = _Encoder(parts, list(observations))
+    network, actions = _still(policy.network), _still(policy.actions)
+    encoder = _Encoder(_still(policy.encoder), network, list(observations))
     _to_onnx(encoder, seen, list(observations), "prepared", folder / "encoder.onnx")
     chunk = torch.zeros(n, horizons.prediction, spaces.action)
     with torch.no_grad():
         inputs = (chunk, torch.zeros(n), encoder(*seen))
     names = ["chunk", "time", "prepared"]
-    _to_onnx(_Denoiser(parts.network), inputs, names, "out", folder / "denoiser.onnx")
+    _to_onnx(_Denoiser(network), inputs, names, "out", folder / "denoiser.onnx")
     config = {
         "spaces": spaces.as_json(),
         "horizons": asdict(horizons),
         "observations": {name: list(tensor.shape[1:]) for name, tensor in observations.items()},
         "actions": {
-            "scale": parts.actions.scale.tolist(),
-            "offset": parts.actions.offset.tolist(),
+            "scale": actions.scale.tolist(),
+            "offset": actions.offset.tolist(),
         },
-        "noisy": parts.noisy,
-        "bound": parts.bound,
-        "steps": [_numbers(step) for step in parts.table],
+        "bound": policy.bound,
+        "steps": [_numbers(step) for step in policy.table()],
     }
     (folder / "policy.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     shutil.copyfile(Path(__file__).with_name("runner.py"), folder / "runner.py")
@@ -101,83 +100,17 @@ def export_policy(
     return difference
 
 
-@dataclass(frozen=True, eq=False)
-class _Parts:
-    """What all policies that can be exported are made of, on the CPU.
-
-    condition: observations by name -> condition.
-    table, noisy, bound: how the network is walked: from noise or from zeros, and within what.
-    """
-
-    condition: nn.Module
-    network: Any
-    actions: Limits
-    table: Sequence[SolverStep]
-    noisy: bool
-    bound: float | None
-
-
-def _parts_of(policy: ChunkPolicy | DiffusionPolicy) -> _Parts:
-    def still(module: Any) -> Any:
-        return copy.deepcopy(module).cpu().float().eval().requires_grad_(False)
-
-    if isinstance(policy, DiffusionPolicy):
-        if policy.encoder.cameras and policy.encoder.settings.prior is not None:
-            raise ValueError(
-                f"this policy sees with the frozen prior {policy.encoder.settings.prior!r}, which "
-                "cannot be exported; train it with the ResNet"
-            )
-        bound = 1.0 if policy.diffusion.normaliser == "limits" else None
-        return _Parts(
-            still(policy.encoder),
-            still(policy.network),
-            still(policy.actions),
-            policy.table(),
-            noisy=True,
-            bound=bound,
-        )
-    head = policy.head
-    if isinstance(head, Diffusion):
-        table, noisy, bound = solver_steps(head.schedule, "x0", head.ddim_steps), True, 1.0
-    elif isinstance(head, SquaredError):
-        table, noisy, bound = _regression(head), False, None
-    else:
-        raise ValueError(
-            f"a head {type(head).__name__} draws as no walk of a network does, and cannot be "
-            "exported; Diffusion, SquaredError and TwoStep can"
-        )
-    return _Parts(
-        _State(still(policy.states)), still(head.trunk), still(policy.actions), table, noisy, bound
-    )
-
-
-def _regression(head: SquaredError) -> list[SolverStep]:
-    """Regressions as steps from zeros: z' = b x0, the last with b = 1."""
-    nothing = NoiseLevel(torch.zeros(()), torch.ones(()))
-    scales = [(0.0, 1.0)]
-    if isinstance(head, TwoStep):
-        scales = [(0.0, head.at), (head.at, 1.0)]
-    return [SolverStep(nothing, time, 0.0, 1.0, 0.0, scale, 0.0) for time, scale in scales]
-
-
-class _State(nn.Module):
-    """The condition of a `ChunkPolicy`."""
-
-    def __init__(self, states: Limits) -> None:
-        super().__init__()
-        self.states = states
-
-    def forward(self, observations: dict[str, Tensor]) -> Tensor:
-        condition: Tensor = self.states(observations["state"]).flatten(1)
-        return condition
+def _still(module: Any) -> Any:
+    """A frozen copy on the CPU."""
+    return copy.deepcopy(module).cpu().float().eval().requires_grad_(False)
 
 
 class _Encoder(nn.Module):
     """Observations, one after another, -> prepared condition."""
 
-    def __init__(self, parts: _Parts, names: Sequence[str]) -> None:
+    def __init__(self, condition: nn.Module, network: Any, names: Sequence[str]) -> None:
         super().__init__()
-        self.condition, self.network, self._names = parts.condition, parts.network, names
+        self.condition, self.network, self._names = condition, network, names
 
     def forward(self, *seen: Tensor) -> Tensor:
         observations = dict(zip(self._names, seen, strict=True))
@@ -197,12 +130,12 @@ class _Denoiser(nn.Module):
         return out
 
 
-def _observations(policy: ChunkPolicy | DiffusionPolicy, seed: int) -> dict[str, Tensor]:
+def _observations(policy: DiffusionPolicy, seed: int) -> dict[str, Tensor]:
     """8 random ones, states within the range of the data."""
     generator, seen = noise_generator(seed, 0), policy.horizons.observation
     observations = {}
     if policy.spaces.state:
-        limits = policy.encoder.states if isinstance(policy, DiffusionPolicy) else policy.states
+        limits = policy.encoder.states
         uniform = 2 * torch.rand(8, seen, policy.spaces.state, generator=generator) - 1
         observations["state"] = (uniform - limits.offset.cpu()) / limits.scale.cpu()
     for name, size in policy.spaces.images.items():

@@ -1,36 +1,61 @@
-"""Policies from their folders, whatever kind they are."""
+"""A policy from its folder."""
 
 import json
 import os
 from pathlib import Path
+from typing import Any
 
-from scorefield.control.data.spaces import PolicySpaces
-from scorefield.control.policies.chunk_policy import ChunkPolicy
-from scorefield.control.policies.diffusion_policy import DiffusionPolicy
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from scorefield.control.data.spaces import Horizons, PolicySpaces
+from scorefield.control.networks.settings import EncoderSettings
+from scorefield.control.policies.diffusion_policy import (
+    NETWORKS,
+    DiffusionPolicy,
+    DiffusionSettings,
+)
+from scorefield.control.policies.policy import CONFIG, WEIGHTS
 
 
 def load_policy(
     folder: str | os.PathLike[str], spaces: PolicySpaces | None = None
-) -> ChunkPolicy | DiffusionPolicy:
+) -> DiffusionPolicy:
     """The policy that was saved in a folder, frozen.
 
     Args:
-        folder: what `save` wrote.
+        folder: what `DiffusionPolicy.save` wrote.
         spaces: of the environment that it is for; None: not checked.
 
     Raises:
         ValueError: a file is missing or damaged, or the policy is for other spaces; both are shown.
     """
-    path = Path(folder) / "policy.json"
+    folder = Path(folder)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        # JSON has lists where settings have tuples.
+        listed = config["network"].items()
+        network = {n: tuple(v) if isinstance(v, list) else v for n, v in listed}
+        policy = DiffusionPolicy(
+            PolicySpaces.from_json(config["spaces"]),
+            Horizons(**config["horizons"]),
+            NETWORKS[str(network.pop("kind"))][0](**network),
+            DiffusionSettings(**config["diffusion"]),
+            EncoderSettings(**config["encoder"]),
+        )
+        policy.load_state_dict(load_file(folder / WEIGHTS))
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:
         raise ValueError(
             f"{folder} cannot be read as a policy ({type(error).__name__}: {error})"
         ) from error
-    if isinstance(config, dict) and "diffusion" in config:
-        return DiffusionPolicy.load(folder, spaces)
-    policy = ChunkPolicy.load(folder)
     if spaces is not None:
         policy.spaces.check(spaces)
-    return policy
+    return policy.eval().requires_grad_(False)

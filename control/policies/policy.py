@@ -1,15 +1,17 @@
 """What acts: what rollouts know of a policy, and what all policies that are networks share."""
 
+import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scorefield.control.data.normalizer import Limits, bounded
@@ -18,6 +20,9 @@ from scorefield.control.data.windows import Windows
 from scorefield.control.policies.denoising import Follow
 from scorefield.control.policies.draws import Draws
 from scorefield.priors.noise import keyed_noise
+
+CONFIG, WEIGHTS = "policy.json", "policy.safetensors"
+"""The files of a policy's folder."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +92,25 @@ class NetworkPolicy(nn.Module, ABC):
         """What training descends on windows; all that is random comes from the draws."""
 
     @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """What it is made of, as JSON values, beside its spaces and horizons."""
+
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Writes policy.json and policy.safetensors, all that is needed to act."""
+        """Writes policy.json and policy.safetensors, all that is needed to act.
+
+        Of a frozen prior that it sees with, the name or path alone is written.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {
+            "spaces": self.spaces.as_json(),
+            "horizons": asdict(self.horizons),
+            **self.settings(),
+        }
+        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        state = {name: tensor.contiguous().cpu() for name, tensor in self.state_dict().items()}
+        save_file(state, folder / WEIGHTS)
+        return folder
 
     @property
     @abstractmethod

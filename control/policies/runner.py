@@ -76,8 +76,7 @@ class ExportedPolicy:
     def _walk(self, noise: Any, prepared: Any) -> Any:
         """The chunk, normalised: x0 = p z + q out and z' = a z + b x0 + c (the x0 before)."""
         bound = np.inf if self.config["bound"] is None else self.config["bound"]
-        z = noise if self.config["noisy"] else np.zeros_like(noise)
-        before = z
+        z = before = noise
         for step in self.config["steps"]:
             time = np.full(len(z), step["time"], dtype=np.float32)
             (out,) = self._denoiser.run(None, {"chunk": z, "time": time, "prepared": prepared})

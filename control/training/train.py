@@ -1,18 +1,20 @@
-"""What the trainings of all policies share: batches, several processes, the run's folder."""
+"""Training of policies: batches of windows, several processes, figures of held-out episodes."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from scorefield.control.data.windows import Windows
 from scorefield.control.policies.draws import Draws
 from scorefield.control.policies.policy import NetworkPolicy
+from scorefield.control.training.held_out import HeldOut, told
 from scorefield.control.training.processes import Processes
-from scorefield.control.training.tracking import TrackedRun
+from scorefield.control.training.tracking import TrackedRun, check_tracker
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.training.settings import TrainingSettings as TrainingSettings
 from scorefield.priors.training.task import TrainingTask
@@ -22,19 +24,55 @@ from scorefield.runs.loop import optimise
 CHECKPOINT_EVERY = 1000
 """Updates between the checkpoints of a training."""
 
+CHECKS = 10
+"""How often a training looks at the held-out episodes."""
+
 _DROPOUT = 1
 """Key of a step's dropout, beside that of its noise."""
 
+_POWER, _MOST = 0.75, 0.9999
+
+AnyPolicy = TypeVar("AnyPolicy", bound=NetworkPolicy)
+
+
+def power_decay(step: int) -> float:
+    """Decay of the weights' moving average after `step` earlier updates.
+
+    1 - step^-0.75, at most 0.9999, and 0 for the first two updates, as the reference's `EMAModel`
+    counts them (Chi et al. 2023): the average forgets where it began however short the training is.
+    """
+    return min(_MOST, 1 - max(1, step) ** -_POWER)
+
 
 class PolicyTask(TrainingTask):
-    """Trains a policy on windows: one random batch per step, shared by all processes."""
+    """Trains a policy on windows: one random batch per step, shared by all processes.
 
-    def __init__(self, policy: NetworkPolicy, windows: Windows, settings: TrainingSettings) -> None:
-        """Prepares it; the policy takes its normalisers from the windows.
+    AdamW as in Diffusion Policy: betas 0.95 and 0.999, weight decay 1e-6. The weights' average
+    decays by `power_decay`, at most by the settings' `ema`.
+    """
+
+    def __init__(
+        self,
+        policy: NetworkPolicy,
+        windows: Windows,
+        settings: TrainingSettings,
+        held_out: Windows | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        """Prepares it; the policy takes its normalisers from the windows' episodes.
+
+        Args:
+            policy: with its initial weights.
+            windows: what it learns from.
+            settings: of the training.
+            held_out: windows that it does not learn from, for figures; None: there are none.
+            say: takes a line of text with those figures, every tenth of the training.
 
         Raises:
-            ValueError: the batch cannot be shared equally.
+            ValueError: the windows have other sizes or horizons than the policy, or actions that
+                the policy's bounds do not contain; or the batch cannot be shared equally.
         """
+        check_fits(policy, windows)
         self.processes = Processes(settings.device)
         if settings.batch_size % self.processes.count:
             raise ValueError(
@@ -44,7 +82,13 @@ class PolicyTask(TrainingTask):
         policy.fit(windows)
         device = str(self.processes.device(settings.device))
         super().__init__(policy, replace(settings, device=device))
-        self._policy, self._windows = policy, windows
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=settings.learning_rate, betas=(0.95, 0.999), weight_decay=1e-6
+        )
+        self._policy, self._windows, self._say = policy, windows, say
+        self._held_out = None
+        if held_out is not None and self.processes.first:
+            self._held_out = HeldOut(windows, held_out, settings.batch_size, device)
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """The policy's loss on this process's part of a batch."""
@@ -58,6 +102,21 @@ class PolicyTask(TrainingTask):
         with torch.random.fork_rng([device] if device.type == "cuda" else []), self.autocast():
             torch.manual_seed(seed.initial_seed())
             return self._policy.loss(batch, draws), {}
+
+    def step(self, step: int) -> Mapping[str, float]:
+        """One update, and figures of the held-out episodes after every tenth of the training."""
+        figures = super().step(step)
+        done, steps = step + 1, self.settings.steps
+        if self._held_out is None or (done % max(1, steps // CHECKS) and done != steps):
+            return figures
+        found = self._held_out.figures(self.policy())
+        if self._say is not None:
+            self._say(f"step {done}: held-out {told(found)}")
+        return {**figures, **found}
+
+    def decay(self, step: int) -> float:
+        """`power_decay`, up to the settings' decay."""
+        return min(self.settings.ema, power_decay(step))
 
     def policy(self) -> NetworkPolicy:
         """The policy with its weights' moving average, frozen."""
@@ -73,39 +132,79 @@ class PolicyTask(TrainingTask):
         return loss
 
 
-def train_policy(
-    task: PolicyTask,
-    config: Mapping[str, Any],
-    folder: str | os.PathLike[str],
-    *,
-    resume: bool,
-    progress: bool,
-    tracker: str | None = None,
-) -> NetworkPolicy:
-    """Runs a task in a run folder and returns the trained policy, which is saved in FOLDER/policy.
-
-    Args:
-        task: freshly made.
-        config: what the run is; the training's settings are added.
-        folder: of the run.
-        resume: go on with the training that is there.
-        progress: whether to show a progress bar.
-        tracker: one of accelerate's that the figures go to as well.
+def check_fits(policy: NetworkPolicy, windows: Windows) -> None:
+    """Refuses windows that a policy cannot learn from.
 
     Raises:
-        ValueError: the folder holds another training.
+        ValueError: sizes, cameras or horizons differ, or actions lie outside of the bounds.
+    """
+    if windows.horizons != policy.horizons:
+        raise ValueError(
+            f"the windows have {windows.horizons}, the policy {policy.horizons}; make both alike"
+        )
+    episodes, spaces = windows.episodes, policy.spaces
+    pictures = {name: tuple(p.shape[1:3]) for name, p in episodes.cameras.items()}
+    # A policy of pictures alone does not look at states that are there.
+    state = episodes.state.shape[1] if spaces.state else 0
+    found = (state, episodes.action.shape[1], pictures)
+    expected = (spaces.state, spaces.action, dict(spaces.images))
+    if found != expected:
+        raise ValueError(
+            f"(state, action, cameras) of the demonstrations are {found}, the policy's "
+            f"{expected}; the demonstrations are of another environment"
+        )
+    low, high = episodes.action.min(axis=0), episodes.action.max(axis=0)
+    for index, bounds in enumerate(zip(spaces.low, spaces.high, strict=True)):
+        slack = 1e-4 * (bounds[1] - bounds[0])
+        if low[index] < bounds[0] - slack or high[index] > bounds[1] + slack:
+            raise ValueError(
+                f"number {index} of the actions runs from {low[index]:.6g} to {high[index]:.6g}, "
+                f"the environment takes {bounds[0]:.6g} to {bounds[1]:.6g}; clip the demonstrations"
+            )
+
+
+def train_policy(
+    policy: AnyPolicy,
+    windows: Windows,
+    settings: TrainingSettings,
+    folder: str | os.PathLike[str],
+    *,
+    held_out: Windows | None = None,
+    resume: bool = False,
+    progress: bool = False,
+    tracker: str | None = None,
+) -> AnyPolicy:
+    """Trains a policy in a run folder and returns it frozen; it is saved in FOLDER/policy.
+
+    Killed and resumed, it has the same weights to the last bit.
+
+    Args:
+        policy: with its initial weights.
+        windows: what it learns from.
+        settings: of the training.
+        folder: of the run, new or empty, or one to resume.
+        held_out: windows that it does not learn from (`Windows.split`): their loss and the error
+            of the actions go to metrics.jsonl and, with `progress`, to standard error.
+        resume: go on with the training that is there.
+        progress: whether to show a progress bar.
+        tracker: one of accelerate's that the figures go to as well, such as "tensorboard".
+
+    Raises:
+        ValueError: the folder holds another training, the windows do not fit the policy, or there
+            is no such tracker.
         NonFiniteError: the loss is not finite; the last checkpoint is kept.
     """
-    processes, settings = task.processes, task.settings
-    whole = {
-        **config,
-        "windows": len(task._windows),
-        "demonstrations": task._windows.episodes.digest(),
-        "spaces": task._policy.spaces.as_json(),
-        **settings.config(),
-    }
-    # The learning rate's cosine ends with the steps: other steps are another training.
-    run = processes.folder(folder, whole, resume, free=FREE_KEYS - {"steps"})
+    if tracker is not None:
+        check_tracker(tracker)
+    task = PolicyTask(policy, windows, settings, held_out, tqdm.write if progress else None)
+    processes = task.processes
+    run = processes.folder(
+        folder,
+        _description(task, windows, held_out),
+        resume,
+        # The learning rate's cosine ends with the steps: other steps are another training.
+        free=FREE_KEYS - {"steps"},
+    )
     tracked = TrackedRun(run, tracker) if tracker is not None and processes.first else None
     try:
         optimise(
@@ -124,4 +223,19 @@ def train_policy(
     if processes.first:
         trained.save(run.path / "policy")
     processes.wait()
+    assert isinstance(trained, type(policy))
     return trained
+
+
+def _description(task: PolicyTask, windows: Windows, held_out: Windows | None) -> dict[str, Any]:
+    """What the run is: other values are another training."""
+    policy = task._policy
+    return {
+        **policy.settings(),
+        "horizons": asdict(policy.horizons),
+        "windows": len(windows),
+        "held_out_windows": 0 if held_out is None else len(held_out),
+        "demonstrations": windows.episodes.digest(),
+        "spaces": policy.spaces.as_json(),
+        **task.settings.config(),
+    }

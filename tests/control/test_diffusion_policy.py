@@ -16,8 +16,8 @@ from scorefield.control.data.windows import Windows
 from scorefield.control.networks.network import ChunkNetwork
 from scorefield.control.networks.settings import (
     EncoderSettings,
+    PerceptronSettings,
     TransformerSettings,
-    TrunkSettings,
     UNet1DSettings,
 )
 from scorefield.control.policies.denoising import Follow, RealTime, WarmStart
@@ -27,12 +27,9 @@ from scorefield.control.policies.diffusion_policy import (
     NetworkSettings,
 )
 from scorefield.control.policies.draws import Draws
+from scorefield.control.policies.loading import load_policy
 from scorefield.control.policies.policy import ChunkRequest, Policy
-from scorefield.control.training.diffusion import (
-    DiffusionPolicyTask,
-    power_decay,
-    train_diffusion_policy,
-)
+from scorefield.control.training.train import PolicyTask, power_decay, train_policy
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise, noise_generator
 from scorefield.priors.sampling import sample
@@ -43,7 +40,7 @@ from scorefield.runs.loop import NonFiniteError, optimise
 SPACES = PolicySpaces(state=3, action=2, low=(-1.0, -2.0), high=(1.0, 2.0), rate=10.0)
 HORIZONS = Horizons(2, 3, 8)
 SMALL: dict[str, NetworkSettings] = {
-    "perceptron": TrunkSettings(width=16, layers=1, frequencies=4),
+    "perceptron": PerceptronSettings(width=16, layers=1, frequencies=4),
     "unet": UNet1DSettings(widths=(8, 16), time_features=8),
     "transformer": TransformerSettings(width=16, layers=1, heads=2),
 }
@@ -100,7 +97,7 @@ def linear(gain: float = 0.5, noise: float = 0.0, episodes: int = 6, steps: int 
 def one_number(**settings: object) -> DiffusionPolicy:
     spaces = PolicySpaces(state=1, action=1, low=(-3.0,), high=(3.0,))
     diffusion = DiffusionSettings(**settings)  # type: ignore[arg-type]
-    network = TrunkSettings(width=32, layers=1, frequencies=0)
+    network = PerceptronSettings(width=32, layers=1, frequencies=0)
     return DiffusionPolicy(spaces, Horizons(1, 1, 1), network, diffusion)
 
 
@@ -124,6 +121,31 @@ def test_a_policy_given_observations_is_a_denoiser_of_the_library(
         expected = sample(policy.denoiser(observations()), (8, 2), 3, steps=10, seed=5)
     chunk = policy.chunk(ChunkRequest(observations(), seed=5, items=range(3)))
     torch.testing.assert_close(chunk, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_with_the_exact_denoiser_both_modes_are_drawn() -> None:
+    """Chunks are +m or -m with equal odds: E[x0 | z] = m tanh(alpha m.z / sigma^2)."""
+    policy = policy_of(predicts="x0")
+    mode = torch.full((8, 2), 0.5)
+
+    class Exact(ChunkNetwork):
+        def prepare(self, condition: Tensor) -> Tensor:
+            return condition
+
+        def denoise(self, chunk: Tensor, time: Tensor, prepared: Tensor) -> Tensor:
+            level = policy.schedule.at_timestep((time * 100).round())
+            ratio = (level.alpha / level.sigma**2).float()
+            return mode * torch.tanh(ratio * (chunk * mode).sum(dim=(1, 2)))[:, None, None]
+
+    policy.network = Exact()
+    noise = torch.randn(2000, 8, 2, generator=noise_generator(0))
+    request = ChunkRequest(observations(2000), seed=0, items=range(2000))
+    drawn = policy.normalised_chunk(request, noise)
+    # All but the few whose noise lies on the border between the modes.
+    off = (drawn.abs() - mode).abs().amax(dim=(1, 2))
+    assert float((off < 1e-2).float().mean()) > 0.995
+    upper = float((drawn[:, 0, 0] > 0).float().mean())
+    assert upper == pytest.approx(0.5, abs=4 * 0.5 / 2000**0.5)
 
 
 @pytest.mark.parametrize("network", SMALL)
@@ -203,7 +225,7 @@ def test_real_time_is_the_exact_posterior_of_a_standard_normal() -> None:
 @pytest.mark.parametrize("predicts", ["eps", "x0", "v", "velocity"])
 def test_the_loss_is_that_of_the_network_s_output(predicts: str) -> None:
     # A network that says 0: the loss is the mean square of the target, by its definition.
-    policy = one_number(predicts=predicts, normaliser=_normaliser(predicts))
+    policy = one_number(predicts=predicts, normaliser=_normaliser(predicts), weighting="uniform")
     windows = linear()
     policy.fit(windows)
     policy.network.leave.weight.data.zero_()
@@ -229,6 +251,25 @@ def test_the_loss_is_that_of_the_network_s_output(predicts: str) -> None:
     torch.testing.assert_close(loss, target.square().mean())
 
 
+def test_truncated_weights_are_the_loss_of_v_up_to_their_limit() -> None:
+    # v = alpha eps - sigma x0 has an error of x0's over sigma^2 = 1 + SNR, for the same network.
+    policy, windows = one_number(predicts="x0"), linear()
+    assert policy.diffusion.weighting == "truncated"
+    policy.fit(windows)
+    batch = windows.batch([5])
+    policy.network.leave.weight.data.zero_()
+    policy.network.leave.bias.data.fill_(0.1)
+    error = float((policy.actions(batch["action"]) - 0.1).square())
+    for seed in range(20):
+        times = torch.randint(100, (1,), generator=noise_generator(seed))
+        level = policy.schedule.at_timestep(times)
+        weight = min(float(1 / level.sigma**2), 21.0)
+        found = float(policy.loss(batch, Draws(noise_generator(seed))).detach())
+        assert found == pytest.approx(weight * error, rel=1e-4)
+    with pytest.raises(ValueError, match="truncated weights are those of x0"):
+        DiffusionSettings("v", weighting="truncated")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("predicts", ["eps", "velocity"])
 def test_training_finds_a_linear_gaussian_policy(predicts: str, tmp_path: Path) -> None:
@@ -237,7 +278,7 @@ def test_training_finds_a_linear_gaussian_policy(predicts: str, tmp_path: Path) 
     normaliser = _normaliser(predicts)
     policy = one_number(predicts=predicts, normaliser=normaliser, steps=20, order=2)
     windows = linear(noise=0.1, episodes=40)
-    trained = train_diffusion_policy(policy, windows, TrainingSettings(1500, 128, 3e-3), tmp_path)
+    trained = train_policy(policy, windows, TrainingSettings(1500, 128, 3e-3), tmp_path)
     for state in (-0.6, 0.0, 0.6):
         seen = {"state": torch.full((1000, 1, 1), state)}
         actions = trained.act(seen)
@@ -246,11 +287,11 @@ def test_training_finds_a_linear_gaussian_policy(predicts: str, tmp_path: Path) 
 
 
 def test_the_moving_average_has_the_paper_s_schedule() -> None:
-    assert power_decay(0) == 0
-    assert power_decay(15) == pytest.approx(1 - 16**-0.75)
+    assert power_decay(0) == power_decay(1) == 0
+    assert power_decay(16) == pytest.approx(1 - 16**-0.75)
     assert power_decay(10**9) == 0.9999
-    task = DiffusionPolicyTask(one_number(), linear(), TrainingSettings(10, 4, ema=0.9999))
-    assert [task.decay(k) for k in (0, 15)] == [0, power_decay(15)]
+    task = PolicyTask(one_number(), linear(), TrainingSettings(10, 4, ema=0.9999))
+    assert [task.decay(k) for k in (0, 16)] == [0, power_decay(16)]
     task.step(0)
     # The first decay is 0: the average is the weights.
     for average, weight in zip(task.average, task.parameters, strict=True):
@@ -260,7 +301,7 @@ def test_the_moving_average_has_the_paper_s_schedule() -> None:
 @pytest.mark.parametrize(
     "network",
     [
-        TrunkSettings(width=32, layers=1, frequencies=0),
+        PerceptronSettings(width=32, layers=1, frequencies=0),
         TransformerSettings(observations=1, width=16, layers=1, heads=2, dropout=0.5),
     ],
 )
@@ -270,10 +311,10 @@ def test_a_killed_training_ends_with_the_same_bits(
     windows, settings = linear(), TrainingSettings(6, 16)
     spaces = PolicySpaces(state=1, action=1, low=(-3.0,), high=(3.0,))
 
-    def task() -> DiffusionPolicyTask:
+    def task() -> PolicyTask:
         torch.rand(1)  # of the global generator nothing may depend
         policy = DiffusionPolicy(spaces, Horizons(1, 1, 1), network, DiffusionSettings())
-        return DiffusionPolicyTask(policy, windows, settings)
+        return PolicyTask(policy, windows, settings)
 
     def run(name: str, steps: int, resume: bool) -> DiffusionPolicy:
         started = task()
@@ -309,7 +350,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
 
     monkeypatch.setattr(DiffusionPolicy, "loss", breaks)
     with pytest.raises(NonFiniteError, match="after step 4"):
-        train_diffusion_policy(policy, linear(), TrainingSettings(10, 16), tmp_path / "run")
+        train_policy(policy, linear(), TrainingSettings(10, 16), tmp_path / "run")
     assert RunFolder.create(tmp_path / "run", _config(tmp_path), True).load_checkpoint()[0] == 4  # type: ignore[index]
 
 
@@ -317,16 +358,14 @@ def test_figures_go_to_a_tracker_as_well(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    train_diffusion_policy(
-        one_number(), linear(), TrainingSettings(3, 16), tmp_path, tracker="tensorboard"
-    )
+    train_policy(one_number(), linear(), TrainingSettings(3, 16), tmp_path, tracker="tensorboard")
     events = EventAccumulator(str(tmp_path / "tracking"))
     events.Reload()
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     told = [event.value for event in events.Scalars("loss")]
     np.testing.assert_allclose(told, [row["loss"] for row in rows], rtol=1e-6)
     with pytest.raises(ValueError, match="tracker"):
-        train_diffusion_policy(
+        train_policy(
             one_number(), linear(), TrainingSettings(3, 16), tmp_path / "b", tracker="paper"
         )
     assert not (tmp_path / "b").exists()
@@ -352,7 +391,37 @@ def test_demonstrations_that_do_not_fit_are_refused(
     good = Episode(rng.uniform(-1, 1, (9, 1)), rng.uniform(-1, 1, (9, 1)))
     windows = Windows(Episodes.of([spoil(good)]), Horizons(1, 1, 1))
     with pytest.raises(ValueError, match=words):
-        DiffusionPolicyTask(one_number(), windows, TrainingSettings(2, 4))
+        PolicyTask(one_number(), windows, TrainingSettings(2, 4))
+
+
+def test_what_is_held_out_is_not_learnt_and_tells_a_failure(tmp_path: Path) -> None:
+    # Actions that no state explains: what is learnt by heart is told from what is understood.
+    rng = np.random.default_rng(0)
+    pairs = [Episode(rng.uniform(-1, 1, (9, 8)), rng.uniform(-1, 1, (9, 1))) for _ in range(20)]
+    noise = Windows(Episodes.of(pairs), Horizons(1, 1, 1))
+    learnt, held_out = noise.split(0.1, seed=3)
+    assert held_out is not None and (len(learnt), len(held_out)) == (162, 18)
+    both = [set(w.batch(range(len(w)))["state"].flatten().tolist()) for w in (learnt, held_out)]
+    assert not both[0] & both[1]
+
+    def error(windows: tuple[Windows, Windows | None], name: str) -> tuple[float, float]:
+        settings = TrainingSettings(200, 64, 3e-3, warmup=10)
+        run, size = tmp_path / name, windows[0].episodes.state.shape[1]
+        spaces = PolicySpaces(state=size, action=1, low=(-3.0,), high=(3.0,))
+        network = PerceptronSettings(width=64, layers=2, bandwidth=2.0)
+        policy = DiffusionPolicy(spaces, Horizons(1, 1, 1), network, DiffusionSettings("x0"))
+        train_policy(policy, windows[0], settings, run, held_out=windows[1])
+        rows = [json.loads(row) for row in (run / "metrics.jsonl").read_text().splitlines()]
+        assert sum("held_out_loss" in row for row in rows) == 10
+        assert all(row["held_out_loss"] > 0 for row in rows if "held_out_loss" in row)
+        return rows[-1]["training_error"], rows[-1]["held_out_error"]
+
+    by_heart, not_learnt = error((learnt, held_out), "noise")
+    assert by_heart < 0.8 < 1 < not_learnt
+    assert max(error(linear(episodes=20).split(0.1), "law")) < 0.2
+    assert linear().split(0.1)[1] is None  # 6 episodes are too few for a tenth
+    with pytest.raises(ValueError, match="share"):
+        noise.split(1.0)
 
 
 @pytest.mark.parametrize("network", SMALL)
@@ -361,17 +430,17 @@ def test_a_file_carries_all_that_is_needed(network: str, tmp_path: Path) -> None
     policy.actions.scale.fill_(2.0)
     policy.encoder.states.offset.fill_(0.5)
     policy.save(tmp_path)
-    loaded = DiffusionPolicy.load(tmp_path, SPACES)
+    loaded = load_policy(tmp_path, SPACES)
     # a matrix product rounds by where its numbers lie in memory
     found, expected = loaded.act(observations()), policy.act(observations())
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
     other = PolicySpaces(state=4, action=2, low=(-1.0, -2.0), high=(1.0, 2.0))
     with pytest.raises(ValueError, match=r'state.*"state": 3.*"state": 4'):
-        DiffusionPolicy.load(tmp_path, other)
+        load_policy(tmp_path, other)
     (tmp_path / "policy.safetensors").write_bytes(b"no")
     with pytest.raises(ValueError, match="cannot be read"):
-        DiffusionPolicy.load(tmp_path)
+        load_policy(tmp_path)
 
 
 def test_pictures_and_states_train_and_act(tmp_path: Path) -> None:
@@ -386,10 +455,10 @@ def test_pictures_and_states_train_and_act(tmp_path: Path) -> None:
         spaces, horizons, SMALL["unet"], encoder=EncoderSettings(width=16, keypoints=2)
     )
     windows = Windows(Episodes.of([episode]), horizons)
-    trained = train_diffusion_policy(policy, windows, TrainingSettings(2, 4), tmp_path)
+    trained = train_policy(policy, windows, TrainingSettings(2, 4), tmp_path)
     seen = windows.batch([0, 3])
     actions = trained.act(seen)
-    again = DiffusionPolicy.load(tmp_path / "policy", spaces).act(seen)
+    again = load_policy(tmp_path / "policy", spaces).act(seen)
     torch.testing.assert_close(actions, again, rtol=0, atol=2e-6)
     assert actions.shape == (2, 2, 2)
 

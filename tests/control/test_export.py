@@ -16,23 +16,23 @@ from scorefield.control.data.normalizer import Limits
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.networks.settings import (
     EncoderSettings,
+    PerceptronSettings,
     TransformerSettings,
-    TrunkSettings,
     UNet1DSettings,
 )
-from scorefield.control.policies.chunk_policy import HEADS, ChunkPolicy
 from scorefield.control.policies.diffusion_policy import (
     DiffusionPolicy,
     DiffusionSettings,
     NetworkSettings,
 )
 from scorefield.control.policies.export import export_policy
+from scorefield.control.policies.loading import load_policy
 from scorefield.control.policies.runner import ExportedPolicy
 from scorefield.priors.noise import keyed_noise
 
 SPACES = PolicySpaces(state=3, action=2, low=(-1.0, -2.0), high=(1.0, 2.0), rate=10.0)
 HORIZONS = Horizons(2, 3, 4)
-TRUNK = TrunkSettings(width=16, layers=1, frequencies=4)
+PERCEPTRON = PerceptronSettings(width=16, layers=1, frequencies=4)
 UNET = UNet1DSettings(widths=(8, 16), time_features=8)
 STATES = torch.linspace(-1, 1, 30).reshape(5, 2, 3)
 
@@ -41,15 +41,15 @@ def noise(items: range) -> Tensor:
     return keyed_noise(1, items, 2, (4, 2))
 
 
-def with_limits(policy: ChunkPolicy) -> ChunkPolicy:
-    policy.states = Limits(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.5, 0.0, 0.0]))
+def with_limits() -> DiffusionPolicy:
+    policy = DiffusionPolicy(SPACES, HORIZONS, PERCEPTRON, DiffusionSettings("x0"), seed=3)
+    policy.encoder.states = Limits(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.5, 0.0, 0.0]))
     policy.actions = Limits(torch.tensor([0.9, 0.4]), torch.tensor([0.1, -0.1]))
     return policy.eval()
 
 
-@pytest.mark.parametrize("head", ["diffusion", "squared-error", "two-step"])
-def test_heads_act_the_same_in_batches_of_any_size(head: str, tmp_path: Path) -> None:
-    policy = with_limits(ChunkPolicy(HEADS[head], SPACES, HORIZONS, TRUNK, seed=3))
+def test_it_acts_the_same_in_batches_of_any_size(tmp_path: Path) -> None:
+    policy = with_limits()
     assert export_policy(policy, tmp_path) < 1e-5
     exported = ExportedPolicy(tmp_path)
     expected = policy.act({"state": STATES}, seed=1, draw=2).numpy()
@@ -66,14 +66,14 @@ def test_heads_act_the_same_in_batches_of_any_size(head: str, tmp_path: Path) ->
         (UNET, DiffusionSettings("eps")),
         (UNET, DiffusionSettings("v", order=2, steps=6)),
         (TransformerSettings(width=16, layers=1, heads=2), DiffusionSettings("velocity", steps=5)),
-        (TRUNK, DiffusionSettings("x0", normaliser="gaussian")),
+        (PERCEPTRON, DiffusionSettings("x0", normaliser="gaussian")),
     ],
 )
 def test_networks_and_solvers_act_the_same(
     network: NetworkSettings, settings: DiffusionSettings, tmp_path: Path
 ) -> None:
     policy = DiffusionPolicy(SPACES, HORIZONS, network, settings, seed=3)
-    policy = DiffusionPolicy.load(policy.save(tmp_path / "policy"))
+    policy = load_policy(policy.save(tmp_path / "policy"))
     # Of whole chunks: the early steps divide by alpha, which enlarges what a step rounds.
     assert export_policy(policy, tmp_path) < 1e-4
     expected = policy.act({"state": STATES}, seed=1, draw=2).numpy()
@@ -98,8 +98,7 @@ def test_a_policy_that_sees_pictures(tmp_path: Path) -> None:
 
 
 def test_it_acts_without_torch_or_this_library(tmp_path: Path) -> None:
-    policy = with_limits(ChunkPolicy(HEADS["diffusion"], SPACES, HORIZONS, TRUNK))
-    export_policy(policy, tmp_path)
+    export_policy(with_limits(), tmp_path)
     code = """
 import sys
 sys.modules["torch"] = sys.modules["scorefield"] = None
@@ -115,7 +114,7 @@ assert (first != policy.act({"state": states}, seed=1)).any()
 
 
 def test_bad_observations_are_refused(tmp_path: Path) -> None:
-    policy = with_limits(ChunkPolicy(HEADS["squared-error"], SPACES, HORIZONS, TRUNK))
+    policy = with_limits()
     policy.actions = Limits(torch.tensor([0.01, 0.01]), torch.tensor([0.0, 0.0]))
     export_policy(policy, tmp_path)
     exported = ExportedPolicy(tmp_path)
@@ -133,14 +132,15 @@ def test_bad_observations_are_refused(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
-    policy = ChunkPolicy(HEADS["mixture"], SPACES, HORIZONS, TRUNK)
-    with pytest.raises(ValueError, match="Mixture draws as no walk"):
+    spaces = PolicySpaces(3, 2, (-1.0, -2.0), (1.0, 2.0), images={"top": (32, 32)})
+    policy = DiffusionPolicy(spaces, HORIZONS, UNET, encoder=EncoderSettings(prior="digits"))
+    with pytest.raises(ValueError, match="the frozen prior 'digits', which cannot be exported"):
         export_policy(policy, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    saved = ChunkPolicy(HEADS["two-step"], SPACES, HORIZONS, TRUNK).save(tmp_path / "policy")
+def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = with_limits().save(tmp_path / "policy")
     out = tmp_path / "exported"
     assert main(["policy", "export", str(saved), "--out", str(out), "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)

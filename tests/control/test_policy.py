@@ -1,20 +1,21 @@
-"""What policies take as observations."""
+"""What policies take as observations, and how their numbers are scaled and bounded."""
 
 import numpy as np
 import pytest
 import torch
 
-from scorefield.control import ChunkPolicy, Diffusion, Horizons, PolicySpaces, TrunkSettings
+from scorefield.control import DiffusionPolicy, Horizons, PerceptronSettings, PolicySpaces
+from scorefield.control.data.normalizer import Limits, bounded
 
 SPACES = PolicySpaces(state=3, action=2, low=(-1.0, -1.0), high=(1.0, 1.0))
 
 
 @pytest.fixture(scope="module")
-def policy() -> ChunkPolicy:
-    return ChunkPolicy(Diffusion, SPACES, Horizons(2, 4, 8), TrunkSettings(width=8, layers=1))
+def policy() -> DiffusionPolicy:
+    return DiffusionPolicy(SPACES, Horizons(2, 4, 8), PerceptronSettings(width=8, layers=1))
 
 
-def test_arrays_of_any_float_with_or_without_a_batch_axis(policy: ChunkPolicy) -> None:
+def test_arrays_of_any_float_with_or_without_a_batch_axis(policy: DiffusionPolicy) -> None:
     state = np.linspace(0, 1, 6).reshape(2, 3)
     expected = policy.act({"state": torch.from_numpy(state).float()[None]})
     assert expected.shape == (1, 4, 2)
@@ -23,8 +24,23 @@ def test_arrays_of_any_float_with_or_without_a_batch_axis(policy: ChunkPolicy) -
     assert torch.equal(policy.act({"state": state[None]}), expected)
 
 
-def test_shapes_that_are_not_what_was_wanted(policy: ChunkPolicy) -> None:
+def test_shapes_that_are_not_what_was_wanted(policy: DiffusionPolicy) -> None:
     with pytest.raises(ValueError, match=r"shape \(1, 3\); the policy wants \(2, 3\)"):
         policy.act({"state": np.zeros((1, 3))})
     with pytest.raises(ValueError, match=r"sees 'state' of shape \(2, 3\), and .* hold \['s'\]"):
         policy.act({"s": np.zeros((2, 3))})
+
+
+def test_limits_shift_constants_and_scale_the_rest() -> None:
+    rows = np.array([[0.0, 5.0, 1.0], [4.0, 5.00005, -3.0], [1.0, 5.0, 0.0]], dtype=np.float32)
+    limits = Limits.of(rows)
+    out = limits(torch.from_numpy(rows))
+    assert torch.allclose(out[:, 0], torch.tensor([-1.0, 1.0, -0.5]))
+    assert torch.allclose(out[:, 2], torch.tensor([1.0, -1.0, 0.5]))
+    assert out[:, 1].abs().max() < 1e-4 and float(limits.scale[1]) == 1.0
+    assert torch.allclose(limits.inverse(out), torch.from_numpy(rows), atol=1e-5)
+
+
+def test_actions_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        bounded(torch.tensor([[float("nan"), 0.0]]), SPACES)

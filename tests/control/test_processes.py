@@ -15,8 +15,8 @@ from scorefield.cli.main import main
 from scorefield.control.data.episodes import Episode, Episodes
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.windows import Windows
-from scorefield.control.networks.settings import TrunkSettings
-from scorefield.control.policies.chunk_policy import HEADS, ChunkPolicy
+from scorefield.control.networks.settings import PerceptronSettings, Predicts
+from scorefield.control.policies.diffusion_policy import DiffusionPolicy, DiffusionSettings
 from scorefield.control.policies.draws import Draws
 from scorefield.control.training.processes import Processes
 from scorefield.control.training.train import PolicyTask
@@ -39,8 +39,8 @@ def test_shares_are_the_parts_of_the_whole() -> None:
             assert torch.equal(torch.cat([draw(one, 4) for one in parts]), draw(whole, 12))
 
 
-@pytest.mark.parametrize("name", ["diffusion", "two-step", "mixture"])
-def test_the_mean_gradient_of_shares_is_that_of_the_batch(name: str) -> None:
+@pytest.mark.parametrize("predicts", ["eps", "x0"])
+def test_the_mean_gradient_of_shares_is_that_of_the_batch(predicts: Predicts) -> None:
     """As two processes compute it, one after the other."""
     rng = np.random.default_rng(0)
     episodes = Episodes.of(
@@ -49,8 +49,9 @@ def test_the_mean_gradient_of_shares_is_that_of_the_batch(name: str) -> None:
     windows = Windows(episodes, Horizons(2, 1, 2))
 
     def gradients(share: int, shares: int) -> list[Tensor]:
-        trunk = TrunkSettings(width=16, layers=1, frequencies=2)
-        policy = ChunkPolicy(HEADS[name], SPACES, windows.horizons, trunk, seed=1)
+        network = PerceptronSettings(width=16, layers=1, frequencies=2)
+        settings = DiffusionSettings(predicts)
+        policy = DiffusionPolicy(SPACES, windows.horizons, network, settings, seed=1)
         task = PolicyTask(policy, windows, TrainingSettings(4, 8, warmup=1))
         task.processes.index, task.processes.count = share, shares
         loss, _ = task.loss(0, noise_generator(0, 0))
@@ -73,7 +74,7 @@ def test_one_process_is_by_itself_and_a_batch_must_be_shared_equally(
     assert numbers[0].tolist() == [1, 1, 1]
     episodes = Episodes.of([Episode(np.zeros((9, 3)), np.zeros((9, 2)))])
     windows = Windows(episodes, Horizons(2, 1, 2))
-    policy = ChunkPolicy(HEADS["diffusion"], SPACES, windows.horizons)
+    policy = DiffusionPolicy(SPACES, windows.horizons, PerceptronSettings())
     monkeypatch.setattr(Processes, "__init__", lambda self, device: vars(self).update(count=3))
     with pytest.raises(ValueError, match="8 windows cannot be shared equally by 3 processes"):
         PolicyTask(policy, windows, TrainingSettings(4, 8))

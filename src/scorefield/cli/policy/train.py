@@ -1,7 +1,7 @@
 """`scorefield policy train`: a policy from demonstrations."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, make_dataclass, replace
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,18 +18,16 @@ from scorefield.cli.command import (
 )
 from scorefield.control.networks.settings import (
     EncoderSettings,
+    PerceptronSettings,
     Predicts,
     TransformerSettings,
-    TrunkSettings,
     UNet1DSettings,
 )
 
 if TYPE_CHECKING:
     from scorefield.control.data.episodes import Episodes
     from scorefield.control.data.spaces import Horizons, PolicySpaces
-    from scorefield.control.data.windows import Windows
-    from scorefield.control.policies.diffusion_policy import NetworkSettings
-    from scorefield.priors.training.settings import TrainingSettings
+    from scorefield.control.policies.diffusion_policy import DiffusionPolicy, NetworkSettings
 
 NETWORKS: dict[str, Callable[[int], "NetworkSettings"]] = {
     "unet": lambda observed: UNet1DSettings(),
@@ -40,7 +38,7 @@ NETWORKS: dict[str, Callable[[int], "NetworkSettings"]] = {
 }
 """Sizes of the networks of Diffusion Policy, by how many observations are seen."""
 
-_OF_TRUNK = [name for name, _, _ in options_of(TrunkSettings)]
+_OF_PERCEPTRON = [name for name, _, _ in options_of(PerceptronSettings)]
 _OF_PICTURES = [name for name, _, _ in options_of(EncoderSettings, "width")]
 
 
@@ -57,24 +55,22 @@ class _PolicyTrain(Command):
     """Without --env: least values of an action, one for all or one each; else the data's."""
     high: tuple[float, ...] | None = None
     """Without --env: greatest values of an action, one for all or one each; else the data's."""
-    head: Literal["diffusion", "squared-error", "mixture", "recurrent-mixture", "two-step"] = (
-        "diffusion"
-    )
-    """What it predicts: diffusion, or one of the baselines."""
     network: Literal[("perceptron", *NETWORKS)] = "perceptron"  # type: ignore[valid-type]
-    """What denoises. The perceptron is the backbone that the baselines share, with the options
-    width, layers, frequencies and bandwidth; the others are those of Diffusion Policy."""
-    predicts: Predicts = "eps"
-    """What the other networks output; velocity trains a rectified flow."""
+    """What denoises: a perceptron with the options width, layers, frequencies and bandwidth, or one
+    of the networks of Diffusion Policy."""
+    predicts: Predicts = "x0"
+    """What the network outputs; eps is the paper's, velocity trains a rectified flow."""
     normaliser: Literal["limits", "gaussian"] = "limits"
-    """How they see states and actions: by range, or by mean and standard deviation."""
+    """How states and actions are normalised: by range, or by mean and standard deviation."""
     observe: Literal["state", "image", "both"] = "state"
-    """What it sees; pictures need demonstrations with them (policy collect --pictures), and one of
-    the other networks."""
+    """What it sees; pictures need demonstrations with them (policy collect --pictures)."""
     resnet_width: int = 64
     """Channels of the first stage of what pictures go through; 64 is the published ResNet18."""
     track: str | None = None
-    """A tracker of accelerate's, such as tensorboard, for the training of these networks."""
+    """A tracker of accelerate's, such as tensorboard, that the figures go to as well."""
+    held_out: float = 0.1
+    """Share of the episodes that nothing is learnt from, rounded down: their loss and the error of
+    the actions are printed while it trains."""
     observed: int = 2
     """Observations it sees, To."""
     executed: int = 8
@@ -95,12 +91,15 @@ class _PolicyTrain(Command):
         """Train."""
         check_at_least(1, steps=self.steps, batch_size=self.batch_size)
         check_at_least(0, seed=self.seed)
-        own_network = self._own_network()
+        self._check_options()
 
         from scorefield.cli.loading import DTYPES, device_of
         from scorefield.control.data.spaces import Horizons
         from scorefield.control.data.windows import Windows
+        from scorefield.control.training.held_out import last_figures, told
         from scorefield.control.training.processes import Processes
+        from scorefield.control.training.tracking import check_tracker
+        from scorefield.control.training.train import check_fits, train_policy
         from scorefield.priors.training.settings import TrainingSettings
 
         processes = Processes(device_of(self))
@@ -109,26 +108,47 @@ class _PolicyTrain(Command):
         horizons = Horizons(self.observed, self.executed, self.predicted)
         episodes = self._seen(_episodes(self.demonstrations))
         spaces = self._spaces(episodes)
-        windows = Windows(episodes, horizons)
+        windows, held_out = Windows(episodes, horizons).split(self.held_out, self.seed)
         settings = TrainingSettings(
             self.steps,
             self.batch_size,
             self.learning_rate,
+            ema=0.9999,  # the paper's
             seed=self.seed,
             device=str(device_of(self)),
             dtype=DTYPES[self.dtype],
         )
-        train = self._diffusion if own_network else self._shared
-        train(spaces, horizons, windows, settings)
+        policy = self._policy(spaces, horizons)
+        check_fits(policy, windows)
+        if self.track is not None:
+            check_tracker(self.track)
+        with under_way():
+            train_policy(
+                policy,
+                windows,
+                settings,
+                self.out,
+                held_out=held_out,
+                resume=self.resume,
+                progress=not self.quiet,
+                tracker=self.track,
+            )
         if not processes.first:
             return Outcome({}, [])
         path = self.out / "policy"
-        figures = {"out": str(path), "windows": len(windows), "steps": self.steps}
-        lines = [f"wrote {path}; scorefield policy evaluate {path} tries it"]
-        if self.env is None:
+        found = last_figures(self.out)
+        figures = {"out": str(path), "windows": len(windows), "steps": self.steps, **found}
+        lines = [
+            f"held-out {told(found)}"
+            if held_out is not None
+            else f"no episode is held out: {self.held_out} of {len(episodes)} is less than one"
+        ]
+        if self.env is not None:
+            lines.append(f"wrote {path}; scorefield policy evaluate {path} tries it")
+        else:
             low, high = ([round(bound, 4) for bound in side] for side in (spaces.low, spaces.high))
             cameras = {name: list(size) for name, size in spaces.images.items()}
-            lines = [
+            lines += [
                 f"it sees a state of {spaces.state} numbers and cameras {cameras}",
                 f"its actions lie between {low} and {high}",
                 f"wrote {path}; scorefield.control.load_policy gives it to a loop of your own",
@@ -164,88 +184,32 @@ class _PolicyTrain(Command):
             )
         return environment.spaces
 
-    def _own_network(self) -> bool:
-        """Whether it is one of Diffusion Policy's networks.
-
-        Raises:
-            ValueError: a baseline was asked for with it, or an option is given that nothing reads.
-        """
-        if self.network == "perceptron":
-            if self.observe != "state":
-                raise ValueError(
-                    f"--observe {self.observe} needs one of the other networks, such as --network "
-                    "unet; the perceptron of the baselines sees states"
-                )
-            unread = ["predicts", "normaliser", "track", "resnet_width", *_OF_PICTURES]
-            check_unused(self, "--network perceptron", *unread)
-            return False
-        if self.head != "diffusion":
-            raise ValueError(
-                f"--network {self.network} has the head diffusion, got --head {self.head}; the "
-                "baselines share the perceptron"
-            )
-        check_unused(self, f"--network {self.network}", *_OF_TRUNK)
+    def _check_options(self) -> None:
+        """Refuses what nothing would read."""
+        if self.network != "perceptron":
+            check_unused(self, f"--network {self.network}", *_OF_PERCEPTRON)
         if self.observe == "state":
             check_unused(self, "--observe state", "resnet_width", *_OF_PICTURES)
         elif self._encoder().prior is None:
             check_unused(self, "the ResNet, without --prior", "layer", "fraction")
         else:
             check_unused(self, "--prior", "resnet_width")
-        return True
 
     def _encoder(self) -> EncoderSettings:
         more = {name: getattr(self, name) for name in _OF_PICTURES}
         return EncoderSettings(self.resnet_width, **more)
 
-    def _shared(
-        self,
-        spaces: "PolicySpaces",
-        horizons: "Horizons",
-        windows: "Windows",
-        settings: "TrainingSettings",
-    ) -> None:
-        from scorefield.control.policies.chunk_policy import (
-            HEADS,
-            ChunkPolicy,
-            train_chunk_policy,
-        )
-
-        trunk = TrunkSettings(**{name: getattr(self, name) for name in _OF_TRUNK})
-        policy = ChunkPolicy(HEADS[self.head], spaces, horizons, trunk, seed=self.seed)
-        with under_way():
-            train_chunk_policy(
-                policy, windows, settings, self.out, resume=self.resume, progress=not self.quiet
-            )
-
-    def _diffusion(
-        self,
-        spaces: "PolicySpaces",
-        horizons: "Horizons",
-        windows: "Windows",
-        settings: "TrainingSettings",
-    ) -> None:
+    def _policy(self, spaces: "PolicySpaces", horizons: "Horizons") -> "DiffusionPolicy":
         from scorefield.control.policies.diffusion_policy import DiffusionPolicy, DiffusionSettings
-        from scorefield.control.training.diffusion import check_fits, train_diffusion_policy
-        from scorefield.control.training.tracking import check_tracker
 
-        network = NETWORKS[self.network](horizons.observation)
+        network: NetworkSettings
+        if self.network == "perceptron":
+            network = PerceptronSettings(**{name: getattr(self, name) for name in _OF_PERCEPTRON})
+        else:
+            network = NETWORKS[self.network](horizons.observation)
         diffusion = DiffusionSettings(self.predicts, normaliser=self.normaliser)
-        policy = DiffusionPolicy(
-            spaces, horizons, network, diffusion, self._encoder(), seed=self.seed
-        )
-        check_fits(policy, windows)
-        if self.track is not None:
-            check_tracker(self.track)
-        with under_way():
-            train_diffusion_policy(
-                policy,
-                windows,
-                replace(settings, ema=0.9999),  # the paper's
-                self.out,
-                resume=self.resume,
-                progress=not self.quiet,
-                tracker=self.track,
-            )
+        encoder = self._encoder()
+        return DiffusionPolicy(spaces, horizons, network, diffusion, encoder, seed=self.seed)
 
     def _seen(self, episodes: "Episodes") -> "Episodes":
         """The episodes with the pictures that are looked at, and without others.
@@ -285,12 +249,12 @@ def _episodes(path: Path) -> "Episodes":
 
 PolicyTrain = make_dataclass(
     "PolicyTrain",
-    options_of(TrunkSettings) + options_of(EncoderSettings, "width"),
+    options_of(PerceptronSettings) + options_of(EncoderSettings, "width"),
     bases=(_PolicyTrain,),
     frozen=True,
     kw_only=True,
 )
-PolicyTrain.__doc__ = """Train a policy on demonstrations: diffusion, or a baseline it must beat.
+PolicyTrain.__doc__ = """Train a diffusion policy on demonstrations.
 
     The finished policy is in OUT/policy, in safetensors and JSON. Under `torchrun` several
     processes share every batch; the weights are the same but for rounding.

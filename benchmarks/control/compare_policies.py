@@ -1,9 +1,9 @@
 """Diffusion against its baselines: the same demonstrations, backbone, updates and loop for all.
 
-    python benchmarks/control.py two-routes --out runs/control
-    python benchmarks/control.py avoiding --out runs/control
-    python benchmarks/control.py metaworld/push-v3 --out runs/control
-    python benchmarks/control.py push-t --out runs/control --seeds 1
+    python benchmarks/control/compare_policies.py two-routes --out runs/control
+    python benchmarks/control/compare_policies.py avoiding --out runs/control
+    python benchmarks/control/compare_policies.py metaworld/push-v3 --out runs/control
+    python benchmarks/control/compare_policies.py push-t --out runs/control
 
 Each command can be killed and given again: what is trained and judged is not done twice, and
 half-trained policies go on. OUT/TASK gets table.md, results.json and, for the planar tasks,
@@ -22,6 +22,7 @@ from statistics import mean, median
 from typing import Any
 
 import torch
+from baseline_policy import BASELINES, BaselinePolicy, load_baseline
 
 from scorefield.cli.policy.environments import PLANAR, demonstration_of, environment_of
 from scorefield.control.data.episodes import Episodes
@@ -32,11 +33,15 @@ from scorefield.control.environments.environment import Environment
 from scorefield.control.evaluation.drawing import draw_paths
 from scorefield.control.evaluation.rollout import latency, roll_out
 from scorefield.control.evaluation.scores import score, wilson
-from scorefield.control.networks.settings import TrunkSettings
-from scorefield.control.policies.chunk_policy import HEADS, ChunkPolicy, train_chunk_policy
+from scorefield.control.networks.settings import PerceptronSettings
+from scorefield.control.policies.diffusion_policy import DiffusionPolicy, DiffusionSettings
+from scorefield.control.policies.loading import load_policy
+from scorefield.control.policies.policy import NetworkPolicy
+from scorefield.control.training.train import train_policy
 from scorefield.priors.training.settings import TrainingSettings
 
 JUDGED_FROM = 100_000
+METHODS = ("diffusion", *BASELINES)
 
 
 @dataclass(frozen=True)
@@ -45,17 +50,17 @@ class Protocol:
 
     demonstrations: int
     horizons: Horizons
-    trunk: TrunkSettings
+    network: PerceptronSettings
     steps: int
     episodes: int
     batch_size: int = 256
     learning_rate: float = 1e-3
 
 
-TWO_ROUTES = Protocol(100, Horizons(2, 8, 9), TrunkSettings(width=128), 2000, 240)
-AVOIDING = Protocol(480, Horizons(2, 4, 5), TrunkSettings(width=256), 5000, 240)
-META_WORLD = Protocol(50, Horizons(2, 8, 9), TrunkSettings(width=256, frequencies=0), 3000, 50)
-PUSH_T = Protocol(800, Horizons(2, 8, 9), TrunkSettings(width=256, frequencies=0), 16000, 50)
+TWO_ROUTES = Protocol(100, Horizons(2, 8, 9), PerceptronSettings(width=128), 2000, 240)
+AVOIDING = Protocol(480, Horizons(2, 4, 5), PerceptronSettings(width=256), 5000, 240)
+META_WORLD = Protocol(50, Horizons(2, 8, 9), PerceptronSettings(width=256, frequencies=0), 3000, 50)
+PUSH_T = Protocol(800, Horizons(2, 8, 9), PerceptronSettings(width=256, frequencies=0), 16000, 50)
 
 
 def protocol_of(task: str) -> Protocol:
@@ -104,21 +109,27 @@ def train(
     windows: Windows,
     protocol: Protocol,
     folder: Path,
-) -> tuple[ChunkPolicy, float]:
+) -> tuple[NetworkPolicy, float]:
     """A trained policy, and the processor's seconds that its training took in this sitting."""
-    policy = ChunkPolicy(
-        HEADS[method], environment.spaces, protocol.horizons, protocol.trunk, seed=seed
-    )
+    policy = fresh(method, seed, environment, protocol)
     settings = TrainingSettings(
         protocol.steps, protocol.batch_size, protocol.learning_rate, seed=seed
     )
     started = time.process_time()
-    policy = train_chunk_policy(policy, windows, settings, folder, resume=True, progress=True)
+    policy = train_policy(policy, windows, settings, folder, resume=True, progress=True)
     return policy, time.process_time() - started
 
 
+def fresh(method: str, seed: int, environment: Environment, protocol: Protocol) -> NetworkPolicy:
+    """A policy with random weights."""
+    spaces, horizons, network = environment.spaces, protocol.horizons, protocol.network
+    if method == "diffusion":
+        return DiffusionPolicy(spaces, horizons, network, DiffusionSettings("x0"), seed=seed)
+    return BaselinePolicy(method, spaces, horizons, network, seed=seed)
+
+
 def judge(
-    policy: ChunkPolicy, environment: Environment, protocol: Protocol, seed: int
+    policy: NetworkPolicy, environment: Environment, protocol: Protocol, seed: int
 ) -> dict[str, Any]:
     """Its figures on the episodes that are for judging."""
     seeds = range(JUDGED_FROM, JUDGED_FROM + protocol.episodes)
@@ -126,7 +137,7 @@ def judge(
     scores = score(rollouts, environment.spaces, environment.modes, protocol.horizons.action)
     return {
         **scores.as_json(),
-        "parameters": sum(one.numel() for one in policy.head.parameters()),
+        "parameters": sum(one.numel() for one in policy.parameters()),
         "milliseconds": 1e3 * median(latency(policy, environment, seed=JUDGED_FROM)),
     }
 
@@ -155,7 +166,7 @@ def write_table(results: dict[str, Any]) -> str:
         "| first way's share | entropy | roughness | ms/chunk | parameters | training s |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for method in HEADS:
+    for method in METHODS:
         runs = [run for name, run in results.items() if name.rpartition("-")[0] == method]
         if not runs:
             continue
@@ -190,18 +201,23 @@ def draw(task: str, environment: Environment, folder: Path) -> None:
     """60 of the judged episodes of every method, first seed."""
     seeds = range(JUDGED_FROM, JUDGED_FROM + 60)
     panels = {
-        method: roll_out(ChunkPolicy.load(folder / f"{method}-0" / "policy"), environment, seeds)
-        for method in HEADS
+        method: roll_out(loaded(method, folder / f"{method}-0" / "policy"), environment, seeds)
+        for method in METHODS
         if (folder / f"{method}-0" / "result.json").exists()
     }
     draw_paths(PLANAR[task], panels, folder / "paths.png")
+
+
+def loaded(method: str, folder: Path) -> NetworkPolicy:
+    """A trained policy of a method."""
+    return load_policy(folder) if method == "diffusion" else load_baseline(folder)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("task", help="two-routes, avoiding, push-t or metaworld/TASK")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--methods", nargs="+", default=list(HEADS), choices=list(HEADS))
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
     main(given.task, given.out, given.methods, given.seeds)

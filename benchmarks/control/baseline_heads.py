@@ -1,10 +1,10 @@
-"""What a chunk policy predicts: diffusion, and the baselines that it must beat.
+"""The baselines that a diffusion policy must beat: what they predict of a chunk.
 
-All see the same normalised condition, learn the same normalised chunks, share the backbone
-(`Trunk`) and are trained by the same loop; they differ in what they say of the chunk.
+All see the same normalised condition, learn the same normalised chunks, have the backbone of the
+diffusion policy (`Perceptron`) and are trained by the same loop; they differ in what they say of
+the chunk.
 """
 
-import itertools
 import math
 from abc import ABC, abstractmethod
 
@@ -12,13 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scorefield.control.networks.perceptron import Fourier, Trunk
-from scorefield.control.networks.settings import TrunkSettings
-from scorefield.control.policies.denoising import ChunkDenoiser
+from scorefield.control.networks.perceptron import Fourier, Perceptron
+from scorefield.control.networks.settings import PerceptronSettings
 from scorefield.control.policies.draws import Draws
-from scorefield.control.policies.solver import SolverStep, solver_steps
-from scorefield.priors.levels import DiscreteSchedule
-from scorefield.priors.steps import ddim_step, level_path
 
 _LEAST_STD = 1e-2  # of the mixtures in training, in normalised units: a finer one overfits
 
@@ -31,7 +27,7 @@ class Head(nn.Module, ABC):
 
     noise_shape: tuple[int, ...] = (0,)
 
-    def __init__(self, steps: int, size: int, condition: int, settings: TrunkSettings) -> None:
+    def __init__(self, steps: int, size: int, condition: int, settings: PerceptronSettings) -> None:
         super().__init__()
         self.steps, self.size = steps, size
 
@@ -54,9 +50,9 @@ class Head(nn.Module, ABC):
 class SquaredError(Head):
     """Behaviour cloning: the mean chunk, E[a | o], from the trunk with nothing to denoise."""
 
-    def __init__(self, steps: int, size: int, condition: int, settings: TrunkSettings) -> None:
+    def __init__(self, steps: int, size: int, condition: int, settings: PerceptronSettings) -> None:
         super().__init__(steps, size, condition, settings)
-        self.trunk = Trunk(steps, size, size, condition, settings)
+        self.trunk = Perceptron(steps, size, size, condition, settings)
 
     def loss(
         self,
@@ -114,9 +110,9 @@ class Mixture(Head):
 
     components = 8
 
-    def __init__(self, steps: int, size: int, condition: int, settings: TrunkSettings) -> None:
+    def __init__(self, steps: int, size: int, condition: int, settings: PerceptronSettings) -> None:
         super().__init__(steps, size, condition, settings)
-        self.trunk = Trunk(steps, size, self.components * (2 * size + 1), condition, settings)
+        self.trunk = Perceptron(steps, size, self.components * (2 * size + 1), condition, settings)
         self.noise_shape = (1 + steps * size,)
 
     def loss(
@@ -160,7 +156,7 @@ class RecurrentMixture(Head):
 
     components = 5
 
-    def __init__(self, steps: int, size: int, condition: int, settings: TrunkSettings) -> None:
+    def __init__(self, steps: int, size: int, condition: int, settings: PerceptronSettings) -> None:
         super().__init__(steps, size, condition, settings)
         width = settings.width // 2
         self.fourier = Fourier(condition, settings)
@@ -214,61 +210,7 @@ class RecurrentMixture(Head):
         return logits[..., 0].log_softmax(dim=-1), means, deviations
 
 
-class Diffusion(Head):
-    """The distribution of chunks by denoising (Chi et al. 2023), on this library's own schedule.
-
-    100 levels of the squared cosine; the trunk predicts the clean chunk x0, which the reference
-    calls prediction_type "sample", kept in [-1, 1] at every step; 10 steps of DDIM. Levels count
-    1 + min(SNR, 20) (after Hang et al. 2023): modes that lie close together are told apart at low
-    noise alone, where a squared error of x0 that counts all levels alike hardly looks.
-    """
-
-    levels = 100
-    ddim_steps = 10
-    most_weight = 20.0
-
-    def __init__(self, steps: int, size: int, condition: int, settings: TrunkSettings) -> None:
-        super().__init__(steps, size, condition, settings)
-        self.trunk = Trunk(steps, size, size, condition, settings)
-        self.schedule = DiscreteSchedule.cosine(self.levels)
-        self.noise_shape = (steps, size)
-
-    def loss(
-        self,
-        actions: Float[Tensor, "batch steps size"],
-        condition: Float[Tensor, "batch features"],
-        draws: Draws,
-    ) -> Tensor:
-        """E w(level) (x0 - x0_predicted)^2 over levels and noise."""
-        times = draws.integers(self.levels, len(actions))
-        level = self.schedule.at_timestep(times).to(actions.device)
-        eps = draws.normal(actions.shape).to(actions)
-        z = level.add_noise(actions, eps)
-        snr = (level.alpha / level.sigma) ** 2
-        weight = snr.clamp(max=self.most_weight).add(1).to(actions)[:, None, None]
-        error = self.trunk(z, times.to(actions) / self.levels, condition) - actions
-        return (weight * error**2).mean()
-
-    def draw(
-        self, condition: Float[Tensor, "batch features"], noise: Float[Tensor, "batch *shape"]
-    ) -> Float[Tensor, "batch steps size"]:
-        """DDIM from the noise."""
-        z, denoiser = noise, self.denoiser(condition)
-        for level, to in itertools.pairwise(level_path(self.schedule, self.ddim_steps)):
-            z = ddim_step(denoiser(z, level.to(z.device)), to.to(z.device))
-        return z
-
-    def denoiser(self, condition: Float[Tensor, "batch features"]) -> ChunkDenoiser:
-        """The denoiser of chunks under a condition."""
-        prepared = self.trunk.prepare(condition)
-        return ChunkDenoiser(self.trunk, prepared, self.schedule, "x0", 1.0)
-
-    def table(self, begin: float = 1.0) -> list[SolverStep]:
-        """The steps of `draw` from a fraction of the schedule, as `solve` takes them."""
-        return solver_steps(self.schedule, "x0", self.ddim_steps, begin=begin)
-
-
-def _at(trunk: Trunk, chunk: Tensor, time: float, condition: Tensor) -> Tensor:
+def _at(trunk: Perceptron, chunk: Tensor, time: float, condition: Tensor) -> Tensor:
     """The trunk at one time for all rows."""
     out: Tensor = trunk(chunk, chunk.new_full((len(chunk),), time), condition)
     return out

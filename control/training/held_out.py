@@ -1,0 +1,78 @@
+"""What a policy in training makes of episodes that it does not learn from."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from scorefield.control.data.windows import Windows
+from scorefield.control.policies.draws import Draws
+from scorefield.control.policies.policy import NetworkPolicy
+from scorefield.priors.noise import noise_generator
+
+FIGURES = ("held_out_loss", "held_out_error", "training_error")
+"""Names of the figures, in metrics.jsonl."""
+
+
+class HeldOut:
+    """Figures of a policy on windows that it learns from, and on others.
+
+    The loss is the training's, with the same noise every time. The error of the actions is the
+    root mean square of what the policy does less what was done, over the actions that are executed
+    and in normalised units, in parts of what the mean action of the demonstrations would have: 0
+    is the demonstrator, 1 somebody who does not look. Where demonstrations of one situation differ,
+    as on either side of an obstacle, a perfect policy has an error too, for it may take the other
+    way: then the two errors are to be compared with each other.
+
+    Args:
+        windows: what the policy learns from.
+        held_out: what it does not.
+        most: how many windows of each are looked at, at equal distances.
+        device: of the policy.
+    """
+
+    def __init__(
+        self, windows: Windows, held_out: Windows, most: int, device: torch.device | str
+    ) -> None:
+        self._device = device
+        self._batches = {
+            name: {key: tensor.to(device) for key, tensor in _some(part, most).items()}
+            for name, part in (("training", windows), ("held_out", held_out))
+        }
+
+    @torch.no_grad()
+    def figures(self, policy: NetworkPolicy) -> dict[str, float]:
+        """Those of `FIGURES`."""
+        learnt, others = self._batches["training"], self._batches["held_out"]
+        loss = float(policy.loss(others, Draws(noise_generator(0))))
+        found = (loss, self._error(policy, others), self._error(policy, learnt))
+        return dict(zip(FIGURES, found, strict=True))
+
+    def _error(self, policy: NetworkPolicy, batch: Mapping[str, Tensor]) -> float:
+        mean = policy.actions(self._batches["training"]["action"]).mean(dim=(0, 1))
+        done = policy.actions(batch["action"][:, policy.horizons.executed])
+        found = policy.actions(policy.act(batch).to(done))
+        error = (found - done).square().mean() / (done - mean).square().mean()
+        return float(error.sqrt())
+
+
+def told(figures: Mapping[str, float]) -> str:
+    """The figures in one line."""
+    return (
+        f"loss {figures['held_out_loss']:.3g}, error of actions {figures['held_out_error']:.2f}, "
+        f"in training {figures['training_error']:.2f} (1 is the mean action)"
+    )
+
+
+def last_figures(run: Path) -> dict[str, float]:
+    """What a training that has ended found last; nothing if no episode was held out."""
+    rows = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    row: dict[str, float] = json.loads(rows[-1])
+    return {name: row[name] for name in FIGURES if name in row}
+
+
+def _some(windows: Windows, most: int) -> dict[str, Tensor]:
+    count = min(most, len(windows))
+    return windows.batch(torch.linspace(0, len(windows) - 1, count).round().long())
