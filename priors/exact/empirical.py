@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.images import load_image
 from scorefield.priors.denoiser import Condition, ConditionedDenoiser, Denoiser
 from scorefield.priors.levels import DiscreteSchedule, NoiseLevel, NoiseSchedule
 from scorefield.priors.prediction import Prediction
@@ -66,7 +67,7 @@ class EmpiricalPrior(Denoiser):
         files = sorted(file for file in Path(path).iterdir() if file.suffix.lower() in _PICTURES)
         if not files:
             raise ValueError(f"no picture in {path}; accepted are {', '.join(sorted(_PICTURES))}")
-        pictures = torch.stack([_read_picture(file, size) for file in files])
+        pictures = torch.stack([load_image(file, size) for file in files])
         labels = [" ".join(re.split(r"[\W_]+", file.stem)).strip() for file in files]
         return cls(2 * pictures - 1, labels, schedule)
 
@@ -149,14 +150,3 @@ def _nearest(label: str, known: Sequence[str]) -> str:
         return shared, difflib.SequenceMatcher(None, label.lower(), name.lower()).ratio()
 
     return f"the nearest label is {max(dict.fromkeys(known), key=likeness)!r}"
-
-
-def _read_picture(file: Path, size: int) -> Tensor:
-    """(3, size, size) in [0, 1]."""
-    import numpy as np
-    from PIL import Image, ImageOps
-
-    with Image.open(file) as picture:
-        square = ImageOps.fit(picture.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
-    pixels = torch.from_numpy(np.asarray(square, dtype=np.float32) / 255)
-    return pixels.permute(2, 0, 1).contiguous()

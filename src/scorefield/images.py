@@ -52,19 +52,21 @@ def load_image(
     """Read a picture as (3, H, W) in [0, 1], upright; transparent pixels become white.
 
     Grey becomes three equal channels; 16 bits keep their depth; EXIF orientation is applied.
+    Floating-point files must already be in [0, 1]. Those of 32-bit integers are refused: what
+    their white is, no file says.
 
     Args:
         path: a PNG, JPEG, WEBP, GIF, BMP or TIFF.
         size: if given, the middle square is cut out and resized to (size, size), antialiased.
 
     Raises:
-        ValueError: it is missing, damaged, or no picture.
+        ValueError: it is missing, damaged, no picture, or of values without a known range.
     """
     try:
         with Image.open(path, formats=FORMATS) as opened:
             image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I"):  # Pillow would clip 16 bits at 255
-                image = Image.fromarray(np.array(image, dtype=np.float32) / 65535)
+            if image.mode in ("F", "I") or image.mode.startswith("I;16"):
+                image = _in_float(image)
             else:
                 rgba = image.convert("RGBA")
                 white = Image.new("RGBA", rgba.size, "white")
@@ -82,6 +84,20 @@ def load_image(
     if image.mode == "F":
         return torch.from_numpy(np.array(image)).clamp(0, 1).expand(3, -1, -1).clone()
     return _from_pil(image)
+
+
+def _in_float(image: Image.Image) -> Image.Image:
+    """A picture of more than 8 bits in [0, 1]; Pillow's own conversion would clip it at 255."""
+    values = np.array(image, dtype=np.float32)
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(values / 65535)
+    low, high = float(values.min()), float(values.max())
+    if image.mode == "I" or not (low >= 0 and high <= 1):  # NaN is refused as well
+        kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
+        raise ValueError(
+            f"{kind} from {low:g} to {high:g}; scale them to 16-bit integers or to floats in [0, 1]"
+        )
+    return Image.fromarray(values)
 
 
 def save_gif(

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -65,3 +66,30 @@ def test_what_is_not_possible_is_refused(tmp_path):
         contact_sheet(torch.zeros(0, 3, 4, 4))
     with pytest.raises(ValueError, match=r"\(3, H, W\)"):
         save_image(tmp_path / "a.png", torch.zeros(2, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("values", "refusal"),
+    [
+        (np.full((4, 4), 70000, np.int32), "32-bit integers from 70000 to 70000"),
+        (np.full((4, 4), 128.0, np.float32), "floating-point numbers from 128 to 128"),
+        (np.array([[0.5, np.nan]], np.float32), "floating-point numbers from nan"),
+        (np.array([[-0.1, 0.5]], np.float32), r"floating-point numbers from -0\.1"),
+    ],
+)
+def test_values_without_a_known_range_are_refused(tmp_path, values, refusal):
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=refusal):
+        load_image(tmp_path / "a.tif")
+
+
+def test_floats_in_range_are_taken_as_they_are(tmp_path):
+    Image.fromarray(np.array([[0.0, 0.25], [0.5, 1.0]], np.float32)).save(tmp_path / "a.tif")
+    assert load_image(tmp_path / "a.tif")[2].tolist() == [[0.0, 0.25], [0.5, 1.0]]
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_keep_their_depth(tmp_path, suffix):
+    Image.fromarray(np.array([[0, 257, 40000, 65535]], np.uint16)).save(tmp_path / f"a.{suffix}")
+    expected = torch.tensor([0, 257, 40000, 65535]) / 65535
+    torch.testing.assert_close(load_image(tmp_path / f"a.{suffix}")[0, 0], expected)
