@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from scorefield.integrity import check_finite_weights, check_seal
 from scorefield.priors.world import CATEGORIES, COLORS, VIEWS
 
 SIZE = 64
@@ -107,7 +108,7 @@ class Judge:
         """The judge that ships with the package, or one from a safetensors file.
 
         Raises:
-            ValueError: the file is missing.
+            ValueError: the file is missing, not the one that was sealed, or not finite.
         """
         net = JudgeNet()
         source = path or Path(str(files("scorefield.priors") / "weights/judge/judge.safetensors"))
@@ -116,7 +117,10 @@ class Judge:
                 f"{source}: missing; install scorefield again, or train a judge with "
                 "scorefield.priors.training.shapes.train_judge"
             )
-        net.load_state_dict({k: v.float() for k, v in load_file(source).items()})
+        check_seal(source.parent)
+        weights = load_file(source)
+        check_finite_weights(weights, source)
+        net.load_state_dict({k: v.float() for k, v in weights.items()})
         return cls(net)
 
     @torch.no_grad()

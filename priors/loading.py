@@ -1,7 +1,6 @@
 """Priors by name, from a folder in diffusers' format, or from the hub."""
 
 import os
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from typing import Any
 
 import torch
 
+from scorefield.hub import hub_file, is_hub_id, nearby_folder
+from scorefield.integrity import check_finite_weights, check_seal
 from scorefield.priors.families import FAMILIES, Card, ClipPipeline, pipeline_named
 from scorefield.priors.families.control import check_controlnet, load_controlnet
 from scorefield.priors.families.folder import (
@@ -80,6 +81,7 @@ def load_prior(
         attach_loras(pipeline, loras)
         if controlnet is not None:
             pipeline.controlnet = load_controlnet(Path(controlnet), pipeline.unet, dtype)
+        _check_finite(pipeline, folder)
         try:
             prior = FAMILIES[kind].build(pipeline, Card(**card))
         except ValueError as error:
@@ -97,15 +99,23 @@ def _find(source: str | os.PathLike[str], variant: str | None) -> Path:
                 f"{folder}: the weights of the embedded prior {name!r} are missing; install "
                 f"scorefield again, or train them with scorefield train-prior {name}"
             )
-        return folder
+        return _sealed(folder)
     if Path(name).is_dir():
-        return Path(name)
-    if isinstance(source, str) and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
+        return _sealed(Path(name))
+    if is_hub_id(source):
         return _download(name, variant)
     raise PriorError(
-        f"{name}: no such folder; give an embedded prior ({', '.join(EMBEDDED)}), a folder in "
-        "diffusers' format, or a hub id such as owner/model"
+        f"{name}: no such folder{nearby_folder(name)}; give an embedded prior "
+        f"({', '.join(EMBEDDED)}), a folder in diffusers' format, or a hub id such as owner/model"
     )
+
+
+def _sealed(folder: Path) -> Path:
+    try:
+        check_seal(folder)
+    except ValueError as error:
+        raise PriorError(str(error)) from error
+    return folder
 
 
 def _card(content: dict[str, Any]) -> dict[str, Any]:
@@ -117,9 +127,9 @@ def _download(hub_id: str, variant: str | None) -> Path:
     """The folder in the hub's cache; the family is checked before any weights are fetched."""
     try:
         with _quiet():
-            from huggingface_hub import hf_hub_download, snapshot_download
+            from huggingface_hub import snapshot_download
 
-            index = Path(hf_hub_download(hub_id, "model_index.json"))
+            index = hub_file(hub_id, "model_index.json")
             content = read_json(index)
             family = check_index(f"{hub_id}/{index.name}", content)
             kind = str(pipeline_named(content["_class_name"]))
@@ -137,6 +147,16 @@ def _download(hub_id: str, variant: str | None) -> Path:
             f"{hub_id}: no such folder, and not available as a hub id ({_reason(error)}); "
             "check the path, the id and the network"
         ) from error
+
+
+def _check_finite(pipeline: Any, folder: Path) -> None:
+    """Refuse networks that are not finite, with what was added to them."""
+    networks = {n: part for n, part in vars(pipeline).items() if isinstance(part, torch.nn.Module)}
+    try:
+        for name, network in networks.items():
+            check_finite_weights(network.state_dict(), folder / name)
+    except ValueError as error:
+        raise PriorError(str(error)) from error
 
 
 def _load(folder: Path, class_name: str, dtype: torch.dtype, variant: str | None) -> Any:

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.hub import hub_file
+from scorefield.integrity import check_finite_weights
 from scorefield.priors.judge import Judge
 from scorefield.priors.prior import ImagePrior
 from scorefield.priors.world import CATEGORIES, COLORS, FRONTED
@@ -127,6 +129,8 @@ class ClipJudge:
         source = os.fspath(source)
         local = Path(source).is_dir()
         try:
+            if not local:
+                hub_file(source, "config.json")  # at most seconds without a hub
             model = CLIPModel.from_pretrained(source, local_files_only=local, use_safetensors=True)
             processor = CLIPProcessor.from_pretrained(source, local_files_only=local)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
@@ -135,6 +139,7 @@ class ClipJudge:
                 f"{source}: no CLIP could be loaded ({reason}); give a folder with safetensors "
                 "weights or a hub id such as openai/clip-vit-base-patch32"
             ) from error
+        check_finite_weights(model.state_dict(), source)
         return cls(model, processor, prompts, name=f"CLIP {Path(source).name}")
 
     def check(self, prompt: str) -> None:

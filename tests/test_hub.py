@@ -35,10 +35,8 @@ def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         before = time.monotonic()
-        said = _asked(
-            {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": address, "HF_HOME": str(tmp_path)},
-            ANSWER_SECONDS + 60,
-        )
+        online = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": address, "HF_HOME": str(tmp_path)}
+        said = _asked(online, ANSWER_SECONDS + 60)
     assert said.strip().endswith("no answer within 12 s, and no copy in the cache")
     assert time.monotonic() - before > ANSWER_SECONDS - 1
     assert "Retrying" not in said

@@ -17,12 +17,14 @@ def folder(tmp_path: Path) -> Path:
     weights = {name: torch.randn(8, 8) for name in "abcd"}
     save_file(weights, tmp_path / "unet" / "weights.safetensors")
     (tmp_path / "config.json").write_text("{}\n", encoding="utf-8")
+    (tmp_path / "README.md").write_text("A card\n", encoding="utf-8")
     write_seal(tmp_path)
     return tmp_path
 
 
 def test_a_sealed_folder_holds(folder: Path) -> None:
     assert check_seal(folder)
+    (folder / "README.md").write_text("Another card\n", encoding="utf-8")
     write_seal(folder)
     assert check_seal(folder)
 
@@ -79,6 +81,6 @@ def test_a_damaged_seal_is_named(folder: Path) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_must_be_finite(value: float) -> None:
     weights = {"whole": torch.zeros(3), "broken": torch.tensor([0.0, value]).half()}
-    with pytest.raises(ValueError, match="a.safetensors: the weights broken are not finite"):
+    with pytest.raises(ValueError, match=r"a\.safetensors: the weights broken are not finite"):
         check_finite_weights(weights, "a.safetensors")
     check_finite_weights({"steps": torch.arange(3)}, "a.safetensors")

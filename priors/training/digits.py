@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from scorefield.files import write_json
 from scorefield.images import contact_sheet
+from scorefield.integrity import write_seal
 from scorefield.priors.levels import DiscreteSchedule
 from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.training.data import batch_indices
@@ -187,6 +188,7 @@ def save_digits(network: UNet2DModel, folder: Path) -> Path:
     make_digits_pipeline(network.half()).save_pretrained(folder, safe_serialization=True)
     card = {"name": "digits", "guidance_scale": GUIDANCE_SCALE, "labels": _names()}
     write_json(folder / "scorefield.json", card)
+    write_seal(folder)
     return folder
 
 

@@ -15,6 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from scorefield.files import write_json
 from scorefield.images import contact_sheet
+from scorefield.integrity import write_seal
 from scorefield.priors.clip_unet import ClipUNet
 from scorefield.priors.families import ClipPipeline
 from scorefield.priors.levels import DiscreteSchedule
@@ -271,4 +272,5 @@ def save_motion(module: TextToClips, folder: Path, name: str) -> Path:
         "frames": FRAMES,
     }
     write_json(folder / "scorefield.json", card)
+    write_seal(folder)
     return folder

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from scorefield.files import whole_file, write_json
 from scorefield.images import contact_sheet
+from scorefield.integrity import write_seal
 from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.training.codec import CodecTask, encode_all, scale_latents
 from scorefield.priors.training.data import world_images
@@ -144,6 +145,7 @@ def save_prior(pipeline: StableDiffusionPipeline, folder: Path) -> Path:
     pipeline.save_pretrained(folder, safe_serialization=True)
     card = {"name": "shapes", "guidance_scale": GUIDANCE_SCALE, "vocabulary": WORDS}
     write_json(folder / "scorefield.json", card)
+    write_seal(folder)
     return folder
 
 

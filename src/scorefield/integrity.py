@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from scorefield.files import write_text
+
+if TYPE_CHECKING:  # the command line opens `unverified` before torch is needed
+    from torch import Tensor
 
 SEAL = "scorefield.sha256"
 """Name of the file of checksums in a sealed folder."""
@@ -34,7 +36,8 @@ def unverified() -> Iterator[None]:
 def write_seal(folder: str | os.PathLike[str]) -> Path:
     """Writes the SHA-256 of every file in a folder and below into its `scorefield.sha256`.
 
-    Files whose name begins with a dot, and what stands in such folders, are left out.
+    Left out are texts for people (.md), files whose name begins with a dot, and what stands in
+    such folders.
 
     Raises:
         ValueError: the folder is missing or holds no files.
@@ -71,7 +74,7 @@ def check_seal(folder: str | os.PathLike[str]) -> bool:
     return True
 
 
-def check_finite_weights(weights: Mapping[str, Tensor], source: str | os.PathLike[str]) -> None:
+def check_finite_weights(weights: Mapping[str, "Tensor"], source: str | os.PathLike[str]) -> None:
     """Refuses weights with a NaN or an infinity.
 
     Args:
@@ -95,7 +98,7 @@ def _files(folder: Path) -> list[str]:
         raise ValueError(f"{folder}: no such folder")
     names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     visible = [n for n in names if not any(part.startswith(".") for part in n.parts)]
-    return sorted(name.as_posix() for name in visible if name.as_posix() != SEAL)
+    return sorted(n.as_posix() for n in visible if n.suffix != ".md" and n.as_posix() != SEAL)
 
 
 def _digest(path: Path) -> str:

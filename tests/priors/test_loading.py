@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from scorefield.integrity import check_seal, unverified, write_seal
 from scorefield.priors import loading
-from scorefield.priors.loading import PriorError, check_folder, load_prior
+from scorefield.priors.loading import EMBEDDED, PriorError, check_folder, load_prior
 from scorefield.priors.noise import keyed_noise
 
 UNET = Path("unet") / "diffusion_pytorch_model.safetensors"
@@ -165,6 +167,30 @@ def test_weights_that_lack_a_tensor(folder: Path, part: str) -> None:
     assert "copy them again" in message
 
 
+def test_weights_that_are_not_finite(folder: Path) -> None:
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    name = sorted(tensors)[0]
+    tensors[name].view(-1)[0] = float("nan")
+    save_file(tensors, path, metadata={"format": "pt"})
+    assert refusal(folder).startswith(f"{folder / 'unet'}: the weights {name} are not finite")
+
+
+def test_a_sealed_folder_that_was_changed(folder: Path) -> None:
+    write_seal(folder)
+    load_prior(folder)
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(path.read_text() + " ")
+    assert refusal(folder).startswith(f"{path}: is not the file that was sealed")
+    with unverified():
+        load_prior(folder)
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_embedded_priors_are_sealed(name: str) -> None:
+    assert check_seal(str(files("scorefield.priors") / "weights" / name))
+
+
 def test_another_family(folder: Path) -> None:
     index = folder / "model_index.json"
     index.write_text(index.read_text().replace("StableDiffusionPipeline", "ShapEPipeline"))
@@ -220,7 +246,7 @@ def test_hub_ids(tiny_sd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(diffusers.StableDiffusionPipeline, "download", download)
     index = tiny_sd / "model_index.json"
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_: str(index))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(index))
     assert load_prior("owner/model").name == "owner/model"
     assert fetched == ["owner/model"]
 
@@ -236,7 +262,7 @@ def test_hub_ids_of_a_class_that_diffusers_lacks(
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     index = tiny("clip") / "model_index.json"
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_: str(index))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(index))
     prior = load_prior("owner/clips")
     assert (prior.name, prior.frames, prior.image_size) == ("owner/clips", 4, 8)
 
@@ -246,5 +272,5 @@ def test_hub_ids_of_another_family(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     index = tmp_path / "model_index.json"
     index.write_text(json.dumps({"_class_name": "MochiPipeline"}))
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_: str(index))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(index))
     assert refusal("owner/mochi").startswith("owner/mochi/model_index.json: holds a MochiPipeline")

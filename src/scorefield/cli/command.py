@@ -59,6 +59,8 @@ class Command:
     """Print one JSON object of results, and nothing else, on standard output."""
     quiet: bool = False
     """Show no progress."""
+    unverified: bool = False
+    """Load weights even if they differ from the checksums in their folder."""
     debug: bool = False
     """Show the traceback of an error."""
 

@@ -70,6 +70,9 @@ GROUPS: dict[str, dict[str, Entry]] = {
     },
     "Priors": {
         "info": Entry("priors.info:Info", "what a prior is, and what its layers put out and cost"),
+        "seal": Entry(
+            "priors.seal:Seal", "checksums of a folder of weights, checked when it is loaded"
+        ),
         "train-prior shapes": Entry(
             "priors.train:TrainShapes", "train the embedded text-to-image prior"
         ),

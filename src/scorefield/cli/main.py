@@ -16,6 +16,7 @@ from contextlib import nullcontext, redirect_stderr, redirect_stdout
 import scorefield
 from scorefield.cli.command import Command, Failed, check_files
 from scorefield.cli.commands import COMMANDS, GROUPS, Entry
+from scorefield.integrity import unverified
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,7 +61,10 @@ def _run(load: Callable[[], type[Command]], words: Sequence[str], program: str) 
         resumable = hasattr(command, "resume")
         check_files(command)
         # A library that prints must not spoil the JSON.
-        with redirect_stdout(sys.stderr) if command.json else nullcontext():
+        with (
+            redirect_stdout(sys.stderr) if command.json else nullcontext(),
+            unverified() if command.unverified else nullcontext(),
+        ):
             outcome = command.run()
     except KeyboardInterrupt:
         hint = "; the same command with --resume goes on" if resumable else ""

@@ -24,7 +24,7 @@ from scorefield.runs.lock import RunLock, lock_folder
 
 FREE_KEYS = frozenset(
     {"steps", "preview_every", "checkpoint_every", "progress", "resume", "out", "json", "quiet"}
-    | {"debug"}
+    | {"debug", "unverified"}
 )
 """Settings that may change when a run is resumed, because no result depends on them."""
 

@@ -1,0 +1,26 @@
+"""`scorefield seal`: checksums of a folder of weights."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from scorefield.cli.command import Command, Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seal(Command):
+    """Write the checksums of all files in a folder; they are checked whenever it is loaded."""
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """A prior, a policy, or another folder of weights."""
+
+    def run(self) -> Outcome:
+        """Write the file."""
+        from scorefield.integrity import write_seal
+
+        seal = write_seal(self.folder)
+        files = len(seal.read_text(encoding="utf-8").splitlines())
+        lines = [f"wrote {seal}: {files} files"]
+        return Outcome({"out": str(seal), "files": files}, lines)
