@@ -11,6 +11,8 @@ from .judges import WorldJudge as WorldJudge
 from .levels import DreamTime as DreamTime
 from .levels import LevelRange as LevelRange
 from .levels import Levels as Levels
+from .nerf.asset import make_asset as make_asset
+from .nerf.asset_settings import AssetSettings as AssetSettings
 from .nerf.camera_distribution import CameraDistribution as CameraDistribution
 from .nerf.cameras import Cameras as Cameras
 from .nerf.cameras import orbit as orbit
@@ -25,9 +27,8 @@ from .nerf.fields import VoxelGrid as VoxelGrid
 from .nerf.finish import finish as finish
 from .nerf.finish import text_to_3d as text_to_3d
 from .nerf.mesh import EmptySceneError as EmptySceneError
-from .nerf.mesh import export_mesh as export_mesh
 from .nerf.mesh import extract_mesh as extract_mesh
-from .nerf.mesh import silhouette as silhouette
+from .nerf.mesh_files import export_mesh as export_mesh
 from .nerf.penalties import entropy_penalty as entropy_penalty
 from .nerf.penalties import opacity_penalty as opacity_penalty
 from .nerf.penalties import orientation_penalty as orientation_penalty
@@ -37,6 +38,7 @@ from .nerf.radiance_field import Rendering as Rendering
 from .nerf.radiance_field import Scene as Scene
 from .nerf.radiance_field import Shading as Shading
 from .nerf.radiance_field import Sky as Sky
+from .nerf.rasterise import silhouette as silhouette
 from .nerf.scene_distillation import TextTo3D as TextTo3D
 from .nerf.settings import TextTo3DSettings as TextTo3DSettings
 from .nerf.turntable import render_views as render_views

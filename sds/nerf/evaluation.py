@@ -19,10 +19,12 @@ from scorefield.images import contact_sheet, load_image, save_image
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.folder import RunFolder
 from scorefield.sds.judges import PromptJudge
+from scorefield.sds.nerf.asset_settings import AssetSettings
 from scorefield.sds.nerf.cameras import orbit
 from scorefield.sds.nerf.finish import begin, complete, make_task
-from scorefield.sds.nerf.mesh import EmptySceneError, extract_mesh, silhouette
+from scorefield.sds.nerf.mesh import EmptySceneError, extract_surface
 from scorefield.sds.nerf.radiance_field import Lights, Scene, Shading
+from scorefield.sds.nerf.rasterise import silhouette
 from scorefield.sds.nerf.settings import TextTo3DSettings
 from scorefield.sds.objective import described
 from scorefield.sds.prompt_runs import (
@@ -134,7 +136,7 @@ def _views(
         geometry.append(painted + (1 - bare.opacity.cpu()) * grey)
         solid.append(seen.opacity[:, 0].cpu() > 0.5)
     try:
-        covered = silhouette(extract_mesh(scene, resolution), cameras, SIZE)
+        covered = silhouette(extract_surface(scene, resolution), cameras, SIZE)
     except EmptySceneError:
         fit = None
     else:
@@ -170,7 +172,9 @@ def evaluate_prompts(
     elevation: float = 15.0,
     resume: bool = False,
     progress: bool = True,
-    **options: int,
+    preview_every: int = 100,
+    checkpoint_every: int = 100,
+    asset: AssetSettings | None = None,
 ) -> dict[str, Any]:
     """Make every prompt, judge it, and write `table.json`, `table.md` and `sheet.png`.
 
@@ -187,8 +191,9 @@ def evaluate_prompts(
         elevation: of the judged views, degrees.
         resume: go on with the evaluation in the folder, if there is one.
         progress: whether to show progress on standard error.
-        options: the other numbers of `complete`: preview_every, checkpoint_every, resolution,
-            frames, size.
+        preview_every: of each run, as `text_to_3d`.
+        checkpoint_every: of each run, as `text_to_3d`.
+        asset: of the mesh and the pictures; None: the defaults.
 
     Returns:
         The content of `table.json`: "rows", one per prompt, its "status" being "done", "empty"
@@ -223,7 +228,14 @@ def evaluate_prompts(
         task, run_folder = begin(replace(runs[0], prompt=prompt), prior, path, resume=True)
         ended: Row = {}
         try:
-            complete(task, run_folder, progress=progress, **options)
+            complete(
+                task,
+                run_folder,
+                progress=progress,
+                preview_every=preview_every,
+                checkpoint_every=checkpoint_every,
+                asset=asset,
+            )
         except EmptySceneError as error:
             ended = {"status": "empty", "reason": str(error)}
         views = _views(
@@ -231,7 +243,7 @@ def evaluate_prompts(
             judge.paint(prompt),
             azimuths,
             elevation,
-            options.get("resolution", 128),
+            (asset or AssetSettings()).mesh_resolution,
         )
         save_image(path / STRIP, _strip(prompt, views, azimuths))
         return asdict(_judged(views, prompt, judge)) | ended

@@ -9,7 +9,10 @@ from scorefield.images import save_image
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.folder import FREE_KEYS, RunFolder
 from scorefield.runs.loop import optimise
-from scorefield.sds.nerf.mesh import EmptySceneError, export_mesh, extract_mesh
+from scorefield.sds.nerf.asset import make_asset
+from scorefield.sds.nerf.asset_settings import AssetSettings
+from scorefield.sds.nerf.mesh import EmptySceneError
+from scorefield.sds.nerf.mesh_files import export_mesh
 from scorefield.sds.nerf.radiance_field import Scene
 from scorefield.sds.nerf.scene_distillation import TextTo3D
 from scorefield.sds.nerf.settings import TextTo3DSettings
@@ -21,46 +24,44 @@ __all__ = ["begin", "complete", "finish", "make_task", "text_to_3d"]
 def finish(
     scene: Scene,
     folder: str | os.PathLike[str],
+    settings: AssetSettings | None = None,
     *,
-    resolution: int = 128,
-    frames: int = 36,
-    size: int = 128,
+    title: str = "object",
     progress: bool = False,
 ) -> dict[str, Path]:
-    """Write `views.png`, `turntable.gif` and the coloured mesh (.glb, .obj, .ply) of a scene.
+    """Write `views.png`, `turntable.gif` and the textured mesh (.glb, .obj, .ply) of a scene.
 
     Args:
         scene: what to write.
         folder: where; made if missing.
-        resolution: points per axis of the grid the mesh is extracted from.
-        frames: of the turntable.
-        size: side of the pictures, pixels.
+        settings: of the mesh and the pictures; None: the defaults.
+        title: what the object is called in its files.
         progress: whether to show a progress bar on standard error.
 
     Returns:
-        The written files by what they are: "views", "turntable", "glb", "obj", "ply".
+        The written files by what they are: "views", "turntable", "glb", "obj", "ply", and the
+        "mtl" and "png" that belong to the .obj.
 
     Raises:
         EmptySceneError: there is no surface; the pictures are written all the same.
     """
-    if resolution < 8 or frames < 1 or size < 1:
-        raise ValueError(
-            "a mesh needs a resolution of at least 8 points, pictures at least 1 frame and 1 "
-            f"pixel; got resolution {resolution}, frames {frames}, size {size}"
-        )
+    settings = settings or AssetSettings()
     folder = Path(folder)
+    size = settings.picture_size
     with tqdm(total=3, desc="views", disable=not progress, dynamic_ncols=True) as bar:
         written = {"views": save_image(folder / "views.png", view_sheet(scene, size))}
         bar.update()
         bar.set_description("turntable")
-        written["turntable"] = save_turntable(scene, folder / "turntable.gif", frames, size)
+        path = folder / "turntable.gif"
+        written["turntable"] = save_turntable(scene, path, settings.frames, size)
         bar.update()
         bar.set_description("mesh")
         try:
-            mesh = extract_mesh(scene, resolution)
+            mesh = make_asset(scene, settings)
         except EmptySceneError as error:
             raise EmptySceneError(f"no mesh: {error}; the pictures are in {folder}") from error
-        written |= {path.suffix[1:]: path for path in export_mesh(mesh, folder)}
+        paths = export_mesh(mesh, folder, title=title, up=settings.up)
+        written |= {path.suffix[1:]: path for path in paths}
         bar.update()
     return written
 
@@ -74,7 +75,7 @@ def text_to_3d(
     progress: bool = True,
     preview_every: int = 100,
     checkpoint_every: int = 100,
-    **pictures: int,
+    asset: AssetSettings | None = None,
 ) -> Path:
     """Distil a prompt into a scene and write its mesh, turntable and views; returns the folder.
 
@@ -89,7 +90,7 @@ def text_to_3d(
         progress: whether to show progress on standard error.
         preview_every: a preview after every so many steps; 0 for none.
         checkpoint_every: a checkpoint after every so many steps; 0 for the last only.
-        pictures: the numbers of `finish`: resolution, frames, size.
+        asset: of the mesh and the pictures; None: the defaults.
 
     Raises:
         ValueError: before anything starts: settings, words or folder are not accepted.
@@ -104,7 +105,7 @@ def text_to_3d(
         progress=progress,
         preview_every=preview_every,
         checkpoint_every=checkpoint_every,
-        **pictures,
+        asset=asset,
     )
     return folder.path
 
@@ -152,14 +153,11 @@ def complete(
     progress: bool = True,
     preview_every: int = 100,
     checkpoint_every: int = 100,
-    resolution: int = 128,
-    frames: int = 36,
-    size: int = 128,
+    asset: AssetSettings | None = None,
 ) -> dict[str, Path]:
     """Run a begun task to its end from wherever its folder is; returns what `finish` wrote.
 
-    A run whose steps are all done is only finished again. `resolution`, `frames` and `size` are
-    those of `finish`.
+    A run whose steps are all done is only finished again.
     """
     optimise(
         task,
@@ -170,11 +168,5 @@ def complete(
         progress=progress,
         resume=True,
     )
-    return finish(
-        task.scene,
-        folder.path,
-        resolution=resolution,
-        frames=frames,
-        size=size,
-        progress=progress,
-    )
+    title = task.settings.prompt
+    return finish(task.scene, folder.path, asset, title=title, progress=progress)

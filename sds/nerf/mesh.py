@@ -1,29 +1,26 @@
-"""From a scene to a coloured triangle mesh, its silhouette, and files other tools open."""
+"""From a scene to a triangle mesh: where its surface is, and what colour is seen there."""
 
 import math
-from os import PathLike
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 import trimesh
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import marching_cubes
 from torch import Tensor
 
-from scorefield.files import whole_file
 from scorefield.sds.nerf.cameras import Cameras
 from scorefield.sds.nerf.radiance_field import Scene
 
 __all__ = [
     "EmptySceneError",
-    "export_mesh",
+    "albedo_at",
     "extract_mesh",
-    "silhouette",
+    "extract_surface",
+    "seen_points",
     "silhouette_threshold",
 ]
 
@@ -75,18 +72,33 @@ def silhouette_threshold(scene: Scene, size: int = 64, samples: int = 128) -> fl
     return float(0.5 * (peak[best] + below[best]))
 
 
-@torch.no_grad()
 def extract_mesh(
     scene: Scene,
     resolution: int = 128,
     threshold: float | None = None,
     smallest: float = 0.02,
 ) -> trimesh.Trimesh:
-    """The level set of the rendered density as a closed, outward, coloured mesh (z up).
+    """`extract_surface` with a colour at every vertex: what a ray along its inward normal sees."""
+    mesh = extract_surface(scene, resolution, threshold, smallest)
+    colours = albedo_at(scene, seen_points(scene, mesh, 2 / (resolution - 1))).numpy()
+    mesh.visual = trimesh.visual.ColorVisuals(
+        mesh, vertex_colors=(255 * colours + 0.5).astype(np.uint8)
+    )
+    return mesh
+
+
+@torch.no_grad()
+def extract_surface(
+    scene: Scene,
+    resolution: int = 128,
+    threshold: float | None = None,
+    smallest: float = 0.02,
+) -> trimesh.Trimesh:
+    """The level set of the rendered density as a closed, outward mesh (z up).
 
     Marching cubes on resolution^3 points of [-1, 1]^3. Solid pieces smaller than a share
     `smallest` of the largest are dropped (floaters), and hollows that no one can see from outside
-    are filled. A vertex takes the colour that a ray along its inward normal would see.
+    are filled.
 
     Args:
         scene: what to extract.
@@ -117,8 +129,6 @@ def extract_mesh(
     mesh.remove_unreferenced_vertices()
     if mesh.volume < 0:
         mesh.invert()
-    colours = _colours(scene, mesh, spacing)
-    mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=_bytes(colours))
     return mesh
 
 
@@ -142,107 +152,37 @@ def _clean(
     return volume
 
 
-def _colours(scene: Scene, mesh: trimesh.Trimesh, spacing: float) -> NDArray[np.float32]:
-    """What a short ray from outside, against the normal, sees at each vertex; (V, 3)."""
+@torch.no_grad()
+def seen_points(
+    scene: Scene, mesh: trimesh.Trimesh, spacing: float, shares: int = 4
+) -> Float[Tensor, "vertices shares 3"]:
+    """Where light stops along a ray against the normal: one point for each equal share of it.
+
+    One sees into a soft surface: the mean of the field's colours at these points is what a ray sees
+    that meets the surface straight on.
+
+    Args:
+        scene: what the mesh is of.
+        mesh: its surface.
+        spacing: of the grid it was extracted from; the rays begin 8 of them outside.
+        shares: number of points per vertex.
+    """
     vertices = torch.tensor(np.array(mesh.vertices)).to(scene.peak)
     normals = F.normalize(torch.tensor(np.array(mesh.vertex_normals)).to(scene.peak), dim=-1)
-    steps = spacing * torch.arange(1.0, -4.0, -0.5).to(scene.peak)
-    points = vertices[:, None] + steps[:, None] * normals[:, None]
-    density, albedo = [], []
-    for part in points.reshape(-1, 3).split(POINTS_AT_ONCE):
-        sigma, rgb = scene.field(part)
-        density.append(sigma)
-        albedo.append(rgb)
-    optical = torch.cat(density).view(-1, len(steps)) * (0.5 * spacing)
-    weights = torch.exp(optical - optical.cumsum(1)) * -torch.expm1(-optical)
-    # A little of every depth keeps the mean defined where the field is thin.
-    weights = weights + 1e-6
-    mean = (weights[..., None] * torch.cat(albedo).view(-1, len(steps), 3)).sum(1)
-    colours: NDArray[np.float32]
-    colours = (mean / weights.sum(1, keepdim=True)).clamp(0, 1).float().cpu().numpy()
-    return colours
+    depth = spacing * torch.arange(-8.0, 32.0, 0.5).to(scene.peak)
+    points = vertices[:, None] - depth[:, None] * normals[:, None]
+    density = [scene.density(part) for part in points.view(-1, 3).split(POINTS_AT_ONCE)]
+    optical = torch.cat(density).view(-1, len(depth)) * (0.5 * spacing)
+    # A little everywhere keeps this defined where there is no density at all.
+    stopped = -torch.expm1(-optical.cumsum(dim=1)) + 1e-6 * (depth - depth[0] + spacing)
+    wanted = stopped[:, -1:] * (torch.arange(shares).to(stopped) + 0.5) / shares
+    index = torch.searchsorted(stopped, wanted).clamp_max(len(depth) - 1)
+    return vertices[:, None] - depth[index][..., None] * normals[:, None]
 
 
-def silhouette(
-    mesh: trimesh.Trimesh, cameras: Cameras, size: int
-) -> Bool[Tensor, "batch size size"]:
-    """Which pixels' centres the mesh covers; all of it must be in front of the cameras.
-
-    Every triangle is projected and tested against the pixel centres of its bounding box, in one
-    vectorised sweep per view: the answer of casting a ray per pixel, in milliseconds.
-    """
-    vertices = torch.as_tensor(np.array(mesh.vertices)).expand(len(cameras), -1, -1)
-    pixels, depth = cameras.to("cpu", torch.float64).project(vertices, size, size)
-    if not (depth > 0).all():
-        raise ValueError("the mesh reaches behind a camera; move the cameras away from it")
-    corners = pixels[:, torch.as_tensor(np.array(mesh.faces))]  # (B, F, 3, 2)
-    return torch.stack([_covered(triangles, size) for triangles in corners])
-
-
-def _covered(triangles: Float[Tensor, "faces 3 2"], size: int) -> Bool[Tensor, "size size"]:
-    """The pixels of a (size, size) picture whose centres lie in one of the triangles."""
-    first = (triangles.amin(dim=1) - 0.5).ceil().clamp(0, size).long()  # (F, 2), as (x, y)
-    last = (triangles.amax(dim=1) - 0.5).floor().clamp(-1, size - 1).long()
-    width, height = (last - first + 1).clamp_min(0).unbind(-1)
-    count = width * height
-    face = torch.arange(len(triangles)).repeat_interleave(count)
-    nth = torch.arange(len(face)) - (count.cumsum(0) - count)[face]
-    x, y = first[face, 0] + nth % width[face], first[face, 1] + nth // width[face]
-
-    a, b, c = triangles[face].unbind(1)
-    centre = torch.stack([x, y], dim=-1) + 0.5
-    sides = torch.stack([_turn(a, b, centre), _turn(b, c, centre), _turn(c, a, centre)])
-    inside = (sides >= 0).all(dim=0) | (sides <= 0).all(dim=0)
-    picture = torch.zeros(size, size, dtype=torch.bool)
-    picture[y[inside], x[inside]] = True
-    return picture
-
-
-def _turn(a: Tensor, b: Tensor, p: Tensor) -> Tensor:
-    """Positive where p lies to one side of the line from a to b, negative on the other."""
-    along, to = b - a, p - a
-    return along[:, 0] * to[:, 1] - along[:, 1] * to[:, 0]
-
-
-def export_mesh(
-    mesh: trimesh.Trimesh, folder: str | PathLike[str], name: str = "mesh"
-) -> list[Path]:
-    """Write `name`.glb, .obj and .ply into a folder, with the vertices' colours.
-
-    OBJ and PLY keep this library's axes, z up and the front towards +x. glTF is y up with the
-    front towards +z, so in the GLB (x, y, z) becomes (y, z, x); its colours are linear, as the
-    format asks, and its material is matte.
-    """
-    visual = mesh.visual
-    if not isinstance(visual, trimesh.visual.ColorVisuals):
-        raise ValueError(f"the mesh must have vertex colours, got {type(visual).__name__}")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.{suffix}" for suffix in ("glb", "obj", "ply")]
-    srgb = np.asarray(visual.vertex_colors, dtype=np.float64)[:, :3] / 255
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    turned = mesh.copy()
-    turned.apply_transform(np.eye(4)[[1, 2, 0, 3]])
-    turned.visual = trimesh.visual.ColorVisuals(turned, vertex_colors=_bytes(linear))
-    glb = trimesh.exchange.gltf.export_glb(
-        turned.scene(), include_normals=True, tree_postprocessor=_make_matte
-    )
-    with whole_file(paths[0]) as part:
-        part.write_bytes(glb)
-    for path in paths[1:]:
-        with whole_file(path) as part:
-            mesh.export(part)
-    return paths
-
-
-def _bytes(colours: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Colours in [0, 1] as the nearest of 0..255."""
-    return (255 * colours + 0.5).astype(np.uint8)
-
-
-def _make_matte(tree: dict[str, Any]) -> None:
-    """A material for every primitive: glTF's default is metal, which hides vertex colours."""
-    tree["materials"] = [{"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}}]
-    for mesh in tree["meshes"]:
-        for primitive in mesh["primitives"]:
-            primitive["material"] = 0
+@torch.no_grad()
+def albedo_at(scene: Scene, points: Float[Tensor, "points shares 3"]) -> Float[Tensor, "points 3"]:
+    """The mean of the field's colours over the shares, in [0, 1], on the CPU."""
+    parts = points.to(scene.peak).split(POINTS_AT_ONCE // points.shape[1])
+    means = [scene.field(part.flatten(0, 1))[1].view(part.shape).mean(dim=1) for part in parts]
+    return torch.cat(means).clamp(0, 1).float().cpu()

@@ -13,6 +13,7 @@ from scorefield.priors.codec import PixelCodec
 from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.folder import RunFolder
+from scorefield.sds.nerf.asset_settings import AssetSettings
 from scorefield.sds.nerf.fields import VoxelGrid
 from scorefield.sds.nerf.finish import begin, finish, text_to_3d
 from scorefield.sds.nerf.mesh import EmptySceneError
@@ -20,7 +21,7 @@ from scorefield.sds.nerf.radiance_field import Scene
 from scorefield.sds.nerf.scene_distillation import TextTo3D
 from scorefield.sds.nerf.settings import TextTo3DSettings
 
-SMALL = {"resolution": 24, "frames": 3, "size": 16}
+SMALL = AssetSettings(mesh_resolution=24, texture=64, frames=3, picture_size=16)
 SETTINGS = TextTo3DSettings("a red cup", steps=4, views=1, samples=8, seed=3)
 
 
@@ -43,8 +44,8 @@ def ball(density: float = 0.0) -> Scene:
 
 
 def test_finish_writes_mesh_turntable_and_views(tmp_path: Path) -> None:
-    written = finish(ball(), tmp_path / "new", **SMALL)
-    assert sorted(written) == ["glb", "obj", "ply", "turntable", "views"]
+    written = finish(ball(), tmp_path / "new", SMALL)
+    assert sorted(written) == ["glb", "mtl", "obj", "ply", "png", "turntable", "views"]
     assert all(path.parent == tmp_path / "new" and path.is_file() for path in written.values())
     with Image.open(written["turntable"]) as turntable:
         assert (turntable.n_frames, turntable.size) == (3, (16, 16))
@@ -54,20 +55,27 @@ def test_finish_writes_mesh_turntable_and_views(tmp_path: Path) -> None:
 
 def test_an_empty_scene_is_an_error_but_its_pictures_are_written(tmp_path: Path) -> None:
     with pytest.raises(EmptySceneError, match="the pictures are in"):
-        finish(ball(density=-50.0), tmp_path, **SMALL)
+        finish(ball(density=-50.0), tmp_path, SMALL)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["turntable.gif", "views.png"]
 
 
-def test_finish_refuses_before_it_renders(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="got resolution 2"):
-        finish(ball(), tmp_path, resolution=2)
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mesh_resolution": 2}, "mesh_resolution must be at least 8; got 2"),
+        ({"faces": 3}, "faces must be at least 100; got 3"),
+        ({"texture": 100_000}, "texture must be at most 4096 texels a side; got 100000"),
+    ],
+)
+def test_impossible_assets_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AssetSettings(**change)
 
 
 def test_an_interrupted_run_resumes_to_the_same_bits(
     tmp_path: Path, prior: ImagePrior, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options: dict[str, Any] = {"progress": False, "checkpoint_every": 2, **SMALL}
+    options: dict[str, Any] = {"progress": False, "checkpoint_every": 2, "asset": SMALL}
     whole = text_to_3d(SETTINGS, prior, tmp_path / "whole", **options)
 
     step = TextTo3D.step
@@ -83,7 +91,13 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
     monkeypatch.setattr(TextTo3D, "step", step)
     parts = text_to_3d(SETTINGS, prior, tmp_path / "parts", resume=True, **options)
 
-    names = ["metrics.jsonl", "checkpoint/state.safetensors", "mesh.ply", "turntable.gif"]
+    names = [
+        "metrics.jsonl",
+        "checkpoint/state.safetensors",
+        "mesh.ply",
+        "mesh.glb",
+        "turntable.gif",
+    ]
     for name in names:
         assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
 
@@ -91,10 +105,10 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
 def test_a_finished_run_is_not_run_again(
     tmp_path: Path, prior: ImagePrior, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text_to_3d(SETTINGS, prior, tmp_path, progress=False, **SMALL)
+    text_to_3d(SETTINGS, prior, tmp_path, progress=False, asset=SMALL)
     (tmp_path / "mesh.glb").unlink()
     monkeypatch.setattr(TextTo3D, "step", None)
-    text_to_3d(SETTINGS, prior, tmp_path, progress=False, resume=True, **SMALL)
+    text_to_3d(SETTINGS, prior, tmp_path, progress=False, resume=True, asset=SMALL)
     assert (tmp_path / "mesh.glb").exists()
 
 

@@ -8,14 +8,10 @@ import trimesh
 
 from scorefield.sds.nerf.cameras import Cameras, orbit
 from scorefield.sds.nerf.fields import Field, VoxelGrid
-from scorefield.sds.nerf.mesh import (
-    EmptySceneError,
-    export_mesh,
-    extract_mesh,
-    silhouette,
-    silhouette_threshold,
-)
+from scorefield.sds.nerf.mesh import EmptySceneError, extract_mesh, silhouette_threshold
+from scorefield.sds.nerf.mesh_files import export_mesh
 from scorefield.sds.nerf.radiance_field import Scene
+from scorefield.sds.nerf.rasterise import silhouette
 
 RED, BLUE = (0.9, 0.2, 0.1), (0.1, 0.3, 0.8)
 
@@ -137,9 +133,9 @@ def test_files_open_again(mesh, tmp_path):
     glb, obj, ply = export_mesh(mesh, tmp_path / "assets")
     assert [path.name for path in (glb, obj, ply)] == ["mesh.glb", "mesh.obj", "mesh.ply"]
     colours = np.asarray(mesh.visual.vertex_colors)[:, :3].astype(int)
-    for path in (obj, ply):
+    for path, axes in ((obj, [1, 2, 0]), (ply, [0, 1, 2])):
         again = trimesh.load(path, process=False)
-        np.testing.assert_allclose(again.vertices, mesh.vertices, atol=1e-5)
+        np.testing.assert_allclose(again.vertices, mesh.vertices[:, axes], atol=1e-5)
         kept = np.asarray(again.visual.vertex_colors)[:, :3].astype(int)
         assert np.abs(kept - colours).max() <= 1
         assert len(again.faces) == len(mesh.faces)

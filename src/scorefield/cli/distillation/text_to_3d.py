@@ -20,15 +20,18 @@ from scorefield.cli.distillation.objectives import (
     objective_named,
 )
 from scorefield.sds.levels import LevelRange
+from scorefield.sds.nerf.asset_settings import AssetSettings
 from scorefield.sds.nerf.settings import TextTo3DSettings
 
 SETTINGS = options_of(TextTo3DSettings, "prompt", "seed", "objective", "levels")
-"""The settings that become options as they are."""
+"""The settings of a scene that become options as they are."""
+ASSET = options_of(AssetSettings)
+"""Those of its files."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistillingCommand(PriorCommand):
-    """A command that distils scenes; `SETTINGS` are added to it."""
+    """A command that distils scenes; `SETTINGS` and `ASSET` are added to it."""
 
     out: Path
     """Folder of the run, new or empty; it holds all that a run killed half-way needs to go on."""
@@ -45,18 +48,10 @@ class DistillingCommand(PriorCommand):
     """A picture of the views after every so many steps; 0 for none."""
     checkpoint_every: int = 100
     """A checkpoint after every so many steps; 0 for the last only."""
-    mesh_resolution: int = 128
-    """Points per axis of the grid the mesh is extracted from."""
-    frames: int = 36
-    """Number of turntable frames."""
-    picture_size: int = 128
-    """Side of the turntable and of the views, pixels."""
 
     def settings(self, prompt: str) -> TextTo3DSettings:
         """The settings as given, for a prompt."""
         check_at_least(0, preview_every=self.preview_every, checkpoint_every=self.checkpoint_every)
-        check_at_least(8, mesh_resolution=self.mesh_resolution)
-        check_at_least(1, frames=self.frames, picture_size=self.picture_size)
         given: dict[str, Any] = {name: getattr(self, name) for name, _, _ in SETTINGS}
         return TextTo3DSettings(
             prompt=prompt,
@@ -66,14 +61,12 @@ class DistillingCommand(PriorCommand):
             **given,
         )
 
-    def numbers(self) -> dict[str, int]:
+    def kept(self) -> dict[str, Any]:
         """How the run is kept and finished, as `complete` takes it."""
         return {
             "preview_every": self.preview_every,
             "checkpoint_every": self.checkpoint_every,
-            "resolution": self.mesh_resolution,
-            "frames": self.frames,
-            "size": self.picture_size,
+            "asset": AssetSettings(**{name: getattr(self, name) for name, _, _ in ASSET}),
         }
 
 
@@ -84,7 +77,7 @@ class _TextTo3D(DistillingCommand):
 
     def run(self) -> Outcome:
         """Distil, and write mesh, turntable and views."""
-        settings = self.settings(self.prompt)
+        settings, kept = self.settings(self.prompt), self.kept()
 
         from scorefield.cli.loading import prior_of
         from scorefield.sds.nerf.finish import begin, complete
@@ -94,7 +87,7 @@ class _TextTo3D(DistillingCommand):
         problem, written = None, {}
         with under_way():
             try:
-                written = complete(task, folder, progress=not self.quiet, **self.numbers())
+                written = complete(task, folder, progress=not self.quiet, **kept)
             except EmptySceneError as error:
                 problem = str(error)
                 written = {"views": self.out / "views.png", "turntable": self.out / "turntable.gif"}
@@ -111,8 +104,8 @@ class _TextTo3D(DistillingCommand):
 
 
 TextTo3DCommand = make_dataclass(
-    "TextTo3DCommand", SETTINGS, bases=(_TextTo3D,), frozen=True, kw_only=True
+    "TextTo3DCommand", SETTINGS + ASSET, bases=(_TextTo3D,), frozen=True, kw_only=True
 )
 TextTo3DCommand.__doc__ = (
-    """Distil a prompt into a 3D object: mesh (.glb, .obj, .ply), turntable, views."""
+    """Distil a prompt into a 3D object: textured mesh (.glb, .obj, .ply), turntable, views."""
 )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, make_dataclass
 
 from scorefield.cli.command import Outcome, check_at_least
-from scorefield.cli.distillation.text_to_3d import SETTINGS, DistillingCommand
+from scorefield.cli.distillation.text_to_3d import ASSET, SETTINGS, DistillingCommand
 from scorefield.cli.evaluate.judging import JudgingCommand, judge_of_prompts, read_prompts
 
 
@@ -17,7 +17,7 @@ class _EvaluateTextTo3D(JudgingCommand, DistillingCommand):
     def run(self) -> Outcome:
         """Make and judge every prompt."""
         prompts = read_prompts(self.prompts)
-        settings = self.settings(prompts[0])
+        settings, kept = self.settings(prompts[0]), self.kept()
         check_at_least(1, azimuths=self.azimuths)
 
         from scorefield.cli.loading import prior_of
@@ -35,7 +35,7 @@ class _EvaluateTextTo3D(JudgingCommand, DistillingCommand):
             elevation=self.elevation,
             resume=self.resume,
             progress=not self.quiet,
-            **self.numbers(),
+            **kept,
         )
         totals = table["totals"]
         missing = totals["empty"] + totals["failed"]
@@ -47,7 +47,7 @@ class _EvaluateTextTo3D(JudgingCommand, DistillingCommand):
 
 
 EvaluateTextTo3D = make_dataclass(
-    "EvaluateTextTo3D", SETTINGS, bases=(_EvaluateTextTo3D,), frozen=True, kw_only=True
+    "EvaluateTextTo3D", SETTINGS + ASSET, bases=(_EvaluateTextTo3D,), frozen=True, kw_only=True
 )
 EvaluateTextTo3D.__doc__ = (
     """Make every prompt of a list in 3D and score it: R-Precision, geometry, Janus faces."""

@@ -1,0 +1,149 @@
+"""From a scene to an asset: a light, closed mesh whose colours are in a texture.
+
+The dense surface is simplified by quadric errors (Garland and Heckbert 1997, fast-simplification),
+unwrapped (xatlas) and painted: every texel takes the field's colour at its place on the surface.
+The normals are those of the dense surface.
+"""
+
+import numpy as np
+import torch
+import trimesh
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+from scipy.spatial import KDTree
+from torch import Tensor
+
+from scorefield.sds.nerf.asset_settings import AssetSettings
+from scorefield.sds.nerf.mesh import albedo_at, extract_surface, seen_points
+from scorefield.sds.nerf.radiance_field import Scene
+from scorefield.sds.nerf.rasterise import rasterise, texture_coordinates
+
+__all__ = ["fill_gaps", "make_asset", "painted", "simplify", "texel_values", "unwrap"]
+
+FACES_AT_ONCE = 4096
+"""Bounds the memory of a large texture."""
+GUTTER = 4
+"""Texels between charts, which mipmaps would mix otherwise."""
+CHART = 1 / 64
+"""Largest chart, as a share of the surface: without a limit xatlas takes several times as long."""
+
+
+def make_asset(scene: Scene, settings: AssetSettings | None = None) -> trimesh.Trimesh:
+    """The scene's surface as a mesh of one matte material with a base-colour texture (z up).
+
+    A vertex on a seam of the texture is there once for each side; merged by their places, the mesh
+    is closed where the surface is.
+
+    Args:
+        scene: what to make it of.
+        settings: its `mesh_resolution`, `faces` and `texture`; None: the defaults.
+
+    Raises:
+        EmptySceneError: there is no surface.
+    """
+    settings = settings or AssetSettings()
+    dense = extract_surface(scene, settings.mesh_resolution)
+    mesh = unwrap(simplify(dense, settings.faces), settings.texture)
+    seen = seen_points(scene, mesh, 2 / (settings.mesh_resolution - 1))
+    points, covered = texel_values(mesh, seen.flatten(1).cpu(), settings.texture)
+    colours = torch.zeros(*covered.shape, 3)
+    colours[covered] = albedo_at(scene, points[covered].view(-1, *seen.shape[1:]))
+    return painted(mesh, fill_gaps(colours, covered))
+
+
+def simplify(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
+    """At most so many triangles of the same shape, with the normals of the nearest old vertices."""
+    import fast_simplification
+
+    if len(mesh.faces) <= faces:
+        return mesh
+    vertices, triangles = fast_simplification.simplify(
+        mesh.vertices, mesh.faces, target_count=faces
+    )
+    nearest = KDTree(mesh.vertices).query(vertices)[1]
+    return trimesh.Trimesh(
+        vertices, triangles, vertex_normals=mesh.vertex_normals[nearest], process=False
+    )
+
+
+def unwrap(mesh: trimesh.Trimesh, texture: int) -> trimesh.Trimesh:
+    """The mesh with texture coordinates in [0, 1]^2, v up; vertices on seams are doubled.
+
+    Args:
+        mesh: with triangles that have an area.
+        texture: side of the texture that it is for, texels.
+    """
+    import xatlas
+
+    atlas = xatlas.Atlas()
+    atlas.add_mesh(
+        np.asarray(mesh.vertices, np.float32),
+        np.asarray(mesh.faces, np.uint32),
+        np.asarray(mesh.vertex_normals, np.float32),
+    )
+    charts, packing = xatlas.ChartOptions(), xatlas.PackOptions()
+    charts.max_chart_area = CHART * float(mesh.area)
+    packing.resolution, packing.padding = texture, GUTTER
+    atlas.generate(charts, packing)
+    old, faces, uv = atlas[0]
+    return trimesh.Trimesh(
+        mesh.vertices[old],
+        faces.astype(np.int64),
+        vertex_normals=mesh.vertex_normals[old],
+        visual=trimesh.visual.TextureVisuals(uv=uv.astype(np.float64)),
+        process=False,
+    )
+
+
+def texel_values(
+    mesh: trimesh.Trimesh, values: Float[Tensor, "vertices channels"], size: int
+) -> tuple[Float[Tensor, "size size channels"], Bool[Tensor, "size size"]]:
+    """The vertices' values at the centres of the texels, and which texels have any.
+
+    Args:
+        mesh: an unwrapped one.
+        values: one row per vertex.
+        size: side of the texture; row 0 has the largest v.
+    """
+    uv = texture_coordinates(mesh).to(values)
+    places = size * torch.stack([uv[:, 0], 1 - uv[:, 1]], dim=-1)
+    picture = torch.zeros(size, size, values.shape[1], dtype=values.dtype)
+    covered = torch.zeros(size, size, dtype=torch.bool)
+    for faces in torch.as_tensor(np.array(mesh.faces)).split(FACES_AT_ONCE):
+        found = rasterise(places[faces], size)
+        picture[found.row, found.column] = found.mix(values[faces])
+        covered[found.row, found.column] = True
+    return picture, covered
+
+
+def fill_gaps(
+    picture: Float[Tensor, "size size channels"], covered: Bool[Tensor, "size size"]
+) -> Float[Tensor, "size size channels"]:
+    """Texels that nothing covers take the value of the nearest one that something does.
+
+    A reader mixes neighbouring texels; at a seam these are outside of the chart.
+    """
+    if not covered.any():
+        raise ValueError("no triangle covers the centre of a texel; take a larger texture")
+    row, column = ndimage.distance_transform_edt(
+        ~covered.numpy(), return_distances=False, return_indices=True
+    )
+    return picture[torch.from_numpy(row).long(), torch.from_numpy(column).long()]
+
+
+def painted(mesh: trimesh.Trimesh, colours: Float[Tensor, "size size 3"]) -> trimesh.Trimesh:
+    """The unwrapped mesh with a texture of sRGB colours in [0, 1], as a matte material."""
+    pixels: NDArray[np.uint8] = (255 * colours.clamp(0, 1) + 0.5).to(torch.uint8).numpy()
+    material = trimesh.visual.material.PBRMaterial(
+        name="surface",
+        baseColorTexture=Image.fromarray(pixels),
+        baseColorFactor=[255, 255, 255, 255],
+        metallicFactor=0.0,
+        roughnessFactor=1.0,
+    )
+    out = mesh.copy()
+    uv = texture_coordinates(mesh).numpy()
+    out.visual = trimesh.visual.TextureVisuals(uv=uv, material=material)
+    return out

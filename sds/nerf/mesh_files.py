@@ -1,0 +1,122 @@
+"""Meshes as files that other tools open, each with the axes its readers expect."""
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+
+from scorefield.files import whole_file
+from scorefield.sds.nerf.asset_settings import UpAxis
+
+__all__ = ["export_mesh"]
+
+Y_UP = np.eye(4)[[1, 2, 0, 3]]
+"""From this library's axes: (x, y, z) becomes (y, z, x), so the front faces +z and y is up."""
+
+MATTE = "newmtl surface\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {}.png\n"
+"""The material of an .obj; trimesh's own has a gloss."""
+
+
+def export_mesh(
+    mesh: trimesh.Trimesh,
+    folder: str | PathLike[str],
+    name: str = "mesh",
+    *,
+    title: str = "object",
+    up: UpAxis | None = None,
+) -> list[Path]:
+    """Write `name`.glb, .obj and .ply into a folder, each whole or not at all.
+
+    ======  =========================  ==========================================================
+    file    up                         colours
+    ======  =========================  ==========================================================
+    .glb    y, front +z, always        one matte material, base-colour texture inside (sRGB)
+    .obj    y, front +z, unless `up`   `name`.mtl and `name`.png (sRGB)
+    .ply    z, front +x, unless `up`   at the vertices (sRGB)
+    ======  =========================  ==========================================================
+
+    A mesh with colours at its vertices instead of a texture has them in all three files, and no
+    .mtl and .png; in the .glb they are linear, as the format asks.
+
+    Args:
+        mesh: in this library's axes, from `make_asset` or `extract_mesh`.
+        folder: where; made if missing.
+        name: of the files.
+        title: what the object is called in them.
+        up: the axis that is up in both .obj and .ply.
+
+    Returns:
+        The .glb, the .obj and the .ply, then what belongs to the .obj.
+    """
+    if getattr(mesh.visual, "kind", None) not in ("texture", "vertex"):
+        raise ValueError("the mesh must have a texture or colours at its vertices")
+    title = " ".join(title.split()) or "object"
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {f"{name}.glb": _glb(_turned(mesh, "y"), title)}
+    obj, belongings = _obj(_turned(mesh, up or "y"), name, title)
+    files |= {f"{name}.obj": obj, f"{name}.ply": _ply(_turned(mesh, up or "z"))} | belongings
+    for file, content in files.items():
+        with whole_file(folder / file) as part:
+            part.write_bytes(content)
+    return [folder / file for file in files]
+
+
+def _turned(mesh: trimesh.Trimesh, up: UpAxis) -> trimesh.Trimesh:
+    turned = mesh.copy(include_cache=True)
+    return turned.apply_transform(Y_UP) if up == "y" else turned
+
+
+def _glb(mesh: trimesh.Trimesh, title: str) -> bytes:
+    def finish(tree: dict[str, Any]) -> None:
+        tree["asset"] |= {"generator": "scorefield", "extras": {"baseColor": "sRGB"}}
+        if "materials" not in tree:  # glTF's default is metal, which hides vertex colours
+            matte = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
+            tree["materials"] = [{"pbrMetallicRoughness": matte}]
+            tree["meshes"][0]["primitives"][0]["material"] = 0
+
+    if isinstance(mesh.visual, trimesh.visual.ColorVisuals):
+        srgb = np.asarray(mesh.visual.vertex_colors, dtype=np.float64)[:, :3] / 255
+        linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+        mesh.visual.vertex_colors = _bytes(linear)
+    scene = trimesh.Scene()
+    scene.add_geometry(mesh, node_name=title, geom_name=title)
+    content: bytes = trimesh.exchange.gltf.export_glb(
+        scene, include_normals=True, tree_postprocessor=finish
+    )
+    return content
+
+
+def _obj(mesh: trimesh.Trimesh, name: str, title: str) -> tuple[bytes, dict[str, bytes]]:
+    """The file, and the files that it names."""
+    mesh.metadata["name"] = title.replace(" ", "_")
+    text, files = trimesh.exchange.obj.export_obj(
+        mesh,
+        include_normals=True,
+        return_texture=True,
+        digits=6,
+        mtl_name=f"{name}.mtl",
+        header=None,
+    )
+    files = {file: data.encode() if isinstance(data, str) else data for file, data in files.items()}
+    picture = next((file for file in files if not file.endswith(".mtl")), None)
+    if picture is not None:
+        files[f"{name}.png"] = files.pop(picture)
+        files[f"{name}.mtl"] = MATTE.format(name).encode()
+    return text.encode(), files
+
+
+def _ply(mesh: trimesh.Trimesh) -> bytes:
+    if isinstance(mesh.visual, trimesh.visual.TextureVisuals):
+        mesh.visual = mesh.visual.to_color()
+        mesh.merge_vertices(merge_tex=True, merge_norm=True)
+    content: bytes = trimesh.exchange.ply.export_ply(mesh, vertex_normal=False)
+    return content
+
+
+def _bytes(colours: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Colours in [0, 1] as the nearest of 0..255."""
+    return (255 * colours + 0.5).astype(np.uint8)

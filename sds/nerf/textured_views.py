@@ -1,0 +1,96 @@
+"""Pictures of a textured mesh, differentiable in its texture, in plain torch."""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import trimesh
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from scorefield.sds.nerf.cameras import Cameras
+from scorefield.sds.nerf.rasterise import rasterise, texture_coordinates
+
+__all__ = ["look_up", "render_texture", "texture_of", "texture_places"]
+
+
+@torch.no_grad()
+def texture_places(
+    mesh: trimesh.Trimesh, cameras: Cameras, size: int
+) -> tuple[Float[Tensor, "batch size size 2"], Bool[Tensor, "batch size size"]]:
+    """Where in the texture each pixel's centre looks, and which pixels see the mesh.
+
+    Of the triangles over a pixel the nearest one is seen, from either side. Texture coordinates
+    are interpolated in space, not in the picture.
+
+    Args:
+        mesh: an unwrapped one, all of it in front of the cameras.
+        cameras: B of them.
+        size: side of the pictures.
+
+    Returns:
+        The places (u, v) in [0, 1]^2, v up, and the pixels that see the mesh.
+    """
+    vertices = torch.as_tensor(np.array(mesh.vertices)).expand(len(cameras), -1, -1)
+    faces = torch.as_tensor(np.array(mesh.faces))
+    uv = texture_coordinates(mesh)[faces]
+    pixels, depths = cameras.to("cpu", torch.float64).project(vertices, size, size)
+    if not (depths > 0).all():
+        raise ValueError("the mesh reaches behind a camera; move the cameras away from it")
+    places = torch.zeros(len(cameras), size * size, 2, dtype=uv.dtype)
+    seen = torch.zeros(len(cameras), size * size, dtype=torch.bool)
+    for i in range(len(cameras)):
+        found = rasterise(pixels[i, faces], size)
+        nearness = found.mix(1 / depths[i, faces][..., None])[:, 0]  # linear in the picture
+        pixel = found.row * size + found.column
+        nearest = nearness.new_zeros(size * size).scatter_reduce(0, pixel, nearness, "amax")
+        first = nearness == nearest[pixel]
+        share = found.weights / depths[i, faces[found.face]] / nearness[:, None]
+        places[i, pixel[first]] = (share[first, :, None] * uv[found.face[first]]).sum(dim=1)
+        seen[i, pixel[first]] = True
+    shape = (len(cameras), size, size)
+    return places.view(*shape, 2).float(), seen.view(shape)
+
+
+def look_up(
+    texture: Float[Tensor, "3 rows columns"], places: Float[Tensor, "batch height width 2"]
+) -> Float[Tensor, "batch 3 height width"]:
+    """The texture at places (u, v) in [0, 1]^2, v up, between the texels bilinearly."""
+    where = torch.stack([2 * places[..., 0] - 1, 1 - 2 * places[..., 1]], dim=-1)
+    pictures = texture.expand(len(places), -1, -1, -1)
+    return F.grid_sample(pictures, where, padding_mode="border", align_corners=False)
+
+
+def render_texture(
+    mesh: trimesh.Trimesh,
+    texture: Float[Tensor, "3 rows columns"],
+    cameras: Cameras,
+    size: int,
+    background: Float[Tensor, "..."],
+) -> Float[Tensor, "batch 3 size size"]:
+    """What unlit cameras see of a mesh in front of a background; differentiable in the texture.
+
+    Args:
+        mesh: an unwrapped one.
+        texture: colours in [0, 1].
+        cameras: B of them.
+        size: side of the pictures.
+        background: what broadcasts with the pictures.
+    """
+    places, seen = (x.to(texture.device) for x in texture_places(mesh, cameras, size))
+    return torch.where(seen[:, None], look_up(texture, places), background.to(texture))
+
+
+def texture_of(mesh: trimesh.Trimesh) -> Float[Tensor, "3 rows columns"]:
+    """The mesh's base-colour texture, in [0, 1].
+
+    Raises:
+        ValueError: it has none.
+    """
+    material: Any = getattr(mesh.visual, "material", None)
+    picture = getattr(material, "baseColorTexture", None)
+    if picture is None:
+        raise ValueError("the mesh has no base-colour texture")
+    image = np.array(picture.convert("RGB"))
+    return torch.from_numpy(image).permute(2, 0, 1).float() / 255

@@ -1,0 +1,222 @@
+"""From a scene to a textured mesh, and what other readers see of its files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+
+from scorefield.sds.nerf.asset import fill_gaps, make_asset, simplify, texel_values, unwrap
+from scorefield.sds.nerf.asset_settings import AssetSettings
+from scorefield.sds.nerf.cameras import Cameras
+from scorefield.sds.nerf.fields import Field
+from scorefield.sds.nerf.mesh import silhouette_threshold
+from scorefield.sds.nerf.mesh_files import export_mesh
+from scorefield.sds.nerf.radiance_field import Scene
+from scorefield.sds.nerf.rasterise import rasterise
+from scorefield.sds.nerf.textured_views import render_texture, texture_of, texture_places
+
+SETTINGS = AssetSettings(mesh_resolution=96, faces=2000, texture=512)
+
+
+class Egg(Field):
+    """An egg of half axes 0.7 (x), 0.3, 0.5 (z), its colour a smooth function of the direction."""
+
+    def forward(self, points):
+        radius = (points / points.new_tensor([0.7, 0.3, 0.5])).norm(dim=-1)
+        colour = 0.5 + 0.5 * torch.sin(points / radius[:, None].clamp_min(1e-6))
+        return 500 * ((1 - radius) / 0.1).clamp(0, 1), colour
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    scene = Scene(Egg())
+    scene.update_occupancy()
+    return scene
+
+
+@pytest.fixture(scope="module")
+def asset(scene: Scene) -> trimesh.Trimesh:
+    return make_asset(scene, SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def files(asset: trimesh.Trimesh, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("asset")
+    paths = export_mesh(asset, folder, title="a spotted  egg")
+    assert sorted(folder.iterdir()) == sorted(paths), "nothing else is left behind"
+    return {path.suffix[1:]: path for path in paths}
+
+
+def test_weights_place_the_pixels_centres() -> None:
+    generator = torch.Generator().manual_seed(0)
+    corners = 20 * torch.rand(50, 3, 2, generator=generator, dtype=torch.float64) - 2
+    found = rasterise(corners, 16)
+    centres = torch.stack([found.column, found.row], dim=-1) + 0.5
+    torch.testing.assert_close(found.mix(corners), centres.double())
+    # Of random triangles the pixels inside make up the area inside the picture, on average.
+    inside = corners[((corners >= 0) & (corners <= 16)).all(dim=-1).all(dim=-1)]
+    along, to = inside[:, 1] - inside[:, 0], inside[:, 2] - inside[:, 0]
+    area = 0.5 * (along[:, 0] * to[:, 1] - along[:, 1] * to[:, 0]).abs().sum()
+    assert len(rasterise(inside, 16).face) == pytest.approx(area.item(), rel=0.05)
+
+
+def test_a_triangle_without_area_covers_nothing() -> None:
+    line = torch.tensor([[[0.5, 0.5], [3.5, 3.5], [6.5, 6.5]]])
+    assert len(rasterise(line, 8).face) == 0
+
+
+def test_simplifying_keeps_the_shape() -> None:
+    ball = trimesh.creation.icosphere(subdivisions=5, radius=0.5)
+    light = simplify(ball, 2000)
+    assert len(light.faces) <= 2000
+    assert light.is_watertight and light.euler_number == 2
+    assert light.volume == pytest.approx(ball.volume, rel=5e-3)
+    outward = light.vertices / np.linalg.norm(light.vertices, axis=1, keepdims=True)
+    assert (np.sum(outward * light.vertex_normals, axis=1) > 0.999).all()
+    assert simplify(light, 5000) is light
+
+
+def test_unwrapping_keeps_the_surface_and_gives_every_triangle_a_place_of_its_own() -> None:
+    knot = trimesh.creation.torus(0.5, 0.2)
+    flat = unwrap(knot, 256)
+    np.testing.assert_allclose(flat.triangles, knot.triangles, atol=1e-6)
+    assert flat.visual.uv.min() >= 0 and flat.visual.uv.max() <= 1
+    corners = 1024 * torch.as_tensor(np.array(flat.visual.uv))[torch.as_tensor(flat.faces)]
+    found = rasterise(corners, 1024)
+    texel = found.row * 1024 + found.column
+    assert len(texel.unique()) > 0.99 * len(texel)  # but for centres on an edge of two
+
+
+def test_texels_interpolate_the_vertices() -> None:
+    square = trimesh.Trimesh(
+        [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], [[0, 1, 2], [0, 2, 3]], process=False
+    )
+    square.visual = trimesh.visual.TextureVisuals(uv=square.vertices[:, :2])
+    values, covered = texel_values(square, torch.as_tensor(square.vertices[:, :2]).float(), 4)
+    assert covered.all()
+    middles = (torch.arange(4) + 0.5) / 4
+    torch.testing.assert_close(values[..., 0], middles.expand(4, 4))
+    torch.testing.assert_close(values[..., 1], middles.flip(0)[:, None].expand(4, 4))  # v up
+
+
+def test_gaps_take_the_nearest_texel() -> None:
+    picture, covered = torch.zeros(8, 8, 1), torch.zeros(8, 8, dtype=torch.bool)
+    for row, column, value in ((1, 1, 1.0), (6, 6, 2.0)):
+        picture[row, column], covered[row, column] = value, True
+    filled = fill_gaps(picture, covered)[..., 0]
+    assert filled[0, 0] == filled[3, 2] == 1 and filled[7, 7] == filled[4, 6] == 2
+    with pytest.raises(ValueError, match="take a larger texture"):
+        fill_gaps(picture, torch.zeros(8, 8, dtype=torch.bool))
+
+
+def test_pixels_look_where_rays_hit() -> None:
+    """Texture coordinates that are an affine map of the place tell where a pixel's ray ends."""
+    pytest.importorskip("rtree")
+    shapes = [trimesh.creation.box([0.5, 0.9, 0.4]), trimesh.creation.icosphere(2, 0.35)]
+    mesh = trimesh.util.concatenate(shapes)
+    mesh.visual = trimesh.visual.TextureVisuals(uv=mesh.vertices[:, :2] + mesh.vertices[:, 2:])
+    cameras, size = Cameras.at([20.0, 140.0], [30.0, -20.0], 1.5, 60.0), 24
+    places, seen = texture_places(mesh, cameras, size)
+    origins, directions = cameras.origins_and_directions(size, size)
+    for i in range(2):
+        hits, rays, _ = mesh.ray.intersects_location(
+            origins[i].numpy(), directions[i].numpy(), multiple_hits=False
+        )
+        assert seen[i].flatten().nonzero()[:, 0].tolist() == sorted(rays)
+        expected = hits[:, :2] + hits[:, 2:]
+        np.testing.assert_allclose(places[i].view(-1, 2)[rays], expected, atol=1e-5)
+
+
+def test_the_asset_is_closed_light_and_of_the_fields_shape(
+    scene: Scene, asset: trimesh.Trimesh
+) -> None:
+    assert len(asset.faces) <= 2000
+    closed = asset.copy()
+    closed.merge_vertices(merge_tex=True, merge_norm=True)
+    assert closed.is_watertight
+    share = 1 - 0.1 * silhouette_threshold(scene) / 500  # of the axes, at that density
+    expected = share * np.outer([-1, 1], [0.7, 0.3, 0.5])
+    cell = 2 / (SETTINGS.mesh_resolution - 1)
+    np.testing.assert_allclose(closed.bounds, expected, atol=cell)
+
+
+def test_the_asset_looks_like_the_field(scene: Scene, asset: trimesh.Trimesh) -> None:
+    cameras, size = Cameras.at([10.0, 100.0, 190.0], [15.0, 60.0, -40.0]), 64
+    with torch.no_grad():
+        field = scene.render(
+            cameras, size, size, samples=256, background=torch.zeros(3), normals=True
+        )
+    seen = render_texture(asset, texture_of(asset), cameras, size, torch.zeros(3, 1, 1))
+    directions = cameras.origins_and_directions(size, size)[1].mT.reshape(3, 3, size, size)
+    # A ray at a slant goes sideways before the soft shell stops it.
+    faces_us = -(field.normals * directions).sum(dim=1, keepdim=True) > 0.7
+    inside = ((field.opacity > 0.995) & faces_us).expand(-1, 3, -1, -1)
+    assert inside.float().mean() > 0.05
+    assert ((field.images - seen).abs()[inside] < 3 / 255).float().mean() > 0.99
+
+
+def nearest_colours(scene: Scene, points: np.ndarray) -> np.ndarray:
+    return scene.field(torch.as_tensor(points).float())[1].numpy()
+
+
+@pytest.mark.parametrize(("suffix", "axes"), [("glb", [1, 2, 0]), ("obj", [1, 2, 0])])
+def test_trimesh_reads_axes_texture_and_name(
+    scene: Scene, asset: trimesh.Trimesh, files: dict[str, Path], suffix: str, axes: list[int]
+) -> None:
+    again = trimesh.load_scene(files[suffix])
+    assert [name.replace("_", " ") for name in again.geometry] == ["a spotted egg"]
+    mesh = again.to_mesh()
+    np.testing.assert_allclose(mesh.bounds, asset.bounds[:, axes], atol=1e-4)
+    colours = np.asarray(mesh.visual.to_color().vertex_colors)[:, :3] / 255
+    field = nearest_colours(scene, mesh.vertices[:, np.argsort(axes)])
+    assert np.quantile(np.abs(colours - field), 0.98) < 4 / 255  # half a texel, about
+
+
+def test_pygltflib_reads_one_matte_material_and_the_texture(
+    asset: trimesh.Trimesh, files: dict[str, Path]
+) -> None:
+    gltf = pytest.importorskip("pygltflib").GLTF2().load(files["glb"])
+    (material,), (mesh,) = gltf.materials, gltf.meshes
+    assert mesh.name == "a spotted egg"
+    pbr = material.pbrMetallicRoughness
+    assert (pbr.metallicFactor, pbr.roughnessFactor) == (0, 1)
+    (primitive,) = mesh.primitives
+    assert primitive.material == 0 and primitive.attributes.NORMAL is not None
+    place = gltf.accessors[primitive.attributes.POSITION]
+    np.testing.assert_allclose([place.min, place.max], asset.bounds[:, [1, 2, 0]], atol=1e-5)
+    image = gltf.images[gltf.textures[pbr.baseColorTexture.index].source]
+    view = gltf.bufferViews[image.bufferView]
+    data = gltf.binary_blob()[view.byteOffset : view.byteOffset + view.byteLength]
+    aside = files["glb"].with_name("read.png")
+    aside.write_bytes(data)
+    with Image.open(aside) as read, Image.open(files["png"]) as written:
+        assert read.size == (512, 512)
+        assert np.array_equal(np.array(read.convert("RGB")), np.array(written.convert("RGB")))
+    aside.unlink()
+
+
+def test_ply_is_closed_and_coloured(scene: Scene, files: dict[str, Path]) -> None:
+    mesh = trimesh.load_mesh(files["ply"])
+    assert mesh.is_watertight
+    colours = np.asarray(mesh.visual.vertex_colors)[:, :3] / 255
+    assert np.quantile(np.abs(colours - nearest_colours(scene, mesh.vertices)), 0.98) < 4 / 255
+
+
+def test_up_is_a_choice_but_for_gltf(asset: trimesh.Trimesh, tmp_path: Path) -> None:
+    for up, axes in (("y", [1, 2, 0]), ("z", [0, 1, 2])):
+        glb, obj, ply, *_ = export_mesh(asset, tmp_path, up=up)
+        for path in (obj, ply):
+            bounds = trimesh.load_mesh(path).bounds
+            np.testing.assert_allclose(bounds, asset.bounds[:, axes], atol=1e-4)
+        np.testing.assert_allclose(
+            trimesh.load_scene(glb).bounds, asset.bounds[:, [1, 2, 0]], atol=1e-5
+        )
+
+
+def test_a_mesh_without_colours_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="must have a texture or colours"):
+        export_mesh(trimesh.creation.box(), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
