@@ -30,7 +30,8 @@ from scorefield.sds.nerf.radiance_field import Scene
 from scorefield.sds.nerf.scene_distillation import TextTo3D
 
 TINY = ["--steps", "2", "--views", "1", "--samples", "8", "--size", "16", "--device", "cpu"]
-TINY += ["--picture-size", "16", "--frames", "2", "--mesh-resolution", "24", "--preview-every", "0"]
+TINY += ["--picture-size", "16", "--frames", "2", "--mesh-resolution", "24", "--texture", "64"]
+TINY += ["--preview-every", "0"]
 
 
 @pytest.fixture(scope="module")
@@ -303,7 +304,7 @@ def test_text_to_3d_is_interrupted_and_resumed(
     captured = capsys.readouterr()
     figures = json.loads(captured.out)
     assert figures["problem"] is None
-    assert sorted(figures["files"]) == ["glb", "obj", "ply", "turntable", "views"]
+    assert sorted(figures["files"]) == ["glb", "mtl", "obj", "ply", "png", "turntable", "views"]
     assert all(Path(path).is_file() for path in figures["files"].values())
     assert "2/2" in captured.err
 

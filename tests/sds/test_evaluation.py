@@ -17,6 +17,7 @@ from scorefield.priors.prior import ImagePrior
 from scorefield.priors.training.tokenizer import make_tokenizer
 from scorefield.priors.world import CATEGORIES, COLORS, VIEWS
 from scorefield.sds.judges import ClipJudge, Looks, WorldJudge, parse_prompt
+from scorefield.sds.nerf.asset_settings import AssetSettings
 from scorefield.sds.nerf.evaluation import evaluate_prompts, evaluate_scene
 from scorefield.sds.nerf.fields import Field
 from scorefield.sds.nerf.radiance_field import Scene
@@ -194,7 +195,7 @@ def test_a_missing_clip_is_one_line(tmp_path: Path) -> None:
 
 PROMPTS = ["a red duck", "a blue cup", "a chair"]
 SETTINGS = TextTo3DSettings("any", steps=2, views=1, samples=8)
-SMALL = {"resolution": 24, "frames": 2, "size": 16}
+SMALL = {"asset": AssetSettings(mesh_resolution=24, texture=64, frames=2, picture_size=16)}
 
 
 @pytest.fixture
