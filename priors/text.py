@@ -32,10 +32,16 @@ class PromptEncoder(ABC):
 
     vocabulary: the words the prior was trained on; a prompt with any other word is refused. None
         accepts every text.
+    synonyms: words that are read as others, such as "puppy" as "dog".
     """
 
-    def __init__(self, vocabulary: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        vocabulary: Collection[str] | None = None,
+        synonyms: Mapping[str, str] | None = None,
+    ) -> None:
         self.vocabulary = None if vocabulary is None else frozenset(vocabulary)
+        self.synonyms = dict(synonyms or {})
         self._cache: dict[str, Mapping[str, Tensor]] = {}
 
     @abstractmethod
@@ -54,6 +60,7 @@ class PromptEncoder(ABC):
         """
         if not prompts:
             raise ValueError("no prompts were given; give at least one, which may be empty")
+        prompts = [self.read(prompt) for prompt in prompts]
         self.check(" ".join(prompts))
         for prompt in prompts:
             if prompt not in self._cache:
@@ -62,11 +69,18 @@ class PromptEncoder(ABC):
         rows = [self._cache[prompt] for prompt in prompts]
         return Condition({name: torch.cat([row[name] for row in rows]) for name in rows[0]})
 
+    def read(self, prompt: str) -> str:
+        """The prompt with the words that synonyms stand for."""
+        if not self.synonyms:
+            return prompt
+        return re.sub(r"[^\W_]+", lambda m: self.synonyms.get(m[0].lower(), m[0]), prompt)
+
     def check(self, prompt: str) -> None:
         """Raise ValueError naming the words of a prompt that the prior does not know."""
         if self.vocabulary is None:
             return
-        unknown = [w for w in re.findall(r"[^\W_]+", prompt.lower()) if w not in self.vocabulary]
+        words = re.findall(r"[^\W_]+", self.read(prompt).lower())
+        unknown = [word for word in words if word not in self.vocabulary]
         if unknown:
             hints = [name_with_nearest(word, self.vocabulary) for word in dict.fromkeys(unknown)]
             known = ", ".join(sorted(self.vocabulary))
@@ -91,8 +105,9 @@ class TextEncoder(PromptEncoder):
         tokenizer: CLIPTokenizer,
         model: CLIPTextModel,
         vocabulary: Collection[str] | None = None,
+        synonyms: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(vocabulary)
+        super().__init__(vocabulary, synonyms)
         self.tokenizer = tokenizer
         self.model = model.eval().requires_grad_(False)
 

@@ -15,16 +15,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from untrained import untrained_shapes
 
 from scorefield.cli.commands import COMMANDS
 from scorefield.cli.main import main
 from scorefield.images import load_image
 from scorefield.priors.judge import JudgeNet
 from scorefield.priors.training import data
-from scorefield.priors.training.codec import make_codec
-from scorefield.priors.training.diffusion import TextToLatents
-from scorefield.priors.training.shapes import make_pipeline, save_prior
-from scorefield.priors.training.tokenizer import make_tokenizer
 from scorefield.sds.nerf.fields import VoxelGrid
 from scorefield.sds.nerf.radiance_field import Scene
 from scorefield.sds.nerf.scene_distillation import TextTo3D
@@ -38,8 +35,7 @@ TINY += ["--preview-every", "0"]
 def prior(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A folder with a pipeline of random weights."""
     torch.manual_seed(0)
-    pipeline = make_pipeline(make_codec(), TextToLatents(make_tokenizer()))
-    return str(save_prior(pipeline, tmp_path_factory.mktemp("prior") / "tiny"))
+    return str(untrained_shapes(tmp_path_factory.mktemp("prior") / "tiny"))
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from untrained import untrained_shapes
 
 from scorefield.cli.main import main
 from scorefield.images import load_image
-from scorefield.priors.training.codec import make_codec
-from scorefield.priors.training.diffusion import TextToLatents
-from scorefield.priors.training.shapes import make_pipeline, save_prior
-from scorefield.priors.training.tokenizer import make_tokenizer
 
 SHORT = ["-n", "1", "--steps", "2", "--device", "cpu", "--quiet"]
 
@@ -21,8 +18,7 @@ SHORT = ["-n", "1", "--steps", "2", "--device", "cpu", "--quiet"]
 def prior(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A folder with a pipeline of random weights."""
     torch.manual_seed(0)
-    pipeline = make_pipeline(make_codec(), TextToLatents(make_tokenizer()))
-    return str(save_prior(pipeline, tmp_path_factory.mktemp("prior") / "tiny"))
+    return str(untrained_shapes(tmp_path_factory.mktemp("prior") / "tiny"))
 
 
 def test_one_prompt_is_what_sample_does(

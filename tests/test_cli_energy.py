@@ -5,18 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from untrained import untrained_shapes
 
 from scorefield.cli.main import main
 from scorefield.images import save_image
-from scorefield.priors.training.codec import make_codec
-from scorefield.priors.training.diffusion import TextToLatents
-from scorefield.priors.training.shapes import make_pipeline, save_prior
-from scorefield.priors.training.tokenizer import make_tokenizer
 
 
 def test_energy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
-    prior = save_prior(make_pipeline(make_codec(), TextToLatents(make_tokenizer())), tmp_path / "p")
+    prior = untrained_shapes(tmp_path / "p")
     pictures = [str(save_image(tmp_path / f"{i}.png", torch.rand(3, 64, 64))) for i in range(2)]
     few = ["--ode-steps", "1", "--probes", "1", "--ito-steps", "1", "--paths", "2", "--points", "1"]
     options = ["--prior", str(prior), "--prompt", "a red mushroom", "--quiet", "--device", "cpu"]

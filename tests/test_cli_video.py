@@ -6,13 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from untrained import untrained_shapes
 
 from scorefield.cli.main import main
 from scorefield.priors.clip_unet import ClipUNet
-from scorefield.priors.training.codec import make_codec
-from scorefield.priors.training.diffusion import TextToLatents
 from scorefield.priors.training.motion import TextToClips, save_motion
-from scorefield.priors.training.shapes import make_pipeline, save_prior
 from scorefield.priors.training.tokenizer import make_tokenizer
 from scorefield.priors.world.clips import CLIP_WORDS
 
@@ -116,9 +114,7 @@ def test_refusals_are_one_line_and_write_nothing(
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "priors"
     known = {"NARROW": lambda: pair[1], "SHORT": lambda: save(folder, "short", 4)}
-    known["PICTURES"] = lambda: str(
-        save_prior(make_pipeline(make_codec(), TextToLatents(make_tokenizer())), folder / "tiny")
-    )
+    known["PICTURES"] = lambda: str(untrained_shapes(folder / "tiny"))
     words = [known[word]() if word in known else word for word in words]
     if "--prior" not in words:
         words += ["--prior", pair[0]]

@@ -1,6 +1,6 @@
 """What all families share: the card and the adapter."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ class Card:
     name: of the prior.
     guidance_scale: the scale samples look best at; None is the family's usual one.
     vocabulary: the words a prompt may hold; None is all.
+    synonyms: further words a prompt may hold, each with that of the vocabulary it stands for.
     labels: names of the classes of a class-conditional model, in their order.
     image_size: side of the square images, pixels; None is the size the network was trained on.
     frames: of a video; None is the family's usual number.
@@ -23,6 +24,7 @@ class Card:
     name: str = "pipeline"
     guidance_scale: float | int | None = None
     vocabulary: Sequence[str] | None = None
+    synonyms: Mapping[str, str] | None = None
     labels: Sequence[str] | None = None
     image_size: int | None = None
     frames: int | None = None

@@ -16,7 +16,7 @@ from scorefield.priors.text import PipelineTextEncoder, TextEncoder
 
 def stable_diffusion(pipeline: Any, card: Card) -> FrozenPrior:
     """Stable Diffusion 1.x and 2.x (Rombach et al. 2022), which predict eps or v."""
-    text = TextEncoder(pipeline.tokenizer, pipeline.text_encoder, card.vocabulary)
+    text = TextEncoder(pipeline.tokenizer, pipeline.text_encoder, card.vocabulary, card.synonyms)
     return _latent_unet(pipeline, card, text, Adapter, usual_scale=7.5)
 
 

@@ -18,12 +18,12 @@ KL_WEIGHT = 1e-4
 """Of the divergence per latent number against the absolute error per colour value."""
 
 
-def make_codec() -> AutoencoderKL:
-    """64x64 pixels to 4x16x16 latents."""
+def make_codec(channels: int = 4) -> AutoencoderKL:
+    """64x64 pixels to latents of `channels` x 16 x 16."""
     return AutoencoderKL(
         in_channels=3,
         out_channels=3,
-        latent_channels=4,
+        latent_channels=channels,
         block_out_channels=(32, 64, 64),
         layers_per_block=1,
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -38,13 +38,20 @@ class CodecTask(TrainingTask):
     """Absolute error of pixels and of their differences, with a light pull to a normal code.
 
     The differences (horizontal and vertical neighbours) keep edges sharp without an adversary.
+
+    codec: what to train; None makes one with random weights.
     """
 
     module: AutoencoderKL
 
-    def __init__(self, images: UInt8[Tensor, "n h w 3"], settings: TrainingSettings) -> None:
+    def __init__(
+        self,
+        images: UInt8[Tensor, "n h w 3"],
+        settings: TrainingSettings,
+        codec: AutoencoderKL | None = None,
+    ) -> None:
         torch.manual_seed(settings.seed)
-        super().__init__(make_codec(), settings)
+        super().__init__(make_codec() if codec is None else codec, settings)
         self.images = images
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:

@@ -1,5 +1,8 @@
 """Numbers of the trainings of the embedded networks. The command line shows them without torch."""
 
+import os
+from dataclasses import dataclass
+
 from scorefield.priors.training.settings import TrainingSettings
 
 CODEC = TrainingSettings(steps=1600, batch_size=16, learning_rate=1e-3, warmup=100, ema=0.995)
@@ -30,3 +33,34 @@ BROAD_WIDTH, NARROW_WIDTH = 48, 24
 
 BROAD_LOW_NOISE, NARROW_LOW_NOISE = 1.0, 1.5
 """How much oftener than evenly they are trained at low noise: timesteps are u^this of all."""
+
+PICTURES_CODEC = TrainingSettings(
+    steps=2000, batch_size=16, learning_rate=1e-3, warmup=50, ema=0.995
+)
+"""The codec of a folder of pictures, from the weights of another."""
+
+PICTURES_DENOISER = TrainingSettings(
+    steps=6000, batch_size=32, learning_rate=1e-3, warmup=50, ema=0.998
+)
+"""The denoiser of a folder of pictures, from the weights of another."""
+
+ICON_CONCEPTS = 110
+"""How many things there are that `icons` may learn to draw."""
+
+
+@dataclass(frozen=True)
+class PictureSettings:
+    """How a folder of pictures becomes training data and latents.
+
+    views: of each picture with captions, each cropped, placed and mirrored at random.
+    codec_views: of each picture without, which only the codec sees.
+    mirror: whether pictures may be mirrored; not where they hold letters.
+    channels: of the 16x16 latents.
+    start: a prior whose weights the training begins with; None begins with random ones.
+    """
+
+    views: int = 8
+    codec_views: int = 2
+    mirror: bool = True
+    channels: int = 8
+    start: str | os.PathLike[str] | None = "shapes"

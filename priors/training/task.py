@@ -99,17 +99,24 @@ class TrainingTask(ABC):
 
 
 def run_training(
-    task: TrainingTask, path: Path, settings: TrainingSettings, resume: bool, progress: bool
+    task: TrainingTask,
+    path: Path,
+    settings: TrainingSettings,
+    resume: bool,
+    progress: bool,
+    *,
+    previews: int = 20,
 ) -> None:
     """Train to the end in a run folder, with previews, checkpoints and a progress bar.
 
+    previews: how often there is a picture of what was learnt by then.
     resume: go on with the training that is there, of the same settings.
 
     Raises:
         ValueError: the folder holds another training, or one and `resume` is False.
     """
     resume = resume and path.exists()
-    every = max(1, settings.steps // 20)
+    every = max(1, settings.steps // previews)
     optimise(
         task,
         steps=settings.steps,

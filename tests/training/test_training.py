@@ -22,6 +22,7 @@ from scorefield.priors.training.diffusion import DiffusionTask, make_schedule
 from scorefield.priors.training.judge import JudgeTask
 from scorefield.priors.training.settings import TrainingSettings
 from scorefield.priors.training.task import TrainingTask
+from scorefield.priors.training.text_to_image import TextToImageTask, cached_latents
 from scorefield.priors.training.tokenizer import WORDS, make_tokenizer
 from scorefield.priors.world import draw_scene
 from scorefield.runs.folder import RunFolder
@@ -225,7 +226,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a whole training of three steps, without its previews."""
     out = tmp_path_factory.mktemp("shapes")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shapes.ShapesTask, "preview", lambda self, step: None)
+        patch.setattr(TextToImageTask, "preview", lambda self, step: None)
         folder = shapes.train_shapes(
             out, pictures=PICTURES, codec=TINY, diffusion=TINY, progress=False
         )
@@ -274,15 +275,22 @@ def test_a_finished_training_resumes_to_itself(trained: Path) -> None:
 def test_latents_of_other_pictures_are_not_taken(trained: Path, images: Tensor) -> None:
     (path,) = trained.glob("latents-*.safetensors")
     torch.manual_seed(0)
-    means, _ = shapes._latents(make_codec().eval(), images[:8], path, shapes.CODEC)
+    means, _ = cached_latents(make_codec().eval(), images[:8], path, shapes.CODEC)
     assert len(means) == 8
 
 
 @pytest.mark.slow
 def test_preview_shows_each_category_twice(images: Tensor) -> None:
     task = diffusion_task(images)
-    preview = shapes.ShapesTask(
-        make_codec().eval(), task.means, task.stds, ["a cup"] * PICTURES, SETTINGS
+    preview = TextToImageTask(
+        make_codec().eval(),
+        task.means,
+        task.stds,
+        ["a cup"] * PICTURES,
+        make_tokenizer(),
+        SETTINGS,
+        prompts=shapes.preview_prompts(),
+        guidance_scale=3.5,
     )
     sheet = preview.preview(0)
     assert sheet.shape == (3, 2 * 66 + 2, 12 * 66 + 2)

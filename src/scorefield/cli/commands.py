@@ -73,6 +73,10 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "seal": Entry(
             "priors.seal:Seal", "checksums of a folder of weights, checked when it is loaded"
         ),
+        "train-prior pictures": Entry(
+            "priors.train:TrainPictures", "train a prior on captioned images of yours"
+        ),
+        "train-prior icons": Entry("priors.train:TrainIcons", "train the prior of icons"),
         "train-prior shapes": Entry(
             "priors.train:TrainShapes", "train the embedded text-to-image prior"
         ),

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import tyro
 
 from scorefield.cli.command import Command, Outcome, check_at_least, check_folder
 from scorefield.priors.training.recipes import (
@@ -12,12 +14,16 @@ from scorefield.priors.training.recipes import (
     CODEC,
     DIFFUSION,
     DIGITS,
+    ICON_CONCEPTS,
     JUDGE,
     JUDGE_PICTURES,
     NARROW_LOW_NOISE,
     NARROW_SETTINGS,
     NARROW_WIDTH,
+    PICTURES_CODEC,
+    PICTURES_DENOISER,
     SHAPES_PICTURES,
+    PictureSettings,
 )
 from scorefield.priors.training.settings import TrainingSettings
 
@@ -72,6 +78,108 @@ class TrainShapes(_Training):
         )
         figures = {"out": str(path), "steps": self.steps, "seed": self.seed}
         return Outcome(figures, [f"wrote {path}; use it with --prior {path}"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PictureTraining(_Training):
+    prior: str = "shapes"
+    """What the training begins with: an embedded prior, a folder, a hub id, or none."""
+    steps: int = PICTURES_DENOISER.steps
+    """Training steps of the denoiser."""
+    codec_steps: int = PICTURES_CODEC.steps
+    """Training steps of the codec."""
+    views: int = PictureSettings().views
+    """Views of each picture, each cropped, placed and put on a background at random."""
+    channels: int = PictureSettings().channels
+    """Channels of the 16x16 latents: more are sharper, and harder to draw in."""
+
+    def pictures(self, *, mirror: bool = True) -> PictureSettings:
+        """How the pictures become training data, as the options say."""
+        check_at_least(
+            1,
+            steps=self.steps,
+            codec_steps=self.codec_steps,
+            views=self.views,
+            channels=self.channels,
+        )
+        start = None if self.prior == "none" else self.prior
+        return PictureSettings(self.views, mirror=mirror, channels=self.channels, start=start)
+
+    def stages(self) -> dict[str, Any]:
+        """The two trainings, as the options say."""
+        return {
+            "codec": self.adjusted(PICTURES_CODEC, self.codec_steps),
+            "denoiser": self.adjusted(PICTURES_DENOISER, self.steps),
+        }
+
+    def outcome(self, path: Path) -> Outcome:
+        """Where the prior is."""
+        figures = {"out": str(path), "steps": self.steps, "seed": self.seed}
+        return Outcome(figures, [f"wrote {path}; use it with --prior {path}"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPictures(_PictureTraining):
+    """Train a text-to-image prior on a folder of pictures: first the codec, then the denoiser.
+
+    Captions come from a metadata.jsonl (Hugging Face's imagefolder), from a .txt beside each
+    picture, or from the names of the folders. The finished prior is in OUT/NAME, in diffusers'
+    format.
+    """
+
+    folder: tyro.conf.Positional[Path]
+    """Folder of the pictures, searched with all folders in it."""
+    name: str | None = None
+    """Name of the prior; the folder's own without it."""
+    mirror: bool = True
+    """Half of the views are mirrored; not where pictures hold letters."""
+
+    def run(self) -> Outcome:
+        """Train."""
+        pictures = self.pictures(mirror=self.mirror)
+        check_folder(self.out, self.resume)
+
+        from scorefield.priors.training.pictures import train_pictures
+
+        path = train_pictures(
+            self.folder,
+            self.out,
+            name=self.name,
+            pictures=pictures,
+            resume=self.resume,
+            progress=not self.quiet,
+            **self.stages(),
+        )
+        return self.outcome(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainIcons(_PictureTraining):
+    """Train the embedded prior of icons: fetches openly licensed sets by npm, and renders them.
+
+    The pictures are in OUT/pictures, the finished prior in OUT/icons, in diffusers' format.
+    """
+
+    concepts: int = ICON_CONCEPTS
+    """Things to learn to draw, the first so many of the recipe's list."""
+
+    def run(self) -> Outcome:
+        """Train."""
+        pictures = self.pictures()
+        check_at_least(1, concepts=self.concepts)
+        check_folder(self.out, self.resume)
+
+        from scorefield.priors.training.icon_recipe import train_icons
+
+        path = train_icons(
+            self.out,
+            concepts=self.concepts,
+            pictures=pictures,
+            resume=self.resume,
+            progress=not self.quiet,
+            **self.stages(),
+        )
+        return self.outcome(path)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,69 @@
+"""The recipe of the embedded prior `icons`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scorefield.priors.training.icon_concepts import CONCEPTS, TINTED_SETS, TRAINING_SETS, Concept
+from scorefield.priors.training.icons import render_icons
+from scorefield.priors.training.pictures import train_pictures
+from scorefield.priors.training.recipes import (
+    ICON_CONCEPTS,
+    PICTURES_CODEC,
+    PICTURES_DENOISER,
+    PictureSettings,
+)
+from scorefield.priors.training.settings import TrainingSettings
+
+__all__ = ["icon_card", "train_icons"]
+
+
+def train_icons(
+    out: Path,
+    *,
+    concepts: int = ICON_CONCEPTS,
+    pictures: PictureSettings | None = None,
+    codec: TrainingSettings = PICTURES_CODEC,
+    denoiser: TrainingSettings = PICTURES_DENOISER,
+    resume: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Fetch and render the icons and train on them; returns ``out / "icons"``.
+
+    out: holds the packages, the pictures, the runs and at last the prior. An interrupted training
+        goes on with `resume`.
+    concepts: how many to learn to draw, the first of `CONCEPTS`; the others are for the codec.
+    pictures, codec, denoiser: as `train_pictures` takes them.
+
+    Raises:
+        ValueError: npm or resvg-py is missing, a package cannot be had, or `out` holds another
+            training.
+    """
+    folder, _ = render_icons(
+        out / "pictures", out / "packages", CONCEPTS[:concepts], progress=progress
+    )
+    return train_pictures(
+        folder,
+        out,
+        name="icons",
+        pictures=pictures,
+        codec=codec,
+        denoiser=denoiser,
+        card=icon_card(CONCEPTS[:concepts]),
+        resume=resume,
+        progress=progress,
+    )
+
+
+def icon_card(concepts: Sequence[Concept] = CONCEPTS) -> Mapping[str, Any]:
+    """What the prior's `scorefield.json` says beside its vocabulary."""
+    synonyms = {word: concept.name for concept in concepts for word in concept.synonyms}
+    sources = [
+        {"package": one.package, "licence": one.licence, "credit": one.credit}
+        for one in (*TRAINING_SETS.values(), *TINTED_SETS.values())
+    ]
+    return {
+        "synonyms": synonyms,
+        "concepts": [concept.name for concept in concepts],
+        "sources": sources,
+    }

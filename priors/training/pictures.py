@@ -1,0 +1,145 @@
+"""Train a text-to-image prior on a folder of pictures with captions."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from scorefield.files import whole_file
+from scorefield.priors.training.codec import CodecTask, make_codec, scale_latents
+from scorefield.priors.training.diffusion import TextToLatents
+from scorefield.priors.training.folder import (
+    BACKGROUNDS,
+    CaptionedPicture,
+    picture_views,
+    read_folder,
+    words_of,
+)
+from scorefield.priors.training.recipes import (
+    PICTURES_CODEC,
+    PICTURES_DENOISER,
+    PictureSettings,
+)
+from scorefield.priors.training.settings import TrainingSettings
+from scorefield.priors.training.task import run_training
+from scorefield.priors.training.text_to_image import (
+    PriorCard,
+    TextToImageTask,
+    cached_latents,
+    make_pipeline,
+    save_prior,
+)
+from scorefield.priors.training.tokenizer import make_tokenizer
+from scorefield.priors.training.warm_start import WarmStart
+
+__all__ = ["GUIDANCE_SCALE", "train_pictures"]
+
+GUIDANCE_SCALE = 3.0
+"""Default guidance of what is trained."""
+
+SIZE = 64
+"""Side of the pictures, pixels."""
+
+_PREVIEWS = 6  # of the denoiser: each takes as long as dozens of steps
+_SHOWN = 24  # captions that one shows
+
+
+def train_pictures(
+    folder: Path,
+    out: Path,
+    *,
+    name: str | None = None,
+    pictures: PictureSettings | None = None,
+    codec: TrainingSettings = PICTURES_CODEC,
+    denoiser: TrainingSettings = PICTURES_DENOISER,
+    card: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Train a prior on the pictures of a folder; returns the finished prior's folder.
+
+    folder: pictures and captions, as `scorefield.priors.training.folder.read_folder` takes them.
+    out: holds the views, the latents, a run folder per stage, and at last the prior. An
+        interrupted training goes on with `resume` at its last checkpoint.
+    name: of the prior; None takes the folder's.
+    pictures: how pictures become training data.
+    codec, denoiser: of the two trainings.
+    card: further entries of the prior's `scorefield.json`.
+
+    Raises:
+        ValueError: the folder has no pictures, a picture no caption, or `out` holds another
+            training.
+    """
+    pictures = pictures or PictureSettings()
+    name = name or folder.resolve().name
+    found = read_folder(folder)
+    images, captions = _views(found, pictures, denoiser.seed, out, progress)
+    start = None if pictures.start is None else WarmStart(pictures.start)
+    torch.manual_seed(codec.seed)
+    network = make_codec(pictures.channels)
+    codec_task = CodecTask(images, codec, start.codec(network) if start else network)
+    run_training(codec_task, out / "codec", codec, resume, progress)
+    vae = codec_task.averaged()
+
+    told = [i for i, caption in enumerate(captions) if caption]
+    captions = [captions[i] for i in told]
+    means, stds = cached_latents(vae, images[told], out / "latents.safetensors", codec)
+    scale_latents(vae, means)
+    grounds = [f", {word} background" for word in BACKGROUNDS]
+    words = words_of([*captions, *grounds])
+    tokenizer = make_tokenizer(words)
+    torch.manual_seed(denoiser.seed)
+    module = TextToLatents(tokenizer, pictures.channels)
+    task = TextToImageTask(
+        vae,
+        means * vae.config.scaling_factor,
+        stds * vae.config.scaling_factor,
+        captions,
+        tokenizer,
+        denoiser,
+        prompts=preview_captions(found),
+        guidance_scale=GUIDANCE_SCALE,
+        module=start.denoiser(module, tokenizer) if start else module,
+    )
+    run_training(task, out / "denoiser", denoiser, resume, progress, previews=_PREVIEWS)
+    content = PriorCard(name, GUIDANCE_SCALE, words, card or {})
+    return save_prior(make_pipeline(vae, task.averaged(), tokenizer), out / name, content)
+
+
+def preview_captions(pictures: Sequence[CaptionedPicture], count: int = _SHOWN) -> list[str]:
+    """Captions of all kinds of pictures: the first of each, evenly thinned to `count`."""
+    firsts = sorted({picture.captions[0] for picture in pictures if picture.captions})
+    chosen = np.linspace(0, len(firsts) - 1, min(count, len(firsts))).round().astype(int)
+    return [firsts[i] for i in chosen]
+
+
+def _views(
+    found: Sequence[CaptionedPicture],
+    settings: PictureSettings,
+    seed: int,
+    out: Path,
+    progress: bool,
+) -> tuple[UInt8[Tensor, "n size size 3"], list[str]]:
+    """All views and their captions, made once and kept in `out`."""
+    path, told = out / "views.safetensors", out / "captions.txt"
+    if not path.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        views, captions = [], []
+        for number, picture in enumerate(
+            tqdm(found, desc="reading pictures", unit="picture", disable=not progress)
+        ):
+            count = settings.views if picture.captions else settings.codec_views
+            rng = np.random.default_rng([seed, number])
+            images, texts = picture_views(picture, count, SIZE, rng, mirror=settings.mirror)
+            views.append(images)
+            captions.extend(texts)
+        told.write_text("\n".join(captions) + "\n", "utf-8")
+        with whole_file(path) as part:
+            save_file({"views": torch.cat(views)}, part)
+    return load_file(path)["views"], told.read_text("utf-8").split("\n")[:-1]
