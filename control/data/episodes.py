@@ -22,12 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scorefield.control.data.episode_files import INDEX as INDEX
+from scorefield.control.data.episode_files import append, cut, mapped, read_index
 from scorefield.files import part_path, write_text
-
-INDEX = "episodes.json"
-"""The file that makes a folder one of episodes."""
-
-"""The same while it is written; a writer that is killed leaves it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +33,7 @@ class Episode:
 
     state: (T, D) of numbers; kept as float32.
     action: (T, A) of numbers, in the units of the environment; kept as float32.
-    cameras: pictures (T, H, W, 3) uint8 by the name of the camera.
+    cameras: pictures (T, H, W, 3) uint8 by the name of the camera (`observed_as`).
     rate: steps per second; None if unknown.
     name: where it is from, for errors: a file and the episode in it.
     key: the seed of the environment it was collected from, if it was.
@@ -59,10 +56,14 @@ class Episode:
             ValueError: a shape, dtype or value is wrong; the episode, the array and the first bad
                 step are named.
         """
-        for name, array in (("state", self.state), ("action", self.action)):
-            _check_numbers(self.name, name, array)
+        state = _numbers(self.name, "state", self.state)
+        action = _numbers(self.name, "action", self.action)
+        if action.shape[1] == 0:
+            raise ValueError(f"{self.name}: an action has no numbers; a policy does something")
         for camera, pictures in self.cameras.items():
             _check_pictures(self.name, camera, pictures)
+        if len({observed_as(camera) for camera in self.cameras}) < len(self.cameras):
+            raise ValueError(f"{self.name}: cameras {sorted(self.cameras)} would share a name")
         lengths = {name: len(array) for name, array in self.arrays().items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(
@@ -74,9 +75,9 @@ class Episode:
         if self.rate is not None and not 0 < self.rate < float("inf"):
             raise ValueError(f"{self.name}: rate is {self.rate}; steps per second are positive")
         return Episode(
-            np.asarray(self.state, dtype=np.float32),
-            np.asarray(self.action, dtype=np.float32),
-            dict(self.cameras),
+            state,
+            action,
+            {observed_as(camera): pictures for camera, pictures in self.cameras.items()},
             None if self.rate is None else float(self.rate),
             self.name,
             self.key,
@@ -110,7 +111,7 @@ class Episodes:
         self.state = arrays["state"]
         self.action = arrays["action"]
         self.cameras = {
-            name.removeprefix("camera."): array
+            observed_as(name.removeprefix("camera.")): array
             for name, array in arrays.items()
             if name.startswith("camera.")
         }
@@ -152,32 +153,21 @@ class Episodes:
         """
         folder = Path(folder)
         index = read_index(folder)
-        ends, steps = index["ends"], index["ends"][-1] if index["ends"] else 0
+        ends = index["ends"]
         if not ends:
             raise ValueError(f"{folder / INDEX} lists no episodes; collect some first")
-        if any(end <= begin for begin, end in zip([0, *ends], ends, strict=False)):
-            raise ValueError(f"{folder / INDEX}: ends {ends} do not increase from 1")
-        arrays: dict[str, NDArray[Any]] = {}
-        for name, shape in index["shapes"].items():
-            file = folder / f"{name}.npy"
-            try:
-                array = np.load(file, mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError) as error:
-                raise ValueError(f"{file} cannot be read ({error}); collect it again") from error
-            dtype = np.dtype(np.uint8 if name.startswith("camera.") else np.float32)
-            if len(array) < steps or list(array.shape[1:]) != shape or array.dtype != dtype:
-                raise ValueError(
-                    f"{file} holds {array.dtype} of shape {array.shape}; {INDEX} says {dtype} of "
-                    f"shape {(steps, *shape)}"
-                )
-            arrays[name] = array[:steps]
+        arrays = {
+            name: mapped(folder, name, tuple(shape), ends[-1])
+            for name, shape in index["shapes"].items()
+        }
         for name in ("state", "action"):
             if name not in arrays:
                 raise ValueError(f"{folder / INDEX}: lists no {name!r}, which all episodes have")
             for number, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
                 where = f"{folder / name}.npy, episode {number}"
-                _check_numbers(where, name, arrays[name][begin:end])
-        return cls(arrays, ends, index["rate"], index["keys"])
+                _numbers(where, name, arrays[name][begin:end])
+        rate = None if index["rate"] is None else float(index["rate"])
+        return cls(arrays, ends, rate, index["keys"])
 
     def __len__(self) -> int:
         """The number of episodes."""
@@ -254,7 +244,7 @@ class EpisodeWriter:
             self._save_index()
         else:
             for name in self._index["shapes"]:
-                _cut(self.folder / f"{name}.npy", self._index["ends"][-1])
+                cut(self.folder / f"{name}.npy", self._index["ends"][-1])
             self._first = Episodes.open(self.folder)[0]
 
     def __len__(self) -> int:
@@ -276,7 +266,7 @@ class EpisodeWriter:
         self._first = self._first or episode
         _check_alike(self._first, episode)
         for name, array in episode.arrays().items():
-            _append(self.folder / f"{name}.npy", array)
+            append(self.folder / f"{name}.npy", array)
         index = self._index
         index["shapes"] = {name: list(a.shape[1:]) for name, a in episode.arrays().items()}
         index["rate"] = episode.rate
@@ -306,36 +296,33 @@ def write_episodes(folder: str | os.PathLike[str], episodes: Iterable[Episode]) 
     return folder
 
 
-def read_index(folder: Path) -> dict[str, Any]:
-    """What `episodes.json` says.
+def observed_as(camera: str) -> str:
+    """The name of a camera among observations and files.
 
-    Raises:
-        ValueError: it is missing or damaged.
+    A camera called state or action, as other things are, is state_camera or action_camera, and
+    what separates folders is a dot.
     """
-    file = folder / INDEX
-    try:
-        index: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        missing = {"about", "ends", "keys", "rate", "shapes"} - set(index)
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{file} cannot be read ({error}); name a folder of episodes") from error
-    if missing:
-        raise ValueError(f"{file} lacks {sorted(missing)}; collect the episodes again")
-    return index
+    name = camera.replace("/", ".").replace("\\", ".")
+    return f"{name}_camera" if name in ("state", "action") else name
 
 
-def _check_numbers(where: str, name: str, array: NDArray[Any]) -> None:
+def _numbers(where: str, name: str, array: NDArray[Any]) -> NDArray[np.float32]:
+    """Finite numbers (T, size) as float32."""
     if array.ndim != 2 or array.dtype.kind not in "fiu":
         raise ValueError(
             f"{where}: {name} is {array.dtype} of shape {array.shape}; it must be numbers of shape "
             "(steps, size)"
         )
-    bad = ~np.isfinite(array).all(axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        kept = np.asarray(array, dtype=np.float32)  # what is too large becomes infinite
+    bad = ~np.isfinite(kept).all(axis=1)
     if bad.any():
         step = int(bad.argmax())
         raise ValueError(
-            f"{where}: {name} is not finite in {int(bad.sum())} of {len(array)} steps, first in "
-            f"step {step}: {array[step].tolist()}"
+            f"{where}: {name} is not finite in {int(bad.sum())} of {len(array)} steps, "
+            f"first in step {step}: {array[step].tolist()}, as float32 {kept[step].tolist()}"
         )
+    return kept
 
 
 def _check_pictures(where: str, camera: str, pictures: NDArray[Any]) -> None:
@@ -363,37 +350,3 @@ def _check_alike(first: Episode, other: Episode) -> None:
 
 def _entries(folder: Path) -> set[str]:
     return {one.name for one in folder.iterdir()}
-
-
-def _append(file: Path, rows: NDArray[Any]) -> None:
-    """Appends to a .npy file; NumPy's header leaves room for the number of rows to grow."""
-    if not file.exists():
-        np.save(file, np.ascontiguousarray(rows), allow_pickle=False)
-        return
-    held = np.load(file, mmap_mode="r", allow_pickle=False).shape[0]
-    with file.open("r+b") as stream:
-        stream.seek(0, os.SEEK_END)
-        stream.write(np.ascontiguousarray(rows).tobytes())
-        _write_header(stream, rows, held + len(rows))
-
-
-def _cut(file: Path, steps: int) -> None:
-    """Drops the rows that a killed writer left beyond the index."""
-    array = np.load(file, mmap_mode="r", allow_pickle=False)
-    row, offset = array[:1], int(array.offset)
-    size = offset + steps * int(np.prod(array.shape[1:])) * array.itemsize
-    if len(array) < steps:
-        raise ValueError(f"{file} holds {len(array)} steps; {INDEX} lists {steps}")
-    with file.open("r+b") as stream:
-        stream.truncate(size)
-        _write_header(stream, row, steps)
-
-
-def _write_header(stream: Any, row: NDArray[Any], steps: int) -> None:
-    stream.seek(0)
-    header = {
-        "shape": (steps, *row.shape[1:]),
-        "fortran_order": False,
-        "descr": np.lib.format.dtype_to_descr(row.dtype),
-    }
-    np.lib.format.write_array_header_1_0(stream, header)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from scorefield.control.data.episodes import Episode
+from scorefield.control.data.episodes import Episode, observed_as
 from scorefield.control.data.formats.reading import DataError, as_bytes, damaged, joined
 
 Kind = Literal["vector", "pictures", "depth", "other"]
@@ -190,6 +190,12 @@ class Demonstrations(ABC):
         self, option: str, wanted: Sequence[str] | None, role: str, kind: Kind
     ) -> tuple[str, ...]:
         if wanted is None:
+            for one in self.features.values():
+                if option == "state" and one.kind == "other" and _is_called_state(one):
+                    raise DataError(
+                        f"{self.path}: {one.name} is {_described(one)}, and no vector; name what "
+                        "makes the state: rows of two axes are put in one"
+                    )
             names = [
                 name
                 for name, one in self.features.items()
@@ -245,7 +251,7 @@ def kind_of(name: str, shape: tuple[int, ...], dtype: str) -> Kind:
         numbers = np.dtype(dtype)
     except (TypeError, ValueError):
         return "other"
-    if numbers.kind not in "fiub":
+    if numbers.kind not in "fiub" or 0 in shape:
         return "other"
     if len(shape) < 2:
         # Bytes in a long row are a file of a picture, or a text.
@@ -279,13 +285,8 @@ def camera_names(features: Sequence[str]) -> dict[str, str]:
     prefix = r"(observations?|obs)[./](images?[./])?|images?[./]|cameras/"
     short = {name: re.sub(rf"^({prefix})", "", name) for name in features}
     words = list(short.values())
-    chosen = {
-        name: (word if words.count(word) == 1 else name).replace("/", ".")
-        for name, word in short.items()
-    }
     return {
-        f"{word}_camera" if word in ("state", "action") else word: name
-        for name, word in chosen.items()
+        observed_as(word if words.count(word) == 1 else name): name for name, word in short.items()
     }
 
 
@@ -293,6 +294,11 @@ def natural(name: str) -> list[tuple[bool, int, str]]:
     """The order of names with numbers in them: demo_2 before demo_10."""
     parts = re.split(r"(\d+)", name)
     return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
+
+
+def _is_called_state(feature: Feature) -> bool:
+    name = re.split(r"[./]", feature.name)[-1]
+    return name == "state" and feature.role == "observation" and not feature.aside
 
 
 def _why_left(feature: Feature, named: bool) -> str:

@@ -57,6 +57,11 @@ class Videos:
             )
         with damaged(f"{self._folder}, episode {number}: where its video is"):
             chunk, file, begin = (row[place] for place in places)
+            if not 0 <= begin < float("inf"):
+                raise DataError(
+                    f"{self._folder / 'meta' / 'episodes'}, episode {number}: the video of "
+                    f"{self._name} begins at {begin} s"
+                )
             path = self._info["video_path"].format(
                 video_key=self._name, chunk_index=chunk, file_index=file
             )

@@ -186,7 +186,8 @@ class _Files:
                 if content.get("node_type", "array") != "array":
                     return None
                 shape = content["shape"]
-                if not all(type(side) is int and side >= 0 for side in shape):
+                sides = isinstance(shape, list) and all(type(s) is int and s >= 0 for s in shape)
+                if not sides:
                     raise DataError(f"{where}: shape is {shape}; it must be whole numbers")
                 return {"shape": shape, **_numbers_of(content)}
         return None
@@ -205,9 +206,10 @@ class _Files:
 def _numbers_of(content: Mapping[str, Any]) -> dict[str, Any]:
     """The dtype and the codecs, of a description in format 2 or 3."""
     if "zarr_format" in content and content["zarr_format"] == 3:
-        codecs = [codec["name"] for codec in content["codecs"]]
+        codecs = [str(codec["name"]) for codec in content["codecs"]]
         return {"dtype": str(content["data_type"]), "codecs": codecs}
-    codecs = [one["id"] for one in (content["compressor"], *(content["filters"] or ())) if one]
+    both = (content["compressor"], *(content["filters"] or ()))
+    codecs = [str(codec["id"]) for codec in both if codec]
     return {"dtype": str(content["dtype"]), "codecs": codecs}
 
 
