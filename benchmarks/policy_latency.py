@@ -94,7 +94,7 @@ def compared(name: str, rounds: int, seed: int, compile_it: bool) -> dict[str, o
 
     @torch.no_grad()
     def ours() -> Tensor:
-        return solve(table, noise, policy.denoiser({"state": states}).x0).clamp(-1, 1)
+        return solve(table, noise, policy.denoiser({"state": states}).x0, 1.0)
 
     compiled = copy.deepcopy(policy)
     if compile_it:
@@ -102,7 +102,7 @@ def compared(name: str, rounds: int, seed: int, compile_it: bool) -> dict[str, o
 
     @torch.no_grad()
     def faster() -> Tensor:
-        return solve(table, noise, compiled.denoiser({"state": states}).x0).clamp(-1, 1)
+        return solve(table, noise, compiled.denoiser({"state": states}).x0, 1.0)
 
     folder = tempfile.mkdtemp()
     export_policy(policy, folder)

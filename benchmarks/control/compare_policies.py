@@ -57,8 +57,8 @@ class Protocol:
     learning_rate: float = 1e-3
 
 
-TWO_ROUTES = Protocol(100, Horizons(2, 8, 9), PerceptronSettings(width=128), 2000, 240)
-AVOIDING = Protocol(480, Horizons(2, 4, 5), PerceptronSettings(width=256), 5000, 240)
+TWO_ROUTES = Protocol(100, Horizons(2, 8, 9), PerceptronSettings(width=128, bandwidth=2.0), 2000, 240)
+AVOIDING = Protocol(480, Horizons(2, 4, 5), PerceptronSettings(width=256, bandwidth=2.0), 5000, 240)
 META_WORLD = Protocol(50, Horizons(2, 8, 9), PerceptronSettings(width=256, frequencies=0), 3000, 50)
 PUSH_T = Protocol(800, Horizons(2, 8, 9), PerceptronSettings(width=256, frequencies=0), 16000, 50)
 

@@ -107,6 +107,17 @@ class Windows:
             batch[name] = as_pictures(np.asarray(pictures[observed]))
         return batch
 
+    def states(self, indices: Sequence[int] | Int[Tensor, " batch"]) -> Float[Tensor, "batch to d"]:
+        """The states alone of the windows of these numbers, as `batch` gives them."""
+        rows = self._steps(np.asarray(indices, dtype=np.int64))
+        return _taken(self.episodes.state, rows[:, : self.horizons.observation])
+
+    def episode_of(
+        self, indices: Sequence[int] | Int[Tensor, " batch"]
+    ) -> Int[NDArray[np.int64], " batch"]:
+        """The number of the episode that each of these windows is of."""
+        return self._of[np.searchsorted(self._last, np.asarray(indices), side="right")]
+
     def draw(
         self, count: int, draws: Draws, device: torch.device | str = "cpu"
     ) -> dict[str, Tensor]:

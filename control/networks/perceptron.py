@@ -11,6 +11,8 @@ from scorefield.control.networks.settings import PerceptronSettings
 
 _TIMES = 32  # sinusoids of the time
 _WAVES = (1, 2, 4, 8)  # half periods of those of a chunk's numbers, over [-1, 1]
+_MOST_BANDWIDTH = 2.0
+_SPACINGS = 3.0  # that the features, as a kernel, reach
 
 
 class Perceptron(ChunkNetwork):
@@ -71,16 +73,42 @@ class Fourier(nn.Module):
 
     def __init__(self, condition: int, settings: PerceptronSettings) -> None:
         super().__init__()
-        # Less per number the more there are, so that the phases spread alike.
-        spread = settings.bandwidth * math.pi * math.sqrt(4 / max(condition, 4))
+        bandwidth = _MOST_BANDWIDTH if settings.bandwidth is None else settings.bandwidth
+        spread = bandwidth * _unit(condition)
         self.register_buffer("rates", torch.randn(condition, settings.frequencies) * spread)
         self.rates: Tensor
+        self.bandwidth = bandwidth
         self.size = condition + 2 * settings.frequencies
+
+    def rescale(self, bandwidth: float) -> None:
+        """The same features at another bandwidth."""
+        self.rates.mul_(bandwidth / self.bandwidth)
+        self.bandwidth = bandwidth
 
     def forward(self, condition: Float[Tensor, "batch features"]) -> Float[Tensor, "batch more"]:
         """The condition, and sines and cosines of it."""
         angles = condition @ self.rates
         return torch.cat([condition, angles.sin(), angles.cos()], dim=1)
+
+
+def bandwidth_for(spacing: float, condition: int) -> float:
+    """The bandwidth that demonstrations are dense enough for.
+
+    A sum of random features with rates of deviation r is a Gaussian kernel of width 1 / r (Rahimi
+    and Recht 2007). One that is narrower than the way to the nearest other demonstration says
+    nothing between them, so it is given three of these ways; and a bandwidth of 2 at most, which
+    tells a 24th of the range apart.
+
+    Args:
+        spacing: the way to the nearest other demonstration, in normalised units.
+        condition: numbers in the condition.
+    """
+    return min(_MOST_BANDWIDTH, 1 / (_SPACINGS * max(spacing, 1e-6) * _unit(condition)))
+
+
+def _unit(condition: int) -> float:
+    # Less per number the more there are, so that the phases spread alike.
+    return math.pi * math.sqrt(4 / max(condition, 4))
 
 
 def _waves(chunk: Tensor) -> Tensor:

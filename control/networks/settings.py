@@ -6,6 +6,9 @@ from typing import Literal
 Predicts = Literal["eps", "x0", "v", "velocity"]
 """What a network outputs: the noise, the clean chunk, alpha eps - sigma x0, or eps - x0."""
 
+Sampler = Literal["consistent", "reference"]
+"""What becomes of the noise where a chunk is clipped, and at which timesteps (`solver_steps`)."""
+
 
 @dataclass(frozen=True)
 class EncoderSettings:
@@ -45,13 +48,15 @@ class PerceptronSettings:
     layers: residual blocks, of two linear maps each.
     frequencies: random Fourier features of the observation; without them modes that lie close
         together blur.
-    bandwidth: their standard deviation, in periods over a normalised observation's half range.
+    bandwidth: their standard deviation, in periods over a normalised observation's half range. A
+        policy with too much learns its demonstrations by heart, with too little it blurs what lies
+        close together. None: what the demonstrations are dense enough for (`bandwidth_for`).
     """
 
     width: int = 256
     layers: int = 3
     frequencies: int = 64
-    bandwidth: float = 2.0
+    bandwidth: float | None = None
 
 
 @dataclass(frozen=True)

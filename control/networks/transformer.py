@@ -6,6 +6,8 @@ not after it (Chi et al. 2023, arXiv 2303.04137, section 3.1 and its code,
 settings; begin with `UNet1D`.
 """
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -90,6 +92,68 @@ class Transformer(ChunkNetwork):
             x = layer(x, seen, self.actions, self.memory)
         out: Tensor = self.leave(self.norm(x))
         return out
+
+    def load_reference(self, state: Mapping[str, Tensor], prefix: str = "") -> None:
+        """Takes the weights of a `TransformerForDiffusion` of diffusion_policy, of the same sizes.
+
+        Its names, on the left, become ours:
+
+        =============================================  =========================================
+        input_emb, cond_obs_emb, ln_f, head            enter, observe, norm, leave
+        pos_emb, cond_pos_emb                          places, seen_places
+        encoder.0, .2                                  encode.0, .2
+        in decoder.layers.i: self_attn.in_proj_*       layers.i.among
+        in_proj_* of multihead_attn, first third       layers.i.ask
+        in_proj_* of multihead_attn, the rest          remember.i
+        out_proj of self_attn, multihead_attn          layers.i.among_out, ask_out
+        linear1, linear2, norm1, norm2, norm3          layers.i.map.0, map.3, norms.0, .1, .2
+        =============================================  =========================================
+
+        Args:
+            state: its state dict; made with `causal_attn`, `time_as_cond` and `obs_as_cond`, and
+                without layers in the encoder of the condition.
+            prefix: of its names in the state dict, such as "model." in a policy's.
+
+        Raises:
+            ValueError: a weight is missing, left over, or of another shape.
+        """
+        given = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+        try:
+            mine = _renamed(given, len(self.layers))
+            # Our own count: each of their in_proj_* of multihead_attn is two of ours.
+            extra = {"_dummy_variable", "mask", "memory_mask"}
+            left = len(given.keys() - extra) + 2 * len(self.layers) - len(mine)
+            if left:
+                raise ValueError(f"{left} weights are left over")
+            self.load_state_dict(mine)
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"these are no weights of a TransformerForDiffusion of {self.settings} "
+                f"({type(error).__name__}: {error})"
+            ) from error
+
+
+def _renamed(state: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:
+    """The reference's weights by our names; what else is in its state is left out."""
+    names = {"input_emb": "enter", "cond_obs_emb": "observe", "ln_f": "norm", "head": "leave"}
+    names |= {"encoder.0": "encode.0", "encoder.2": "encode.2"}
+    parts = {"self_attn.out_proj": "among_out", "multihead_attn.out_proj": "ask_out"}
+    parts |= {"linear1": "map.0", "linear2": "map.3"}
+    parts |= {f"norm{i + 1}": f"norms.{i}" for i in range(3)}
+    for i in range(layers):
+        names |= {f"decoder.layers.{i}.{one}": f"layers.{i}.{ours}" for one, ours in parts.items()}
+    mine = {"places": state["pos_emb"][0], "seen_places": state["cond_pos_emb"][0]}
+    for kind in ("weight", "bias"):
+        mine |= {f"{ours}.{kind}": state[f"{theirs}.{kind}"] for theirs, ours in names.items()}
+        for i in range(layers):
+            layer = f"decoder.layers.{i}"
+            mine[f"layers.{i}.among.{kind}"] = state[f"{layer}.self_attn.in_proj_{kind}"]
+            seen = state[f"{layer}.multihead_attn.in_proj_{kind}"]
+            third = len(seen) // 3
+            mine[f"layers.{i}.ask.{kind}"], mine[f"remember.{i}.{kind}"] = seen.split(
+                [third, 2 * third]
+            )
+    return mine
 
 
 class _Layer(nn.Module):

@@ -71,7 +71,7 @@ class ChunkDenoiser(Denoiser):
     ) -> None:
         self.schedule: Schedule = schedule
         self._network, self._prepared, self._predicts = network, prepared, predicts
-        self._limit, self._denoise = limit, denoise
+        self.limit, self._denoise = limit, denoise
 
     def predict(self, z: Float[Tensor, "batch *shape"], level: NoiseLevel) -> Prediction:
         """The network's prediction."""
@@ -84,17 +84,15 @@ class ChunkDenoiser(Denoiser):
             "v": Prediction.from_v,
             "velocity": Prediction.from_velocity,
         }[self._predicts](z, level, out)
-        return made if self._limit is None else Prediction.from_x0(z, level, self.kept(made.x0))
+        if self.limit is None:
+            return made
+        return Prediction.from_x0(z, level, made.x0.clamp(-self.limit, self.limit))
 
     def x0(self, z: Tensor, step: SolverStep) -> Tensor:
-        """The same prediction's x0, by the numbers of a table."""
+        """The same prediction's x0 before it is clipped, by the numbers of a table."""
         denoise = self._denoise or self._network.denoise
         out = denoise(z, z.new_full((len(z),), step.time), self._prepared)
-        return self.kept(step.x0_of_z * z + step.x0_of_out * out)
-
-    def kept(self, x0: Tensor) -> Tensor:
-        """The chunk within the limits of the data, if that is what it is normalised by."""
-        return x0 if self._limit is None else x0.clamp(-self._limit, self._limit)
+        return step.x0_of_z * z + step.x0_of_out * out
 
     def rows(self, index: Sequence[int]) -> "ChunkDenoiser":
         """The denoiser given the observations of these items."""
@@ -103,7 +101,7 @@ class ChunkDenoiser(Denoiser):
             self._prepared[list(index)],
             self.schedule,
             self._predicts,
-            self._limit,
+            self.limit,
             self._denoise,
         )
 
@@ -130,15 +128,16 @@ def draw_chunk(
         ValueError: the previous chunk has another shape, or does not reach past the delay.
     """
     if previous is None or follow is None:
-        return solve(table(1.0), noise, denoiser.x0)
+        return solve(table(1.0), noise, denoiser.x0, denoiser.limit)
     planned = _planned(previous, noise, horizons)
     if isinstance(follow, WarmStart):
         rest = table(follow.fraction)
-        return solve(rest, rest[0].level.add_noise(planned, noise), denoiser.x0)
+        begin = rest[0].level.add_noise(planned, noise)
+        return solve(rest, begin, denoiser.x0, denoiser.limit)
     frozen = horizons.observation - 1 + follow.delay
     mask = soft_mask(horizons.prediction, frozen, horizons.prediction - horizons.action)
     steered = Continuing(denoiser, planned, mask, follow.limit)
-    return solve(table(1.0), noise, lambda z, step: denoiser.kept(steered(z, step.level).x0))
+    return solve(table(1.0), noise, lambda z, step: steered(z, step.level).x0, denoiser.limit)
 
 
 def _planned(previous: Tensor, noise: Tensor, horizons: Horizons) -> Tensor:

@@ -6,7 +6,7 @@ a `Denoiser` like any other of this library: it can be guided, composed and samp
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
@@ -15,13 +15,15 @@ from torch import Tensor
 
 from scorefield.control.data.normalizer import Limits
 from scorefield.control.data.spaces import Horizons, PolicySpaces
+from scorefield.control.data.spacing import spacing
 from scorefield.control.data.windows import Windows
 from scorefield.control.networks.encoders import ObservationEncoder
-from scorefield.control.networks.perceptron import Perceptron
+from scorefield.control.networks.perceptron import Perceptron, bandwidth_for
 from scorefield.control.networks.settings import (
     EncoderSettings,
     PerceptronSettings,
     Predicts,
+    Sampler,
     TransformerSettings,
     UNet1DSettings,
 )
@@ -64,6 +66,8 @@ class DiffusionSettings:
         truncated for x0, and uniform for the others.
     steps: of sampling; fewer than the levels.
     order: of the solver: 1 is DDIM, for a flow Euler's method; 2 is DPM-Solver++.
+    sampler: consistent, or the reference's, which policies that are read from it have
+        (`solver_steps`).
     """
 
     predicts: Predicts = "eps"
@@ -72,6 +76,7 @@ class DiffusionSettings:
     weighting: Literal["uniform", "truncated"] | None = None
     steps: int = 10
     order: Literal[1, 2] = 1
+    sampler: Sampler = "consistent"
 
     def __post_init__(self) -> None:
         if self.predicts not in get_args(Predicts):
@@ -100,6 +105,10 @@ class DiffusionSettings:
             )
         if self.order not in (1, 2):
             raise ValueError(f"order must be 1 or 2, got {self.order}")
+        if self.sampler not in get_args(Sampler):
+            raise ValueError(f"sampler must be one of {get_args(Sampler)}, got {self.sampler!r}")
+        if self.sampler == "reference" and (self.order != 1 or self.predicts == "velocity"):
+            raise ValueError("the reference's sampler is of order 1, and not for velocity")
 
     def schedule(self) -> Schedule:
         """The levels of noise."""
@@ -171,12 +180,22 @@ class DiffusionPolicy(NetworkPolicy):
         self._compiled: Callable[..., Tensor] | None = None
 
     def fit(self, windows: Windows) -> None:
-        """Takes the normalisers of states and actions from a data set."""
+        """Takes the normalisers of states and actions from a data set.
+
+        A perceptron without a bandwidth gets the one that the demonstrations are dense enough for;
+        from then on it is among its settings.
+        """
         normaliser = Limits.of if self.diffusion.normaliser == "limits" else Limits.gaussian
         device = self.actions.scale.device
         self.actions = normaliser(windows.episodes.action).to(device)
         if self.spaces.state:
             self.encoder.states = normaliser(windows.episodes.state).to(device)
+        settings = self.network_settings
+        if isinstance(settings, PerceptronSettings) and settings.bandwidth is None:
+            states = self.encoder.states if self.spaces.state else None
+            found = bandwidth_for(spacing(windows, states), self.encoder.size)
+            self.network.fourier.rescale(found)
+            self.network_settings = replace(settings, bandwidth=found)
 
     def compile(self, **options: Any) -> None:
         """Compiles the network's step for fixed shapes; the first chunk of a size then takes long.
@@ -281,5 +300,10 @@ def _kind_of(settings: NetworkSettings) -> tuple[str, type[Any]]:
 @lru_cache(maxsize=32)
 def _table_of(settings: DiffusionSettings, begin: float) -> list[SolverStep]:
     return solver_steps(
-        settings.schedule(), settings.predicts, settings.steps, settings.order, begin
+        settings.schedule(),
+        settings.predicts,
+        settings.steps,
+        settings.order,
+        begin,
+        settings.sampler,
     )

@@ -74,15 +74,16 @@ class ExportedPolicy:
         return np.clip(actions, np.float32(spaces["low"]), np.float32(spaces["high"]))
 
     def _walk(self, noise: Any, prepared: Any) -> Any:
-        """The chunk, normalised: x0 = p z + q out and z' = a z + b x0 + c (the x0 before)."""
+        """The normalised chunk: x = p z + q out, x0 = clip(x), z' = a z + b x0 + c before + d x."""
         bound = np.inf if self.config["bound"] is None else self.config["bound"]
         z = before = noise
         for step in self.config["steps"]:
             time = np.full(len(z), step["time"], dtype=np.float32)
             (out,) = self._denoiser.run(None, {"chunk": z, "time": time, "prepared": prepared})
-            x0 = step["x0_of_z"] * z + step["x0_of_out"] * out
-            x0 = np.clip(x0, -bound, bound).astype(np.float32)
+            raw = step["x0_of_z"] * z + step["x0_of_out"] * out
+            x0 = np.clip(raw, -bound, bound).astype(np.float32)
             z = step["next_of_z"] * z + step["next_of_x0"] * x0 + step["next_of_before"] * before
+            z = z + step["next_of_raw"] * raw
             z, before = z.astype(np.float32), x0
         return z
 

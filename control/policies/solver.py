@@ -2,7 +2,7 @@
 
 DDIM, Euler's method for rectified flow and DPM-Solver++ of the second order are all
 
-    x0 = p z + q out,    z' = a z + b x0 + c (x0 of the step before),
+    x = p z + q out,    x0 = clip(x),    z' = a z + b x0 + c (x0 of the step before) + d x,
 
 with numbers that depend on the schedule alone. They are computed once, in float64, so that a step
 costs the network and five products; exported policies carry the same table.
@@ -14,10 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.control.networks.settings import Predicts
+from scorefield.control.networks.settings import Predicts, Sampler
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel
 from scorefield.priors.steps import level_path
 
@@ -32,7 +33,7 @@ class SolverStep:
     level: of z.
     time: the same as the network is told it, the timestep over their number.
     x0_of_z, x0_of_out: p and q above.
-    next_of_z, next_of_x0, next_of_before: a, b and c above.
+    next_of_z, next_of_x0, next_of_before, next_of_raw: a, b, c and d above.
     """
 
     level: NoiseLevel
@@ -42,6 +43,7 @@ class SolverStep:
     next_of_z: float
     next_of_x0: float
     next_of_before: float
+    next_of_raw: float
 
 
 def solver_steps(
@@ -50,6 +52,7 @@ def solver_steps(
     steps: int,
     order: Literal[1, 2] = 1,
     begin: float = 1.0,
+    sampler: Sampler = "consistent",
 ) -> list[SolverStep]:
     """The steps from a level of a schedule to the clean one.
 
@@ -61,13 +64,22 @@ def solver_steps(
             2M (Lu et al. 2022, Algorithm 2), with first and last step of order 1.
         begin: fraction of the schedule to begin at; of the steps, those that are noisier are left
             out, and the last is always there.
+        sampler: consistent: the noise of a step is what z and the clipped chunk leave of it (d = 0,
+            diffusers' `use_clipped_model_output`), at timesteps counted from the noisiest.
+            reference: the noise is the network's, whatever was clipped, at timesteps counted from
+            the cleanest ("leading"), as diffusion_policy has its DDIM; of order 1 and a chain.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: a number is out of range, or the sampler does not go with the order or schedule.
     """
     if order not in (1, 2) or not 0 < begin <= 1:
         raise ValueError(f"order must be 1 or 2 and begin in (0, 1]; got {order} and {begin}")
-    path = level_path(schedule, steps)
+    if sampler == "reference":
+        if order != 1 or isinstance(schedule, FlowSchedule):
+            raise ValueError("the reference's sampler is of order 1, and not for velocity")
+        path = _leading_path(schedule, steps)
+    else:
+        path = level_path(schedule, steps)
     while len(path) > 2 and float(schedule.fraction(path[0])) > begin:
         path = path[1:]
     table: list[SolverStep] = []
@@ -84,7 +96,8 @@ def solver_steps(
         gain_before = gain
         p, q = _x0_of(predicts, alpha, sigma)
         time = float(schedule.timestep(level)) / schedule.num_timesteps
-        table.append(SolverStep(level, time, p, q, a, b * (1 + extra), -b * extra))
+        raw = -a * alpha if sampler == "reference" else 0.0
+        table.append(SolverStep(level, time, p, q, a, b * (1 + extra) - raw, -b * extra, raw))
     return table
 
 
@@ -92,6 +105,7 @@ def solve(
     table: Sequence[SolverStep],
     z: Float[Tensor, "batch steps size"],
     x0_at: Callable[[Tensor, SolverStep], Tensor],
+    limit: float | None = None,
 ) -> Float[Tensor, "batch steps size"]:
     """Walks down the table.
 
@@ -99,15 +113,29 @@ def solve(
         table: from `solver_steps`.
         z: at the first step's level.
         x0_at: the clean chunk that is predicted at (z, step).
+        limit: it is clipped to [-limit, limit]; None: it is not.
     """
     before = z
     for step in table:
-        x0 = x0_at(z, step)
+        raw = x0_at(z, step)
+        x0 = raw if limit is None else raw.clamp(-limit, limit)
         z = step.next_of_z * z + step.next_of_x0 * x0
+        if step.next_of_raw:
+            z = z + step.next_of_raw * raw
         if step.next_of_before:
             z = z + step.next_of_before * before
         before = x0
     return z
+
+
+def _leading_path(schedule: DiscreteSchedule, steps: int) -> list[NoiseLevel]:
+    """The levels at timesteps (steps - 1) r, ..., r, 0, with r = T // steps, and the clean one."""
+    count = schedule.num_timesteps
+    if not 1 <= steps <= count:
+        raise ValueError(f"steps must lie from 1 to the schedule's {count}, got {steps}")
+    times = [float(count // steps * i) for i in reversed(range(steps))]
+    levels = [schedule.at_timestep(torch.tensor(time).double()) for time in times]
+    return [*levels, level_path(schedule, 1)[-1]]
 
 
 def _x0_of(predicts: Predicts, alpha: float, sigma: float) -> tuple[float, float]:
