@@ -57,10 +57,13 @@ class Protocol:
     learning_rate: float = 1e-3
 
 
-TWO_ROUTES = Protocol(100, Horizons(2, 8, 9), PerceptronSettings(width=128, bandwidth=2.0), 2000, 240)
-AVOIDING = Protocol(480, Horizons(2, 4, 5), PerceptronSettings(width=256, bandwidth=2.0), 5000, 240)
-META_WORLD = Protocol(50, Horizons(2, 8, 9), PerceptronSettings(width=256, frequencies=0), 3000, 50)
-PUSH_T = Protocol(800, Horizons(2, 8, 9), PerceptronSettings(width=256, frequencies=0), 16000, 50)
+# The bandwidth that the diffusion policy derives from the demonstrations of both planar tasks.
+_SMALL, _WIDE = (PerceptronSettings(width, bandwidth=2.0) for width in (128, 256))
+_PLAIN = PerceptronSettings(width=256, frequencies=0)
+TWO_ROUTES = Protocol(100, Horizons(2, 8, 9), _SMALL, 2000, 240)
+AVOIDING = Protocol(480, Horizons(2, 4, 5), _WIDE, 5000, 240)
+META_WORLD = Protocol(50, Horizons(2, 8, 9), _PLAIN, 3000, 50)
+PUSH_T = Protocol(800, Horizons(2, 8, 9), _PLAIN, 16000, 50)
 
 
 def protocol_of(task: str) -> Protocol:
