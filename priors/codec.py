@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderTiny
 from jaxtyping import Float
 from torch import Tensor
 
@@ -48,9 +48,11 @@ class LatentCodec:
 
     frame_factor = 1
 
-    def __init__(self, vae: AutoencoderKL) -> None:
+    def __init__(self, vae: AutoencoderKL | AutoencoderTiny) -> None:
         self.vae = vae.eval().requires_grad_(False)
-        self.factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        # a tiny autoencoder names the widths of its two halves
+        widths = vae.config.get("block_out_channels") or vae.config.encoder_block_out_channels
+        self.factor = 2 ** (len(widths) - 1)
         self.channels: int = vae.config.latent_channels
         self._scale: float = vae.config.scaling_factor
         # of the autoencoders of flow models (Esser et al. 2024); None in others
@@ -77,9 +79,13 @@ class LatentCodec:
         """
         _check_divides(images, self.factor)
         pictures = (images.flatten(0, -4) * 2 - 1).to(self.vae.dtype)
-        found = self.vae.encode(pictures).latent_dist
-        shift, scale = self._shift_and_scale(found.mean)
-        mean, std = (found.mean - shift) * scale, found.std * scale
+        found = self.vae.encode(pictures)
+        # that of a tiny autoencoder is no distribution
+        is_drawn = hasattr(found, "latent_dist")
+        mean = found.latent_dist.mean if is_drawn else found.latents
+        std = found.latent_dist.std if is_drawn else torch.zeros_like(mean)
+        shift, scale = self._shift_and_scale(mean)
+        mean, std = (mean - shift) * scale, std * scale
         frames = images.shape[:-3]
         return mean.to(images.dtype).unflatten(0, frames), std.to(images.dtype).unflatten(0, frames)
 

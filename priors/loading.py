@@ -74,10 +74,13 @@ def load_prior(
     variant = variant_of([folder / part for part in parts_of(index, FAMILIES[kind])], variant)
     loras = find_loras(lora)
     if controlnet is not None:
+        if not isinstance(controlnet, str | os.PathLike):
+            raise PriorError(f"controlnet must be one folder; got {controlnet!r}; give one of them")
         check_controlnet(Path(controlnet), kind)
     with _quiet():
         pipeline = _load(folder, kind, dtype, variant)
         check_complete(folder, index, pipeline, variant)
+        _bound_tokenizers(pipeline)
         attach_loras(pipeline, loras)
         if controlnet is not None:
             pipeline.controlnet = load_controlnet(Path(controlnet), pipeline.unet, dtype)
@@ -177,6 +180,16 @@ def _load(folder: Path, class_name: str, dtype: torch.dtype, variant: str | None
         raise PriorError(
             f"{folder}: could not be loaded ({_reason(error)}); copy the folder again"
         ) from error
+
+
+def _bound_tokenizers(pipeline: Any) -> None:
+    """A tokenizer whose config does not say how many tokens it takes: as many as its encoder."""
+    for name in ("", "_2", "_3"):
+        tokenizer = getattr(pipeline, f"tokenizer{name}", None)
+        encoder = getattr(pipeline, f"text_encoder{name}", None)
+        limit = getattr(getattr(encoder, "config", None), "max_position_embeddings", None)
+        if tokenizer is not None and limit is not None:
+            tokenizer.model_max_length = min(tokenizer.model_max_length, limit)
 
 
 def _pipeline_class(name: str) -> Any:

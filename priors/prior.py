@@ -54,6 +54,7 @@ class ImagePrior:
     frames: of a video; None for images. Videos have an axis more: (batch, frames, 3, height,
         width), and latents (batch, latent frames, channels, height, width).
     guidance_scale: the scale samples look best at, used where none is given.
+    steps: of sampling, used where none are given.
     scheduler: the diffusers scheduler that `generate` follows where none is given; None is the
         default of `sample`.
 
@@ -69,6 +70,7 @@ class ImagePrior:
         image_size: int,
         frames: int | None = None,
         guidance_scale: float | int = 1.0,
+        steps: int = 25,
         scheduler: Any = None,
         name: str = "prior",
     ) -> None:
@@ -87,6 +89,7 @@ class ImagePrior:
         self.image_size = image_size
         self.frames = frames
         self.guidance_scale = guidance_scale
+        self.steps = steps
         self.scheduler = scheduler
         self.name = name
 
@@ -170,7 +173,8 @@ class ImagePrior:
         denoiser = self.guided(
             prompts, scale, negative=negative, rescale=rescale, interval=interval
         )
-        options = {"scheduler": self.scheduler, "device": self.device, **options}
+        own = {"scheduler": self.scheduler, "steps": self.steps, "device": self.device}
+        options = {**own, **options}
         latents = sample(denoiser, self.latent_shape, n=len(prompts), **options)
         # decoding holds more in memory than a latent does
         return torch.cat([self.decode(part) for part in latents.split(1 if self.is_video else 16)])
@@ -205,6 +209,7 @@ class FrozenPrior(ImagePrior):
         *,
         shape: Sequence[int],
         guidance_scale: float | int = 7.5,
+        steps: int = 25,
         scheduler: Any = None,
     ) -> None:
         if prediction_type not in _READERS:
@@ -222,6 +227,7 @@ class FrozenPrior(ImagePrior):
             image_size=shape[-1] * codec.factor,
             frames=1 + (shape[0] - 1) * codec.frame_factor if len(shape) == 4 else None,
             guidance_scale=guidance_scale,
+            steps=steps,
             scheduler=scheduler,
             name=name,
         )
@@ -238,8 +244,8 @@ class FrozenPrior(ImagePrior):
         Its scheduler contributes the noise schedule and the prediction type, nothing else. The
         pipeline's own modules are used, and frozen.
 
-        card: the fields of `scorefield.priors.families.Card`: guidance_scale, vocabulary, labels,
-            image_size, frames; what is not given is the family's own.
+        card: the fields of `scorefield.priors.families.Card`: guidance_scale, steps, vocabulary,
+            labels, image_size, frames; what is not given is the family's own.
 
         Raises:
             ValueError: a pipeline of another class, or a card that does not fit it.

@@ -1,11 +1,29 @@
 """What all families share: the card and the adapter."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+USUAL_STEPS = 25
+"""Of sampling, for networks that were not distilled to fewer."""
+
+# Words in the names of published models that were distilled, and the steps of those that do not say
+# "8step" themselves (model cards of SDXL-Lightning, Hyper-SD, FLUX.1-schnell, SD3.5-large-turbo).
+_DISTILLED = {"turbo": 4, "lightning": 4, "lcm": 4, "schnell": 4, "hyper": 8, "dmd2": 4}
+
+
+def few_steps_named(name: str) -> int | None:
+    """The steps of a distilled model by the words of its name; None if it has none of them."""
+    words = re.findall(r"[a-z]+\d*", name.lower())
+    found = [steps for word, steps in _DISTILLED.items() if word in words]
+    if not found:
+        return None
+    told = re.search(r"(\d+)[-_ ]?steps?(?![a-z])", name.lower())
+    return int(told[1]) if told else found[0]
 
 
 @dataclass(frozen=True)
@@ -14,6 +32,7 @@ class Card:
 
     name: of the prior.
     guidance_scale: the scale samples look best at; None is the family's usual one.
+    steps: of sampling; None is the family's usual number.
     vocabulary: the words a prompt may hold; None is all.
     synonyms: further words a prompt may hold, each with that of the vocabulary it stands for.
     labels: names of the classes of a class-conditional model, in their order.
@@ -23,24 +42,47 @@ class Card:
 
     name: str = "pipeline"
     guidance_scale: float | int | None = None
+    steps: int | None = None
     vocabulary: Sequence[str] | None = None
     synonyms: Mapping[str, str] | None = None
     labels: Sequence[str] | None = None
     image_size: int | None = None
     frames: int | None = None
 
-    def scale_or(self, usual: float | int) -> float | int:
-        """The guidance scale, by default the usual one."""
-        return usual if self.guidance_scale is None else self.guidance_scale
+    def sampled(
+        self, usual_scale: float | int, few_steps: int | None = None, model: Any = None
+    ) -> dict[str, Any]:
+        """Guidance scale and steps as `FrozenPrior` takes them, by default the usual ones.
 
-    def side_or(self, usual: int, factor: int) -> int:
-        """The side of the latents, by default the usual one.
+        A network distilled to few steps has scale 1, which is no guidance. It is known by its
+        scheduler (`few_steps`), or by the name of the prior or of what the model was saved from.
+        """
+        if few_steps is None:
+            source = "" if model is None else str(model.config.get("_name_or_path") or "")
+            few_steps = few_steps_named(self.name) or few_steps_named(source)
+        scale = usual_scale if few_steps is None else 1.0
+        steps = few_steps or USUAL_STEPS
+        return {
+            "guidance_scale": scale if self.guidance_scale is None else self.guidance_scale,
+            "steps": steps if self.steps is None else self.steps,
+        }
+
+    def side_or(self, usual: int | Sequence[int] | None, factor: int) -> int:
+        """The side of the latents, by default the usual one, which a config may give as a pair.
 
         Raises:
-            ValueError: the image size is no multiple of the codec's factor.
+            ValueError: the image size is no multiple of the codec's factor, or there is no usual
+                one, or none of a square.
         """
         if self.image_size is None:
-            return usual
+            sides = {usual} if usual is None or isinstance(usual, int) else set(usual)
+            side = sides.pop()
+            if side is None or sides:
+                raise ValueError(
+                    f"the config's sample_size is {usual}, which is no side of a square; give "
+                    "image_size (--image-size), pixels"
+                )
+            return int(side)
         if self.image_size < 1 or self.image_size % factor:
             raise ValueError(
                 f"image_size must be a positive multiple of {factor} pixels for {self.name}; "
@@ -74,12 +116,16 @@ class Adapter(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
+        self._dtypes: dict[torch.dtype, torch.dtype] = {}
 
     @property
     def dtype(self) -> torch.dtype:
         """What the model computes in."""
-        dtype: torch.dtype = self.model.dtype
-        return dtype
+        # diffusers walks all modules to find it
+        first = next(self.model.parameters()).dtype
+        if first not in self._dtypes:
+            self._dtypes = {first: self.model.dtype}
+        return self._dtypes[first]
 
     def arguments(self, **condition: Any) -> dict[str, Any]:
         """The condition as the model takes it."""

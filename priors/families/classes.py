@@ -107,8 +107,8 @@ def unet_2d(pipeline: Any, card: Card) -> FrozenPrior:
         path.schedule,
         path.prediction_type,
         shape=(channels, side, side),
-        guidance_scale=card.scale_or(1.0),
         scheduler=path.scheduler,
+        **card.sampled(1.0, path.few_steps, unet),
     )
 
 
@@ -132,6 +132,6 @@ def dit(pipeline: Any, card: Card) -> FrozenPrior:
         path.schedule,
         path.prediction_type,
         shape=(codec.channels, side, side),
-        guidance_scale=card.scale_or(1.0 if path.few_steps else 4.0),
         scheduler=path.scheduler,
+        **card.sampled(4.0, path.few_steps, transformer),
     )

@@ -69,6 +69,8 @@ class ControlledUNet(nn.Module):
 def check_controlnet(folder: Path, pipeline_class: str) -> None:
     """Check a ControlNet's folder without reading its weights.
 
+    folder: of one ControlNet.
+
     Raises:
         PriorError: it is missing or damaged, or the prior takes none.
     """

@@ -14,6 +14,7 @@ from scorefield.priors.text import PipelineTextEncoder
 
 # The guidance that Flux [dev], distilled from guided samples, is told: diffusers' default.
 _FLUX_GUIDANCE = 3.5
+_SCHNELL_STEPS = 4  # of its model card
 _SD3_TOKENS, _FLUX_TOKENS = 256, 512
 
 
@@ -56,8 +57,8 @@ def stable_diffusion_3(pipeline: Any, card: Card) -> FrozenPrior:
         schedule,
         "flow_prediction",
         shape=(codec.channels, side, side),
-        guidance_scale=card.scale_or(7.0),
         scheduler=scheduler,
+        **card.sampled(7.0, model=pipeline.transformer),
     )
 
 
@@ -123,8 +124,16 @@ def flux(pipeline: Any, card: Card) -> FrozenPrior:
         card.vocabulary,
     )
     codec = LatentCodec(pipeline.vae)
+    channels = 4 * codec.channels
+    if transformer.config.in_channels != channels:
+        raise ValueError(
+            f"the transformer takes {transformer.config.in_channels} channels and 2x2 latents have "
+            f"{channels}; those that are shown more, as for filling or depth, do not load"
+        )
     side = card.side_or(2 * (pipeline.default_sample_size // 2), codec.factor)
     schedule, scheduler = flow_of(pipeline.scheduler, (side // 2) ** 2)
+    # [schnell], which has no guidance to be told, is distilled further
+    few = None if transformer.config.guidance_embeds else _SCHNELL_STEPS
     return FrozenPrior(
         card.name,
         FluxAdapter(transformer, schedule.num_timesteps),
@@ -133,6 +142,6 @@ def flux(pipeline: Any, card: Card) -> FrozenPrior:
         schedule,
         "flow_prediction",
         shape=(codec.channels, side, side),
-        guidance_scale=card.scale_or(1.0),
         scheduler=scheduler,
+        **card.sampled(1.0, few, transformer),
     )

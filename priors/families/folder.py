@@ -13,6 +13,9 @@ from scorefield.priors.families.weights import PriorError, check_weights, read_j
 CARD = "scorefield.json"
 """Name of the card in a pipeline's folder."""
 
+# Keys that a class writes into its config and works out again.
+_WRITTEN = {"AutoencoderTiny": ("block_out_channels", "force_upcast")}
+
 # Of byte pairs (CLIP) or sentence pieces (T5).
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model")
 
@@ -115,7 +118,8 @@ def check_config(path: Path, entry: list[str], only: Mapping[str, tuple[Any, ...
     if library == "diffusers":
         import diffusers
 
-        known = inspect.signature(getattr(diffusers, kind).__init__).parameters
+        known = {*inspect.signature(getattr(diffusers, kind).__init__).parameters}
+        known |= {*_WRITTEN.get(kind, ())}
         for key, value in config.items():
             if not key.startswith("_") and key not in known and value not in (None, False):
                 raise PriorError(

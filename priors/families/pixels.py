@@ -38,6 +38,6 @@ def deepfloyd_if(pipeline: Any, card: Card) -> FrozenPrior:
         path.schedule,
         path.prediction_type,
         shape=(codec.channels, side, side),
-        guidance_scale=card.scale_or(1.0 if path.few_steps else 7.0),
         scheduler=path.scheduler,
+        **card.sampled(7.0, path.few_steps, pipeline.unet),
     )

@@ -118,6 +118,10 @@ _SAMPLING = (
 )
 
 
+# Luo et al. 2023, "Latent consistency models": samples of 2 to 4 steps, diffusers' default.
+_STEPS_OF_LCM = 4
+
+
 @dataclass(frozen=True)
 class Path:
     """What a scheduler says of a network.
@@ -125,13 +129,14 @@ class Path:
     schedule: the levels of its timesteps.
     prediction_type: what it puts out, in diffusers' words.
     scheduler: to sample along; None is the default of `sample`.
-    few_steps: whether the network was distilled to be sampled in a few steps without guidance.
+    few_steps: in how many a network is sampled that was distilled to need no guidance; None is any
+        other network.
     """
 
     schedule: NoiseSchedule
     prediction_type: str
     scheduler: Any = None
-    few_steps: bool = False
+    few_steps: int | None = None
 
 
 def path_of(scheduler: Any, tokens: int | None = None) -> Path:
@@ -149,14 +154,22 @@ def path_of(scheduler: Any, tokens: int | None = None) -> Path:
         default = "flow_prediction"
         schedule = FlowSchedule(config.get("num_train_timesteps", 1000), _shift(config, tokens))
         predicted = default if kind in _FLOWS else config.get("prediction_type", default)
-        return Path(schedule, predicted, schedule.scheduler(), kind == "FlowMatchLCMScheduler")
+        few = _STEPS_OF_LCM if kind == "FlowMatchLCMScheduler" else None
+        return Path(schedule, predicted, schedule.scheduler(), few)
     if kind not in _CHAINS:
         raise ValueError(
             f"the scheduler is a {kind}, which is no discrete chain or flow whose levels are "
             "known; give the scheduler config that the network was trained with, of a class such "
             "as DDPMScheduler or FlowMatchEulerDiscreteScheduler"
         )
-    return Path(*_chain(scheduler), few_steps=_is_distilled(kind, config))
+    few = _few_steps(kind, config)
+    if few is None:
+        return Path(*_chain(scheduler))
+    # these networks are made for the steps of their own scheduler, its spacing and its noise
+    own = type(scheduler).from_config(
+        config, prediction_type="v_prediction", clip_sample=False, thresholding=False
+    )
+    return Path(*_chain(scheduler), own, few)
 
 
 def flow_of(scheduler: Any, tokens: int | None = None) -> tuple[FlowSchedule, Any]:
@@ -223,12 +236,13 @@ def _shift(config: Mapping[str, Any], tokens: int | None) -> float:
     return float(config.get("shift") or config.get("flow_shift") or 1.0)
 
 
-def _is_distilled(kind: str, config: Mapping[str, Any]) -> bool:
-    """As the folders of LCM and of the turbo models are published.
+def _few_steps(kind: str, config: Mapping[str, Any]) -> int | None:
+    """As the folders of LCM, TCD and of the turbo models are published, and sampled there.
 
-    Those take ancestral steps from the last timestep down, which no other published model does.
+    The turbo models take ancestral steps from the last timestep down, which no other published
+    model does (model cards of stabilityai/sd-turbo and sdxl-turbo: one step, no guidance).
     """
+    if kind in ("LCMScheduler", "TCDScheduler"):
+        return _STEPS_OF_LCM
     turbo = kind == "EulerAncestralDiscreteScheduler"
-    return kind in ("LCMScheduler", "TCDScheduler") or (
-        turbo and config.get("timestep_spacing") == "trailing"
-    )
+    return 1 if turbo and config.get("timestep_spacing") == "trailing" else None

@@ -1,9 +1,11 @@
 """Latent U-Nets conditioned on CLIP text: Stable Diffusion 1.x, 2.x and XL."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from scorefield.priors.codec import LatentCodec
@@ -13,11 +15,17 @@ from scorefield.priors.families.schedules import path_of
 from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.text import PipelineTextEncoder, TextEncoder
 
+# Of the latents, where a config does not say it: the published models'.
+_SIDE, _XL_SIDE = 64, 128
+
+# The scale of the guided samples that a consistency model imitates: diffusers' default.
+_LCM_GUIDANCE = 8.5
+
 
 def stable_diffusion(pipeline: Any, card: Card) -> FrozenPrior:
     """Stable Diffusion 1.x and 2.x (Rombach et al. 2022), which predict eps or v."""
     text = TextEncoder(pipeline.tokenizer, pipeline.text_encoder, card.vocabulary, card.synonyms)
-    return _latent_unet(pipeline, card, text, Adapter, usual_scale=7.5)
+    return _latent_unet(pipeline, card, text, UNetAdapter, usual_scale=7.5, usual_side=_SIDE)
 
 
 def stable_diffusion_xl(pipeline: Any, card: Card) -> FrozenPrior:
@@ -28,7 +36,8 @@ def stable_diffusion_xl(pipeline: Any, card: Card) -> FrozenPrior:
     network is told, original, crop and target (`time_ids`): the prior's own size, uncropped. The
     empty prompt is zeros where the pipeline's config says so.
     """
-    size = card.image_size or pipeline.unet.config.sample_size * _factor(pipeline)
+    factor = LatentCodec(pipeline.vae).factor
+    size = card.side_or(pipeline.unet.config.sample_size or _XL_SIDE, factor) * factor
     zeros_for_empty = bool(pipeline.config.get("force_zeros_for_empty_prompt", True))
 
     def encode(prompt: str, device: torch.device) -> Mapping[str, Tensor]:
@@ -51,10 +60,43 @@ def stable_diffusion_xl(pipeline: Any, card: Card) -> FrozenPrior:
         pipeline.tokenizer_2.model_max_length,
         card.vocabulary,
     )
-    return _latent_unet(pipeline, card, text, XLAdapter, usual_scale=5.0)
+    return _latent_unet(pipeline, card, text, XLAdapter, usual_scale=5.0, usual_side=_XL_SIDE)
 
 
-class XLAdapter(Adapter):
+def guidance_embedding(scale: float, width: int) -> Tensor:
+    """What U-Nets distilled from guided samples are told of the guidance, shape (1, width).
+
+    Sines and cosines of 1000 (scale - 1) (Luo et al. 2023, "Latent consistency models", section 4.2
+    with the embedding of Kingma et al. 2021), as diffusers' pipelines make it.
+    """
+    half = width // 2
+    rates = torch.exp(-math.log(10000.0) / (half - 1) * torch.arange(half))
+    angles = 1000.0 * (scale - 1) * rates
+    return F.pad(torch.cat([angles.sin(), angles.cos()]), (0, width % 2))[None]
+
+
+class UNetAdapter(Adapter):
+    """A U-Net; one that was distilled from guided samples is told their guidance."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        width = model.config.time_cond_proj_dim
+        told = None if width is None else guidance_embedding(_LCM_GUIDANCE, width)
+        self.register_buffer("guidance", told, persistent=False)
+
+    # Its own conditions are of a known kind.
+    def arguments(  # type: ignore[override]
+        self, encoder_hidden_states: Tensor, **condition: Any
+    ) -> dict[str, Any]:
+        """The condition as the U-Net takes it."""
+        given = {"encoder_hidden_states": encoder_hidden_states, **condition}
+        if isinstance(self.guidance, Tensor):
+            told = self.guidance.to(encoder_hidden_states)
+            given["timestep_cond"] = told.expand(len(encoder_hidden_states), -1)
+        return given
+
+
+class XLAdapter(UNetAdapter):
     """A U-Net that takes pooled text and sizes as `added_cond_kwargs`."""
 
     # Its own conditions are of a known kind.
@@ -63,19 +105,16 @@ class XLAdapter(Adapter):
     ) -> dict[str, Any]:
         """The condition as the U-Net takes it."""
         added = {"text_embeds": text_embeds, "time_ids": time_ids}
-        return {"added_cond_kwargs": added, **condition}
-
-
-def _factor(pipeline: Any) -> int:
-    return int(2 ** (len(pipeline.vae.config.block_out_channels) - 1))
+        return super().arguments(added_cond_kwargs=added, **condition)
 
 
 def _latent_unet(
     pipeline: Any,
     card: Card,
     text: TextEncoder | PipelineTextEncoder,
-    adapter: type[Adapter],
+    adapter: type["UNetAdapter"],
     usual_scale: float,
+    usual_side: int,
 ) -> FrozenPrior:
     codec = LatentCodec(pipeline.vae)
     if pipeline.unet.config.in_channels != codec.channels:
@@ -84,7 +123,7 @@ def _latent_unet(
             f"{codec.channels}; U-Nets that are shown more, as for inpainting, do not load"
         )
     path = path_of(pipeline.scheduler)
-    side = card.side_or(pipeline.unet.config.sample_size, codec.factor)
+    side = card.side_or(pipeline.unet.config.sample_size or usual_side, codec.factor)
     network = adapter(pipeline.unet)
     controlnet = getattr(pipeline, "controlnet", None)
     return FrozenPrior(
@@ -95,6 +134,6 @@ def _latent_unet(
         path.schedule,
         path.prediction_type,
         shape=(codec.channels, side, side),
-        guidance_scale=card.scale_or(1.0 if path.few_steps else usual_scale),
         scheduler=path.scheduler,
+        **card.sampled(usual_scale, path.few_steps, pipeline.unet),
     )

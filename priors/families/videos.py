@@ -124,6 +124,6 @@ def _video_unet(
         path.schedule,
         path.prediction_type,
         shape=shape,
-        guidance_scale=card.scale_or(1.0 if path.few_steps else usual_scale),
         scheduler=path.scheduler,
+        **card.sampled(usual_scale, path.few_steps, pipeline.unet),
     )

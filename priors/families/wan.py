@@ -55,6 +55,6 @@ def wan(pipeline: Any, card: Card) -> FrozenPrior:
         schedule,
         "flow_prediction",
         shape=(card.latent_frames_or(_FRAMES, codec.frame_factor), codec.channels, side, side),
-        guidance_scale=card.scale_or(5.0),
         scheduler=scheduler,
+        **card.sampled(5.0, model=pipeline.transformer),
     )

@@ -67,7 +67,13 @@ def best_sample(
 ) -> Float[Tensor, "3 h w"]:
     """The picture that fits the prompt best of a few that the prior makes (rejection sampling)."""
     latents = sample(
-        prior.guided(prompt), prior.latent_shape, n=samples, seed=seed, device=prior.device
+        prior.guided(prompt),
+        prior.latent_shape,
+        n=samples,
+        scheduler=prior.scheduler,
+        steps=prior.steps,
+        seed=seed,
+        device=prior.device,
     )
     with torch.no_grad():
         images = prior.decode(latents).clamp(0, 1)

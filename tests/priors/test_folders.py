@@ -6,11 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
+import tiny_models
 import torch
 
+from scorefield.priors.families.base import few_steps_named
 from scorefield.priors.loading import PriorError, check_folder, load_prior
-from scorefield.priors.noise import keyed_noise
+from scorefield.priors.noise import keyed_noise, noise_generator
 from scorefield.priors.prior import FrozenPrior
 
 Tiny = Callable[[str], Path]
@@ -116,3 +119,87 @@ def test_other_pipelines_of_the_same_parts(tiny: Tiny, folder: Path) -> None:
         controlnet=["diffusers", "ControlNetModel"],
     )
     assert torch.equal(value(load_prior(folder)), value(load_prior(tiny("sd"))))
+
+
+def test_configs_that_do_not_say_what_most_say(folder: Path) -> None:
+    """A size that is a pair or null, and a tokenizer without the number of its tokens."""
+    for size, side in (([8, 8], 8), (None, 64)):
+        change(folder / "unet" / "config.json", sample_size=size)
+        assert load_prior(folder).latent_shape == (4, side, side)
+    change(folder / "unet" / "config.json", sample_size=[8, 4])
+    assert "sample_size is [8, 4], which is no side of a square" in refusal(folder)
+    change(folder / "unet" / "config.json", sample_size=8)
+    config = folder / "tokenizer" / "tokenizer_config.json"
+    content = json.loads(config.read_text())
+    content.pop("model_max_length")
+    config.write_text(json.dumps(content))
+    hidden = load_prior(folder).condition("a cup").condition.tensors["encoder_hidden_states"]
+    assert hidden.shape[1] == 77
+
+
+def test_a_tiny_autoencoder(tiny: Tiny, folder: Path) -> None:
+    vae = diffusers.AutoencoderTiny(
+        encoder_block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        num_encoder_blocks=(1, 1),
+        num_decoder_blocks=(1, 1),
+    )
+    shutil.rmtree(folder / "vae")
+    vae.save_pretrained(folder / "vae")
+    change(folder / "model_index.json", vae=["diffusers", "AutoencoderTiny"])
+    prior = load_prior(folder)
+    images = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        latents = vae.encode(2 * images - 1).latents
+        decoded = (vae.decode(latents).sample / 2 + 0.5).clamp(0, 1)
+    torch.testing.assert_close(prior.encode(images), latents)
+    torch.testing.assert_close(prior.decode(latents), decoded)
+    assert not bool(prior.codec.posterior(images)[1].any())  # type: ignore[attr-defined]
+
+
+# diffusers converts tensors in a way numpy 2 means to drop
+@pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["LCMScheduler", "EulerAncestralDiscreteScheduler"])
+def test_few_step_models_are_sampled_as_in_their_pipeline(folder: Path, kind: str) -> None:
+    """The steps, spacing, scale and, for LCM, the guidance that the network is told."""
+    steps = 4 if kind == "LCMScheduler" else 1
+    options = {"time_cond_proj_dim": 16} if kind == "LCMScheduler" else {}
+    torch.manual_seed(0)
+    unet = tiny_models.unet(**options)
+    unet.save_pretrained(folder / "unet")
+    scheduler = getattr(diffusers, kind)(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1,
+        timestep_spacing="leading" if kind == "LCMScheduler" else "trailing",
+    )  # fmt: skip
+    scheduler.save_pretrained(folder / "scheduler")
+    name = "LatentConsistencyModelPipeline" if steps == 4 else "StableDiffusionPipeline"
+    change(folder / "model_index.json", _class_name=name, scheduler=["diffusers", kind])
+    prior = load_prior(folder)
+    assert (prior.guidance_scale, prior.steps) == (1.0, steps)
+    pipeline = getattr(diffusers, name).from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    start = keyed_noise(3, range(1), 0, prior.latent_shape)
+    theirs = pipeline(
+        "a cup",
+        latents=start,
+        num_inference_steps=steps,
+        generator=[noise_generator(3, 0, 1)],
+        output_type="pt",
+        **({} if steps == 4 else {"guidance_scale": 0.0}),
+    ).images
+    torch.testing.assert_close(prior.generate("a cup", seed=3), theirs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("owner/sdxl-turbo", 4),
+        ("SDXL-Lightning-8step", 8),
+        ("hyper_sd", 8),
+        ("FLUX.1-schnell", 4),
+        ("sd-turbulence", None),
+        ("stable-diffusion-v1-5", None),
+    ],
+)
+def test_names_of_few_step_models(name: str, steps: int | None) -> None:
+    assert few_steps_named(name) == steps
