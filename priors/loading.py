@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from importlib.resources import files
 from pathlib import Path
@@ -24,6 +24,7 @@ from scorefield.priors.families.folder import (
 from scorefield.priors.families.lora import Lora, attach_loras, find_loras
 from scorefield.priors.families.weights import PriorError, read_json, variant_of
 from scorefield.priors.prior import FrozenPrior
+from scorefield.priors.text import PromptEncoder
 
 __all__ = ["EMBEDDED", "PriorError", "check_folder", "load_prior"]
 
@@ -35,12 +36,13 @@ def load_prior(
     source: str | os.PathLike[str],
     *,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = torch.float32,
     image_size: int | None = None,
     frames: int | None = None,
     lora: Lora | Sequence[tuple[Lora, float | int]] | None = None,
     controlnet: str | os.PathLike[str] | None = None,
     variant: str | None = None,
+    low_memory: bool = False,
 ) -> FrozenPrior:
     """The frozen prior of that name, folder or hub id.
 
@@ -51,7 +53,7 @@ def load_prior(
         and a pipeline of a class in `scorefield.priors.families.FAMILIES`; or, as a string, a hub
         id "owner/model", the only case in which anything is fetched.
     dtype: of the networks' weights; everything around them stays float32, and so do autoencoders
-        that overflow in half precision.
+        that overflow in half precision. None is the family's 16 bits on CUDA, else float32.
     image_size, frames: of what is made; None is what the network was trained on.
     lora: low-rank updates to add to the weights of the network, and of the text encoders if there
         are any for them: a safetensors file or a folder with one, or pairs of these and weights.
@@ -59,6 +61,8 @@ def load_prior(
         Stable Diffusion 1.x, 2.x and XL.
     variant: of the weights, such as "fp16" for files named model.fp16.safetensors; None is the
         plain ones, or those there are.
+    low_memory: keep the text encoders on the CPU (they are used once a prompt), decode in slices
+        and tiles, and compute the encoder's maps a second time where a gradient needs them.
 
     Raises:
         PriorError: one line that names the file and the remedy; where `check_folder` can tell,
@@ -72,6 +76,9 @@ def load_prior(
     # one name for the pipelines of the same parts
     kind = str(pipeline_named(index["_class_name"]))
     variant = variant_of([folder / part for part in parts_of(index, FAMILIES[kind])], variant)
+    if dtype is None:
+        on_cuda = torch.device(device).type == "cuda"
+        dtype = getattr(torch, FAMILIES[kind].half) if on_cuda else torch.float32
     loras = find_loras(lora)
     if controlnet is not None:
         if not isinstance(controlnet, str | os.PathLike):
@@ -89,7 +96,20 @@ def load_prior(
             prior = FAMILIES[kind].build(pipeline, Card(**card))
         except ValueError as error:
             raise PriorError(f"{folder}: {error}") from error
+    if low_memory:
+        _spare(prior)
     return prior.to(device)
+
+
+def _spare(prior: FrozenPrior) -> None:
+    """Put the parts of a prior into their modes of little memory, those that have one."""
+    if isinstance(prior.text, PromptEncoder):
+        prior.text.stay()
+    vae = getattr(prior.codec, "vae", None)
+    for mode in ("enable_slicing", "enable_tiling", "enable_gradient_checkpointing"):
+        if hasattr(vae, mode):
+            with suppress(ValueError, NotImplementedError):  # of autoencoders without that mode
+                getattr(vae, mode)()
 
 
 def _find(source: str | os.PathLike[str], variant: str | None) -> Path:
@@ -105,6 +125,12 @@ def _find(source: str | os.PathLike[str], variant: str | None) -> Path:
         return _sealed(folder)
     if Path(name).is_dir():
         return _sealed(Path(name))
+    if Path(name).is_file():
+        raise PriorError(
+            f"{name}: is a file, which lacks the tokenizer and the configs; make a folder of it "
+            "once with diffusers.StableDiffusionPipeline.from_single_file(file).save_pretrained("
+            "folder), or with the pipeline of its family, and give the folder"
+        )
     if is_hub_id(source):
         return _download(name, variant)
     raise PriorError(

@@ -32,6 +32,10 @@ _READERS: dict[str, Callable[[Tensor, NoiseLevel, Tensor], Prediction]] = {
 _SAME_AMPLITUDES = 1e-4
 
 
+# Decoded at once; four pictures of 512 pixels take about 3 GiB in float32.
+_DECODED_PIXELS = 4 * 512**2
+
+
 @runtime_checkable
 class Conditional(Protocol):
     """What turns prompts into denoisers."""
@@ -164,20 +168,61 @@ class ImagePrior:
         interval: tuple[float | int, float | int] | None = None,
         **options: Any,
     ) -> Float[Tensor, "b *f 3 h w"]:
-        """One image or video in [0, 1] per prompt.
+        """One image or video in [0, 1] per prompt: `generate_latents`, decoded.
 
         Item i depends on the seed, its prompt and i, not on the batch. `options` are those of
         `sample`: steps, seed, scheduler, batch_size, progress, callback.
         """
+        guidance: dict[str, Any] = {
+            "scale": scale,
+            "negative": negative,
+            "rescale": rescale,
+            "interval": interval,
+        }
+        return self.decode_in_parts(self.generate_latents(prompts, **guidance, **options))
+
+    @torch.no_grad()
+    def generate_latents(
+        self,
+        prompts: Prompts,
+        *,
+        scale: float | int | None = None,
+        negative: Prompts | None = None,
+        rescale: float | int = 0.0,
+        interval: tuple[float | int, float | int] | None = None,
+        **options: Any,
+    ) -> Float[Tensor, "b *lf c lh lw"]:
+        """The latents of one image or video per prompt; the arguments are those of `generate`."""
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         denoiser = self.guided(
             prompts, scale, negative=negative, rescale=rescale, interval=interval
         )
         own = {"scheduler": self.scheduler, "steps": self.steps, "device": self.device}
-        options = {**own, **options}
-        latents = sample(denoiser, self.latent_shape, n=len(prompts), **options)
+        return sample(denoiser, self.latent_shape, n=len(prompts), **{**own, **options})
+
+    @torch.no_grad()
+    def decode_in_parts(
+        self, latents: Float[Tensor, "b *lf c lh lw"]
+    ) -> Float[Tensor, "b *f 3 h w"]:
+        """Images or videos in [0, 1], a few at a time, fewer where memory asks: four of 512 pixels.
+
+        Where even one does not fit, the error says what to lower.
+        """
         # decoding holds more in memory than a latent does
-        return torch.cat([self.decode(part) for part in latents.split(1 if self.is_video else 16)])
+        side = latents.shape[-1] * self.codec.factor
+        count = 1 if self.is_video else min(16, max(1, _DECODED_PIXELS // side**2))
+        decoded: list[Tensor] = []
+        while len(latents):
+            try:
+                decoded.append(self.decode(latents[:count]))
+            except torch.OutOfMemoryError:
+                count = min(count, len(latents))
+                if count == 1:
+                    raise
+                count = (count + 1) // 2
+                continue
+            latents = latents[count:]
+        return torch.cat(decoded)
 
 
 class FrozenPrior(ImagePrior):

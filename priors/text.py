@@ -43,6 +43,8 @@ class PromptEncoder(ABC):
         self.vocabulary = None if vocabulary is None else frozenset(vocabulary)
         self.synonyms = dict(synonyms or {})
         self._cache: dict[str, Mapping[str, Tensor]] = {}
+        self._place: torch.device | str | None = None
+        self._stays = False
 
     @abstractmethod
     def encode_one(self, prompt: str) -> Mapping[str, Tensor]:
@@ -65,7 +67,10 @@ class PromptEncoder(ABC):
         for prompt in prompts:
             if prompt not in self._cache:
                 with torch.no_grad():
-                    self._cache[prompt] = self.encode_one(prompt)
+                    encoded = self.encode_one(prompt)
+                if self._place is not None:
+                    encoded = {name: tensor.to(self._place) for name, tensor in encoded.items()}
+                self._cache[prompt] = encoded
         rows = [self._cache[prompt] for prompt in prompts]
         return Condition({name: torch.cat([row[name] for row in rows]) for name in rows[0]})
 
@@ -91,10 +96,15 @@ class PromptEncoder(ABC):
 
     def to(self, device: torch.device | str) -> "PromptEncoder":
         """Move the encoders and forget what was encoded elsewhere; returns self."""
-        for module in self.modules():
+        self._place = device
+        for module in () if self._stays else self.modules():
             module.to(device)
         self._cache.clear()
         return self
+
+    def stay(self) -> None:
+        """From now on `to` moves what is encoded, not the encoders: they are used once a prompt."""
+        self._stays = True
 
 
 class TextEncoder(PromptEncoder):

@@ -15,7 +15,7 @@ from scorefield.priors.training.tokenizer import make_tokenizer
 from scorefield.priors.world.clips import CLIP_WORDS
 
 PROMPT = "a red square moving left"
-NORMALIZED = ("--variant", "normalized")
+NORMALIZED = ("--adapter-variant", "normalized")
 
 
 def save(folder: Path, name: str, frames: int = 8) -> str:
@@ -72,7 +72,7 @@ def test_text_to_video_with_an_adapter(
     assert (figures["adapter"], figures["variant"]) == ("narrow", "guided")
     assert figures["prior_strength"] == 10 and "inverse_temperature" not in figures
     for variant in ("algorithm-1", "normalized"):
-        chosen = ["--variant", variant, "--inverse-temperature", "2"]
+        chosen = ["--adapter-variant", variant, "--inverse-temperature", "2"]
         assert main([*words, "--out", str(tmp_path / f"{variant}.gif"), *chosen]) == 0
         figures = json.loads(capsys.readouterr().out)
         strength = {"algorithm-1": 0.1, "normalized": 0.3}[variant]
@@ -94,7 +94,15 @@ def test_text_to_video_with_an_adapter(
         ([PROMPT, "--adapter", "NARROW", "--scale", "2"], "give --prior-strength"),
         ([PROMPT, "--adapter", "NARROW", "--inverse-temperature", "2"], "give one of them"),
         (
-            [PROMPT, "--adapter", "NARROW", "--prior-strength", "-1", "--variant", "normalized"],
+            [
+                PROMPT,
+                "--adapter",
+                "NARROW",
+                "--prior-strength",
+                "-1",
+                "--adapter-variant",
+                "normalized",
+            ],
             "prior_strength must be >= 0",
         ),
         ([PROMPT, "--adapter", "NARROW", "--prior-strength", "nan"], "must be a finite number"),

@@ -35,6 +35,7 @@ class Family:
     configs: keys of the parts' configs that change what is computed around the part, and the values
         that are followed.
     float32: parts kept in that precision whatever is asked for.
+    half: 16 bits to compute in on CUDA: that of the published weights.
     aliases: pipelines of the same parts, for other tasks.
     """
 
@@ -45,6 +46,7 @@ class Family:
     options: tuple[str, ...] = ()
     configs: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
     float32: tuple[str, ...] = ("vae",)
+    half: str = "float16"
     aliases: tuple[str, ...] = ()
 
 
@@ -154,6 +156,7 @@ FAMILIES: dict[str, Family] = {
             "tokenizer_2": _T5_TOKENS,
         },
         left_out=(*_SHOWN, "controlnet"),
+        half="bfloat16",
         aliases=("FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxControlNetPipeline"),
     ),
     "ClipPipeline": Family(
@@ -193,6 +196,7 @@ FAMILIES: dict[str, Family] = {
         },
         {"transformer_2": ("WanTransformer3DModel",)},
         options=("boundary_ratio", "expand_timesteps"),
+        half="bfloat16",
         configs={"transformer": {"image_dim": (None,), "added_kv_proj_dim": (None,)}},
     ),
 }

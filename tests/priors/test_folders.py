@@ -203,3 +203,45 @@ def test_few_step_models_are_sampled_as_in_their_pipeline(folder: Path, kind: st
 )
 def test_names_of_few_step_models(name: str, steps: int | None) -> None:
     assert few_steps_named(name) == steps
+
+
+def test_a_single_file_is_refused_with_the_way_to_a_folder(folder: Path) -> None:
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    assert "from_single_file(file).save_pretrained(folder)" in refusal(file)
+
+
+def test_low_memory_changes_where_and_not_what(folder: Path) -> None:
+    plain, spare = load_prior(folder), load_prior(folder, low_memory=True)
+    torch.testing.assert_close(value(spare), value(plain))
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for prior in (plain, spare):
+        leaf = images.clone().requires_grad_()
+        prior.encode(leaf).square().sum().backward()
+        gradients.append(leaf.grad)
+    torch.testing.assert_close(*gradients)
+    vae: Any = spare.codec.vae  # type: ignore[attr-defined]
+    assert vae.use_slicing and vae.use_tiling and vae.encoder.gradient_checkpointing
+    moved = spare.text.to("meta")  # where there is nothing to compute with
+    assert next(spare.text.modules()[0].parameters()).device.type == "cpu"  # type: ignore[attr-defined]
+    assert moved.encode(["a cup"]).tensors["encoder_hidden_states"].device.type == "meta"
+
+
+def test_decoding_takes_fewer_at_a_time_when_memory_asks(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prior = load_prior(folder)
+    latents = keyed_noise(0, range(5), 0, prior.latent_shape)
+    whole = prior.decode(latents)
+    seen: list[int] = []
+    decode = prior.codec.decode
+
+    def short_of_memory(part: torch.Tensor) -> torch.Tensor:
+        seen.append(len(part))
+        if len(part) > 2:
+            raise torch.OutOfMemoryError("no")
+        return decode(part)
+
+    monkeypatch.setattr(prior.codec, "decode", short_of_memory)
+    torch.testing.assert_close(prior.decode_in_parts(latents), whole, rtol=1e-4, atol=1e-5)
+    assert seen == [5, 3, 2, 2, 1]

@@ -80,6 +80,40 @@ class PriorCommand(Command):
 
     prior: str = "shapes"
     """An embedded prior, a folder in diffusers' format, or a hub id."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # type: ignore[assignment]
+    """Precision inside the networks; auto is the family's 16 bits on cuda, else float32."""
+    variant: str | None = None
+    """Variant of the weights, such as fp16; None takes the plain ones, or those there are."""
+    image_size: int | None = None
+    """Side of the prior's images, pixels; None takes what the prior was trained on."""
+    scheduler: str | None = None
+    """Class of diffusers to sample along, such as UniPCMultistepScheduler; None takes the
+    prior's own."""
+    lora: tuple[Path, ...] = ()
+    """LoRA files, or folders with one each, whose updates are added to the prior."""
+    lora_weights: tuple[float, ...] = ()
+    """Strength of each LoRA; none is 1 for all."""
+    controlnet: Path | None = None
+    """Folder with a ControlNet for the prior; it needs --control-image."""
+    control_image: Path | None = None
+    """What the ControlNet is shown: edges, depth or a pose, as it was trained on."""
+    control_scale: float = 1.0
+    """Strength of the ControlNet; 0 is the prior without it."""
+    low_memory: bool = False
+    """Keep text encoders on the CPU and work in slices and tiles; slower, for small cards."""
+
+    def check_scale(self) -> None:
+        """Refuse a guidance scale of 0, which means two things.
+
+        Raises:
+            ValueError: the scale is 0.
+        """
+        for name in ("scale", "guidance"):
+            if getattr(self, name, None) == 0:
+                raise ValueError(
+                    "--scale 0 would leave the prompt out; no guidance, which turbo models want "
+                    "and other tools call 0, is --scale 1; without --scale a prior takes its own"
+                )
 
 
 def check_at_least(least: int, **numbers: int) -> None:

@@ -1,16 +1,19 @@
 """What commands load: device, prior, judge. Imported when they run, for torch is slow."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from scorefield.cli.command import Command, PriorCommand
+from scorefield.images import load_image
 from scorefield.priors.judge import Judge
 from scorefield.priors.loading import load_prior
 from scorefield.priors.prior import FrozenPrior
+from scorefield.priors.text import name_with_nearest
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""By the names of --dtype."""
+"""By the names of --dtype but "auto"."""
 
 
 def device_of(command: Command) -> torch.device:
@@ -36,13 +39,60 @@ def prior_of(command: PriorCommand) -> FrozenPrior:
     Raises:
         ValueError: it cannot be loaded, or is one of videos.
     """
-    prior = load_prior(command.prior, device=device_of(command), dtype=DTYPES[command.dtype])
+    prior = load(command, command.prior)
     if prior.is_video:
         raise ValueError(
             f"--prior {command.prior} makes videos and this command images; give a prior of "
             "images, or use scorefield text-to-video"
         )
     return prior
+
+
+def load(command: PriorCommand, source: str, frames: int | None = None) -> FrozenPrior:
+    """The prior of that name, with what a command says of priors.
+
+    Raises:
+        ValueError: it cannot be loaded, or options contradict.
+    """
+    command.check_scale()
+    if (command.controlnet is None) != (command.control_image is None):
+        raise ValueError("--controlnet and --control-image go together; give both or neither")
+    weights = command.lora_weights or (1.0,) * len(command.lora)
+    if len(weights) != len(command.lora):
+        raise ValueError(
+            f"--lora-weights must be one for each --lora; got {len(weights)} for "
+            f"{len(command.lora)}"
+        )
+    made = None if command.scheduler is None else _scheduler_class(command.scheduler)
+    prior = load_prior(
+        source,
+        device=device_of(command),
+        dtype=DTYPES.get(command.dtype),
+        image_size=command.image_size,
+        frames=frames,
+        lora=list(zip(command.lora, weights, strict=True)),
+        controlnet=command.controlnet,
+        variant=command.variant,
+        low_memory=command.low_memory,
+    )
+    if made is not None:
+        prior.scheduler = prior.schedule.scheduler(made)
+    if command.control_image is None:
+        return prior
+    image = load_image(command.control_image, prior.image_size)
+    return prior.with_control(image[None].to(prior.device), command.control_scale)
+
+
+def _scheduler_class(name: str) -> Any:
+    import diffusers
+
+    made = getattr(diffusers, name, None) if name.endswith("Scheduler") else None
+    if made is None:
+        known = [one for one in dir(diffusers) if one.endswith("Scheduler")]
+        raise ValueError(
+            f"--scheduler must be a class of diffusers; it has no {name_with_nearest(name, known)}"
+        )
+    return made
 
 
 def load_judge(path: Path | None) -> Judge:

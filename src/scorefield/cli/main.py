@@ -74,6 +74,8 @@ def _run(load: Callable[[], type[Command]], words: Sequence[str], program: str) 
     except Failed as failed:
         return _complain(f"error: {failed}", 1, debug)
     except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+            return _complain(f"error: {_lower(command)}", 1, debug)
         more = "" if debug else " (--debug shows where)"
         return _complain(f"error: {type(error).__name__}: {_line(error)}{more}", 1, debug)
     if outcome.figures:  # of several processes, the first one speaks
@@ -113,6 +115,21 @@ def _unboxed(text: str) -> str:
     if len(paragraphs) > 1 and paragraphs[1][0].startswith("Perhaps you meant"):
         said += f"; perhaps you meant {paragraphs[1][1].strip()}"
     return said
+
+
+_TAKES_MEMORY = ("batch_size", "views", "size", "image_size", "n", "dtype")
+
+
+def _lower(command: Command) -> str:
+    """What to do when memory runs out, in the options that a command has."""
+    given = [
+        f"--{name.replace('_', '-')} (now {value})"
+        for name in _TAKES_MEMORY
+        if (value := getattr(command, name, None)) is not None
+    ]
+    spare = ", give --low-memory" if getattr(command, "low_memory", True) is False else ""
+    lower = f"lower {', '.join(given)}" if given else "use a device with more"
+    return f"the device is out of memory; {lower}{spare}; scorefield doctor shows what is free"
 
 
 def _complain(message: str, code: int, debug: bool) -> int:

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from scorefield.cli.command import (
+    Failed,
     Outcome,
     PriorCommand,
     check_at_least,
@@ -14,6 +15,11 @@ from scorefield.cli.command import (
     check_prompt,
     under_way,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scorefield.priors.prior import FrozenPrior
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +32,8 @@ class Sample(PriorCommand):
     """The sheet, a row or block of pictures after the other; replaced if it is there."""
     n: Annotated[int, tyro.conf.arg(aliases=("-n",))] = 16
     """Pictures of each prompt."""
-    steps: int = 25
-    """Number of sampling steps."""
+    steps: int | None = None
+    """Number of sampling steps; None takes the prior's own, 1 to 8 of turbo models."""
     scale: float | None = None
     """Classifier-free guidance scale, 1 is unguided; None takes the prior's own."""
     negative: str = ""
@@ -45,13 +51,16 @@ class Sample(PriorCommand):
             raise ValueError("no prompt is given; say what to sample, such as 'a red mushroom'")
         for prompt in self.prompts:
             check_prompt(prompt)
-        check_at_least(1, n=self.n, steps=self.steps, batch_size=self.batch_size)
+        check_at_least(1, n=self.n, batch_size=self.batch_size)
+        if self.steps is not None:
+            check_at_least(1, steps=self.steps)
         check_picture(self.out)
 
         from scorefield.cli.loading import prior_of
         from scorefield.images import contact_sheet, save_image
 
         prior = prior_of(self)
+        steps = prior.steps if self.steps is None else self.steps
         prompts = [prompt for prompt in self.prompts for _ in range(self.n)]
         negative = self.negative or None
         guidance: dict[str, Any] = {
@@ -62,14 +71,15 @@ class Sample(PriorCommand):
         }
         prior.guided(self.prompts, **guidance)
         with under_way():
-            images = prior.generate(
+            latents = prior.generate_latents(
                 prompts,
                 **guidance,
-                steps=self.steps,
+                steps=steps,
                 seed=self.seed,
                 batch_size=self.batch_size,
                 progress=not self.quiet,
             )
+            images = self._decoded(prior, latents)
             columns = self.n if len(self.prompts) > 1 else None
             sheet = images[0] if len(images) == 1 else contact_sheet(images, columns)
             save_image(self.out, sheet)
@@ -79,7 +89,21 @@ class Sample(PriorCommand):
             "n": self.n,
             "prior": prior.name,
             "scale": prior.guidance_scale if self.scale is None else self.scale,
-            "steps": self.steps,
+            "steps": steps,
             "seed": self.seed,
         }
         return Outcome(figures, [f"wrote {self.out}"])
+
+    def _decoded(self, prior: "FrozenPrior", latents: "Tensor") -> "Tensor":
+        """The images; what was sampled is kept if they cannot be decoded."""
+        try:
+            return prior.decode_in_parts(latents)
+        except Exception as error:
+            from safetensors.torch import save_file
+
+            kept = self.out.with_suffix(".safetensors")
+            save_file({"latents": latents.cpu()}, kept)
+            raise Failed(
+                f"decoding failed ({' '.join(str(error).split())[:200]}); the latents are in "
+                f"{kept}; lower --image-size, or give --low-memory or --device cpu"
+            ) from error

@@ -48,7 +48,7 @@ class TextToVideo(PriorCommand):
     """How many videos."""
     adapter: str | None = None
     """The small model, such as motion-narrow; of the size, frames and words of the prior."""
-    variant: Literal["guided", "algorithm-1", "normalized"] | None = None
+    adapter_variant: Literal["guided", "algorithm-1", "normalized"] | None = None
     """With --adapter: how the two are combined; None is guided, the one that measured best."""
     prior_strength: float | None = None
     """With --adapter: gamma; None is 10 for guided, 0.1 for algorithm-1, 0.3 for normalized."""
@@ -107,25 +107,24 @@ class TextToVideo(PriorCommand):
 
     def _check_options(self) -> None:
         """Refuse options of the way of sampling that is not taken."""
-        adapted = (self.variant, self.prior_strength, self.inverse_temperature)
+        adapted = (self.adapter_variant, self.prior_strength, self.inverse_temperature)
         if self.adapter is None and any(option is not None for option in adapted):
             raise ValueError(
-                "--variant, --prior-strength and --inverse-temperature are of an adapter; give "
-                "--adapter, such as motion-narrow"
+                "--adapter-variant, --prior-strength and --inverse-temperature are of an adapter; "
+                "give --adapter, such as motion-narrow"
             )
         if self.adapter is not None and self.scale is not None:
             raise ValueError("--scale is of the prior alone; with --adapter give --prior-strength")
-        if self.variant in (None, "guided") and self.inverse_temperature is not None:
+        if self.adapter_variant in (None, "guided") and self.inverse_temperature is not None:
             raise ValueError(
-                "--inverse-temperature is of --variant algorithm-1 and normalized; give one of them"
+                "--inverse-temperature is of --adapter-variant algorithm-1 and normalized; give "
+                "one of them"
             )
 
     def _load(self, source: str) -> "FrozenPrior":
-        from scorefield.cli.loading import DTYPES, device_of
-        from scorefield.priors.loading import load_prior
+        from scorefield.cli.loading import load
 
-        device, dtype = device_of(self), DTYPES[self.dtype]
-        prior = load_prior(source, device=device, dtype=dtype, frames=self.frames)
+        prior = load(self, source, self.frames)
         if not prior.is_video:
             raise ValueError(
                 f"{source} makes pictures, not videos; give motion-broad or another prior of "
@@ -149,7 +148,7 @@ class TextToVideo(PriorCommand):
                 f"--adapter takes DDPM's steps, which {prior.name} has not, a model of a flow; "
                 "give priors of a discrete chain"
             )
-        variant = self.variant or "guided"
+        variant = self.adapter_variant or "guided"
         how: dict[str, Any] = {"adapter": small.name, "variant": variant}
         how["prior_strength"] = (
             _STRENGTHS[variant] if self.prior_strength is None else self.prior_strength

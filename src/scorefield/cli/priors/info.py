@@ -21,12 +21,11 @@ class Info(PriorCommand):
 
     def run(self) -> Outcome:
         """Load the prior and count."""
-        from scorefield.cli.loading import DTYPES, device_of
+        from scorefield.cli.loading import load
         from scorefield.perception.correspondence.dift import dift_preset
         from scorefield.priors.features.network_cost import network_cost
-        from scorefield.priors.loading import load_prior
 
-        prior = load_prior(self.prior, device=device_of(self), dtype=DTYPES[self.dtype])
+        prior = load(self, self.prior)
         cost = network_cost(prior, self.prompt, inner=self.inner)
         figures: dict[str, Any] = {
             "name": prior.name,

@@ -1,0 +1,67 @@
+"""Options that every command of a prior has, on a tiny Stable Diffusion."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from scorefield.cli.main import main
+from scorefield.priors.codec import LatentCodec
+
+Tiny = Callable[[str], Path]
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    code = main(list(words))
+    told = capsys.readouterr()
+    return code, told.out + told.err
+
+
+def test_scale_0_is_refused_before_anything_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
+    code, told = run(capsys, "sample", "a cup", "--prior", "nowhere", "--scale", "0")
+    assert (code, "--scale 1" in told) == (2, True)
+
+
+def test_the_prior_says_steps_and_size(
+    tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "a.png")
+    options = ["--prior", str(tiny("sd")), "--image-size", "32", "-n", "1", "--quiet", "--json"]
+    options += ["--scheduler", "DPMSolverMultistepScheduler", "--low-memory", "--out", out]
+    code, told = run(capsys, "sample", "a cup", *options, "--steps", "2")
+    assert code == 0, told
+    assert json.loads(told)["steps"] == 2
+    code, told = run(capsys, "sample", "a cup", *options[:6], "--scheduler", "DPMScheduler")
+    assert (code, "nearest" in told) == (2, True)
+
+
+def test_what_was_sampled_outlives_a_failed_decoding(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(LatentCodec, "decode", fail)
+    out = tmp_path / "a.png"
+    words = ["sample", "a red mushroom", "-n", "2", "--steps", "2", "--quiet", "--out", str(out)]
+    code, told = run(capsys, *words)
+    assert (code, "a.safetensors" in told, "--image-size" in told) == (1, True, True)
+    assert load_file(out.with_suffix(".safetensors"))["latents"].shape[0] == 2
+
+
+def test_out_of_memory_names_what_to_lower(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("scorefield.priors.prior.sample", fail)
+    code, told = run(
+        capsys, "sample", "a red mushroom", "--quiet", "--out", str(tmp_path / "a.png")
+    )
+    assert code == 1
+    assert "lower --batch-size (now 16)" in told
+    assert "give --low-memory" in told
