@@ -32,7 +32,7 @@ class EmptySceneError(ValueError):
 
 
 @torch.no_grad()
-def silhouette_threshold(scene: Scene, size: int = 64, samples: int = 128) -> float:
+def silhouette_threshold(scene: Scene, size: int = 64, samples: int = 64) -> float:
     """The density whose level set has the silhouette of the rendered scene.
 
     Seen along a ray, the level set {density > threshold} is hit when the ray's highest density

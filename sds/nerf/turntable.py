@@ -20,7 +20,7 @@ def render_views(
     cameras: Cameras,
     size: int = 128,
     *,
-    samples: int = 128,
+    samples: int = 64,
     shading: Shading = Shading.ALBEDO,
     background: Float[Tensor, "..."] | None = None,
 ) -> Float[Tensor, "views 3 size size"]:
@@ -67,7 +67,7 @@ def save_turntable(
 
 
 def view_sheet(
-    scene: Scene, size: int = 128, *, samples: int = 128
+    scene: Scene, size: int = 128, *, samples: int = 64
 ) -> Float[Tensor, "3 height width"]:
     """Front, sides, back and overhead: albedo above, shaded geometry without colour below."""
     cameras = Cameras.at([0.0, 90.0, 180.0, 270.0, 0.0], [15.0, 15.0, 15.0, 15.0, 75.0])
