@@ -68,6 +68,9 @@ GROUPS: dict[str, dict[str, Entry]] = {
             "policy.export:PolicyExport", "a policy as ONNX, for robots that have no torch"
         ),
     },
+    "Runs": {
+        "gallery": Entry("gallery:Gallery", "a page of runs that opens in any browser"),
+    },
     "Priors": {
         "info": Entry("priors.info:Info", "what a prior is, and what its layers put out and cost"),
         "seal": Entry(

@@ -1,0 +1,1 @@
+from .site import write_gallery as write_gallery
