@@ -62,6 +62,8 @@ class PolicySpaces:
         object.__setattr__(self, "high", tuple(float(bound) for bound in self.high))
         sizes = {name: (int(h), int(w)) for name, (h, w) in sorted(self.images.items())}
         object.__setattr__(self, "images", sizes)
+        if taken := {"state", "action"} & set(self.images):
+            raise ValueError(f"a camera cannot be called {taken.pop()}, as another observation is")
         if self.state < 0 or self.action < 1 or (self.state == 0 and not self.images):
             raise ValueError(
                 f"a policy needs something to see and to do: the state has {self.state} numbers, "

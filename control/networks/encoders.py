@@ -42,9 +42,8 @@ class ObservationEncoder(nn.Module):
         self.states = Limits.identity(spaces.state)
         prior = self.settings.prior
         shared = None if prior is None or not spaces.images else load_prior(prior)
-        self.cameras = nn.ModuleDict(
-            {name: _camera(self.settings, shared) for name in spaces.images}
-        )
+        # by number: the names of modules are not as free as those of cameras
+        self.cameras = nn.ModuleList(_camera(self.settings, shared) for _ in spaces.images)
         features = 2 * self.settings.keypoints * len(self.cameras)
         self.size = observations * (spaces.state + features)
 
@@ -61,7 +60,7 @@ class ObservationEncoder(nn.Module):
         seen = []
         if self.spaces.state:
             seen.append(self.states(observations["state"]))
-        for name, network in self.cameras.items():
+        for name, network in zip(self.spaces.images, self.cameras, strict=True):
             pictures = cropped(observations[name], self.settings.crop, draws)
             features = network(2 * pictures.flatten(0, 1) - 1)
             seen.append(features.unflatten(0, pictures.shape[:2]))

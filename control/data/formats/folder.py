@@ -28,6 +28,8 @@ class Folder(Demonstrations):
         self.rate = self.episodes.rate
         self.lengths = np.diff(self.episodes.ends, prepend=0).tolist()
         numbers = {"state": self.episodes.state, "action": self.episodes.action}
+        if self.episodes.state.shape[1] == 0:
+            del numbers["state"]
         self._all = {**numbers, **{f"cameras/{n}": a for n, a in self.episodes.cameras.items()}}
         self.features = {
             name: Feature(

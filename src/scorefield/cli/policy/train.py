@@ -1,14 +1,11 @@
 """`scorefield policy train`: a policy from demonstrations."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-import tyro
+from typing import TYPE_CHECKING, Literal
 
 from scorefield.cli.command import (
-    Command,
     Outcome,
     check_at_least,
     check_folder,
@@ -16,6 +13,7 @@ from scorefield.cli.command import (
     options_of,
     under_way,
 )
+from scorefield.cli.policy.demonstrations import DemonstrationsCommand, described, loaded
 from scorefield.control.networks.settings import (
     EncoderSettings,
     PerceptronSettings,
@@ -26,6 +24,7 @@ from scorefield.control.networks.settings import (
 
 if TYPE_CHECKING:
     from scorefield.control.data.episodes import Episodes
+    from scorefield.control.data.formats import Choice, Demonstrations
     from scorefield.control.data.spaces import Horizons, PolicySpaces
     from scorefield.control.policies.diffusion_policy import DiffusionPolicy, NetworkSettings
 
@@ -43,9 +42,7 @@ _OF_PICTURES = [name for name, _, _ in options_of(EncoderSettings, "width")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _PolicyTrain(Command):
-    demonstrations: Annotated[Path, tyro.conf.Positional]
-    """A folder of `policy collect`, a LeRobot v3 folder, a zarr replay buffer or robomimic HDF5."""
+class _PolicyTrain(DemonstrationsCommand):
     out: Path
     """Folder of the training, new or empty."""
     env: str | None = None
@@ -62,8 +59,9 @@ class _PolicyTrain(Command):
     """What the network outputs; eps is the paper's, velocity trains a rectified flow."""
     normaliser: Literal["limits", "gaussian"] = "limits"
     """How states and actions are normalised: by range, or by mean and standard deviation."""
-    observe: Literal["state", "image", "both"] = "state"
-    """What it sees; pictures need demonstrations with them (policy collect --pictures)."""
+    observe: Literal["state", "image", "both"] | None = None
+    """What it sees; without it, the state, with --cameras both, and pictures where there is no
+    state. Pictures need demonstrations with them (policy collect --pictures)."""
     resnet_width: int = 64
     """Channels of the first stage of what pictures go through; 64 is the published ResNet18."""
     track: str | None = None
@@ -89,6 +87,10 @@ class _PolicyTrain(Command):
 
     def run(self) -> Outcome:
         """Train."""
+        data = self.opened()
+        return replace(self, observe=self.observe or self._seen_of(data))._train(data)
+
+    def _train(self, data: "Demonstrations") -> Outcome:
         check_at_least(1, steps=self.steps, batch_size=self.batch_size)
         check_at_least(0, seed=self.seed)
         self._check_options()
@@ -106,7 +108,8 @@ class _PolicyTrain(Command):
         if processes.first:
             check_folder(self.out, self.resume)
         horizons = Horizons(self.observed, self.executed, self.predicted)
-        episodes = self._seen(_episodes(self.demonstrations))
+        choice, numbers = self._choice(data), self.numbers(data)
+        episodes = loaded(data, choice, numbers)
         spaces = self._spaces(episodes)
         windows, held_out = Windows(episodes, horizons).split(self.held_out, self.seed)
         settings = TrainingSettings(
@@ -122,6 +125,13 @@ class _PolicyTrain(Command):
         check_fits(policy, windows)
         if self.track is not None:
             check_tracker(self.track)
+        about = [*described(data, choice, numbers), _bounds(spaces)]
+        if self.observe == "state" and any(
+            data.features[name].kind == "pictures" for name in choice.left
+        ):
+            about.append("pictures are not looked at; --observe both does")
+        if processes.first:
+            print("\n".join(about), flush=True)
         with under_way():
             train_policy(
                 policy,
@@ -146,11 +156,9 @@ class _PolicyTrain(Command):
         if self.env is not None:
             lines.append(f"wrote {path}; scorefield policy evaluate {path} tries it")
         else:
-            low, high = ([round(bound, 4) for bound in side] for side in (spaces.low, spaces.high))
             cameras = {name: list(size) for name, size in spaces.images.items()}
             lines += [
                 f"it sees a state of {spaces.state} numbers and cameras {cameras}",
-                f"its actions lie between {low} and {high}",
                 f"wrote {path}; scorefield.control.load_policy gives it to a loop of your own",
             ]
         return Outcome(figures, lines)
@@ -211,40 +219,47 @@ class _PolicyTrain(Command):
         encoder = self._encoder()
         return DiffusionPolicy(spaces, horizons, network, diffusion, encoder, seed=self.seed)
 
-    def _seen(self, episodes: "Episodes") -> "Episodes":
-        """The episodes with the pictures that are looked at, and without others.
+    def _seen_of(self, data: "Demonstrations") -> Literal["state", "image", "both"]:
+        """What is seen of demonstrations unless it is said."""
+        vectors = [one for one in data.features.values() if one.kind == "vector"]
+        states = self.state or [one for one in vectors if one.role == "observation"]
+        if not states:
+            return "image"
+        return "both" if self.cameras else "state"
+
+    def _choice(self, data: "Demonstrations") -> "Choice":
+        """What of the demonstrations is taken.
 
         Raises:
-            ValueError: they have none.
+            ValueError: they hold no pictures that could be seen, or no features of the names.
         """
-        from scorefield.control.data.episodes import Episodes
         from scorefield.control.environments.image_observations import VIEW
 
-        arrays = {"state": episodes.state, "action": episodes.action}
-        if self.observe != "state":
-            names = sorted(episodes.cameras) if self.env is None else [VIEW]
-            missing = [name for name in names if name not in episodes.cameras]
-            if missing:
-                raise ValueError(
-                    f"{self.demonstrations} has cameras {sorted(episodes.cameras)}, and the "
-                    f"environments show {VIEW!r}; collect with --pictures 96, or leave --env out"
-                )
-            if not names:
-                raise ValueError(
-                    f"{self.demonstrations} has no cameras; --observe state does without"
-                )
-            arrays |= {f"camera.{name}": episodes.cameras[name] for name in names}
-        return Episodes(arrays, episodes.ends.tolist(), episodes.rate, episodes.keys)
+        if self.observe == "state":
+            check_unused(self, "--observe state", "cameras")
+            return data.choose(state=self.state, action=self.action, cameras=())
+        if self.env is not None:
+            check_unused(self, "policy train with --env, which shows a view", "cameras")
+        if self.observe == "image":
+            check_unused(self, "--observe image", "state")
+        state = () if self.observe == "image" else self.state
+        pictures = [name for name, one in data.features.items() if one.kind == "pictures"]
+        if not pictures:
+            raise ValueError(f"{self.demonstrations} has no cameras; --observe state does without")
+        choice = data.choose(state=state, action=self.action, cameras=self.cameras)
+        if self.env is None:
+            return choice
+        if VIEW not in choice.cameras:
+            raise ValueError(
+                f"{self.demonstrations} has cameras {sorted(choice.cameras)}, and the "
+                f"environments show {VIEW!r}; collect with --pictures 96, or leave --env out"
+            )
+        return data.choose(state=state, action=self.action, cameras=[choice.cameras[VIEW]])
 
 
-def _episodes(path: Path) -> "Episodes":
-    from scorefield.control.data.episodes import Episodes
-    from scorefield.control.data.formats import read_episodes
-
-    # A folder of ours is mapped; what is in another format is read.
-    if (path / "episodes.json").is_file():
-        return Episodes.open(path)
-    return Episodes.of(read_episodes(path))
+def _bounds(spaces: "PolicySpaces") -> str:
+    low, high = ([round(bound, 4) for bound in side] for side in (spaces.low, spaces.high))
+    return f"its actions lie between {low} and {high}"
 
 
 PolicyTrain = make_dataclass(

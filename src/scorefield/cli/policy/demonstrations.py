@@ -1,0 +1,136 @@
+"""The options by which commands choose what of demonstrations they take."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from scorefield.cli.command import Command
+
+if TYPE_CHECKING:
+    from scorefield.control.data.episodes import Episodes
+    from scorefield.control.data.formats import Choice, Demonstrations
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemonstrationsCommand(Command):
+    """A command that reads demonstrations."""
+
+    demonstrations: Annotated[Path, tyro.conf.Positional]
+    """Demonstrations: a folder of `policy collect`, LeRobot v3, a zarr replay buffer (a folder or
+    .zip), HDF5 of robomimic's or a like layout, or a folder of such files."""
+    state: tuple[str, ...] | None = None
+    """Features that make the state, side by side; without it, all vectors that are observations."""
+    action: tuple[str, ...] | None = None
+    """Features that make the action; without it, the one called action or actions."""
+    cameras: tuple[str, ...] | None = None
+    """Features of pictures to take; without it, all colour pictures that are observations."""
+    episodes: tuple[str, ...] | None = None
+    """Which episodes to take: numbers from 0, ranges such as 0:50, or the name of a part that the
+    file lists, such as train; without it, all."""
+    tolerance: float | None = None
+    """Seconds that a time stamp of LeRobot's may be off its place; without it, half a step."""
+    rate: float | None = None
+    """Steps per second, for demonstrations that do not say it."""
+
+    def opened(self) -> "Demonstrations":
+        """The demonstrations, before anything of them is read."""
+        from scorefield.control.data.formats import open_demonstrations
+
+        return open_demonstrations(self.demonstrations, tolerance=self.tolerance, rate=self.rate)
+
+    def numbers(self, data: "Demonstrations") -> list[int]:
+        """The episodes that are asked for.
+
+        Raises:
+            ValueError: there are no such episodes.
+        """
+        count = len(data.lengths)
+        if self.episodes is None:
+            return list(range(count))
+        found: list[int] = []
+        for word in self.episodes:
+            if word in data.parts:
+                found += data.parts[word]
+                continue
+            begin, colon, end = word.partition(":")
+            try:
+                first = int(begin) if begin or not colon else 0
+                last = int(end or count) if colon else first + 1
+            except ValueError:
+                raise ValueError(
+                    f"--episodes takes numbers, ranges such as 0:50 and the parts "
+                    f"{sorted(data.parts)} of {self.demonstrations}; got {word!r}"
+                ) from None
+            if not 0 <= first < last <= count:
+                raise ValueError(
+                    f"--episodes {word}: {self.demonstrations} has episodes 0 to {count - 1}"
+                )
+            found += range(first, last)
+        return list(dict.fromkeys(found))
+
+
+def loaded(data: "Demonstrations", choice: "Choice", numbers: Sequence[int]) -> "Episodes":
+    """The episodes: mapped, if the demonstrations are a folder of ours, or else in memory.
+
+    Raises:
+        ValueError: they are damaged, or larger than memory.
+    """
+    from scorefield.control.data.episodes import Episodes
+    from scorefield.control.data.formats.folder import Folder
+
+    if isinstance(data, Folder) and list(numbers) == list(range(len(data.lengths))):
+        whole = data.episodes
+        pictures = {f"camera.{name}": whole.cameras[name] for name in choice.cameras}
+        arrays = {"state": whole.state, "action": whole.action, **pictures}
+        return Episodes(arrays, whole.ends.tolist(), whole.rate, whole.keys)
+    _check_memory(data, choice, numbers)
+    return Episodes.of(data.read(choice, numbers))
+
+
+def _check_memory(data: "Demonstrations", choice: "Choice", numbers: Sequence[int]) -> None:
+    """Refuses pictures that memory does not hold, before they are read for hours."""
+    steps = sum(data.lengths[number] for number in numbers)
+    shapes = [data.features[name].shape for name in choice.cameras.values()]
+    pixels = sum(max(1, shape[0]) * max(1, shape[1]) for shape in shapes if len(shape) == 3)
+    wanted = 2 * 3 * pixels * steps  # twice, while they are put together
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if wanted > there:
+        raise ValueError(
+            f"{data.path}: {steps} pictures of {len(shapes)} cameras need {wanted / 1e9:.1f} GB, "
+            f"and there are {there / 1e9:.1f}; take fewer with --episodes or --cameras, or make a "
+            "folder that is mapped: scorefield.control.write_episodes(FOLDER, read_episodes(PATH))"
+        )
+
+
+def described(
+    data: "Demonstrations", choice: "Choice", numbers: Sequence[int], state: bool = True
+) -> list[str]:
+    """What is taken of demonstrations and what is not, a line each; `state` if it is looked at."""
+    lengths = [data.lengths[number] for number in numbers]
+    rate = "steps per second unknown" if data.rate is None else f"{data.rate:g} steps per second"
+    lines = [
+        f"{data.path}: {data.format}, {len(lengths)} of {len(data.lengths)} episodes of "
+        f"{min(lengths)} to {max(lengths)} steps, {rate}"
+    ]
+    for word, names in (("state", choice.state if state else ()), ("action", choice.action)):
+        if names:
+            lines.append(f"{word}: {_sizes(data, names)}")
+    lines += [f"camera {camera}: {name}" for camera, name in choice.cameras.items()]
+    if not state and choice.state:
+        lines.append(f"not looked at: {_sizes(data, choice.state)}")
+    lines += [f"not taken: {name}: {why}" for name, why in choice.left.items()]
+    return lines + [f"note: {note}" for note in data.notes]
+
+
+def _sizes(data: "Demonstrations", names: Sequence[str]) -> str:
+    parts = []
+    for name in names:
+        size = 1
+        for side in data.features[name].shape:
+            size *= side
+        parts.append(f"{name} ({size})")
+    return " + ".join(parts)

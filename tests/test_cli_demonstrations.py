@@ -1,0 +1,118 @@
+"""`policy train` and `policy inspect` on data of any format, with nothing else said."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from demonstration_files import ACTIONS, STATES, buffer, lerobot, robomimic, with_pictures
+
+from scorefield.cli.main import main
+from scorefield.control.data.episodes import Episode, write_episodes
+from scorefield.control.policies.loading import load_policy
+
+SMALL = ["--quiet", "--steps", "1", "--batch-size", "4", "--width", "16", "--layers", "1"]
+SMALL += ["--executed", "1", "--observed", "1", "--predicted", "2"]
+PICTURES = ["--resnet-width", "16", "--keypoints", "4"]
+
+
+def two_views(folder: Path) -> Path:
+    names = ["observation.images.left.rgb", "observation.images.right.rgb"]
+    return with_pictures(folder, {name: ["RGB", (9, 8, 7)] for name in names})
+
+
+MADE: dict[str, Callable[[Path], Path]] = {
+    "lerobot": lambda folder: lerobot(folder / "set"),
+    "zarr": lambda folder: buffer(folder / "demos.zarr.zip"),
+    "robomimic": lambda folder: robomimic(folder / "demos.hdf5"),
+}
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_any_format_trains_with_nothing_else_said(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demos = MADE[kind](tmp_path)
+    assert main(["policy", "train", str(demos), *SMALL, "--out", str(tmp_path / "x")]) == 0
+    spaces = load_policy(tmp_path / "x" / "policy").spaces
+    assert (spaces.state, spaces.action, spaces.images) == (3, 2, {})
+    actions = np.concatenate(ACTIONS)
+    assert np.allclose(spaces.low, actions.min(axis=0))
+    assert np.allclose(spaces.high, actions.max(axis=0))
+    told = capsys.readouterr().out
+    assert "episodes of 3 to 6 steps" in told and "its actions lie between" in told
+    assert "not taken" in told and "pictures are not looked at; --observe both does" in told
+
+
+def test_what_is_chosen_is_what_is_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["policy", "train", str(robomimic(tmp_path / "demos.hdf5")), *SMALL]
+    chosen = ["--state", "object", "--action", "robot0_eef_pos", "actions", "--episodes", "train"]
+    assert main([*words, *chosen, "9:11", "--json", "--out", str(tmp_path / "a")]) == 0
+    told = capsys.readouterr()
+    assert "5 of 11 episodes" in told.err and "not taken: obs/robot0" not in told.err
+    assert json.loads(told.out)["out"] == str(tmp_path / "a" / "policy")
+    spaces = load_policy(tmp_path / "a" / "policy").spaces
+    assert (spaces.state, spaces.action, spaces.rate) == (2, 3, 20.0)
+    for wrong, message in (
+        (["--state", "pose"], "state lacks ['pose']; there are ["),
+        (["--episodes", "11"], "--episodes 11: "),
+        (["--episodes", "5:5"], "has episodes 0 to 10"),
+        (["--episodes", "test"], "the parts ['train'] of"),
+        (["--rate", "30"], "recorded at 20 steps per second, and not at 30"),
+        (["--tolerance", "0.1"], "leave the tolerance out"),
+        (["--observe", "state", "--cameras", "agentview_image"], "--cameras is not used"),
+        (["--observe", "image", "--state", "object"], "--state is not used by --observe image"),
+    ):
+        assert main([*words, *wrong, "--out", str(tmp_path / "b")]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1, error
+        assert not (tmp_path / "b").exists()
+
+
+def test_cameras_of_any_name_and_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["policy", "train", str(two_views(tmp_path / "set")), *SMALL, *PICTURES]
+    assert main([*words, "--observe", "both", "--out", str(tmp_path / "a")]) == 0
+    size = (16, 24)
+    policy = load_policy(tmp_path / "a" / "policy")
+    assert policy.spaces.images == {"left.rgb": size, "right.rgb": size, "top": size}
+    assert main([*words, "--cameras", "right.rgb", "--out", str(tmp_path / "b")]) == 0
+    policy = load_policy(tmp_path / "b" / "policy")
+    assert (policy.spaces.state, policy.spaces.images) == (3, {"right.rgb": size})
+    seen = {"state": np.zeros((1, 3)), "right.rgb": np.zeros((1, 3, *size))}
+    assert policy.act(seen).shape == (1, 2)
+
+
+def test_cameras_called_state_and_action_and_no_state(tmp_path: Path) -> None:
+    names = ("state", "action", "train", "keys", "a/b.c")
+    pictures = {name: np.zeros((6, 16, 24, 3), np.uint8) for name in names}
+    episode = Episode(np.zeros((6, 0)), ACTIONS[1], pictures)
+    folder = write_episodes(tmp_path / "demos", [episode])
+    words = ["policy", "train", str(folder), *SMALL, *PICTURES, "--held-out", "0"]
+    assert main([*words, "--out", str(tmp_path / "a")]) == 0
+    spaces = load_policy(tmp_path / "a" / "policy").spaces
+    assert set(spaces.images) == {"state_camera", "action_camera", "train", "keys", "a.b.c"}
+    assert spaces.state == 0
+
+
+def test_damage_is_refused_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = lerobot(tmp_path / "set")
+    file = folder / "data" / "chunk-000" / "file-001.parquet"
+    file.write_bytes(file.read_bytes()[:-50])
+    words = ["policy", "train", str(folder), *SMALL, "--out", str(tmp_path / "x")]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert str(file) in error and error.count("\n") == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_folder_of_ours_is_taken_in_part(tmp_path: Path) -> None:
+    episodes = [Episode(s, a, {}, 10.0) for s, a in zip(STATES, ACTIONS, strict=True)]
+    folder = write_episodes(tmp_path / "demos", episodes)
+    words = ["policy", "train", str(folder), *SMALL, "--episodes", "1", "--held-out", "0"]
+    assert main([*words, "--out", str(tmp_path / "x")]) == 0
+    assert np.allclose(load_policy(tmp_path / "x" / "policy").spaces.low, ACTIONS[1].min(axis=0))
