@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from scorefield.domains import check_numbers
 from scorefield.sds.levels import LevelRange, Levels
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class DistillationSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         for name in ("image", "clip"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0; got {getattr(self, name)}")

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from scorefield.domains import Count, NotNegative, Whole, check_numbers
+
 Predicts = Literal["eps", "x0", "v", "velocity"]
 """What a network outputs: the noise, the clean chunk, alpha eps - sigma x0, or eps - x0."""
 
@@ -53,10 +55,13 @@ class PerceptronSettings:
         close together. None: what the demonstrations are dense enough for (`bandwidth_for`).
     """
 
-    width: int = 256
-    layers: int = 3
-    frequencies: int = 64
-    bandwidth: float | None = None
+    width: Count = 256
+    layers: Count = 3
+    frequencies: Whole = 64
+    bandwidth: NotNegative | None = None
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,15 @@
 """How a finished scene becomes files; nothing heavy is imported here."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from scorefield.domains import Count, Domain, check_numbers
 
 __all__ = ["AssetSettings", "UpAxis"]
 
 UpAxis = Literal["y", "z"]
 
-LARGEST_TEXTURE = 4096
+LARGEST_TEXTURE = 4096.0
 
 
 @dataclass(frozen=True)
@@ -23,19 +25,12 @@ class AssetSettings:
     picture_size: side of the turntable and of the views, pixels.
     """
 
-    mesh_resolution: int = 128
-    faces: int = 20_000
-    texture: int = 1024
+    mesh_resolution: Annotated[int, Domain(8.0)] = 128
+    faces: Annotated[int, Domain(100.0)] = 20_000
+    texture: Annotated[int, Domain(16.0, LARGEST_TEXTURE)] = 1024
     up: UpAxis | None = None
-    frames: int = 36
-    picture_size: int = 128
+    frames: Count = 36
+    picture_size: Count = 128
 
     def __post_init__(self) -> None:
-        least = {"mesh_resolution": 8, "faces": 100, "texture": 16, "frames": 1, "picture_size": 1}
-        for name, number in least.items():
-            if getattr(self, name) < number:
-                raise ValueError(f"{name} must be at least {number}; got {getattr(self, name)}")
-        if self.texture > LARGEST_TEXTURE:
-            raise ValueError(
-                f"texture must be at most {LARGEST_TEXTURE} texels a side; got {self.texture}"
-            )
+        check_numbers(self)

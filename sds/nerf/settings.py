@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from scorefield.domains import NotNegative, Whole
 from scorefield.sds.nerf.camera_distribution import CameraDistribution
 from scorefield.sds.settings import DistillationSettings
 
@@ -33,7 +34,7 @@ class TextTo3DSettings(DistillationSettings):
 
     clip: float = 1.0
     views: int = 4
-    size: int = 0
+    size: Whole = 0
     samples: int = 48
     perp_neg: float = 0.0
     cameras: CameraDistribution = CameraDistribution()  # noqa: RUF009  (frozen)
@@ -41,11 +42,11 @@ class TextTo3DSettings(DistillationSettings):
     albedo_steps: float = 0.2
     shaded: float = 0.5
     textureless: float = 0.0
-    opacity: float = 5.0
-    orientation: float = 20.0
-    entropy: float = 40.0
-    spread: float = 50.0
-    smoothness: float = 2000.0
+    opacity: NotNegative = 5.0
+    orientation: NotNegative = 20.0
+    entropy: NotNegative = 40.0
+    spread: NotNegative = 50.0
+    smoothness: NotNegative = 2000.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

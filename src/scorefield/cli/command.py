@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from scorefield.domains import Whole
+
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 """Suffixes of the pictures that are written."""
 
@@ -48,7 +50,7 @@ class Outcome:
 class Command:
     """A command: its options are its fields."""
 
-    seed: int = 0
+    seed: Whole = 0
     """Seed of all random numbers."""
     device: str = "auto"
     """Where to compute: cpu, cuda, cuda:1, mps (it has no float64, which some commands need);

@@ -16,6 +16,7 @@ from contextlib import nullcontext, redirect_stderr, redirect_stdout
 import scorefield
 from scorefield.cli.command import Command, Failed, check_files
 from scorefield.cli.commands import COMMANDS, GROUPS, Entry
+from scorefield.domains import check_numbers
 from scorefield.integrity import unverified
 
 
@@ -58,6 +59,7 @@ def _run(load: Callable[[], type[Command]], words: Sequence[str], program: str) 
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         command = _parse(load(), words, program)
+        check_numbers(command, "--")
         resumable = hasattr(command, "resume")
         check_files(command)
         # A library that prints must not spoil the JSON.

@@ -9,7 +9,6 @@ import tyro
 from scorefield.cli.command import (
     Outcome,
     PriorCommand,
-    check_at_least,
     options_of,
     under_way,
 )
@@ -19,6 +18,7 @@ from scorefield.cli.distillation.objectives import (
     levels_named,
     objective_named,
 )
+from scorefield.domains import Whole
 from scorefield.sds.levels import LevelRange
 from scorefield.sds.nerf.asset_settings import AssetSettings
 from scorefield.sds.nerf.settings import TextTo3DSettings
@@ -44,14 +44,13 @@ class DistillingCommand(PriorCommand):
     one of --levels at DreamTime's pace."""
     resume: bool = False
     """Go on with the run in --out; without one there, begin."""
-    preview_every: int = 100
+    preview_every: Whole = 100
     """A picture of the views after every so many steps; 0 for none."""
-    checkpoint_every: int = 100
+    checkpoint_every: Whole = 100
     """A checkpoint after every so many steps; 0 for the last only."""
 
     def settings(self, prompt: str) -> TextTo3DSettings:
         """The settings as given, for a prompt."""
-        check_at_least(0, preview_every=self.preview_every, checkpoint_every=self.checkpoint_every)
         given: dict[str, Any] = {name: getattr(self, name) for name, _, _ in SETTINGS}
         return TextTo3DSettings(
             prompt=prompt,

@@ -9,7 +9,6 @@ import tyro
 from scorefield.cli.command import (
     Outcome,
     PriorCommand,
-    check_at_least,
     options_of,
     under_way,
 )
@@ -19,6 +18,7 @@ from scorefield.cli.distillation.objectives import (
     levels_named,
     objective_named,
 )
+from scorefield.domains import Count, Whole
 from scorefield.sds.levels import LevelRange
 from scorefield.sds.svg.settings import TextToSvgSettings
 
@@ -42,11 +42,11 @@ class DrawingCommand(PriorCommand):
     """Folder of the run, new or empty; it holds all that a run killed half-way needs to go on."""
     style: StyleName = "icon"
     """icon: filled paths. sketch: black strokes. pixel-art: a grid of squares."""
-    paths: int | None = None
+    paths: Count | None = None
     """Number of paths of an icon, 64 by default, or of strokes of a sketch, 16."""
-    segments: int | None = None
+    segments: Count | None = None
     """Curves of each path: of an icon 4, of a sketch 5."""
-    grid: int | None = None
+    grid: Count | None = None
     """Squares along each side of pixel art, 32 by default."""
     start: Path | None = None
     """An SVG file to start from: its own shapes are moved, none is replaced."""
@@ -63,17 +63,15 @@ class DrawingCommand(PriorCommand):
     """What draws; diffvg needs pydiffvg."""
     resume: bool = False
     """Go on with the run in --out; without one there, begin."""
-    preview_every: int = 10
+    preview_every: Whole = 10
     """A picture, and a frame of the animation, after every so many steps; 0 for neither."""
-    checkpoint_every: int = 100
+    checkpoint_every: Whole = 100
     """A checkpoint after every so many steps; 0 for the last only."""
-    picture_size: int = 512
+    picture_size: Count = 512
     """Longer side of final.png, pixels."""
 
     def settings(self, prompt: str) -> TextToSvgSettings:
         """The settings as given, for a prompt."""
-        check_at_least(0, preview_every=self.preview_every, checkpoint_every=self.checkpoint_every)
-        check_at_least(1, picture_size=self.picture_size)
         given: dict[str, Any] = {name: getattr(self, name) for name, _, _ in SETTINGS}
         if self.rank_clip is not None:
             from scorefield.sds.judges import ClipRank

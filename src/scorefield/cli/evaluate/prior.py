@@ -13,6 +13,7 @@ from scorefield.cli.command import (
     check_folder,
     under_way,
 )
+from scorefield.domains import Count, Domain, NotNegative, Whole
 from scorefield.files import write_json
 
 
@@ -22,15 +23,15 @@ class EvaluatePrior(PriorCommand):
 
     out: Path
     """Folder for figures.json and the model card README.md, new or empty."""
-    seed: int = 2
+    seed: Whole = 2
     """Seed of the samples and of the renders to compare with; not those of the trainings."""
-    n: Annotated[int, tyro.conf.arg(aliases=("-n",))] = 512
+    n: Annotated[int, Domain(2.0), tyro.conf.arg(aliases=("-n",))] = 512
     """Samples; a multiple of 384 has every combination equally often."""
-    scale: float | None = None
+    scale: NotNegative | None = None
     """Classifier-free guidance scale; None takes the prior's own."""
-    steps: int = 25
+    steps: Count = 25
     """Number of sampling steps."""
-    renders: int = 2048
+    renders: Count = 2048
     """Fresh pictures on which the judge itself is tried."""
     judge: Path | None = None
     """The judge's weights; None takes the embedded one."""
@@ -39,8 +40,6 @@ class EvaluatePrior(PriorCommand):
 
     def run(self) -> Outcome:
         """Evaluate and write the card."""
-        check_at_least(1, steps=self.steps, renders=self.renders)
-        check_at_least(2, n=self.n)
         check_folder(self.out)
 
         from scorefield.cli.loading import load_judge, prior_of

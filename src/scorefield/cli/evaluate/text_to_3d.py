@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass, make_dataclass
 
-from scorefield.cli.command import Outcome, check_at_least
+from scorefield.cli.command import Outcome
 from scorefield.cli.distillation.text_to_3d import ASSET, SETTINGS, DistillingCommand
 from scorefield.cli.evaluate.judging import JudgingCommand, judge_of_prompts, read_prompts
+from scorefield.domains import Count
 
 
 @dataclass(frozen=True, kw_only=True)
 class _EvaluateTextTo3D(JudgingCommand, DistillingCommand):
-    azimuths: int = 8
+    azimuths: Count = 8
     """Judged views around each object."""
     elevation: float = 15.0
     """Elevation of the judged views, degrees."""
@@ -18,7 +19,6 @@ class _EvaluateTextTo3D(JudgingCommand, DistillingCommand):
         """Make and judge every prompt."""
         prompts = read_prompts(self.prompts)
         settings, kept = self.settings(prompts[0]), self.kept()
-        check_at_least(1, azimuths=self.azimuths)
 
         from scorefield.cli.loading import prior_of
         from scorefield.sds.nerf.evaluation import evaluate_prompts

@@ -9,12 +9,12 @@ import tyro
 from scorefield.cli.command import (
     Outcome,
     PriorCommand,
-    check_at_least,
     check_picture,
     check_prompt,
     check_unused,
     under_way,
 )
+from scorefield.domains import Count, NotNegative, Positive, Share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,27 +60,26 @@ class Edit(PriorCommand):
     """What the picture shows now."""
     mask: Path | None = None
     """A picture of the same size, white where it is to be made anew, black where it stays."""
-    strength: float = 0.6
+    strength: Share = 0.6
     """How much may change, above 0 to 1; not used by inpaint, dds and pds."""
-    steps: int = 50
+    steps: Count = 50
     """Steps of a trajectory from pure noise; for dds and pds, updates."""
-    scale: float | None = None
+    scale: NotNegative | None = None
     """Classifier-free guidance scale, 1 is unguided; None takes the prior's own."""
     negative: str = ""
     """Prompt that guidance leads away from."""
-    resamplings: int = 5
+    resamplings: Count = 5
     """How often inpaint repeats every stretch; more fits better and takes longer."""
-    cross_share: float = 0.8
+    cross_share: Share = 0.8
     """Share of the schedule in which prompt-to-prompt keeps cross-attention, 0 to 1."""
-    self_share: float = 0.4
+    self_share: Share = 0.4
     """Share of the schedule in which prompt-to-prompt keeps self-attention, 0 to 1."""
-    learning_rate: float | None = None
+    learning_rate: Positive | None = None
     """Learning rate of dds (default 0.05) and pds (0.5); more changes more."""
 
     def run(self) -> Outcome:
         """Edit and write the picture."""
         check_prompt(self.prompt)
-        check_at_least(1, steps=self.steps, resamplings=self.resamplings)
         check_picture(self.out)
         if not 0 < self.strength <= 1:
             raise ValueError(f"--strength must lie above 0, to 1; got {self.strength}")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from scorefield.cli.command import Outcome, PriorCommand, check_at_least, check_folder, under_way
+from scorefield.domains import Count, NotNegative
 from scorefield.files import whole_file
 
 
@@ -27,18 +28,17 @@ class Invert(PriorCommand):
     """What the picture shows; it helps ddim, and edits start from it."""
     method: Literal["edit-friendly", "ddim"] = "edit-friendly"
     """edit-friendly: noise maps of ancestral sampling, exact. ddim: one noise, approximate."""
-    steps: int = 50
+    steps: Count = 50
     """Steps of the inversion, and of the reconstruction."""
-    scale: float = 1.0
+    scale: NotNegative = 1.0
     """Classifier-free guidance scale, 1 is unguided; ddim is best without."""
-    iterations: int = 1
+    iterations: Count = 1
     """Network evaluations per step of ddim; more is more accurate."""
 
     def run(self) -> Outcome:
         """Invert, make again and write the results."""
         # One step of ddim, from a level without signal to the clean one, has no inverse.
         check_at_least(2 if self.method == "ddim" else 1, steps=self.steps)
-        check_at_least(1, iterations=self.iterations)
         check_folder(self.out, resume=True)
 
         import torch

@@ -10,11 +10,11 @@ from scorefield.cli.command import (
     Failed,
     Outcome,
     PriorCommand,
-    check_at_least,
     check_picture,
     check_prompt,
     under_way,
 )
+from scorefield.domains import Count, NotNegative, Share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,19 +30,19 @@ class Sample(PriorCommand):
     """What the pictures show, each prompt in quotes."""
     out: Path = Path("samples.png")
     """The sheet, a row or block of pictures after the other; replaced if it is there."""
-    n: Annotated[int, tyro.conf.arg(aliases=("-n",))] = 16
+    n: Annotated[Count, tyro.conf.arg(aliases=("-n",))] = 16
     """Pictures of each prompt."""
-    steps: int | None = None
+    steps: Count | None = None
     """Number of sampling steps; None takes the prior's own, 1 to 8 of turbo models."""
-    scale: float | None = None
+    scale: NotNegative | None = None
     """Classifier-free guidance scale, 1 is unguided; None takes the prior's own."""
     negative: str = ""
     """Prompt that guidance leads away from."""
-    rescale: float = 0.0
+    rescale: Share = 0.0
     """Guidance rescale of Lin et al. 2023, 0 to 1; tames the contrast of high scales."""
     interval: tuple[float, float] | None = None
     """Guide only from this log-SNR to that (low high), e.g. -3 3; None is everywhere."""
-    batch_size: int = 16
+    batch_size: Count = 16
     """Pictures at once; changes the speed and the memory, not the pictures."""
 
     def run(self) -> Outcome:
@@ -51,9 +51,6 @@ class Sample(PriorCommand):
             raise ValueError("no prompt is given; say what to sample, such as 'a red mushroom'")
         for prompt in self.prompts:
             check_prompt(prompt)
-        check_at_least(1, n=self.n, batch_size=self.batch_size)
-        if self.steps is not None:
-            check_at_least(1, steps=self.steps)
         check_picture(self.out)
 
         from scorefield.cli.loading import prior_of

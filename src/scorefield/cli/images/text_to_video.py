@@ -11,11 +11,11 @@ from scorefield.cli.command import (
     VIDEOS,
     Outcome,
     PriorCommand,
-    check_at_least,
     check_picture,
     check_prompt,
     under_way,
 )
+from scorefield.domains import Count, NotNegative, Positive
 
 if TYPE_CHECKING:
     from scorefield.priors.denoiser import Denoiser
@@ -44,7 +44,7 @@ class TextToVideo(PriorCommand):
     """An embedded prior of videos, a folder in diffusers' format, or a hub id."""
     out: Path = Path("clip.gif")
     """The video, .gif or .mp4; it and the PNG beside it are replaced if they are there."""
-    n: Annotated[int, tyro.conf.arg(aliases=("-n",))] = 16
+    n: Annotated[Count, tyro.conf.arg(aliases=("-n",))] = 16
     """How many videos."""
     adapter: str | None = None
     """The small model, such as motion-narrow; of the size, frames and words of the prior."""
@@ -54,21 +54,20 @@ class TextToVideo(PriorCommand):
     """With --adapter: gamma; None is 10 for guided, 0.1 for algorithm-1, 0.3 for normalized."""
     inverse_temperature: float | None = None
     """With the variants algorithm-1 and normalized: alpha; None is 1.5."""
-    scale: float | None = None
+    scale: NotNegative | None = None
     """Without --adapter: of the classifier-free guidance; None takes the prior's own."""
-    frames: int | None = None
+    frames: Count | None = None
     """Frames of a video; None takes what the prior was trained on: most know nothing else."""
-    steps: int = 25
+    steps: Count = 25
     """Number of sampling steps."""
-    fps: float = 8.0
+    fps: Positive = 8.0
     """Frames per second of what is written."""
-    batch_size: int = 16
+    batch_size: Count = 16
     """Videos at once; changes the speed and the memory, not the videos."""
 
     def run(self) -> Outcome:
         """Sample and write."""
         check_prompt(self.prompt)
-        check_at_least(1, n=self.n, steps=self.steps, batch_size=self.batch_size)
         if not self.fps > 0:
             raise ValueError(f"--fps must be more than 0; got {self.fps:g}")
         check_picture(self.out, VIDEOS)

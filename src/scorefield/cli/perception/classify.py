@@ -8,6 +8,7 @@ import tyro
 
 from scorefield.cli.command import Outcome, PriorCommand, check_at_least, under_way
 from scorefield.cli.perception.picture_results import PictureResults
+from scorefield.domains import Count, Positive
 from scorefield.perception.classification.choices import Loss, Quantity, Spacing
 
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ class Classify(PriorCommand):
     """Prompt of a label, {} being the label; several are alternatives."""
     confidence: float = 0.99
     """How often a dropped label would truly have lost: the winner survives this often."""
-    inflation: float = 4.0
+    inflation: Positive = 4.0
     """How much noise inflates a prior's errors beyond independent parts: 1 for digits."""
-    budget: int | None = None
+    budget: Count | None = None
     """Network evaluations per picture at most; None: 32 for every prompt."""
     quantity: Quantity = "eps"
     """What predictions are compared by; x0 and v weight high noise more."""
@@ -45,14 +46,14 @@ class Classify(PriorCommand):
     """What noise levels are even in: log-SNR, or the schedule's timesteps."""
     log_snr: tuple[float, float] = (-3.0, 3.0)
     """Range (low high) of the noise levels."""
-    temperature: float = 1.0
+    temperature: Positive = 1.0
     """Temperature of the probabilities: above 1, less sure than the likelihoods."""
     out: Path | None = None
     """File of one JSON line per picture (results.jsonl); new, unless resuming."""
     resume: bool = False
     """Go on with the file --out: pictures that have a result there, and have not changed since, are
     not done again."""
-    batch_size: int = 64
+    batch_size: Count = 64
     """Rows in one pass of the network; changes the speed and the memory, not the results."""
 
     def run(self) -> Outcome:
@@ -65,7 +66,6 @@ class Classify(PriorCommand):
         for template in self.template:
             if "{}" not in template:
                 raise ValueError(f"--template must hold {{}}, the label's place; got {template!r}")
-        check_at_least(1, batch_size=self.batch_size)
 
         from scorefield.cli.loading import prior_of
         from scorefield.perception.classification.classify import DRAWS, classify

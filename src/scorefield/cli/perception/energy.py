@@ -6,7 +6,8 @@ from typing import Any
 
 import tyro
 
-from scorefield.cli.command import Outcome, PriorCommand, check_at_least, under_way
+from scorefield.cli.command import Outcome, PriorCommand, under_way
+from scorefield.domains import Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,25 +22,23 @@ class Energy(PriorCommand):
     """One or several pictures; their middle square is taken."""
     prompt: str = ""
     """What they are asked to show; without one, the prior's unconditional energy."""
-    ode_steps: int = 20
+    ode_steps: Count = 20
     """Runge-Kutta steps of the probability-flow ODE, 4 evaluations with gradients each."""
-    probes: int = 2
+    probes: Count = 2
     """Random vectors for the divergence along the ODE; 2 or more give a standard error."""
-    ito_steps: int = 100
+    ito_steps: Count = 100
     """Steps of each noisy path of the Ito estimator."""
-    paths: int = 4
+    paths: Count = 4
     """Noisy paths; 2 or more give a standard error."""
     log_snr: float = 2.0
     """Noise level of the line integrals and the asymmetry, as log(alpha^2 / sigma^2)."""
-    points: int = 16
+    points: Count = 16
     """Points of the line integral from the first image to each other one."""
 
     def run(self) -> Outcome:
         """Estimate."""
         if not self.pictures:
             raise ValueError("no picture is given; name one or several files")
-        check_at_least(1, ode_steps=self.ode_steps, probes=self.probes, points=self.points)
-        check_at_least(1, ito_steps=self.ito_steps, paths=self.paths)
 
         import torch
 

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from scorefield.cli.command import Outcome, PriorCommand, check_at_least, check_folder, under_way
+from scorefield.cli.command import Outcome, PriorCommand, check_folder, under_way
 from scorefield.cli.perception.picture_results import file_digest
+from scorefield.domains import Count
 from scorefield.files import whole_file
 
 
@@ -28,18 +29,17 @@ class Features(PriorCommand):
     """To tap, as scorefield info lists them; none are those of the preset for correspondence."""
     log_snr: float | None = None
     """Log-SNR of the noise level the prior is tapped at; None is the preset's."""
-    ensemble: int = 8
+    ensemble: Count = 8
     """Draws of noise that are averaged."""
     prompt: str | None = None
     """What the pictures show."""
-    batch_size: int = 16
+    batch_size: Count = 16
     """Draws in the network at once."""
     resume: bool = False
     """Leave out the pictures whose features, of the same settings, are in --out."""
 
     def run(self) -> Outcome:
         """Tap and write."""
-        check_at_least(1, ensemble=self.ensemble, batch_size=self.batch_size)
         if not self.pictures:
             raise ValueError("no pictures were given; name at least one file")
         targets = {path: self.out / f"{path.stem}.safetensors" for path in self.pictures}

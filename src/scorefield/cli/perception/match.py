@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from scorefield.cli.command import Outcome, PriorCommand, check_at_least, check_picture, under_way
+from scorefield.cli.command import Outcome, PriorCommand, check_picture, under_way
+from scorefield.domains import Count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +30,7 @@ class Match(PriorCommand):
     """To tap, as scorefield info lists them; None is the preset of the prior's family."""
     log_snr: float | None = None
     """Log-SNR of the noise level the prior is tapped at; None is the preset's."""
-    ensemble: int | None = None
+    ensemble: Count | None = None
     """Draws of noise that are averaged; None is the preset's."""
     prompts: tuple[str, ...] = ()
     """What both pictures show, or one prompt for each."""
@@ -59,7 +60,6 @@ class Match(PriorCommand):
             preset = replace(preset, log_snr=self.log_snr, timestep=None)
             preset.level(prior.schedule)
         if self.ensemble is not None:
-            check_at_least(1, ensemble=self.ensemble)
             preset = replace(preset, ensemble=self.ensemble)
         prompts = {0: None, 1: self.prompts[:1] * 2, 2: self.prompts}[len(self.prompts)]
         prior.condition(prompts)

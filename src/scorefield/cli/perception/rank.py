@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from scorefield.cli.command import Outcome, PriorCommand, check_at_least, under_way
+from scorefield.cli.command import Outcome, PriorCommand, under_way
 from scorefield.cli.perception.picture_results import PictureResults
+from scorefield.domains import Count, Domain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +27,7 @@ class Rank(PriorCommand):
     """Images of any size and mode; their middle square is taken."""
     text: str
     """What the pictures are ranked for, as a prompt of the prior: "a red chair"."""
-    draws: int = 16
+    draws: Annotated[int, Domain(2.0)] = 16
     """Draws of noise and level; each costs two network evaluations per image."""
     out: Path | None = None
     """File of one JSON line per picture, in the order given (scores.jsonl); new, unless
@@ -34,7 +35,7 @@ class Rank(PriorCommand):
     resume: bool = False
     """Go on with the file --out: pictures that have a score there, and have not changed since, are
     not scored again."""
-    batch_size: int = 64
+    batch_size: Count = 64
     """Rows in one pass of the network; changes the speed and the memory, not the scores."""
 
     def run(self) -> Outcome:
@@ -43,8 +44,6 @@ class Rank(PriorCommand):
             raise ValueError("no picture is given; name one or several files")
         if not self.text.strip():
             raise ValueError("--text must say what the pictures are ranked for; it is empty")
-        check_at_least(2, draws=self.draws)
-        check_at_least(1, batch_size=self.batch_size)
 
         from scorefield.cli.loading import prior_of
         from scorefield.perception.classification.text_scores import text_scores

@@ -9,11 +9,11 @@ import tyro
 from scorefield.cli.command import (
     Outcome,
     PriorCommand,
-    check_at_least,
     check_folder,
     check_unused,
     under_way,
 )
+from scorefield.domains import Count, NotNegative, Positive
 from scorefield.files import write_json
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Segment(PriorCommand):
     """Images of any size and mode; the prior sees them as squares."""
     out: Path
     """Folder, new or empty."""
-    k: Annotated[int, tyro.conf.arg(aliases=("-k",))] = 6
+    k: Annotated[Count, tyro.conf.arg(aliases=("-k",))] = 6
     """Regions at most."""
     method: Literal["emerdiff", "kmeans", "ncut"] = "emerdiff"
     """Sharp masks by modulating the prior, or clusters of its features alone."""
@@ -49,7 +49,7 @@ class Segment(PriorCommand):
     """Let emerdiff take 5 steps instead of the preset's: a third of the time."""
     one_sided: bool = False
     """Let emerdiff compare with the image itself: half the time."""
-    strength: float | None = None
+    strength: NotNegative | None = None
     """What emerdiff adds to the attention's output; None is the preset's."""
     log_snr: float | None = None
     """Log-SNR at which emerdiff's trajectory begins; None is the preset's."""
@@ -57,18 +57,17 @@ class Segment(PriorCommand):
     """Whose features are clustered, as scorefield info lists them; None is the preset's."""
     modulated: str | None = None
     """Cross-attention layer that emerdiff modulates; None is the preset's."""
-    size: int | None = None
+    size: Count | None = None
     """Side of the square the prior sees, pixels; None is the preset's."""
     prompt: str | None = None
     """What the pictures show; none is needed."""
-    memory: float = 4.0
+    memory: Positive = 4.0
     """GiB for recorded attention and one batch, beside the weights."""
 
     def run(self) -> Outcome:
         """Segment one picture after the other, and write what was found."""
         if not self.pictures:
             raise ValueError("no picture is given; name one or several files")
-        check_at_least(1, k=self.k)
         if self.k > 256:
             raise ValueError(f"--k must be at most 256, the labels of a PNG; got {self.k}")
         if self.method != "emerdiff":

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from scorefield.cli.command import Command, Failed, Outcome, check_at_least, check_unused, under_way
+from scorefield.cli.command import Command, Failed, Outcome, check_unused, under_way
+from scorefield.domains import Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,19 +21,17 @@ class PolicyCollect(Command):
     """The environment to demonstrate in."""
     out: Path
     """Folder of the episodes, new or empty."""
-    episodes: int = 100
+    episodes: Count = 100
     """How many to have in the end."""
-    batch: int = 10
+    batch: Count = 10
     """How many are collected side by side."""
-    pictures: int | None = None
+    pictures: Count | None = None
     """Edge of the pictures that are kept beside the states; without it, none are."""
     resume: bool = False
     """Go on with the collection in --out; without one there, begin."""
 
     def run(self) -> Outcome:
         """Collect."""
-        check_at_least(1, episodes=self.episodes, batch=self.batch)
-        check_at_least(0, seed=self.seed)
         check_unused(self, "policy collect", "device", "dtype")
 
         from scorefield.cli.policy.environments import demonstration_of

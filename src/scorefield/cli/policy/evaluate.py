@@ -10,11 +10,11 @@ import tyro
 from scorefield.cli.command import (
     Command,
     Outcome,
-    check_at_least,
     check_folder,
     check_unused,
     under_way,
 )
+from scorefield.domains import Count, Whole
 from scorefield.files import write_json
 
 
@@ -32,25 +32,23 @@ class PolicyEvaluate(Command):
     """The environment: two-routes, avoiding, push-t or metaworld/TASK."""
     out: Path
     """Folder of the evaluation, new or empty."""
-    episodes: int = 50
+    episodes: Count = 50
     """Number of episodes."""
-    first: int = 100_000
+    first: Whole = 100_000
     """Seed of the first episode; the others follow. Not those of the demonstrations."""
-    batch: int = 50
+    batch: Count = 50
     """How many run side by side; the results do not depend on it."""
-    executed: int | None = None
+    executed: Count | None = None
     """Actions of a plan that are executed; without it, as many as in training."""
-    delay: int = 0
+    delay: Whole = 0
     """Steps that planning takes, while the plan before goes on."""
     follow: Literal["nothing", "real-time", "warm-start"] = "nothing"
     """What of the plan before a plan goes on from: real-time freezes what --delay decides."""
-    videos: int = 0
+    videos: Whole = 0
     """Number of episodes to write a video of, side by side."""
 
     def run(self) -> Outcome:
         """Evaluate."""
-        check_at_least(1, episodes=self.episodes, batch=self.batch)
-        check_at_least(0, seed=self.seed, first=self.first, videos=self.videos, delay=self.delay)
         check_unused(self, "policy evaluate", "dtype")
         check_folder(self.out)
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 
 from scorefield.cli.command import (
     Outcome,
-    check_at_least,
     check_folder,
     check_unused,
     options_of,
@@ -21,6 +20,7 @@ from scorefield.control.networks.settings import (
     TransformerSettings,
     UNet1DSettings,
 )
+from scorefield.domains import Count, Positive, Share
 
 if TYPE_CHECKING:
     from scorefield.control.data.episodes import Episodes
@@ -62,25 +62,25 @@ class _PolicyTrain(DemonstrationsCommand):
     observe: Literal["state", "image", "both"] | None = None
     """What it sees; without it, the state, with --cameras both, and pictures where there is no
     state. Pictures need demonstrations with them (policy collect --pictures)."""
-    resnet_width: int = 64
+    resnet_width: Count = 64
     """Channels of the first stage of what pictures go through; 64 is the published ResNet18."""
     track: str | None = None
     """A tracker of accelerate's, such as tensorboard, that the figures go to as well."""
-    held_out: float = 0.1
+    held_out: Share = 0.1
     """Share of the episodes that nothing is learnt from, rounded down: their loss and the error of
     the actions are printed while it trains."""
-    observed: int = 2
+    observed: Count = 2
     """Observations it sees, To."""
-    executed: int = 8
+    executed: Count = 8
     """Actions of a plan that are executed, Ta."""
-    predicted: int = 9
+    predicted: Count = 9
     """Actions that are predicted, Tp. Episodes end before a plan's end does, unless it is short:
     states in the last Tp - Ta - To + 1 steps of an episode are in no window."""
-    steps: int = 3000
+    steps: Count = 3000
     """Updates; the learning rate's cosine ends there."""
-    batch_size: int = 256
+    batch_size: Count = 256
     """Windows per update."""
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """Peak of AdamW's rate."""
     resume: bool = False
     """Go on with the training in --out; without one there, begin."""
@@ -91,8 +91,6 @@ class _PolicyTrain(DemonstrationsCommand):
         return replace(self, observe=self.observe or self._seen_of(data))._train(data)
 
     def _train(self, data: "Demonstrations") -> Outcome:
-        check_at_least(1, steps=self.steps, batch_size=self.batch_size)
-        check_at_least(0, seed=self.seed)
         self._check_options()
 
         from scorefield.cli.loading import DTYPES, device_of

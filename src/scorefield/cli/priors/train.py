@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from scorefield.cli.command import Command, Outcome, check_at_least, check_folder
+from scorefield.domains import Count
 from scorefield.priors.training.recipes import (
     BROAD_LOW_NOISE,
     BROAD_SETTINGS,
@@ -54,16 +55,15 @@ class TrainShapes(_Training):
     the prior that ships.
     """
 
-    steps: int = DIFFUSION.steps
+    steps: Count = DIFFUSION.steps
     """Training steps of the denoiser."""
-    codec_steps: int = CODEC.steps
+    codec_steps: Count = CODEC.steps
     """Training steps of the codec."""
-    pictures: int = SHAPES_PICTURES
+    pictures: Count = SHAPES_PICTURES
     """Size of the training set."""
 
     def run(self) -> Outcome:
         """Train."""
-        check_at_least(1, steps=self.steps, codec_steps=self.codec_steps, pictures=self.pictures)
         check_folder(self.out, self.resume)
 
         from scorefield.priors.training.shapes import train_shapes
@@ -186,14 +186,13 @@ class TrainIcons(_PictureTraining):
 class TrainJudge(_Training):
     """Train the judge: a classifier of the world's pictures that has seen no other network's."""
 
-    steps: int = JUDGE.steps
+    steps: Count = JUDGE.steps
     """Training steps of the judge."""
-    pictures: int = JUDGE_PICTURES
+    pictures: Count = JUDGE_PICTURES
     """Size of the training set."""
 
     def run(self) -> Outcome:
         """Train."""
-        check_at_least(1, steps=self.steps, pictures=self.pictures)
         check_folder(self.out, self.resume)
 
         from scorefield.priors.training.shapes import train_judge
@@ -217,12 +216,11 @@ class TrainDigits(_Training):
     prior that ships.
     """
 
-    steps: int = DIGITS.steps
+    steps: Count = DIGITS.steps
     """Training steps of the digits' denoiser."""
 
     def run(self) -> Outcome:
         """Train."""
-        check_at_least(1, steps=self.steps)
         check_folder(self.out, self.resume)
 
         from scorefield.priors.training.digits import train_digits
@@ -267,9 +265,9 @@ class TrainMotionBroad(_TrainMotion):
     the prior that ships.
     """
 
-    steps: int = BROAD_SETTINGS.steps
+    steps: Count = BROAD_SETTINGS.steps
     """Training steps, each on clips of its own."""
-    width: int = BROAD_WIDTH
+    width: Count = BROAD_WIDTH
     """Width of the broad network, a multiple of 8."""
 
     def run(self) -> Outcome:
@@ -288,9 +286,9 @@ class TrainMotionNarrow(_TrainMotion):
     OUT/motion-narrow, in diffusers' format. The defaults are the recipe of the prior that ships.
     """
 
-    steps: int = NARROW_SETTINGS.steps
+    steps: Count = NARROW_SETTINGS.steps
     """Training steps on the narrow domain."""
-    width: int = NARROW_WIDTH
+    width: Count = NARROW_WIDTH
     """Width of the narrow network, a multiple of 8."""
 
     def run(self) -> Outcome:
