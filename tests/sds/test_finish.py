@@ -64,7 +64,7 @@ def test_an_empty_scene_is_an_error_but_its_pictures_are_written(tmp_path: Path)
     [
         ({"mesh_resolution": 2}, "mesh_resolution must be at least 8; got 2"),
         ({"faces": 3}, "faces must be at least 100; got 3"),
-        ({"texture": 100_000}, "texture must be at most 4096 texels a side; got 100000"),
+        ({"texture": 100_000}, "texture must be between 16 and 4096; got 100000"),
     ],
 )
 def test_impossible_assets_are_refused(change: dict[str, Any], message: str) -> None:

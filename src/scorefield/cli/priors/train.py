@@ -84,13 +84,13 @@ class TrainShapes(_Training):
 class _PictureTraining(_Training):
     prior: str = "shapes"
     """What the training begins with: an embedded prior, a folder, a hub id, or none."""
-    steps: int = PICTURES_DENOISER.steps
+    steps: Count = PICTURES_DENOISER.steps
     """Training steps of the denoiser."""
-    codec_steps: int = PICTURES_CODEC.steps
+    codec_steps: Count = PICTURES_CODEC.steps
     """Training steps of the codec."""
-    views: int = PictureSettings().views
+    views: Count = PictureSettings().views
     """Views of each picture, each cropped, placed and put on a background at random."""
-    channels: int = PictureSettings().channels
+    channels: Count = PictureSettings().channels
     """Channels of the 16x16 latents: more are sharper, and harder to draw in."""
 
     def pictures(self, *, mirror: bool = True) -> PictureSettings:
@@ -160,7 +160,7 @@ class TrainIcons(_PictureTraining):
     The pictures are in OUT/pictures, the finished prior in OUT/icons, in diffusers' format.
     """
 
-    concepts: int = ICON_CONCEPTS
+    concepts: Count = ICON_CONCEPTS
     """Things to learn to draw, the first so many of the recipe's list."""
 
     def run(self) -> Outcome:
