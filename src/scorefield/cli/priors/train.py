@@ -95,13 +95,6 @@ class _PictureTraining(_Training):
 
     def pictures(self, *, mirror: bool = True) -> PictureSettings:
         """How the pictures become training data, as the options say."""
-        check_at_least(
-            1,
-            steps=self.steps,
-            codec_steps=self.codec_steps,
-            views=self.views,
-            channels=self.channels,
-        )
         start = None if self.prior == "none" else self.prior
         return PictureSettings(self.views, mirror=mirror, channels=self.channels, start=start)
 
@@ -166,7 +159,6 @@ class TrainIcons(_PictureTraining):
     def run(self) -> Outcome:
         """Train."""
         pictures = self.pictures()
-        check_at_least(1, concepts=self.concepts)
         check_folder(self.out, self.resume)
 
         from scorefield.priors.training.icon_recipe import train_icons
