@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from scorefield.domains import Whole
+from scorefield.domains import Count, Whole
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 """Suffixes of the pictures that are written."""
@@ -86,7 +86,7 @@ class PriorCommand(Command):
     """Precision inside the networks; auto is the family's 16 bits on cuda, else float32."""
     variant: str | None = None
     """Variant of the weights, such as fp16; None takes the plain ones, or those there are."""
-    image_size: int | None = None
+    image_size: Count | None = None
     """Side of the prior's images, pixels; None takes what the prior was trained on."""
     scheduler: str | None = None
     """Class of diffusers to sample along, such as UniPCMultistepScheduler; None takes the
