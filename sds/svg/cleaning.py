@@ -1,5 +1,7 @@
 """The drawing that is delivered: without what cannot be seen, in a named group."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -38,9 +40,9 @@ def cleaned(document: Document, least: float = 3e-4) -> Document:
         name="background",
     )
     group = Group(children, name="drawing")
-    return Document([ground, group], document.view_box, document.size, document.aspect)
+    return replace(document, children=[ground, group])
 
 
 def _picture(document: Document, children: list[Shape | Group]) -> Float[Tensor, "3 size size"]:
-    shown = Document(children, document.view_box, document.size, document.aspect)
+    shown = replace(document, children=children)
     return shown.render(SIZE, SIZE, WHITE).cpu()

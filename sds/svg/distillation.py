@@ -4,6 +4,7 @@ Jain et al. 2022, "VectorFusion: Text-to-SVG by Abstracting Pixel-Based Diffusio
 """
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -202,15 +203,18 @@ def _begin(settings: TextToSvgSettings, device: torch.device) -> Drawing:
     """The drawing as it is before the first step."""
     style = settings.style
     if settings.start:
-        document = parse_svg(settings.start)
+        with warnings.catch_warnings():  # what is left out was said when the file was read
+            warnings.simplefilter("ignore", UserWarning)
+            document = parse_svg(settings.start)
         if next(document.shapes(), None) is None:
             raise ValueError("start holds no shapes; give an SVG with paths or basic shapes")
     else:
         generator = noise_generator(settings.seed, _START)
         shapes = [] if settings.samples_first else style.start(generator)
         document = Document(list[Any](shapes), style.view_box)
-    for shape in document.shapes():
-        _moved(shape, device)
+    for kind in document.parameters():
+        for tensor in kind:
+            tensor.data = tensor.data.to(device)
     varies = not settings.start
     return Drawing(
         document,

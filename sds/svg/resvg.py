@@ -22,8 +22,8 @@ def check_resvg() -> None:
         ) from error
 
 
-def render_with_resvg(text: str, size: int) -> Float[Tensor, "3 size size"]:
-    """The picture of an SVG file's text on white, in [0, 1].
+def render_with_resvg(text: str, size: int) -> Float[Tensor, "3 height width"]:
+    """The picture of an SVG file's text on white, in [0, 1], its longer side of `size` pixels.
 
     Raises:
         ValueError: resvg-py is not installed.
@@ -31,7 +31,9 @@ def render_with_resvg(text: str, size: int) -> Float[Tensor, "3 size size"]:
     check_resvg()
     import resvg_py
 
-    png = resvg_py.svg_to_bytes(svg_string=text, width=size, height=size, skip_system_fonts=True)
+    png = resvg_py.svg_to_bytes(
+        svg_string=text, width=size, height=size, dpi=96, skip_system_fonts=True
+    )
     image = Image.open(io.BytesIO(bytes(png))).convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
     pixels = np.array(Image.alpha_composite(white, image).convert("RGB"))

@@ -1,89 +1,104 @@
 """Layers over each other, premultiplied, in sRGB."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["over", "paint_over"]
+__all__ = ["Box", "Coat", "paint_over"]
 
 Box = tuple[int, int, int, int]  # first column, first row, one past the last column and row
+
+
+class Coat(NamedTuple):
+    """One layer on its box of the canvas.
+
+    paint: premultiplied RGBA, one colour (4,) or a picture (4, height, width) of the box.
+    coverage: (height, width) of the box, or None for 1.
+    """
+
+    paint: Tensor
+    box: Box
+    coverage: Tensor | None
 
 
 class _PaintOver(torch.autograd.Function):
     """B <- B + c (p - a B) for each layer in turn, on its box only.
 
-    c is the layer's coverage, a its alpha and p = (a r, a g, a b, a). What a layer covers is kept
-    for the way back: d c = <g, p - a B>, d p = sum c g, d a -= sum c <g, B>, d B = (1 - a c) g.
+    c is the layer's coverage, p its paint and a the paint's alpha. What a layer covers is kept for
+    the way back: d c = <g, p - a B>, d p = c g, d a -= c <g, B>, d B = (1 - a c) g; d p and d a are
+    summed over the box for a single colour.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, canvas: Tensor, rgba: Tensor, boxes: Sequence[Box], *coverage: Tensor
+        ctx: Any, canvas: Tensor, boxes: Sequence[Box], count: int, *tensors: Tensor | None
     ) -> Tensor:
         canvas = canvas.clone()
-        alpha = rgba[:, 3].tolist()
-        paint = torch.cat([rgba[:, :3] * rgba[:, 3:], rgba[:, 3:]], dim=1)[:, :, None, None]
         below = []
-        for (x0, y0, x1, y1), a, p, c in zip(boxes, alpha, paint, coverage, strict=True):
+        for (x0, y0, x1, y1), p, c in zip(boxes, tensors[:count], tensors[count:], strict=True):
+            assert p is not None
             part = canvas[:, y0:y1, x0:x1]
             old = part.clone()
             below.append(old)
-            part.addcmul_(old.mul(-a).add_(p), c)
-        ctx.save_for_backward(rgba, *below, *coverage)
-        ctx.boxes = boxes
+            if p.dim() == 1:
+                p = p[:, None, None]
+            change = torch.addcmul(p, old, p[3:], value=-1)
+            if c is None:
+                part.add_(change)
+            else:
+                part.addcmul_(change, c)
+        ctx.save_for_backward(*tensors, *below)
+        ctx.boxes, ctx.count = boxes, count
         return canvas
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        rgba, *saved = ctx.saved_tensors
-        count = len(ctx.boxes)
-        below, coverage = saved[:count], saved[count:]
+        count, saved = ctx.count, ctx.saved_tensors
+        paints, coverage, below = saved[:count], saved[count : 2 * count], saved[2 * count :]
         grad = grad.clone()
-        alpha = rgba[:, 3].tolist()
-        paint = torch.cat([rgba[:, :3] * rgba[:, 3:], rgba[:, 3:]], dim=1)
-        by_paint = torch.zeros_like(paint)
-        by_alpha = torch.zeros_like(paint[:, 0])
+        by_paint: list[Tensor | None] = [None] * count
         by_coverage: list[Tensor | None] = [None] * count
+        needs = ctx.needs_input_grad[3:]
         for i in reversed(range(count)):
             x0, y0, x1, y1 = ctx.boxes[i]
             part = grad[:, y0:y1, x0:x1]
+            p, c = paints[i], coverage[i]
             flat = part.reshape(4, -1)
             under = (flat * below[i].view(4, -1)).sum(dim=0)
-            c = coverage[i]
-            weight = c.reshape(-1)
-            by_paint[i] = flat @ weight
-            by_alpha[i] = -(under @ weight)
-            by_coverage[i] = torch.add(paint[i] @ flat, under, alpha=-alpha[i]).view(c.shape)
-            part.mul_(c.mul(-alpha[i]).add_(1))
-        rgb = by_paint[:, :3] * rgba[:, 3:]
-        by_alpha = by_alpha + (by_paint[:, :3] * rgba[:, :3]).sum(dim=1) + by_paint[:, 3]
-        return grad, torch.cat([rgb, by_alpha[:, None]], dim=1), None, *by_coverage
+            if p.dim() == 1:
+                weight = None if c is None else c.reshape(-1)
+                if needs[i]:
+                    total = flat.sum(dim=1) if weight is None else flat @ weight
+                    total[3] -= under.sum() if weight is None else under @ weight
+                    by_paint[i] = total
+                if c is not None and needs[count + i]:
+                    by_coverage[i] = torch.sub(p @ flat, p[3] * under).view(c.shape)
+                alpha = p[3]
+            else:
+                under = under.view(p.shape[1:])
+                alpha = p[3]
+                if needs[i]:
+                    own = part.clone() if c is None else part * c
+                    own[3] -= under if c is None else under * c
+                    by_paint[i] = own
+                if c is not None and needs[count + i]:
+                    by_coverage[i] = (part * p).sum(dim=0) - alpha * under
+            part.mul_(1 - alpha if c is None else 1 - alpha * c)
+        return grad, None, None, *by_paint, *by_coverage
 
 
 def paint_over(
-    canvas: Float[Tensor, "4 height width"],
-    rgba: Float[Tensor, "layers 4"],
-    boxes: Sequence[Box],
-    coverage: Sequence[Float[Tensor, "_ _"]],
+    canvas: Float[Tensor, "4 height width"], coats: Sequence[Coat]
 ) -> Float[Tensor, "4 height width"]:
-    """Layers of one colour each over a canvas, the first lowest.
-
-    Args:
-        canvas: premultiplied.
-        rgba: of each layer, not premultiplied, in [0, 1].
-        boxes: the part of the canvas each layer may touch.
-        coverage: of each layer on its box.
-    """
-    out: Tensor = _PaintOver.apply(canvas, rgba, boxes, *coverage)
+    """Layers over a premultiplied canvas, the first lowest, each within its box."""
+    if not coats:
+        return canvas
+    boxes = [coat.box for coat in coats]
+    paints = [coat.paint for coat in coats]
+    covers = [coat.coverage for coat in coats]
+    out: Tensor = _PaintOver.apply(canvas, boxes, len(coats), *paints, *covers)
     return out
-
-
-def over(
-    canvas: Float[Tensor, "4 height width"], layer: Float[Tensor, "4 height width"]
-) -> Float[Tensor, "4 height width"]:
-    """A premultiplied layer over a premultiplied canvas."""
-    return layer + (1 - layer[3]) * canvas

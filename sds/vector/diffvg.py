@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.sds.vector.document import Document, FillRule
-from scorefield.sds.vector.paint import LinearGradient, Paint, Spread, Units
+from scorefield.sds.vector.document import Document
+from scorefield.sds.vector.nodes import FillRule, Paint
+from scorefield.sds.vector.paint import LinearGradient, Spread, Units
 from scorefield.sds.vector.scene import Isolated, Layer, Scene, take_apart
 
 __all__ = ["DiffvgRasterise"]
@@ -42,7 +43,7 @@ class DiffvgRasterise:
     ) -> Float[Tensor, "4 height width"]:
         """The picture, premultiplied RGBA in [0, 1]."""
         pydiffvg = _library()
-        scene = take_apart(document, document.placement(height, width))
+        scene = take_apart(document.children, document.placement(height, width))
         shapes, groups = _converted(pydiffvg, scene)
         if not shapes:
             return torch.zeros(4, height, width)

@@ -4,9 +4,8 @@ The numbers that an optimisation may change are tensors; `Document.parameters` l
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path as FilePath
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -15,87 +14,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.sds.vector.geometry import Circle, Ellipse, Geometry, Path, Polyline, Rect
-from scorefield.sds.vector.paint import LinearGradient, Paint
-from scorefield.sds.vector.stroke import Pen
+from scorefield.sds.vector.nodes import Group, Mask, MaskKind, Paint, Pattern, Shape, ViewBox, walk
+from scorefield.sds.vector.paint import LinearGradient
 
-__all__ = [
-    "Document",
-    "FillRule",
-    "Group",
-    "Parameters",
-    "Rasterise",
-    "Shape",
-    "Stroke",
-    "ViewBox",
-]
-
-
-class FillRule(Enum):
-    """Which points are inside of a path: of odd winding number, or of one other than zero."""
-
-    NON_ZERO = "nonzero"
-    EVEN_ODD = "evenodd"
-
-
-@dataclass(eq=False)
-class Stroke:
-    """A line of `width` () user units along the outline, centred on it."""
-
-    paint: Paint
-    width: Float[Tensor, ""]
-    pen: Pen = field(default_factory=Pen)
-
-
-@dataclass(eq=False)
-class Shape:
-    """A geometry, filled and then stroked.
-
-    Args:
-        geometry: the outline.
-        fill: RGBA (4,) in [0, 1], a gradient, or None; open outlines are filled as if closed.
-        stroke: None for no line.
-        rule: which points are inside.
-        opacity: () of fill and stroke together, or None for 1.
-        transform: (2, 3), user = transform @ (x, y, 1), or None for none.
-        name: the id in an SVG file.
-        stroke_first: whether the fill is drawn over the stroke (SVG's paint-order).
-    """
-
-    geometry: Geometry
-    fill: Paint | None = None
-    stroke: Stroke | None = None
-    rule: FillRule = FillRule.NON_ZERO
-    opacity: Float[Tensor, ""] | None = None
-    transform: Float[Tensor, "2 3"] | None = None
-    name: str | None = None
-    stroke_first: bool = False
-
-
-@dataclass(eq=False)
-class Group:
-    """Children drawn in order; with an opacity, drawn together first and then faded as one."""
-
-    children: list["Shape | Group"]
-    opacity: Float[Tensor, ""] | None = None
-    transform: Float[Tensor, "2 3"] | None = None
-    name: str | None = None
-
-
-class ViewBox(NamedTuple):
-    """The rectangle of user space that the picture shows."""
-
-    x: float | int
-    y: float | int
-    width: float | int
-    height: float | int
+__all__ = ["Document", "Parameters", "Rasterise"]
 
 
 class Parameters(NamedTuple):
     """The leaf tensors of a document, by kind; a tensor used twice is listed once.
 
-    `points`: control points, centres, sizes and radii of geometries, and ends and centres of
-    gradients, in user units. `widths`: of strokes. `colours`: RGBA of fills, strokes and stops,
-    and opacities. `offsets`: of stops. `transforms`: (2, 3) matrices.
+    Those of masks and patterns are among them. `points`: control points, centres, sizes and radii
+    of geometries, and ends and centres of gradients, in user units. `widths`: of strokes.
+    `colours`: RGBA of fills, strokes and stops, and opacities. `offsets`: of stops. `transforms`:
+    (2, 3) matrices.
     """
 
     points: list[Tensor]
@@ -126,12 +57,14 @@ class Document:
         size: (width, height) in pixels that a viewer should give it; None: the view box's.
         aspect: SVG's preserveAspectRatio: "none", or xMin|xMid|xMax + YMin|YMid|YMax, followed by
             "meet" or "slice".
+        kept: by id, elements of an SVG file that what is not drawn refers to; written back.
     """
 
     children: list[Shape | Group]
     view_box: ViewBox
     size: tuple[float | int, float | int] | None = None
     aspect: str = "xMidYMid meet"
+    kept: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not (self.view_box.width > 0 and self.view_box.height > 0):
@@ -144,7 +77,7 @@ class Document:
 
     def nodes(self) -> Iterator[Shape | Group]:
         """All shapes and groups, parents before their children."""
-        yield from _walk(self.children)
+        yield from walk(self.children)
 
     def parameters(self) -> Parameters:
         """The document's tensors by kind, the same objects at every call.
@@ -168,6 +101,12 @@ class Document:
         def add_paint(paint: Paint | None) -> None:
             if isinstance(paint, Tensor):
                 add(kinds.colours, paint)
+            elif isinstance(paint, Pattern):
+                add(kinds.colours, paint.opacity)
+                add(kinds.transforms, paint.transform)
+                if id(paint) not in seen:
+                    seen.add(id(paint))
+                    add_nodes(paint.children)
             elif paint is not None:
                 add(kinds.colours, paint.colours)
                 add(kinds.offsets, paint.offsets)
@@ -177,15 +116,27 @@ class Document:
                 else:
                     add(kinds.points, paint.centre, paint.radius, paint.focus, paint.inner)
 
-        for node in self.nodes():
-            add(kinds.colours, node.opacity)
-            add(kinds.transforms, node.transform)
-            if isinstance(node, Shape):
-                add(kinds.points, *_tensors(node.geometry))
-                add_paint(node.fill)
-                if node.stroke is not None:
-                    add_paint(node.stroke.paint)
-                    add(kinds.widths, node.stroke.width)
+        def add_nodes(nodes: Sequence[Shape | Group], painted: bool = True) -> None:
+            for node in walk(nodes):
+                add(kinds.transforms, node.transform)
+                add_masks(node.masks)
+                if painted:
+                    add(kinds.colours, node.opacity)
+                if isinstance(node, Shape):
+                    add(kinds.points, *_tensors(node.geometry))
+                    if painted:
+                        add_paint(node.fill)
+                        if node.stroke is not None:
+                            add_paint(node.stroke.paint)
+                            add(kinds.widths, node.stroke.width)
+
+        def add_masks(masks: Sequence[Mask]) -> None:
+            for mask in masks:
+                add(kinds.transforms, mask.transform)
+                add_masks(mask.masks)
+                add_nodes(mask.children, painted=mask.kind is not MaskKind.CLIP)
+
+        add_nodes(self.children)
         return kinds
 
     def placement(self, height: int, width: int) -> Float[Tensor, "2 3"]:
@@ -247,13 +198,6 @@ class Document:
         part.write_text(text, encoding="utf-8")
         os.replace(part, path)  # killed at any moment, no half of a drawing is left
         return path
-
-
-def _walk(children: Sequence[Shape | Group]) -> Iterator[Shape | Group]:
-    for child in children:
-        yield child
-        if isinstance(child, Group):
-            yield from _walk(child.children)
 
 
 def _tensors(geometry: Geometry) -> list[Tensor | None]:

@@ -1,18 +1,16 @@
-"""What fills and strokes are painted with: a colour, or a linear or radial gradient.
+"""Linear and radial gradients.
 
 Colours are RGBA in [0, 1], not premultiplied, in sRGB; values outside are clamped when drawn.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.sds.vector.sums import take
-
-__all__ = ["LinearGradient", "Paint", "RadialGradient", "Spread", "Units"]
+__all__ = ["LinearGradient", "RadialGradient", "Spread", "Units", "colours_at"]
 
 
 class Spread(Enum):
@@ -42,6 +40,7 @@ class LinearGradient:
         spread: beyond the stops.
         units: of start and end.
         transform: (2, 3) affine map applied to the gradient, or None.
+        name: the id in an SVG file.
     """
 
     start: Float[Tensor, "2"]
@@ -51,6 +50,7 @@ class LinearGradient:
     spread: Spread = Spread.PAD
     units: Units = Units.USER
     transform: Float[Tensor, "2 3"] | None = None
+    name: str | None = None
 
     def position(self, points: Float[Tensor, "*shape 2"]) -> Float[Tensor, "*shape"]:
         """<p - start, end - start> / |end - start|^2 at points of the gradient's own space."""
@@ -77,6 +77,7 @@ class RadialGradient:
         units: of centre, radii and focus.
         transform: (2, 3) affine map applied to the gradient, or None.
         inner: () radius of the circle where the position is 0; None: 0.
+        name: the id in an SVG file.
 
     Where neither circle lies in the other, they span a cone, outside of which nothing is painted
     (SVG 2, 14.2.3).
@@ -91,6 +92,7 @@ class RadialGradient:
     units: Units = Units.USER
     transform: Float[Tensor, "2 3"] | None = field(default=None)
     inner: Float[Tensor, ""] | None = None
+    name: str | None = None
 
     def position(self, points: Float[Tensor, "*shape 2"]) -> Float[Tensor, "*shape"]:
         """The largest t whose circle passes through a point, in the gradient's own space.
@@ -131,19 +133,6 @@ def _where(position: Tensor, inner: Tensor, grows: Tensor) -> Tensor:
     return torch.where(inner + position * grows >= 0, position, torch.nan)
 
 
-Paint = Tensor | LinearGradient | RadialGradient
-
-
-def faded(paint: Paint, opacity: float) -> Paint:
-    """The paint with its alpha multiplied by `opacity`."""
-    if opacity == 1:
-        return paint
-    factor = torch.tensor([1.0, 1.0, 1.0, opacity])
-    if isinstance(paint, Tensor):
-        return paint * factor.to(paint)
-    return replace(paint, colours=paint.colours * factor.to(paint.colours))
-
-
 def colours_at(
     gradient: LinearGradient | RadialGradient, position: Float[Tensor, "*shape"]
 ) -> Float[Tensor, "4 *shape"]:
@@ -152,20 +141,18 @@ def colours_at(
         position = position - position.detach().floor()
     elif gradient.spread is Spread.REFLECT:
         position = 1 - (position - 2 * (position.detach() / 2).floor() - 1).abs()
-    flat = position.reshape(-1)
-    outside = flat.isnan()
-    flat = flat.nan_to_num(0.0)
-    # Each offset is at least its predecessor.
+    outside = position.isnan()
+    position = position.nan_to_num(0.0)
+    # Each offset is at least its predecessor; a colour is the first one and the changes since.
     offsets = gradient.offsets.clamp(0, 1).cummax(0).values
     colours = gradient.colours.clamp(0, 1)
-    upper = torch.searchsorted(offsets.detach(), flat.detach().contiguous(), right=True)
-    upper = upper.clamp(1, max(1, len(offsets) - 1)).clamp_max(len(offsets) - 1)
-    lower = (upper - 1).clamp_min(0)
-    low, high = take(offsets, lower), take(offsets, upper)
-    gap = high - low
-    share = torch.where(gap > 0, (flat - low) / gap.clamp_min(1e-12), (flat >= high).to(flat))
-    share = share.clamp(0, 1)[:, None]
-    rgba = take(colours, lower) * (1 - share) + take(colours, upper) * share
-    rgba = torch.where(outside[:, None], 0.0, rgba)
-    rgb, alpha = rgba[:, :3], rgba[:, 3:]
-    return torch.cat([rgb * alpha, alpha], dim=1).T.reshape(4, *position.shape)
+    rgba = colours[0][:, None].expand(4, position.numel())
+    flat = position.reshape(-1)
+    for low, high, change in zip(offsets[:-1], offsets[1:], colours.diff(dim=0), strict=True):
+        if float(low.detach()) == float(high.detach()):
+            share = (flat.detach() >= low).to(flat)
+        else:
+            share = ((flat - low) / (high - low)).clamp(0, 1)
+        rgba = torch.addcmul(rgba, change[:, None], share)
+    out = torch.cat([rgba[:3] * rgba[3:], rgba[3:]]).view(4, *position.shape)
+    return torch.where(outside, 0.0, out) if bool(outside.any()) else out

@@ -7,17 +7,17 @@ tiles are drawn once more for the gradient, so that memory stays bounded.
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from scorefield.sds.vector.compositing import Box, over, paint_over
+from scorefield.sds.vector.compositing import Box
 from scorefield.sds.vector.coverage import SPARE, Polygons, coverage
-from scorefield.sds.vector.document import Document, FillRule
-from scorefield.sds.vector.paint import LinearGradient, RadialGradient, Units, colours_at
-from scorefield.sds.vector.scene import Isolated, Layer, Outlines, Scene, compose, take_apart
+from scorefield.sds.vector.document import Document
+from scorefield.sds.vector.nodes import FillRule, Group, Shape
+from scorefield.sds.vector.scene import Outlines, Scene, take_apart
 from scorefield.sds.vector.sums import take
+from scorefield.sds.vector.tile import Tile
 
 __all__ = ["rasterise"]
 
@@ -35,10 +35,17 @@ def rasterise(document: Document, height: int, width: int) -> Float[Tensor, "4 h
     if first is None:
         return torch.zeros(4, height, width)
     like = first.geometry.points()
-    scene = take_apart(document, document.placement(height, width).to(like))
+    return _drawn(document.children, document.placement(height, width).to(like), height, width)
+
+
+def _drawn(
+    nodes: Sequence[Shape | Group], placement: Tensor, height: int, width: int
+) -> Float[Tensor, "4 height width"]:
+    """The picture of shapes and groups; `placement` maps their units to pixels."""
+    scene = take_apart(nodes, placement)
     if not scene.fills and not scene.strokes:
-        return like.new_zeros(4, height, width)
-    outlines = Outlines(scene, like.device)
+        return placement.new_zeros(4, height, width)
+    outlines = Outlines(scene, placement.device)
     picture = _Picture(scene, outlines, outlines.polygons())
     return picture.draw((0, 0, width, height))
 
@@ -84,10 +91,9 @@ class _Picture:
     def _tile(self, tile: Box, boxes: Tensor, active: Tensor) -> Tensor:
         """One tile at once."""
         x0, y0, x1, y1 = tile
-        canvas = self.polygons.vertices.new_zeros(4, y1 - y0, x1 - x0)
         numbers = active.nonzero().squeeze(1)
         if len(numbers) == 0:
-            return canvas
+            return self.polygons.vertices.new_zeros(4, y1 - y0, x1 - x0)
         polygons, even_odd = self.polygons, self.even_odd
         if len(numbers) < len(active):
             on = active.to(even_odd.device)
@@ -96,80 +102,8 @@ class _Picture:
         parts = coverage(polygons, even_odd, boxes[numbers].to(even_odd.device))
         covered = dict(zip(numbers.tolist(), parts, strict=True))
         here = [(a - x0, b - y0, c - x0, d - y0) for a, b, c, d in boxes.tolist()]
-        return self._composite(self.scene.tree, canvas, covered, here, (x0, y0))
-
-    def _composite(
-        self,
-        nodes: Sequence[Layer | Isolated],
-        canvas: Tensor,
-        covered: dict[int, Tensor],
-        boxes: list[Box],
-        corner: tuple[int, int],
-    ) -> Tensor:
-        run: list[Layer] = []
-
-        def flush() -> None:
-            nonlocal canvas
-            if run:
-                rgba = torch.stack([_colour(layer) for layer in run]).to(canvas).clamp(0, 1)
-                where = [boxes[layer.index] for layer in run]
-                canvas = paint_over(canvas, rgba, where, [covered[x.index] for x in run])
-                run.clear()
-
-        for node in nodes:
-            if isinstance(node, Isolated):
-                if not any(layer.index in covered for layer in node.layers()):
-                    continue
-                flush()
-                inner = self._composite(
-                    node.children, torch.zeros_like(canvas), covered, boxes, corner
-                )
-                canvas = over(canvas, inner * node.opacity.to(inner).clamp(0, 1))
-            elif node.index not in covered:
-                continue
-            elif isinstance(node.paint, Tensor):
-                run.append(node)
-            else:
-                flush()
-                box = boxes[node.index]
-                colours = self._gradient(node, box, corner)
-                if colours is not None:
-                    layer = colours * covered[node.index]
-                    if node.opacity is not None:
-                        layer = layer * node.opacity.to(layer).clamp(0, 1)
-                    height, width = canvas.shape[1:]
-                    x0, y0, x1, y1 = box
-                    canvas = over(canvas, F.pad(layer, (x0, width - x1, y0, height - y1)))
-        flush()
-        return canvas
-
-    def _gradient(self, layer: Layer, box: Box, corner: tuple[int, int]) -> Tensor | None:
-        """The gradient's premultiplied colours on a box; None where it is not defined."""
-        gradient = layer.paint
-        assert isinstance(gradient, LinearGradient | RadialGradient)
-        if len(gradient.offsets) == 0:
-            return None
-        matrix = self.outlines.matrix[layer.shape]
-        if gradient.units is Units.BOX:
-            low, high = self.outlines.extent(layer.shape)
-            scale = torch.cat([torch.diag(high - low), low[:, None]], dim=1)
-            matrix = compose(matrix, scale)
-        matrix = compose(matrix, gradient.transform)
-        linear, shift = matrix[:, :2], matrix[:, 2]
-        det = linear[0, 0] * linear[1, 1] - linear[0, 1] * linear[1, 0]
-        if float(det.detach()) == 0:
-            return None
-        x0, y0, x1, y1 = box
-        across = torch.arange(x0, x1, device=matrix.device, dtype=matrix.dtype) + 0.5 + corner[0]
-        down = torch.arange(y0, y1, device=matrix.device, dtype=matrix.dtype) + 0.5 + corner[1]
-        if gradient.empty:
-            position = across.new_ones(len(down), len(across))
-        else:
-            x, y = (across - shift[0])[None, :], (down - shift[1])[:, None]
-            own_x = (linear[1, 1] * x - linear[0, 1] * y) / det
-            own_y = (linear[0, 0] * y - linear[1, 0] * x) / det
-            position = gradient.position(torch.stack([own_x, own_y], dim=-1))
-        return colours_at(gradient, position)
+        drawn = Tile(self.scene, self.outlines, covered, here, (x0, y0), _drawn)
+        return drawn.picture(self.scene.tree, (0, 0, x1 - x0, y1 - y0))
 
 
 def _of_layers(polygons: Polygons, on: Tensor) -> Polygons:
@@ -182,10 +116,3 @@ def _of_layers(polygons: Polygons, on: Tensor) -> Polygons:
         number[polygons.follows[kept]],
         (on.cumsum(0) - 1)[polygons.owner[kept]],
     )
-
-
-def _colour(layer: Layer) -> Tensor:
-    assert isinstance(layer.paint, Tensor)
-    if layer.opacity is None:
-        return layer.paint
-    return torch.cat([layer.paint[:3], layer.paint[3:] * layer.opacity.to(layer.paint)])

@@ -1,6 +1,6 @@
 """A document taken apart: a tree of painted areas, and the polygons that bound them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,13 +8,13 @@ from torch import Tensor
 
 from scorefield.sds.vector.coverage import Polygons
 from scorefield.sds.vector.dash import dashed
-from scorefield.sds.vector.document import Document, Group, Shape, Stroke
 from scorefield.sds.vector.flatten import flatten, pieces
-from scorefield.sds.vector.paint import Paint
+from scorefield.sds.vector.geometry import Rect
+from scorefield.sds.vector.nodes import Group, Mask, MaskKind, Paint, Shape, Stroke
 from scorefield.sds.vector.stroke import outline
 from scorefield.sds.vector.sums import take
 
-__all__ = ["Isolated", "Layer", "Outlines", "Scene", "compose", "take_apart"]
+__all__ = ["Cut", "Isolated", "Layer", "Outlines", "Scene", "compose", "take_apart"]
 
 
 @dataclass(eq=False)
@@ -28,19 +28,21 @@ class Layer:
 
 
 @dataclass(eq=False)
-class Isolated:
-    """Children drawn on a clear canvas that is then faded."""
+class Cut:
+    """What something is seen through."""
 
     children: list["Layer | Isolated"]
-    opacity: Tensor
+    kind: MaskKind
+    masks: list["Cut"]
 
-    def layers(self) -> Iterator[Layer]:
-        """The areas inside, at any depth."""
-        for child in self.children:
-            if isinstance(child, Isolated):
-                yield from child.layers()
-            else:
-                yield child
+
+@dataclass(eq=False)
+class Isolated:
+    """Children drawn on a clear canvas that is then faded and cut."""
+
+    children: list["Layer | Isolated"]
+    opacity: Tensor | None
+    masks: list[Cut]
 
 
 @dataclass(eq=False)
@@ -67,43 +69,75 @@ def _fades(opacity: Tensor | None) -> bool:
     return opacity is not None and (opacity.requires_grad or float(opacity) != 1)
 
 
-def take_apart(document: Document, placement: Tensor) -> Scene:
-    """The painted areas of a document in drawing order; `placement` maps user units to pixels."""
-    scene = Scene([], [], [], [], [])
-    filled = sum(s.fill is not None for s in document.shapes())
+def take_apart(nodes: Sequence[Shape | Group], placement: Tensor) -> Scene:
+    """The painted areas in drawing order; `placement` maps user units to pixels."""
+    return _Taker().scene(nodes, placement)
 
-    def visit(nodes: Sequence[Shape | Group], matrix: Tensor) -> list[Layer | Isolated]:
+
+class _Taker:
+    def __init__(self) -> None:
+        self._scene = Scene([], [], [], [], [])
+        self._stroked: list[Layer] = []
+        # Things that share a mask where it stands share its areas.
+        self._cuts: dict[int, list[tuple[Mask, Tensor, Cut]]] = {}
+
+    def scene(self, nodes: Sequence[Shape | Group], placement: Tensor) -> Scene:
+        self._scene.tree = self._nodes(nodes, placement)
+        for layer in self._stroked:
+            layer.index += len(self._scene.fills)
+        return self._scene
+
+    def _nodes(self, nodes: Sequence[Shape | Group], matrix: Tensor) -> list[Layer | Isolated]:
         out: list[Layer | Isolated] = []
         for node in nodes:
             inner = compose(matrix, node.transform)
+            opacity = node.opacity
             if isinstance(node, Group):
-                children = visit(node.children, inner)
-                opacity = node.opacity
+                children = self._nodes(node.children, inner)
             else:
-                number = len(scene.shapes)
-                scene.shapes.append(node)
-                scene.matrices.append(inner)
-                children = []
                 alone = node.fill is None or node.stroke is None
-                own = node.opacity if alone else None
-                opacity = None if alone else node.opacity
-                if node.fill is not None:
-                    children.append(Layer(len(scene.fills), node.fill, own, number))
-                    scene.fills.append(number)
-                if node.stroke is not None:
-                    index = filled + len(scene.strokes)
-                    children.append(Layer(index, node.stroke.paint, own, number))
-                    scene.strokes.append(number)
-                if node.stroke_first:
-                    children.reverse()
-            if opacity is not None and _fades(opacity):
-                out.append(Isolated(children, opacity))
+                children = self._layers(node, inner, opacity if alone else None)
+                opacity = None if alone else opacity
+            masks = [self._cut(mask, inner) for mask in node.masks]
+            if masks or (opacity is not None and _fades(opacity)):
+                out.append(Isolated(children, opacity, masks))
             else:
                 out += children
         return out
 
-    scene.tree = visit(document.children, placement)
-    return scene
+    def _layers(
+        self, shape: Shape, matrix: Tensor, opacity: Tensor | None
+    ) -> list[Layer | Isolated]:
+        scene = self._scene
+        number = len(scene.shapes)
+        scene.shapes.append(shape)
+        scene.matrices.append(matrix)
+        layers: list[Layer | Isolated] = []
+        if shape.fill is not None:
+            layers.append(Layer(len(scene.fills), shape.fill, opacity, number))
+            scene.fills.append(number)
+        if shape.stroke is not None:
+            layer = Layer(len(scene.strokes), shape.stroke.paint, opacity, number)
+            self._stroked.append(layer)
+            layers.append(layer)
+            scene.strokes.append(number)
+        return layers[::-1] if shape.stroke_first else layers
+
+    def _cut(self, mask: Mask, matrix: Tensor) -> Cut:
+        known = self._cuts.setdefault(id(mask), [])
+        for other, where, cut in known:
+            if other is mask and (where is matrix or torch.equal(where, matrix)):
+                return cut
+        children = self._nodes(mask.children, compose(matrix, mask.transform))
+        masks = [self._cut(inner, matrix) for inner in mask.masks]
+        if mask.region is not None:
+            x, y, width, height = (float(v) for v in mask.region)
+            sides = matrix.new_tensor([[x, y], [width, height]])
+            rect = Shape(Rect(sides[0], sides[1]), fill=matrix.new_ones(4))
+            masks.append(Cut(self._layers(rect, matrix, None), MaskKind.CLIP, []))
+        cut = Cut(children, mask.kind, masks)
+        known.append((mask, matrix, cut))
+        return cut
 
 
 class Outlines:
@@ -112,6 +146,7 @@ class Outlines:
     def __init__(self, scene: Scene, device: torch.device) -> None:
         """Flatten every shape finely enough for the picture."""
         self.scene = scene
+        self._first: list[int] | None = None  # vertex of each shape
         self.matrix = torch.stack(scene.matrices)
         points, picks, mixes, subpaths, shapes, closed, shape_of = [], [], [], [], [], [], []
         base = lines = 0
@@ -203,5 +238,8 @@ class Outlines:
 
     def extent(self, number: int) -> Tensor:
         """The bounding box of a shape in user units: ((x0, y0), (x1, y1))."""
-        vertices = self.lines.vertices[self.shape[self.lines.line] == number]
+        if self._first is None:
+            sizes = torch.bincount(self.shape[self.lines.line], minlength=len(self.scene.shapes))
+            self._first = [0, *sizes.cumsum(0).tolist()]
+        vertices = self.lines.vertices[self._first[number] : self._first[number + 1]]
         return torch.stack([vertices.amin(dim=0), vertices.amax(dim=0)])

@@ -20,9 +20,13 @@ from xml.etree.ElementTree import Element
 import torch
 from torch import Tensor
 
-from scorefield.sds.vector.document import Document, FillRule, Group, Shape, ViewBox
-from scorefield.sds.vector.paint import Paint, faded
+from scorefield.sds.vector.document import Document
+from scorefield.sds.vector.nodes import FillRule, Group, Mask, Paint, Pattern, Shape, ViewBox
+from scorefield.sds.vector.paint import LinearGradient, RadialGradient
+from scorefield.sds.vector.reading.bounds import bounds
+from scorefield.sds.vector.reading.effects import EffectReader, frame_clip
 from scorefield.sds.vector.reading.gradients import GRADIENTS, GradientReader
+from scorefield.sds.vector.reading.kept import Keeper
 from scorefield.sds.vector.reading.markup import link_of, parse_xml, tag_of
 from scorefield.sds.vector.reading.properties import PaintValue
 from scorefield.sds.vector.reading.shapes import SHAPES, geometry_of, stroke_of
@@ -52,7 +56,7 @@ _SILENT = {
     "clipPath", "defs", "desc", "filter", "linearGradient", "marker", "mask", "metadata", "pattern",
     "radialGradient", "style", "symbol", "title", "view",
 }  # fmt: skip
-_NOT_DRAWN = ("clip-path", "mask", "marker-start", "marker-mid", "marker-end")
+_NOT_DRAWN = ("marker-start", "marker-mid", "marker-end")
 
 
 def load_svg(path: str | os.PathLike[str]) -> Document:
@@ -97,11 +101,15 @@ def _read(text: str | bytes) -> tuple[Document, str]:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where in the tree an element stands: what it inherits, and what its lengths are of."""
+    """Where in the tree an element stands: what it inherits, and what its lengths are of.
+
+    clipping: whether it is a part of a clip path.
+    """
 
     style: Style | None
     view: View
     depth: int
+    clipping: bool = False
 
     def below(self, style: Style) -> "_Place":
         return replace(self, style=style, depth=self.depth + 1)
@@ -115,25 +123,41 @@ class _Reader:
         view = View(width, height, self.size or (width, height))
         self.source = Source(root, MOST_ELEMENTS, view)
         self.gradients = GradientReader(self.source)
+        self.effects = EffectReader(self.source, self.contents, self.count_nodes)
+        self.keeper = Keeper(self.source)
         self.seen = self.letters = 0
 
     def document(self) -> Document:
         place = _Place(None, self.source.view, 0)
         style = self.source.style(self.root, None, self.source.view)
         children = self.children(self.root, place.below(style))
-        if style["opacity"] != 1 or style["transform"]:
-            transform = self.transform(self.root, style, place.view)
-            children = [Group(children, _opacity(style), transform)]
+        self.name_effects(self.root, style)
+        masks = self.effects.masks(self.root, style, children, place.view)
+        if masks or style["opacity"] != 1 or style["transform"]:
+            transform = self.transform(self.root, style, children, place.view)
+            children = [Group(children, _opacity(style), transform, masks=masks)]
         aspect = aspect_of(self.root.attrib.get("preserveAspectRatio", "xMidYMid"))
         if aspect is None:
             self.source.left_out.part("preserveAspectRatio", self.root)
-        return Document(children, self.view_box, self.size, aspect or "xMidYMid meet")
+        kept = self.keeper.definitions()
+        return Document(children, self.view_box, self.size, aspect or "xMidYMid meet", kept)
 
     def children(self, element: Element, place: _Place) -> list[Shape | Group]:
         if place.depth > MOST_DEPTH:
             raise Refused(_TOO_DEEP)
         out = [self.node(child, place) for child in element]
         return [node for node in out if node is not None]
+
+    def contents(
+        self, element: Element, style: Style, view: View, clipping: bool
+    ) -> list[Shape | Group]:
+        """What a clip path, mask or pattern is made of."""
+        place = _Place(style, view, 1, clipping)
+        parts = element
+        if clipping:  # it has no groups
+            parts = Element(element.tag)
+            parts.extend(c for c in element if tag_of(c) in (*SHAPES, "use", "text"))
+        return self.children(parts, place)
 
     def node(self, element: Element, place: _Place) -> Shape | Group | None:
         self.count(element)
@@ -147,34 +171,42 @@ class _Reader:
             return self.group(tag, element, style, place)
         if tag not in SHAPES:
             self.source.left_out.element(element)
-            return None
+            text = self.keeper.element(element)
+            return Group([], kept=text) if text else None
         self.name_effects(element, style)
         if style["visibility"] != "visible":
             return None
         geometry = geometry_of(element, style, place.view, self.source)
         if geometry is None:
             return None
-        fill = self.paint(element, style, "fill", place.view)
-        stroke = self.paint(element, style, "stroke", place.view)
+        bare = Shape(geometry)
+        fill = self.paint(element, style, "fill", bare, place.view)
+        stroke = self.paint(element, style, "stroke", bare, place.view)
+        order = style["paint-order"]
         return Shape(
             geometry,
             fill,
             stroke_of(style, place.view, stroke),
-            FillRule(style["fill-rule"]),
+            FillRule(style["clip-rule" if place.clipping else "fill-rule"]),
             _opacity(style),
-            self.transform(element, style, place.view),
+            self.transform(element, style, bare, place.view),
             element.attrib.get("id"),
-            style["paint-order"].index("stroke") < style["paint-order"].index("fill"),
+            order.index("stroke") < order.index("fill"),
+            self.effects.masks(element, style, [bare], place.view),
+            self.keeper.attributes(element),
         )
 
     def count(self, element: Element) -> None:
         """A file may not become much larger by its links."""
-        self.seen += 1
+        self.count_nodes(1)
         self.letters += sum(map(len, element.attrib.values()))
-        if self.seen > MOST_ELEMENTS:
-            raise Refused(f"more than {MOST_ELEMENTS} elements once links are followed")
         if self.letters > MOST_BYTES:
             raise Refused(f"more than {MOST_BYTES} letters once links are followed")
+
+    def count_nodes(self, number: int) -> None:
+        self.seen += number
+        if self.seen > MOST_ELEMENTS:
+            raise Refused(f"more than {MOST_ELEMENTS} elements once links are followed")
 
     def name_effects(self, element: Element, style: Style) -> None:
         for name in _NOT_DRAWN:
@@ -190,7 +222,6 @@ class _Reader:
     def group(self, tag: str, element: Element, style: Style, place: _Place) -> Group | None:
         self.name_effects(element, style)
         below = place.below(style)
-        matrix = IDENTITY
         children: list[Shape | Group]
         if tag == "switch":
             chosen = next((c for c in element if tag_of(c) and _holds(c)), None)
@@ -199,15 +230,17 @@ class _Reader:
         elif tag == "use":
             children = self.use(element, style, below)
         elif tag == "svg":
-            children, matrix = self.viewport(element, style, below, (None, None))
+            shown = self.viewport(element, style, below, (None, None))
+            children = [] if shown is None else [shown]
         else:
             children = self.children(element, below)
         if not children:
             return None
-        if matrix != IDENTITY:
-            children = [Group(children, transform=tensor_of(matrix))]
-        transform = self.transform(element, style, place.view)
-        return Group(children, _opacity(style), transform, element.attrib.get("id"))
+        transform = self.transform(element, style, children, place.view)
+        masks = self.effects.masks(element, style, children, place.view)
+        attributes = self.keeper.attributes(element)
+        name = element.attrib.get("id")
+        return Group(children, _opacity(style), transform, name, masks, attributes)
 
     def use(self, element: Element, style: Style, place: _Place) -> list[Shape | Group]:
         target = self.source.linked(element)
@@ -220,7 +253,6 @@ class _Reader:
         view, em = place.view, style.em
         x = view.pixels(style["x"], view.width, em)
         y = view.pixels(style["y"], view.height, em)
-        matrix: Matrix = (1.0, 0.0, 0.0, 1.0, x, y)
         node: Shape | Group | None
         if tag_of(target) in ("symbol", "svg"):
             self.count(target)
@@ -228,17 +260,20 @@ class _Reader:
             if own["display"] == "none":
                 return []
             self.name_effects(target, own)
-            sides = (style["width"], style["height"])
-            children, inner = self.viewport(target, own, place.below(own), sides)
-            matrix = multiply(matrix, multiply(matrix_of(own["transform"], view, em), inner))
-            node = Group(children, _opacity(own)) if children else None
+            node = self.viewport(target, own, place.below(own), (style["width"], style["height"]))
+            if node is not None:
+                node.opacity = _opacity(own)
+                node.transform = self.transform(target, own, [node], view)
         else:
             node = self.node(target, place)
         if node is None:
             return []
         node.name = None  # the id belongs to the original
-        moved = matrix != IDENTITY
-        return [Group([node], transform=tensor_of(matrix)) if moved else node]
+        return (
+            [Group([node], transform=torch.tensor([[1.0, 0.0, x], [0.0, 1.0, y]]))]
+            if x or y
+            else [node]
+        )
 
     def viewport(
         self,
@@ -246,19 +281,21 @@ class _Reader:
         style: Style,
         place: _Place,
         sides: tuple[Length | None, Length | None],
-    ) -> tuple[list[Shape | Group], Matrix]:
-        """What a nested <svg> or a <symbol> shows, and the map of its view box."""
+    ) -> Group | None:
+        """What a nested <svg> or a <symbol> shows in its frame."""
         view, em = place.view, style.em
         full = Length(100.0, "%")
-        width = view.pixels(sides[0] or style["width"] or full, view.width, em)
-        height = view.pixels(sides[1] or style["height"] or full, view.height, em)
-        x = view.pixels(style["x"], view.width, em)
-        y = view.pixels(style["y"], view.height, em)
-        if width <= 0 or height <= 0:
-            return [], IDENTITY
+        frame = Box(
+            view.pixels(style["x"], view.width, em),
+            view.pixels(style["y"], view.height, em),
+            view.pixels(sides[0] or style["width"] or full, view.width, em),
+            view.pixels(sides[1] or style["height"] or full, view.height, em),
+        )
+        if frame.width <= 0 or frame.height <= 0:
+            return None
+        matrix: Matrix = (1.0, 0.0, 0.0, 1.0, frame.x, frame.y)
+        inside = replace(view, width=frame.width, height=frame.height)
         text = element.attrib.get("viewBox")
-        matrix: Matrix = (1.0, 0.0, 0.0, 1.0, x, y)
-        inside = replace(view, width=width, height=height)
         if text is not None:
             try:
                 box = parse_view_box(text)
@@ -268,23 +305,34 @@ class _Reader:
                 self.source.left_out.part(f'viewBox="{text[:40]}"', element)
             else:
                 if box.width <= 0 or box.height <= 0:
-                    return [], IDENTITY
+                    return None
                 aspect = aspect_of(element.attrib.get("preserveAspectRatio", "xMidYMid"))
-                matrix = fit(box, Box(x, y, width, height), aspect or "xMidYMid meet")
+                matrix = fit(box, frame, aspect or "xMidYMid meet")
                 inside = replace(view, width=box.width, height=box.height)
         children = self.children(element, replace(place, view=inside))
-        return children, matrix
+        if not children:
+            return None
+        if matrix != IDENTITY:
+            children = [Group(children, transform=tensor_of(matrix))]
+        cut = style["overflow"] not in ("visible", "auto")
+        masks: tuple[Mask, ...] = (frame_clip(frame),) if cut else ()
+        return Group(children, masks=masks)
 
-    def transform(self, element: Element, style: Style, view: View) -> Tensor | None:
-        """The matrix of an element, about its origin."""
+    def transform(
+        self, element: Element, style: Style, drawn: Shape | list[Shape | Group], view: View
+    ) -> Tensor | None:
+        """The matrix of an element about its origin, which may be of the box of what is drawn."""
         functions = style["transform"]
         if not functions:
             return None
-        matrix = matrix_of(functions, view, style.em)
-        across, down = style["transform-origin"]
         box = Box(0.0, 0.0, view.width, view.height)
         if style["transform-box"] != "view-box":
-            self.source.left_out.part("transform-box", element)
+            box = bounds([drawn] if isinstance(drawn, Shape) else drawn) or box
+            view = replace(view, width=box.width, height=box.height)
+            if style["transform-box"] in ("stroke-box", "border-box"):
+                self.source.left_out.part("transform-box", element)
+        matrix = matrix_of(functions, view, style.em)
+        across, down = style["transform-origin"]
         x = box.x + view.pixels(across, box.width, style.em)
         y = box.y + view.pixels(down, box.height, style.em)
         if x or y:
@@ -293,18 +341,25 @@ class _Reader:
             matrix = multiply(multiply(to, matrix), back)
         return tensor_of(matrix)
 
-    def paint(self, element: Element, style: Style, name: str, view: View) -> Paint | None:
+    def paint(
+        self, element: Element, style: Style, name: str, bare: Shape, view: View
+    ) -> Paint | None:
         value = style[name]
         opacity = style[f"{name}-opacity"]
         if value.link is not None:
             server = self.source.ids.get(value.link)
-            if server is not None and tag_of(server) in GRADIENTS:
-                paint = self.gradients.paint(server, view)
-                return None if paint is None else faded(paint, opacity)
+            tag = "" if server is None else tag_of(server)
+            paint: Paint | None
+            if server is not None and tag in (*GRADIENTS, "pattern"):
+                if tag == "pattern":
+                    paint = self.effects.pattern(server, [bare], view)
+                else:
+                    paint = self.gradients.paint(server, view)
+                return None if paint is None else _faded(paint, opacity)
             self.source.left_out.part(f"{name} url(#{value.link[:40]})", element)
         if value.colour is None:
             return None
-        return faded(torch.tensor(style.colour(value.colour)), opacity)
+        return _faded(torch.tensor(style.colour(value.colour)), opacity)
 
 
 def _frame(root: Element) -> tuple[ViewBox, tuple[float, float] | None]:
@@ -336,3 +391,16 @@ def _holds(element: Element) -> bool:
 
 def _opacity(style: Style) -> Tensor | None:
     return None if style["opacity"] == 1 else torch.tensor(style["opacity"])
+
+
+def _faded(paint: Paint, opacity: float) -> Paint:
+    """The paint with its alpha multiplied by `opacity`."""
+    if opacity == 1:
+        return paint
+    if isinstance(paint, Pattern):
+        return replace(paint, opacity=torch.tensor(opacity))
+    factor = torch.tensor([1.0, 1.0, 1.0, opacity])
+    if isinstance(paint, Tensor):
+        return paint * factor
+    assert isinstance(paint, LinearGradient | RadialGradient)
+    return replace(paint, colours=paint.colours * factor)

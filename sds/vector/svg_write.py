@@ -1,11 +1,13 @@
 """A document to the text of an SVG file."""
 
-from xml.sax.saxutils import quoteattr
+from collections.abc import Sequence
+from xml.sax.saxutils import escape, quoteattr
 
 from torch import Tensor
 
-from scorefield.sds.vector.document import Document, FillRule, Group, Shape
+from scorefield.sds.vector.document import Document
 from scorefield.sds.vector.geometry import Circle, Ellipse, Path, Polyline, Rect
+from scorefield.sds.vector.nodes import FillRule, Group, Mask, MaskKind, Pattern, Shape
 from scorefield.sds.vector.paint import LinearGradient, RadialGradient, Spread, Units
 from scorefield.sds.vector.path_data import format_path
 from scorefield.sds.vector.stroke import Cap, Join, Pen
@@ -32,14 +34,18 @@ def svg_text(document: Document, digits: int = 6) -> str:
 class _Writer:
     def __init__(self, document: Document, digits: int) -> None:
         self.document, self.digits = document, digits
-        self.paints: dict[int, str] = {}
+        self.written: dict[int | tuple[int, ...], str] = {}  # names of paints and masks
+        self.alive: list[object] = []  # what those numbers stand for
         self.defs: list[str] = []
+        self.clipping = False  # whether the area alone counts
         self.names = {node.name for node in document.nodes()}
 
     def text(self) -> str:
         document = self.document
         body = [line for child in document.children for line in self.node(child, 1)]
         head = {"xmlns": "http://www.w3.org/2000/svg"}
+        if any(key.startswith("inkscape:") for n in document.nodes() for key in n.attributes):
+            head["xmlns:inkscape"] = "http://www.inkscape.org/namespaces/inkscape"
         if document.size is not None:
             width, height = document.size
             head |= {"width": self.number(width), "height": self.number(height)}
@@ -47,9 +53,23 @@ class _Writer:
         if document.aspect != "xMidYMid meet":
             head["preserveAspectRatio"] = document.aspect
         lines = ["<svg" + _attributes(head) + ">"]
-        if self.defs:
-            lines += ["  <defs>", *self.defs, "  </defs>"]
+        defs = [*self.defs]
+        for name, kept in document.kept.items():
+            if name not in self.names:
+                defs.append("    " + kept)
+        if defs:
+            lines += ["  <defs>", *defs, "  </defs>"]
         return "\n".join([*lines, *body, "</svg>"]) + "\n"
+
+    def named(self, wanted: str | None, kind: str) -> str:
+        """An id that nothing else has: the wanted one if it is free."""
+        number = 1
+        name = wanted
+        while name is None or name in self.names:
+            name = f"{kind}{number}"
+            number += 1
+        self.names.add(name)
+        return name
 
     def number(self, value: float | int | Tensor) -> str:
         value = float(value)
@@ -71,16 +91,63 @@ class _Writer:
 
     def node(self, node: Shape | Group, depth: int) -> list[str]:
         pad = "  " * depth
+        if isinstance(node, Group) and node.kept:
+            return [pad + node.kept]
         common: dict[str, str] = {} if node.name is None else {"id": node.name}
-        last = self.transform(node.transform)
+        common |= {k: v for k, v in node.attributes.items() if k != "title"}
+        last = self.transform(node.transform) | self.masks(node.masks)
         if node.opacity is not None:
             opacity = self.number(node.opacity.detach().clamp(0, 1))
             last |= {} if opacity == "1" else {"opacity": opacity}
+        inner = []
+        if "title" in node.attributes:
+            inner = [f"{pad}  <title>{escape(node.attributes['title'])}</title>"]
         if isinstance(node, Group):
-            inner = [line for child in node.children for line in self.node(child, depth + 1)]
+            inner += [line for child in node.children for line in self.node(child, depth + 1)]
             return [f"{pad}<g{_attributes(common | last)}>", *inner, f"{pad}</g>"]
         tag, geometry = self.geometry(node)
-        return [f"{pad}<{tag}{_attributes(common | geometry | self.style(node) | last)}/>"]
+        begin = f"{pad}<{tag}{_attributes(common | geometry | self.style(node) | last)}"
+        return [begin + ">", *inner, f"{pad}</{tag}>"] if inner else [begin + "/>"]
+
+    def masks(self, masks: Sequence[Mask]) -> dict[str, str]:
+        """The attributes of what is seen through masks: one of each kind, which lead to others."""
+        out = {}
+        for name, clip in (("clip-path", True), ("mask", False)):
+            some = [mask for mask in masks if (mask.kind is MaskKind.CLIP) is clip]
+            if some:
+                out[name] = f"url(#{self.mask(some)})"
+        return out
+
+    def mask(self, masks: Sequence[Mask]) -> str:
+        """The id of the first of some masks of one kind, seen through the others."""
+        key = tuple(map(id, masks))
+        if key in self.written:
+            return self.written[key]
+        first = masks[0]
+        clip = first.kind is MaskKind.CLIP
+        tag = "clipPath" if clip else "mask"
+        name = self.written[key] = self.named(first.name, "clip" if clip else "mask")
+        self.alive.append(masks)
+        out = {"id": name}
+        transform = self.transform(first.transform)
+        depth = 4 if transform and not clip else 3
+        self.clipping, outer = clip, self.clipping
+        lines = [line for child in first.children for line in self.node(child, depth)]
+        self.clipping = outer
+        if clip:
+            out |= transform
+        else:
+            region = first.region or (-1e5, -1e5, 2e5, 2e5)
+            words = (self.number(v) for v in region)
+            out |= {"maskUnits": "userSpaceOnUse"}
+            out |= dict(zip(("x", "y", "width", "height"), words, strict=True))
+            if first.kind is MaskKind.ALPHA:
+                out["mask-type"] = "alpha"
+            if transform:
+                lines = [f"      <g{_attributes(transform)}>", *lines, "      </g>"]
+        out |= self.masks([*first.masks, *masks[1:]])
+        self.defs += [f"    <{tag}{_attributes(out)}>", *lines, f"    </{tag}>"]
+        return name
 
     def geometry(self, shape: Shape) -> tuple[str, dict[str, str]]:
         g = shape.geometry
@@ -112,6 +179,8 @@ class _Writer:
         return {x: self.number(first), y: self.number(second)}
 
     def style(self, shape: Shape) -> dict[str, str]:
+        if self.clipping:
+            return {"clip-rule": "evenodd"} if shape.rule is FillRule.EVEN_ODD else {}
         out = self.paint("fill", shape.fill)
         if shape.rule is FillRule.EVEN_ODD:
             out["fill-rule"] = "evenodd"
@@ -141,15 +210,26 @@ class _Writer:
         if isinstance(paint, Tensor):
             colour, alpha = self.colour(paint)
             return {name: colour} | ({} if alpha == "1" else {f"{name}-opacity": alpha})
-        assert isinstance(paint, LinearGradient | RadialGradient)
-        if id(paint) not in self.paints:
-            number = len(self.paints) + 1
-            while f"paint{number}" in self.names:
-                number += 1
-            self.names.add(f"paint{number}")
-            self.paints[id(paint)] = f"paint{number}"
-            self.gradient(paint, f"paint{number}")
-        return {name: f"url(#{self.paints[id(paint)]})"}
+        assert isinstance(paint, LinearGradient | RadialGradient | Pattern)
+        if id(paint) not in self.written:
+            chosen = self.written[id(paint)] = self.named(paint.name, "paint")
+            self.alive.append(paint)
+            if isinstance(paint, Pattern):
+                self.pattern(paint, chosen)
+            else:
+                self.gradient(paint, chosen)
+        out = {name: f"url(#{self.written[id(paint)]})"}
+        if isinstance(paint, Pattern) and paint.opacity is not None:
+            out[f"{name}-opacity"] = self.number(paint.opacity.detach().clamp(0, 1))
+        return out
+
+    def pattern(self, paint: Pattern, name: str) -> None:
+        out = {"id": name, "patternUnits": "userSpaceOnUse"}
+        out |= {"width": self.number(paint.width), "height": self.number(paint.height)}
+        matrix = self.transform(paint.transform)
+        out |= {"patternTransform": matrix["transform"]} if matrix else {}
+        lines = [line for child in paint.children for line in self.node(child, 3)]
+        self.defs += [f"    <pattern{_attributes(out)}>", *lines, "    </pattern>"]
 
     def colour(self, rgba: Tensor) -> tuple[str, str]:
         values = rgba.detach().clamp(0, 1)

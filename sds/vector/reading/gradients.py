@@ -4,7 +4,8 @@ from xml.etree.ElementTree import Element
 
 import torch
 
-from scorefield.sds.vector.paint import LinearGradient, Paint, RadialGradient, Spread, Units
+from scorefield.sds.vector.nodes import Paint
+from scorefield.sds.vector.paint import LinearGradient, RadialGradient, Spread, Units
 from scorefield.sds.vector.reading.markup import link_of, tag_of
 from scorefield.sds.vector.reading.source import Source
 from scorefield.sds.vector.reading.values import (
@@ -105,7 +106,9 @@ class GradientReader:
         tail = (torch.tensor(offsets), torch.tensor(colours))
         if kind == "linearGradient":
             start, end = point("x1", "y1", "0%", "0%"), point("x2", "y2", "100%", "0%")
-            return LinearGradient(start, end, *tail, spread, units, transform)
+            return LinearGradient(
+                start, end, *tail, spread, units, transform, element.attrib.get("id")
+            )
         around = inside.diagonal
         centre = point("cx", "cy", "50%", "50%")
         radius = torch.tensor(inside.pixels(length("r", "50%"), around, style.em))
@@ -115,7 +118,7 @@ class GradientReader:
         inner = inside.pixels(length("fr", "0%"), around, style.em)
         return RadialGradient(
             centre, radius, *tail, focus, spread, units, transform,
-            torch.tensor(inner) if inner > 0 else None,
+            torch.tensor(inner) if inner > 0 else None, element.attrib.get("id"),
         )  # fmt: skip
 
     def _stops(self, stops: list[Element]) -> tuple[list[float], list[list[float]]]:

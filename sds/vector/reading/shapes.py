@@ -5,9 +5,8 @@ from xml.etree.ElementTree import Element
 
 import torch
 
-from scorefield.sds.vector.document import Stroke
 from scorefield.sds.vector.geometry import Circle, Ellipse, Geometry, Path, Polyline, Rect
-from scorefield.sds.vector.paint import Paint
+from scorefield.sds.vector.nodes import Paint, Stroke
 from scorefield.sds.vector.path_data import drawn_part
 from scorefield.sds.vector.reading.markup import tag_of
 from scorefield.sds.vector.reading.source import Source

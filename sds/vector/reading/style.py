@@ -74,9 +74,7 @@ class Cascade:
             ValueError: if the budget is spent, or a value makes the file refused.
         """
         element = node.etree_element
-        declared = self._declared.get(element)
-        if declared is None:
-            declared = self._declared[element] = self._collect(node)
+        declared = self.declared(node)
         own = Style()
         if parent is not None:
             own.update((k, v) for k, v in parent.items() if k in INHERITED or k[:2] == "--")
@@ -91,8 +89,20 @@ class Cascade:
             own["font-size"] = Length(view.pixels(size, whole, em))
         return own
 
+    def declared(self, node: Node) -> dict[str, list[str]]:
+        """For each property that is read what is declared of an element, the strongest last."""
+        found = self._declared.get(node.etree_element)
+        if found is None:
+            found = self._declared[node.etree_element] = self._collect(node)
+        return found
+
+    def rules(self, node: Node) -> dict[str, str]:
+        """What the style sheets and the style attribute say of an element, of any property."""
+        style = declarations(node.etree_element.attrib.get("style", ""))
+        found = sorted((*self._sheet.of(node), *style), key=lambda d: d.important)
+        return {d.name: d.value for d in found}
+
     def _collect(self, node: Node) -> dict[str, list[str]]:
-        """For each property what is declared, the strongest last."""
         element = node.etree_element
         tag = tag_of(element)
         found = [

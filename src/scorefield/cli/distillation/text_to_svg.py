@@ -1,5 +1,7 @@
 """`scorefield text-to-svg`: a vector drawing from a prompt."""
 
+import sys
+import warnings
 from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -119,7 +121,12 @@ def _read(path: Path) -> str:
     """The SVG file as we would write it: what cannot be drawn is refused or left out now."""
     from scorefield.sds.vector import load_svg, svg_text
 
-    return svg_text(load_svg(path))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        text = svg_text(load_svg(path))
+    for warning in caught:
+        print(f"scorefield: note: {warning.message}", file=sys.stderr)
+    return text
 
 
 @dataclass(frozen=True, kw_only=True)
