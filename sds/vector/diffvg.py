@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.sds.vector.document import Document
-from scorefield.sds.vector.nodes import FillRule, Paint
+from scorefield.sds.vector.nodes import FillRule, Paint, Shape
 from scorefield.sds.vector.paint import LinearGradient, Spread, Units
-from scorefield.sds.vector.scene import Isolated, Layer, Scene, take_apart
+from scorefield.sds.vector.scene import Isolated, Layer, Scene, compose, take_apart
 
 __all__ = ["DiffvgRasterise"]
 
@@ -23,9 +23,9 @@ __all__ = ["DiffvgRasterise"]
 class DiffvgRasterise:
     """`document.render(height, width, rasterise=DiffvgRasterise())` draws with pydiffvg.
 
-    What pydiffvg cannot draw is refused: shapes faded together, gradients that are not linear with
-    padding in user units, gradient strokes (they corrupt its memory) and dashes. Its caps and joins
-    are round whatever the document says.
+    What pydiffvg cannot draw is refused: shapes faded, clipped or masked together, gradients that
+    are not linear with padding in user units, gradient strokes (they corrupt its memory), dashes,
+    and strokes that a transform stretches. Its caps and joins are round whatever the document says.
 
     Args:
         samples: per pixel and axis.
@@ -68,19 +68,26 @@ def _library() -> ModuleType:
 
 
 def _converted(pydiffvg: Any, scene: Scene) -> tuple[list[Any], list[Any]]:
-    """pydiffvg's shapes and groups: one path per subpath, one group per fill or stroke."""
+    """pydiffvg's shapes and groups: one path per subpath, one group per fill or stroke.
+
+    Everything is in pixels: under any other `shape_to_canvas` than the identity pydiffvg's
+    gradients of points are wrong by the square of the scale, and its gradients land elsewhere.
+    """
     shapes: list[Any] = []
     groups: list[Any] = []
     for layer in scene.tree:
         if isinstance(layer, Isolated):
-            raise ValueError("pydiffvg cannot fade shapes together; drop the opacity of the group")
+            raise ValueError(
+                "pydiffvg cannot fade, clip or mask shapes together; drop the group's opacity and "
+                "its masks"
+            )
         filled = layer.index < len(scene.fills)
-        shape = scene.shapes[layer.shape]
+        shape, matrix = scene.shapes[layer.shape], scene.matrices[layer.shape]
         if not filled and shape.stroke is not None and shape.stroke.pen.dashes:
             raise ValueError("pydiffvg cannot draw dashes")
-        paint = _paint(pydiffvg, layer, filled)
+        paint = _paint(pydiffvg, layer, filled, matrix)
         numbers = []
-        for path in _paths(pydiffvg, scene, layer, filled):
+        for path in _paths(pydiffvg, shape, matrix, filled):
             numbers.append(len(shapes))
             shapes.append(path)
         # A fill and a stroke are two groups, drawn in the document's order.
@@ -90,23 +97,32 @@ def _converted(pydiffvg: Any, scene: Scene) -> tuple[list[Any], list[Any]]:
                 fill_color=paint if filled else None,
                 stroke_color=None if filled else paint,
                 use_even_odd_rule=shape.rule is FillRule.EVEN_ODD,
-                shape_to_canvas=_square(scene.matrices[layer.shape]),
+                shape_to_canvas=torch.eye(3),
             )
         )
     return shapes, groups
 
 
-def _paths(pydiffvg: Any, scene: Scene, layer: Layer, filled: bool) -> list[Any]:
-    shape = scene.shapes[layer.shape]
+def _paths(pydiffvg: Any, shape: Shape, matrix: Tensor, filled: bool) -> list[Any]:
+    """The subpaths in pixels, as cubics; those of a fill are closed."""
     topology = shape.geometry.topology
     points = shape.geometry.points()
+    points = points @ matrix[:, :2].T.to(points) + matrix[:, 2].to(points)
     control = topology.mix.to(points) @ points[topology.picks.to(points.device).view(-1)].view(
         -1, 4, 2
     )
-    width = torch.zeros(()) if filled or shape.stroke is None else shape.stroke.width / 2
+    width = torch.zeros(())
+    if not filled and shape.stroke is not None:
+        width = shape.stroke.width / 2 * _scale(matrix)
     out = []
     for number, closed in enumerate(topology.closed.tolist()):
         own = control[topology.subpath == number]
+        begin, end = own[0, 0], own[-1, 3]
+        if filled and not closed:
+            closed = True
+            if bool((begin != end).any()):
+                share = torch.linspace(0, 1, 4).to(own)[:, None]
+                own = torch.cat([own, torch.lerp(end, begin, share)[None]])
         vertices = own[:, :3].reshape(-1, 2)
         if not closed:
             vertices = torch.cat([vertices, own[-1, 3:]])
@@ -121,7 +137,17 @@ def _paths(pydiffvg: Any, scene: Scene, layer: Layer, filled: bool) -> list[Any]
     return out
 
 
-def _paint(pydiffvg: Any, layer: Layer, filled: bool) -> Any:
+def _scale(matrix: Tensor) -> Tensor:
+    """Pixels per unit of a map that stretches all directions alike."""
+    first, second = matrix[:, 0], matrix[:, 1]
+    most = float((first.norm() * second.norm()).detach())
+    skewed = abs(float((first @ second).detach())) > 1e-3 * most
+    if skewed or abs(float((first.norm() - second.norm()).detach())) > 1e-3 * most**0.5:
+        raise ValueError("pydiffvg cannot draw strokes that a transform stretches or skews")
+    return matrix[:, :2].det().abs().sqrt()
+
+
+def _paint(pydiffvg: Any, layer: Layer, filled: bool, matrix: Tensor) -> Any:
     paint: Paint = layer.paint
     if isinstance(paint, Tensor):
         colours = paint
@@ -130,20 +156,29 @@ def _paint(pydiffvg: Any, layer: Layer, filled: bool) -> Any:
         and isinstance(paint, LinearGradient)
         and paint.spread is Spread.PAD
         and paint.units is Units.USER
-        and paint.transform is None
     ):
         colours = paint.colours
     else:
         raise ValueError(
             "pydiffvg draws solid strokes, and fills that are solid or a padded linear gradient in "
-            "user units without a transform"
+            "user units"
         )
     if layer.opacity is not None:
         colours = torch.cat([colours[..., :3], colours[..., 3:] * layer.opacity], dim=-1)
     if isinstance(paint, LinearGradient):
-        return pydiffvg.LinearGradient(paint.start, paint.end, paint.offsets, colours)
+        begin, end = _ends(paint, compose(matrix, paint.transform))
+        return pydiffvg.LinearGradient(begin, end, paint.offsets, colours)
     return colours
 
 
-def _square(matrix: Tensor) -> Tensor:
-    return torch.cat([matrix, matrix.new_tensor([[0.0, 0.0, 1.0]])])
+def _ends(paint: LinearGradient, matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a gradient begins and ends in pixels.
+
+    Its position is t = <A^-1 (p - b) - start, d> / |d|^2, so it grows along A^-T d: under a map
+    that does not keep right angles the end is not the image of the end.
+    """
+    linear, shift = matrix[:, :2].to(paint.start), matrix[:, 2].to(paint.start)
+    along = paint.end - paint.start
+    slope = torch.linalg.solve(linear.T, along / along.square().sum().clamp_min(1e-20))
+    begin = linear @ paint.start + shift
+    return begin, begin + slope / slope.square().sum().clamp_min(1e-20)

@@ -50,7 +50,7 @@ class _Pen:
         if not self.current:
             self.current = [self.at]
         (x, y), (x0, y0) = self.at, self.start
-        near = 1e-9 * (1 + abs(x0) + abs(y0))
+        near = 1e-9 * max(max(abs(x), abs(y)) for x, y in self.current)  # what rounding leaves
         if self.inner and abs(x - x0) <= near and abs(y - y0) <= near:
             self.current.pop()  # the last segment already ends in the first anchor
         else:
