@@ -33,6 +33,7 @@ class _Pen:
         self.start: Point = (0.0, 0.0)
         self.control: Point | None = None  # the last inner control point, for S and T
         self.control_of = ""
+        self.relative = False  # whether the last segment was given by steps
 
     def move(self, to: Point) -> None:
         self.finish()
@@ -50,7 +51,9 @@ class _Pen:
         if not self.current:
             self.current = [self.at]
         (x, y), (x0, y0) = self.at, self.start
-        near = 1e-9 * max(max(abs(x), abs(y)) for x, y in self.current)  # what rounding leaves
+        # Steps that are added up end near where they began, numbers that are given exactly there.
+        size = max(max(map(abs, point)) for point in self.current)
+        near = 1e-9 * size if self.relative else 0.0
         if self.inner and abs(x - x0) <= near and abs(y - y0) <= near:
             self.current.pop()  # the last segment already ends in the first anchor
         else:
@@ -163,6 +166,7 @@ def _draw(pen: _Pen, command: str, v: list[float]) -> None:
                 control = pen.mirrored("QT") if kind == "T" else p[0]
                 pen.draw(control, p[-1])
     pen.control, pen.control_of = control, kind
+    pen.relative = command.islower()
 
 
 def _arc(
