@@ -148,6 +148,7 @@ READ = {
     "features": ["MISSING", "--out", "OUT"],
     "energy": ["MISSING"],
     "policy train": ["MISSING", "--out", "OUT"],
+    "policy inspect": ["MISSING"],
     "policy evaluate": ["MISSING", "--env", "two-routes", "--out", "OUT"],
     "policy export": ["MISSING", "--out", "OUT"],
     "evaluate prior": ["--judge", "MISSING", "--out", "OUT"],

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from demonstration_files import ACTIONS, STATES, buffer, lerobot, robomimic, with_pictures
+from PIL import Image
 
 from scorefield.cli.main import main
 from scorefield.control.data.episodes import Episode, write_episodes
@@ -116,3 +117,36 @@ def test_a_folder_of_ours_is_taken_in_part(tmp_path: Path) -> None:
     words = ["policy", "train", str(folder), *SMALL, "--episodes", "1", "--held-out", "0"]
     assert main([*words, "--out", str(tmp_path / "x")]) == 0
     assert np.allclose(load_policy(tmp_path / "x" / "policy").spaces.low, ACTIONS[1].min(axis=0))
+
+
+def test_inspect_shows_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["policy", "inspect", str(two_views(tmp_path / "set"))]
+    sheet = tmp_path / "sheet.png"
+    assert main([*words, "--out", str(sheet), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["lengths"] == [4, 6, 3] and figures["rate"] == 10
+    assert figures["taken"]["state"] == ["observation.state"]
+    assert np.allclose(figures["features"]["action"]["low"], np.concatenate(ACTIONS).min(axis=0))
+    with Image.open(sheet) as picture:
+        assert picture.width == 5 * 162 + 2 and picture.height > 9 * 100  # 3 cameras, 3 episodes
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert "camera left.rgb: observation.images.left.rgb" in told and "episodes are few" in told
+
+
+def test_inspect_tells_what_training_would_refuse(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = buffer(tmp_path / "a.zarr", **{"data/action": None, "data/pose": np.zeros((13, 2))})
+    assert main(["policy", "inspect", str(path)]) == 0
+    assert "name the ones that make the action" in capsys.readouterr().out
+    bad = np.concatenate(STATES)
+    bad[5] = np.nan
+    path = buffer(tmp_path / "b.zarr", **{"data/state": bad})
+    assert main(["policy", "inspect", str(path), "--out", str(tmp_path / "b.png")]) == 1
+    told = capsys.readouterr()
+    assert "cannot be trained on:" in told.out and "episode 1: state is not finite" in told.out
+    assert "1 of 3 episodes cannot be trained on" in told.err
+    assert main(["policy", "inspect", str(path), "--episodes", "0", "2"]) == 0
+    (path / "meta" / "episode_ends" / ".zarray").write_text("{")
+    assert main(["policy", "inspect", str(path)]) == 2

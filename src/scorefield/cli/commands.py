@@ -60,6 +60,9 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "policy collect": Entry(
             "policy.collect:PolicyCollect", "demonstrations of an expert in an environment"
         ),
+        "policy inspect": Entry(
+            "policy.inspect:PolicyInspect", "what demonstrations hold, and what is odd about them"
+        ),
         "policy train": Entry("policy.train:PolicyTrain", "a policy from demonstrations"),
         "policy evaluate": Entry(
             "policy.evaluate:PolicyEvaluate", "let a policy act, and score it"

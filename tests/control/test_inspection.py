@@ -1,0 +1,120 @@
+"""Each oddity of demonstrations is told, and only where it is."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from demonstration_files import robomimic
+from numpy.typing import NDArray
+
+from scorefield.control.data.episodes import Episode, write_episodes
+from scorefield.control.data.formats import open_demonstrations
+from scorefield.control.data.inspection import Inspection, inspect, of_pictures
+
+Arrays = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def arrays(number: int, steps: int = 400) -> Arrays:
+    rng = np.random.default_rng(number)
+    return rng.uniform(-1, 1, (steps, 4)), rng.uniform(-1, 1, (steps, 2))
+
+
+def inspected(folder: Path, change: Callable[[int, Arrays], Arrays]) -> Inspection:
+    made = [change(i, arrays(i)) for i in range(26)]
+    data = open_demonstrations(write_episodes(folder, [Episode(s, a, {}, 10.0) for s, a in made]))
+    return inspect(data, data.choose(), range(len(data.lengths)))
+
+
+def test_sound_demonstrations_need_no_advice(tmp_path: Path) -> None:
+    found = inspected(tmp_path / "demos", lambda i, made: made)
+    assert found.advice == [] and found.broken == {}
+    states = np.concatenate([arrays(i)[0] for i in range(26)])
+    assert np.allclose(found.low["state"], states.min(axis=0))
+    assert np.allclose(found.high["state"], states.max(axis=0))
+
+
+def constant(i: int, made: Arrays) -> Arrays:
+    made[0][:, [1, 3]] = 7
+    return made
+
+
+def outlier(i: int, made: Arrays) -> Arrays:
+    made[1][5, 1] = 50 if i == 3 else made[1][5, 1]
+    return made
+
+
+def wrapped(i: int, made: Arrays) -> Arrays:
+    made[0][:, 2] = (np.arange(400) * 0.1 + np.pi) % (2 * np.pi) - np.pi
+    return made
+
+
+def recorded(i: int, made: Arrays) -> Arrays:
+    return made[0], made[0].copy()
+
+
+def paused(i: int, made: Arrays) -> Arrays:
+    made[1][100:300] = made[1][100]
+    return made
+
+
+def repeated(i: int, made: Arrays) -> Arrays:
+    return arrays(min(i, 24))
+
+
+def short(i: int, made: Arrays) -> Arrays:
+    return arrays(i, 30) if i == 4 else made
+
+
+@pytest.mark.parametrize(
+    ("change", "advice"),
+    [
+        (constant, "state: numbers 1, 3 never change"),
+        (outlier, "action: number 1 lies in"),
+        (wrapped, "state: number 2 jumps by a full turn"),
+        (recorded, "the action begins with state of the same step"),
+        (paused, "the action stays as it was in 50% of the steps"),
+        (repeated, "episode 25 has the actions of an earlier one"),
+        (short, "episode 4 has less than a tenth"),
+    ],
+)
+def test_what_is_odd_is_told(
+    change: Callable[[int, Arrays], Arrays], advice: str, tmp_path: Path
+) -> None:
+    found = inspected(tmp_path / "demos", change).advice
+    assert len(found) == 1 and found[0].startswith(advice), found
+
+
+def test_few_episodes_of_unknown_rate_and_quaternions(tmp_path: Path) -> None:
+    def turning(file: object) -> None:
+        del file["data"].attrs["env_args"]  # type: ignore[index]
+        for demo in file["data"].values():  # type: ignore[index]
+            steps = len(demo["actions"])
+            demo["obs/robot0_eef_quat"] = (
+                np.array([[1.0, 0, 0, 0]]) * (-1) ** np.arange(steps)[:, None]
+            )
+
+    data = open_demonstrations(robomimic(tmp_path / "demos.hdf5", turning))
+    found = "\n".join(inspect(data, data.choose(), range(3)).advice)
+    assert "3 episodes are few" in found and "steps per second are not known" in found
+    assert "obs/robot0_eef_quat: changes its sign 10 times" in found  # 3 + 5 + 2
+
+
+def test_episodes_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    def lost(file: object) -> None:
+        file["data/demo_1/actions"][2] = np.nan  # type: ignore[index]
+        del file["data/demo_4/obs/object"]  # type: ignore[attr-defined]
+
+    data = open_demonstrations(robomimic(tmp_path / "demos.hdf5", lost))
+    found = inspect(data, data.choose(), range(11))
+    assert sorted(found.broken) == [1, 4]
+    assert "demo_1: action is not finite in 1 of 6 steps" in found.broken[1]
+    assert np.isfinite(found.high["actions"]).all()
+
+
+def test_black_and_standing_pictures() -> None:
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+    assert list(of_pictures("top", frames)) == []
+    assert "all the same" in next(iter(of_pictures("top", np.repeat(frames[:1], 4, axis=0))))
+    assert "black" in next(iter(of_pictures("top", frames // 128)))
