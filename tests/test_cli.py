@@ -90,7 +90,7 @@ def test_every_command_has_help_and_the_common_options(
     common = ["--seed", "--device", "--dtype", "--json", "--quiet", "--debug"]
     if name not in ("info", "energy"):  # they print
         common.append("--out")
-    policies = ("policy collect", "policy evaluate", "policy export")  # which have no prior
+    policies = tuple(f"policy {verb}" for verb in ("collect", "evaluate", "export", "inspect"))
     if "train" not in name and name not in ("info", *policies):  # info takes it as its argument
         common.append("--prior")
     perception = ("features", "match", "segment", "classify", "rank")
