@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from scorefield.cli.main import main
 from scorefield.control.data.episodes import Episode, Episodes, write_episodes
+from scorefield.control.data.spaces import Horizons
 from scorefield.control.policies.loading import load_policy
 
 TRAIN = ["--env", "two-routes", "--width", "16", "--layers", "1", "--quiet", "--batch-size", "16"]
@@ -101,7 +102,6 @@ def test_pictures_from_demonstrations_to_rollouts(
     episodes = Episodes.open(demos)
     assert episodes.cameras["view"].shape[1:] == (32, 32, 3) and episodes.state.shape[1] == 2
     words = ["policy", "train", demos, *quiet, "--steps", "2", "--batch-size", "4"]
-    words += ["--executed", "7", "--predicted", "8"]
     out = str(tmp_path / observe)
     seen = [*words, "--observe", observe, "--network", "unet", "--keypoints", "4", *more]
     assert main([*seen, "--out", out]) == 0
@@ -110,7 +110,8 @@ def test_pictures_from_demonstrations_to_rollouts(
     evaluate = ["policy", "evaluate", f"{out}/policy", *quiet, "--episodes", "1"]
     assert main([*evaluate, "--out", str(tmp_path / "evaluated")]) == 0
     assert main([*words, "--network", "unet", "--out", str(tmp_path / "state")]) == 0
-    assert not load_policy(tmp_path / "state" / "policy").spaces.images
+    policy = load_policy(tmp_path / "state" / "policy")
+    assert not policy.spaces.images and policy.horizons == Horizons(2, 8, 12)
 
 
 def test_diffusion_policy_s_own_networks(

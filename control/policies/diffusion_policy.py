@@ -53,8 +53,8 @@ _MOST_WEIGHT = 20.0  # of a level, with truncated weights
 class DiffusionSettings:
     """How chunks are noised, normalised and sampled.
 
-    predicts: what the network outputs: eps, x0 or v on the squared cosine schedule, or velocity,
-        which makes it a rectified flow (Liu et al. 2022).
+    predicts: what the network outputs: x0, v or eps, which is the paper's, on the squared cosine
+        schedule, or velocity, which makes it a rectified flow (Liu et al. 2022).
     levels: timesteps of the schedule.
     normaliser: limits, by the range of the data to [-1, 1], within which chunks are then kept at
         every step of sampling; or gaussian, by mean and standard deviation, and nothing is kept,
@@ -70,7 +70,7 @@ class DiffusionSettings:
         (`solver_steps`).
     """
 
-    predicts: Predicts = "eps"
+    predicts: Predicts = "x0"
     levels: int = 100
     normaliser: Literal["limits", "gaussian"] = "limits"
     weighting: Literal["uniform", "truncated"] | None = None
@@ -146,7 +146,7 @@ class DiffusionPolicy(NetworkPolicy):
         Args:
             spaces: of the environment.
             horizons: how far it looks and plans.
-            network: what denoises; None: a small U-Net.
+            network: what denoises; None: a perceptron.
             diffusion: how it noises, normalises and samples.
             encoder: of the pictures, if there are any.
             seed: of the weights.
@@ -157,7 +157,7 @@ class DiffusionPolicy(NetworkPolicy):
         super().__init__()
         self.spaces, self.horizons = spaces, horizons
         self.diffusion = diffusion or DiffusionSettings()
-        self.network_settings = network or UNet1DSettings(timesteps=self.diffusion.levels)
+        self.network_settings = network or PerceptronSettings()
         told = getattr(self.network_settings, "timesteps", self.diffusion.levels)
         if told != self.diffusion.levels:
             raise ValueError(

@@ -46,17 +46,19 @@ class ExportedPolicy:
     ) -> np.ndarray[Any, np.dtype[np.float32]]:
         """The next Ta actions, float32 (B, Ta, A), in the environment's units and bounds.
 
+        Without a batch axis in the observations the actions have none, either.
+
         Args:
             observations: the last To of each, the present one last: "state" (B, To, D) in the
                 environment's units, and per camera (B, To, 3, H, W) in [0, 1].
             seed: of the noise; take another one for every chunk.
-            noise: standard normal (B, Tp, A), instead of a seed.
+            noise: standard normal (B, Tp, A), instead of a seed; B is 1 without a batch axis.
 
         Raises:
             ValueError: an observation is missing, of another shape or not finite, or the actions
                 are not finite.
         """
-        config, seen = self.config, self._checked(observations)
+        config, (seen, alone) = self.config, self._checked(observations)
         horizons, spaces = config["horizons"], config["spaces"]
         size = (len(next(iter(seen.values()))), horizons["prediction"], spaces["action"])
         if noise is None:
@@ -71,7 +73,8 @@ class ExportedPolicy:
         actions = (chunk[:, first : first + horizons["action"]] - offset) / scale
         if not np.isfinite(actions).all():
             raise ValueError("the policy's actions are not finite; hold the robot")
-        return np.clip(actions, np.float32(spaces["low"]), np.float32(spaces["high"]))
+        actions = np.clip(actions, np.float32(spaces["low"]), np.float32(spaces["high"]))
+        return actions[0] if alone else actions
 
     def _walk(self, noise: Any, prepared: Any) -> Any:
         """The normalised chunk: x = p z + q out, x0 = clip(x), z' = a z + b x0 + c before + d x."""
@@ -87,11 +90,15 @@ class ExportedPolicy:
             z, before = z.astype(np.float32), x0
         return z
 
-    def _checked(self, observations: Mapping[str, Any]) -> dict[str, Any]:
+    def _checked(self, observations: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+        """The observations with a batch axis, and whether they had none."""
         expected = self.config["observations"]
         if set(observations) != set(expected):
             raise ValueError(f"observations must be {sorted(expected)}, got {sorted(observations)}")
         seen = {name: np.asarray(observations[name], dtype=np.float32) for name in expected}
+        alone = all(list(array.shape) == expected[name] for name, array in seen.items())
+        if alone:
+            seen = {name: array[None] for name, array in seen.items()}
         for name, array in seen.items():
             if array.ndim < 1 or list(array.shape[1:]) != expected[name]:
                 raise ValueError(
@@ -100,4 +107,4 @@ class ExportedPolicy:
                 )
             if not np.isfinite(array).all():
                 raise ValueError(f"{name!r} is not finite; hold the robot, look at its sensors")
-        return seen
+        return seen, alone

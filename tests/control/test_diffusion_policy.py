@@ -150,7 +150,7 @@ def test_with_the_exact_denoiser_both_modes_are_drawn() -> None:
 
 @pytest.mark.parametrize("network", SMALL)
 def test_neither_batch_nor_order_changes_an_item_and_bounds_hold(network: str) -> None:
-    policy = policy_of(network)
+    policy = policy_of(network, predicts="eps")
     policy.actions.scale.fill_(0.1)  # so that actions would reach 10
     seen = observations(3)
     request = ChunkRequest(seen, seed=0, items=[5, 6, 7])

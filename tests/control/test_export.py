@@ -88,7 +88,7 @@ def test_networks_and_solvers_act_the_same(
 def test_a_policy_that_sees_pictures(tmp_path: Path) -> None:
     spaces = PolicySpaces(3, 2, (-1.0, -2.0), (1.0, 2.0), images={"top": (36, 40)})
     encoder = EncoderSettings(width=16, keypoints=4)
-    policy = DiffusionPolicy(spaces, HORIZONS, UNET, encoder=encoder).eval()
+    policy = DiffusionPolicy(spaces, HORIZONS, UNET, DiffusionSettings("eps"), encoder).eval()
     assert export_policy(policy, tmp_path) < 1e-5
     seen = {"state": STATES[:2].numpy(), "top": np.zeros((2, 2, 3, 36, 40), dtype=np.float32)}
     dark = ExportedPolicy(tmp_path).act(seen, seed=5)

@@ -73,8 +73,8 @@ class _PolicyTrain(DemonstrationsCommand):
     """Observations it sees, To."""
     executed: Count = 8
     """Actions of a plan that are executed, Ta."""
-    predicted: Count = 9
-    """Actions that are predicted, Tp. Episodes end before a plan's end does, unless it is short:
+    predicted: Count | None = None
+    """Actions that are predicted, Tp. Without it, To - 1 + Ta, for a U-Net the next multiple of 4:
     states in the last Tp - Ta - To + 1 steps of an episode are in no window."""
     steps: Count = 3000
     """Updates; the learning rate's cosine ends there."""
@@ -105,7 +105,7 @@ class _PolicyTrain(DemonstrationsCommand):
         processes = Processes(device_of(self))
         if processes.first:
             check_folder(self.out, self.resume)
-        horizons = Horizons(self.observed, self.executed, self.predicted)
+        horizons = Horizons(self.observed, self.executed, self._predicted())
         choice, numbers = self._choice(data), self.numbers(data)
         episodes = loaded(data, choice, numbers)
         spaces = self._spaces(episodes)
@@ -200,6 +200,13 @@ class _PolicyTrain(DemonstrationsCommand):
             check_unused(self, "the ResNet, without --prior", "layer", "fraction")
         else:
             check_unused(self, "--prior", "resnet_width")
+
+    def _predicted(self) -> int:
+        """Tp: as short as can be, for episodes end before a long plan does."""
+        if self.predicted is not None:
+            return self.predicted
+        least = self.observed - 1 + self.executed
+        return -(-least // 4) * 4 if self.network.startswith("unet") else least
 
     def _encoder(self) -> EncoderSettings:
         more = {name: getattr(self, name) for name in _OF_PICTURES}

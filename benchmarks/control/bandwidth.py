@@ -1,0 +1,119 @@
+"""The bandwidth of a perceptron's Fourier features, on tasks that nothing was tuned on.
+
+    python benchmarks/control/bandwidth.py --out runs/bandwidth
+
+trains a diffusion policy on 50 demonstrations of each of `small_tasks`, with the bandwidth that
+is derived from the demonstrations ("derived"), with numbers, and without Fourier features
+("none"), and lets it act. Killed, the same command goes on. OUT gets rows.jsonl and table.md:
+success of 60 starts with the seeds from 100,000, and what was told while training, the errors of
+the actions on demonstrations that were learnt from and on others. Demonstrations have the seeds
+from 0.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from small_tasks import SMALL_TASKS
+
+from scorefield.control.data.episodes import Episodes
+from scorefield.control.data.spaces import Horizons
+from scorefield.control.data.windows import Windows
+from scorefield.control.environments.collection import demonstrate
+from scorefield.control.evaluation.rollout import roll_out
+from scorefield.control.evaluation.scores import wilson
+from scorefield.control.networks.settings import PerceptronSettings
+from scorefield.control.policies.diffusion_policy import DiffusionPolicy
+from scorefield.control.training.held_out import last_figures
+from scorefield.control.training.train import TrainingSettings, train_policy
+
+DEMONSTRATIONS, HELD_OUT = 50, 5
+JUDGED = range(100_000, 100_060)
+
+
+def main(
+    out: Path, tasks: Sequence[str], bandwidths: Sequence[str], seeds: int, steps: int
+) -> None:
+    """Trains and judges what is not there yet, and writes the table."""
+    torch.set_num_threads(1)
+    out.mkdir(parents=True, exist_ok=True)
+    rows = out / "rows.jsonl"
+    done = [json.loads(row) for row in rows.read_text().splitlines()] if rows.exists() else []
+    for seed in range(seeds):
+        for task in tasks:
+            for bandwidth in bandwidths:
+                key = {"task": task, "bandwidth": bandwidth, "seed": seed, "steps": steps}
+                if not any(key.items() <= row.items() for row in done):
+                    done.append(key | judged(task, bandwidth, seed, steps))
+                    with rows.open("a", encoding="utf-8") as stream:
+                        stream.write(json.dumps(done[-1]) + "\n")
+                    print(done[-1], flush=True)
+    (out / "table.md").write_text(table(done), encoding="utf-8")
+    print(table(done))
+
+
+def settings_of(bandwidth: str) -> PerceptronSettings:
+    """Those of a perceptron with a bandwidth as the command line names it."""
+    if bandwidth == "derived":
+        return PerceptronSettings()
+    if bandwidth == "none":
+        return PerceptronSettings(frequencies=0)
+    return PerceptronSettings(bandwidth=float(bandwidth))
+
+
+def judged(name: str, bandwidth: str, seed: int, steps: int) -> dict[str, Any]:
+    """What a policy comes to on a task."""
+    task = SMALL_TASKS[name]()
+    episodes = Episodes.of(demonstrate(task, task, range(DEMONSTRATIONS + HELD_OUT)))
+    horizons = Horizons(2, 8, 9)
+    share = (HELD_OUT + 0.5) / len(episodes)
+    windows, held_out = Windows(episodes, horizons).split(share, seed)
+    policy = DiffusionPolicy(task.spaces, horizons, settings_of(bandwidth), seed=seed)
+    settings = TrainingSettings(steps, 128, 1e-3, seed=seed)
+    with tempfile.TemporaryDirectory() as folder:
+        policy = train_policy(policy, windows, settings, folder, held_out=held_out)
+        figures = last_figures(Path(folder))
+    rollouts = roll_out(policy, task, JUDGED, seed=seed, batch=len(JUDGED))
+    found = policy.network_settings
+    assert isinstance(found, PerceptronSettings)
+    success = float(np.mean([one.success for one in rollouts]))
+    return {"success": success, "found": found.bandwidth, **figures}
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """A line per task and bandwidth, seeds pooled."""
+    lines = [
+        "| task | bandwidth | success (95 %) | by seed | error, held out | in training |",
+        "|---|---|---|---|---|---|",
+    ]
+    for task, bandwidth in dict.fromkeys((row["task"], row["bandwidth"]) for row in rows):
+        own = [row for row in rows if (row["task"], row["bandwidth"]) == (task, bandwidth)]
+        trials = len(own) * len(JUDGED)
+        successes = round(sum(row["success"] for row in own) * len(JUDGED))
+        low, high = wilson(successes, trials)
+        by_seed = ", ".join(f"{row['success']:.2f}" for row in own)
+        errors = [
+            np.mean([row[name] for row in own]) for name in ("held_out_error", "training_error")
+        ]
+        told = f"{bandwidth}, {own[0]['found']:.2f}" if bandwidth == "derived" else bandwidth
+        lines.append(
+            f"| {task} | {told} | {successes / trials:.2f} ({low:.2f} to {high:.2f}) | {by_seed} "
+            f"| {errors[0]:.2f} | {errors[1]:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--tasks", nargs="+", default=list(SMALL_TASKS), choices=list(SMALL_TASKS))
+    parser.add_argument("--bandwidths", nargs="+", default=["derived", "2.0", "0.5", "none"])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=1000)
+    given = parser.parse_args()
+    main(given.out, given.tasks, given.bandwidths, given.seeds, given.steps)
