@@ -69,4 +69,8 @@ from .objectives import LowRank as LowRank
 from .objectives import Phi as Phi
 from .objectives import SmallNetwork as SmallNetwork
 from .objectives import begin_phi as begin_phi
+from .presets import PRESETS as PRESETS
+from .presets import Preset as Preset
+from .presets import preset_for as preset_for
+from .presets import settings_by as settings_by
 from .settings import DistillationSettings as DistillationSettings

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -68,7 +69,7 @@ class Distillation:
         progress: float,
         generator: torch.Generator,
     ) -> tuple[Distilled, Float[Tensor, "batch *shape"]]:
-        """Encodes rendered images, draws levels and noise, and asks the prior.
+        """Fits rendered images to the prior's size, encodes them and asks the prior.
 
         Args:
             images: in [0, 1], with a graph to the generator.
@@ -79,6 +80,7 @@ class Distillation:
         Returns:
             The outcome, whose ``loss`` goes backward, and the latents, which `learn` takes.
         """
+        images = fitted(images, self.prior)
         latents = self.prior.encode(images)
         schedule = self.prior.schedule
         level = self.settings.levels.draw(schedule, progress, len(images), generator)
@@ -161,13 +163,29 @@ class Distillation:
         return {**asdict(self.settings), "objective": objective, "prior": self.prior.name}
 
 
+def fitted(images: Float[Tensor, "b *f 3 h w"], prior: ImagePrior) -> Float[Tensor, "b *f 3 H W"]:
+    """Images scaled, bilinearly and without aliases, so that the shorter side is the prior's.
+
+    Priors know their own size: an eighth of it, encoded as it is, would be another picture to them.
+    The longer side is rounded to the codec's cell. Images that fit are returned as they are, and so
+    are videos.
+    """
+    height, width = images.shape[-2:]
+    side, cell = prior.image_size, prior.codec.factor
+    if images.ndim != 4 or (min(height, width) == side and not height % cell and not width % cell):
+        return images
+    scale = side / min(height, width)
+    size = [max(1, round(scale * one / cell)) * cell for one in (height, width)]
+    return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
+
+
 class ModuleDistillation:
     """A `Task` of the optimisation loop: a module of yours that renders images.
 
     ``module(generator)`` returns images (batch, 3, height, width) in [0, 1], with a graph to its
     parameters. What is random in it (cameras, crops) is drawn from the `torch.Generator` that it is
     given, a new one in every step; then a resumed run equals one that was not stopped, bit for bit.
-    Height and width are multiples of the prior's latent cell.
+    Images of another size than the prior's are scaled to it.
 
     settings: what to make, and how.
     prior: what it should look like.
@@ -198,15 +216,13 @@ class ModuleDistillation:
         self.module = module.to(prior.device)
         self.optimizer = torch.optim.Adam(module.parameters(), lr=learning_rate)
         with torch.no_grad():
-            self._check_shape(tuple(self._preview_images().shape), prior)
+            self._check_shape(tuple(self._preview_images().shape))
 
     @staticmethod
-    def _check_shape(shape: tuple[int, ...], prior: ImagePrior) -> None:
-        cell = prior.codec.factor
-        if len(shape) != 4 or shape[1] != 3 or shape[2] % cell or shape[3] % cell:
+    def _check_shape(shape: tuple[int, ...]) -> None:
+        if len(shape) != 4 or shape[1] != 3:
             raise ValueError(
-                "the module must return images (batch, 3, height, width) with sides that are "
-                f"multiples of {cell} pixels, the prior's latent cell; got {shape}"
+                f"the module must return images (batch, 3, height, width); got {shape}"
             )
 
     @torch.no_grad()

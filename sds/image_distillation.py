@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -20,19 +21,19 @@ from scorefield.priors.noise import keyed_noise, noise_generator
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.folder import RunFolder
 from scorefield.runs.loop import optimise
-from scorefield.sds.distillation import Distillation
+from scorefield.sds.distillation import Distillation, fitted
 from scorefield.sds.levels import LevelRange, Levels
 from scorefield.sds.objective import Denoisers, Objective
 from scorefield.sds.objectives import DDS, Phi
-from scorefield.sds.settings import DistillationSettings
+from scorefield.sds.settings import RenderedSettings
 
 _START, _LEVEL, _PHI = -1, -2, -3
 """Keys of what is drawn besides the noise of the steps, which have 0 and above."""
 
 
 @dataclass(frozen=True)
-class ImageSettings(DistillationSettings):
-    """How images are distilled: `DistillationSettings`, and what images need besides.
+class ImageSettings(RenderedSettings):
+    """How images are distilled: `RenderedSettings`, and what images need besides.
 
     images: how many, each on its own but for VSD's phi, which learns from all.
     pixels: whether pixels are moved, and encoded in every step, in place of latents.
@@ -53,6 +54,8 @@ class ImageSettings(DistillationSettings):
         for name in ("images", "steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        if (self.size or self.later_sizes) and not self.pixels:
+            raise ValueError(f"size needs pixels=True: latents have their own; got {self.size}")
         if not self.start >= 0:
             raise ValueError(f"start must be at least 0; got {self.start}")
         if self.image and not self.pixels:
@@ -74,6 +77,7 @@ class ImageDistillation:
         self.settings = settings
         self.prior = prior
         self.items = range(settings.images)
+        settings.check_sizes(prior.image_size)
         shape = prior.latent_shape
         if settings.pixels:
             shape = (3, prior.image_size, prior.image_size)
@@ -99,6 +103,16 @@ class ImageDistillation:
         """Of the images, with a graph to what is moved."""
         return self.prior.encode(self.values) if self.settings.pixels else self.values
 
+    def _seen(self, progress: float) -> Tensor:
+        """The pixels as they are rendered now: small ones are enlarged again to be encoded."""
+        side = self.settings.size_at(progress, self.prior.image_size)
+        if side == self.prior.image_size:
+            return self.values
+        small = F.interpolate(
+            self.values, (side, side), mode="bilinear", align_corners=False, antialias=True
+        )
+        return fitted(small, self.prior)
+
     @torch.no_grad()
     def images(self) -> Float[Tensor, "b 3 h w"]:
         """The images as they are, in [0, 1]."""
@@ -108,7 +122,8 @@ class ImageDistillation:
     def step(self, step: int) -> Mapping[str, float]:
         """Ask the prior about every image and move it."""
         settings, progress = self.settings, step / self.settings.steps
-        latents = self.latents()
+        images = self._seen(progress) if settings.pixels else None
+        latents = self.values if images is None else self.prior.encode(images)
         levels = [
             settings.levels.draw(
                 self.prior.schedule, progress, 1, noise_generator(settings.seed, i, step, _LEVEL)
@@ -125,7 +140,7 @@ class ImageDistillation:
             eps,
             self.denoisers,
             progress,
-            images=self.values if settings.pixels else None,
+            images=images,
             reference=self.reference,
         )
         self.optimizer.zero_grad(set_to_none=True)

@@ -1,13 +1,18 @@
 """What is set of any distillation. The command line shows it without loading torch."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from scorefield.domains import check_numbers
+from scorefield.domains import Count, Whole, check_numbers
 from scorefield.sds.levels import LevelRange, Levels
 
 if TYPE_CHECKING:
     from scorefield.sds.objective import Objective
+
+
+# threestudio renders an eighth of the prior's side; half of that again is a blur to any prior.
+_SMALLEST_SHARE = 16
 
 
 def _sds() -> "Objective":
@@ -47,3 +52,51 @@ class DistillationSettings:
         for name in ("image", "clip"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0; got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class RenderedSettings(DistillationSettings):
+    """How a generator is distilled that renders at any size: small at first, to be fast and broad.
+
+    preset: name of the preset that the values are from, for the run's config; "" is none.
+    size: side of the rendered views, pixels; 0 takes the prior's. Views of another size are
+        enlarged to the prior's before they are encoded.
+    later_sizes: sides that follow over the run.
+    later_from: share of the run at which each of the later sizes begins; none is equal shares.
+    """
+
+    preset: str = ""
+    size: Whole = 0
+    later_sizes: tuple[Count, ...] = ()
+    later_from: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        shares = self.later_from
+        if shares and (
+            len(shares) != len(self.later_sizes)
+            or not all(low < high for low, high in pairwise((0.0, *shares, 1.0)))
+        ):
+            raise ValueError(
+                "later_from must be rising shares of the run between 0 and 1, one for each of "
+                f"the {len(self.later_sizes)} later_sizes; got {shares}"
+            )
+
+    def size_at(self, progress: float, own: int) -> int:
+        """The side of the views when `progress` in [0, 1] of the run is done.
+
+        own: the prior's, pixels.
+        """
+        count = len(self.later_sizes)
+        shares = self.later_from or tuple((i + 1) / (count + 1) for i in range(count))
+        sides = (self.size or own, *self.later_sizes)
+        return sides[sum(progress >= share for share in shares)]
+
+    def check_sizes(self, own: int) -> None:
+        """Raise ValueError for a size that holds nothing a prior of that own size knows."""
+        for side in (self.size or own, *self.later_sizes):
+            if side < max(2, own // _SMALLEST_SHARE):
+                raise ValueError(
+                    f"size must be at least {max(2, own // _SMALLEST_SHARE)} pixels with a prior "
+                    f"of {own} pixels, or 0 for its own; got {side}"
+                )

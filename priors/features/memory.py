@@ -60,7 +60,8 @@ def pass_memory(
     if isinstance(prior.codec, LatentCodec):
         vae = prior.codec.vae
         # the last up block of the decoder still has the channels of the one before it
-        widest = max(vae.config.block_out_channels[:2])
+        widths = vae.config.get("block_out_channels") or vae.config.decoder_block_out_channels
+        widest = max(widths[:2])
         pixels = prior.image_size**2 * (prior.frames or 1) * area
         codec = _LIVE_IN_A_CODEC * widest * pixels * vae.dtype.itemsize
     return PassMemory(int(row), int(codec))

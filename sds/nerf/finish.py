@@ -17,6 +17,7 @@ from scorefield.sds.nerf.radiance_field import Scene
 from scorefield.sds.nerf.scene_distillation import TextTo3D
 from scorefield.sds.nerf.settings import TextTo3DSettings
 from scorefield.sds.nerf.turntable import save_turntable, view_sheet
+from scorefield.sds.presets import preset_for, settings_by
 
 __all__ = ["begin", "complete", "finish", "make_task", "text_to_3d"]
 
@@ -83,7 +84,7 @@ def text_to_3d(
     folder is a run folder: killed at any moment, the same call with `resume` goes on.
 
     Args:
-        prompt: what to make, or all settings.
+        prompt: what to make, by the preset that is chosen for the prior; or all settings.
         prior: what it should look like.
         out: a new or empty folder, or with `resume` the folder of the same run.
         resume: go on with the run in the folder, if there is one.
@@ -97,7 +98,9 @@ def text_to_3d(
         EmptySceneError: at the end, the pictures written: the scene came out empty.
         NonFiniteError: on the way; the last checkpoint is kept.
     """
-    settings = TextTo3DSettings(prompt) if isinstance(prompt, str) else prompt
+    if isinstance(prompt, str):
+        prompt = TextTo3DSettings(prompt, **settings_by(preset_for(prior, "scene"), prior, {}))
+    settings = prompt
     task, folder = begin(settings, prior, out, resume=resume)
     complete(
         task,
@@ -119,11 +122,6 @@ def make_task(settings: TextTo3DSettings, prior: ImagePrior) -> TextTo3D:
     task = TextTo3D(settings, prior)
     if settings.negative:
         prior.condition(settings.negative)
-    if task.settings.size < 1 or task.settings.size % prior.codec.factor:
-        raise ValueError(
-            f"size must be a positive multiple of {prior.codec.factor} pixels, the prior's latent "
-            f"cell, or 0 for its own {prior.image_size}; got {settings.size}"
-        )
     return task
 
 

@@ -14,6 +14,7 @@ from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior
 from scorefield.sds.distillation import Distillation
 from scorefield.sds.nerf.cameras import Cameras, view_prompt
+from scorefield.sds.nerf.fields import HashGrid
 from scorefield.sds.nerf.penalties import (
     entropy_penalty,
     opacity_penalty,
@@ -33,6 +34,28 @@ from scorefield.sds.nerf.view_negatives import view_negatives
 from scorefield.sds.objective import Denoisers
 from scorefield.sds.objectives import Phi
 
+_FIELD = -1
+"""Key of what the field begins as, besides the numbers of the steps, which have 0 and above."""
+
+
+def begin_scene(settings: TextTo3DSettings) -> Scene:
+    """A scene of the field that the settings name, the same for the same seed."""
+    if settings.field == "voxels":
+        return Scene()
+    generator = noise_generator(settings.seed, _FIELD)
+    if settings.field == "hash":
+        return Scene(HashGrid(generator=generator))
+    # Instant-NGP's, as threestudio has it: 16 levels from 16 cells to 4096, 2^19 entries each
+    return Scene(HashGrid(16, 2, 16, 4096, 2**19, 64, generator))
+
+
+def _groups(scene: Scene, settings: TextTo3DSettings) -> list[dict[str, Any]]:
+    """What is optimised: a learned sky at a tenth of the rate, as threestudio has it."""
+    if settings.background == "greys":
+        return [{"params": list(scene.parameters())}]
+    slow = {"params": list(scene.background.parameters()), "share": 0.1}
+    return [{"params": list(scene.field.parameters())}, slow]
+
 
 class TextTo3D:
     """A `Task` of the optimisation loop: one update looks at a few views of the scene."""
@@ -48,10 +71,11 @@ class TextTo3D:
         self.settings = settings
         self.prior = prior
         self.device = prior.device
-        self.scene = (scene or Scene()).to(self.device)
+        settings.check_sizes(prior.image_size)
+        self.scene = (scene or begin_scene(settings)).to(self.device)
         self.distillation = Distillation(settings, prior)
         self.optimizer = torch.optim.Adam(
-            self.scene.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), eps=1e-15
+            _groups(self.scene, settings), lr=settings.learning_rate, betas=(0.9, 0.99), eps=1e-15
         )
         self.distillation.check([settings.prompt])
 
@@ -75,7 +99,8 @@ class TextTo3D:
         self.optimizer.zero_grad(set_to_none=True)
         (loss + penalty).backward()
         for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * (0.55 + 0.45 * math.cos(math.pi * progress))
+            falling = settings.learning_rate * (0.55 + 0.45 * math.cos(math.pi * progress))
+            group["lr"] = falling * group.get("share", 1.0)
         self.optimizer.step()
         return {
             **distilled.figures,
@@ -105,18 +130,21 @@ class TextTo3D:
 
     def _render(self, cameras: Cameras, progress: float, generator: torch.Generator) -> Rendering:
         settings = self.settings
+        size = settings.size_at(progress, self.prior.image_size)
         shading, lights = self._shading(cameras, progress, generator)
         # Greys of random brightness: the object cannot hide in the background, nor leave
         # part of its own shape or colour to it.
         tone = 0.3 + 0.7 * torch.rand(settings.views, 1, generator=generator)
+        greys = tone.expand(-1, 3).to(self.device)
+        background = greys if settings.background == "greys" else None  # the scene's own, learned
         return self.scene.render(
             cameras.to(self.device),
-            settings.size,
-            settings.size,
+            size,
+            size,
             samples=settings.samples,
             shading=shading,
             lights=lights,
-            background=tone.expand(-1, 3).to(self.device),
+            background=background,
             generator=generator,
         )
 
@@ -144,7 +172,8 @@ class TextTo3D:
         smoothness = getattr(self.scene.field, "total_variation", None)
         if smoothness is not None:
             penalty = penalty + settings.smoothness * smoothness()
-        return penalty
+        # the distillation loss is a sum over the latents, so that one weight means the same of all
+        return penalty * (math.prod(self.prior.latent_shape) / 1024)
 
     def preview(self, step: int) -> Float[Tensor, "3 height width"]:
         """Named views, in colour and as bare geometry."""

@@ -1,21 +1,26 @@
 """What is set of text to 3D. The command line shows it without loading torch."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from scorefield.domains import NotNegative, Whole
+from scorefield.domains import NotNegative
 from scorefield.sds.nerf.camera_distribution import CameraDistribution
-from scorefield.sds.settings import DistillationSettings
+from scorefield.sds.settings import RenderedSettings
+
+FieldName = Literal["voxels", "hash", "hash-large"]
 
 
 @dataclass(frozen=True)
-class TextTo3DSettings(DistillationSettings):
-    """How a scene is distilled: `DistillationSettings`, and what a scene needs besides.
+class TextTo3DSettings(RenderedSettings):
+    """How a scene is distilled: `RenderedSettings`, and what a scene needs besides.
 
     The defaults are those of the embedded prior.
 
     views: cameras per update, spread evenly around the object.
-    size: side of the rendered views, pixels; 0 takes the prior's.
     samples: points looked at along a ray through the whole sphere.
+    field: what density and colour are kept in: voxels, fastest on a CPU; hash, a small hash grid;
+        hash-large, Instant-NGP's of 16 levels, for a GPU.
+    background: what is behind the object: greys of random brightness, or a learned sky.
     perp_neg: strength of the views as negative prompts of each other (Perp-Neg), against faces on
         the back; 0 leaves it out, 1 has threestudio's weights.
     cameras: distribution of the cameras.
@@ -24,7 +29,8 @@ class TextTo3DSettings(DistillationSettings):
     shaded: share of the later updates that see the colours shaded.
     textureless: share of the later updates that see a white surface, shaded.
     opacity: weight of the penalty on opaque rays, which asks for less of everything. This and the
-        four weights below stand against a distillation loss summed over the latents of a view.
+        four weights below are for 1,024 latents, over which the loss of a view is summed; with a
+        prior of more latents they grow in proportion.
     orientation: weight of the penalty on visible surfaces that face away from the camera.
     entropy: weight of the penalty on half-opaque rays, which asks for a surface instead of fog; it
         grows over the run from 0.
@@ -34,8 +40,9 @@ class TextTo3DSettings(DistillationSettings):
 
     clip: float = 1.0
     views: int = 4
-    size: Whole = 0
     samples: int = 48
+    field: FieldName = "voxels"
+    background: Literal["greys", "sky"] = "greys"
     perp_neg: float = 0.0
     cameras: CameraDistribution = CameraDistribution()  # noqa: RUF009  (frozen)
     learning_rate: float = 0.015

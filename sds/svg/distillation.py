@@ -52,15 +52,9 @@ class TextToSvg:
     def __init__(self, settings: TextToSvgSettings, prior: ImagePrior) -> None:
         self.settings = settings
         self.prior = prior
-        self.size = settings.size or prior.image_size
-        if self.size % prior.codec.factor:
-            raise ValueError(
-                f"size must be a multiple of {prior.codec.factor} pixels, the prior's latent cell, "
-                f"or 0 for its own {prior.image_size}; got {settings.size}"
-            )
-        # Of a small picture each pixel of a view is the mean of several.
-        self.samples = 1 if self.size >= 256 else 2
-        self.canvas = round(self.size * self.samples / settings.augmentation.crop)
+        settings.check_sizes(prior.image_size)
+        # The weights of the penalties are for 1,024 latents, over which the loss is summed.
+        self.weight = math.prod(prior.latent_shape) / 1024
         self.prompt = _put(settings, prior)
         self.distillation = Distillation(settings, prior)
         self.drawing = _begin(settings, prior.device)
@@ -118,18 +112,20 @@ class TextToSvg:
         progress = step / settings.distillation_steps
         if self._renews(step):
             self._renew(generator)
-        picture = self.drawing.render(self.canvas)
+        size = settings.size_at(progress, self.prior.image_size)
+        samples = 1 if size >= 256 else 2  # of a small view each pixel is the mean of several
+        picture = self.drawing.render(round(size * samples / settings.augmentation.crop))
         homographies = settings.augmentation.draw(settings.views, generator)
-        views = warp(picture, homographies, self.size, WHITE, samples=self.samples)
+        views = warp(picture, homographies, size, WHITE, samples=samples)
         distilled, latents = self.distillation.look(views, self.denoisers(), progress, generator)
         loss = distilled.loss
         figures = dict(distilled.figures)
         if style.crossing:
             crossing = self._crossing()
-            loss = loss + style.crossing * crossing
+            loss = loss + self.weight * style.crossing * crossing
             figures["crossing"] = crossing.item()
         if style.saturation:
-            loss = loss + style.saturation * saturation_penalty(views)
+            loss = loss + self.weight * style.saturation * saturation_penalty(views)
         factor = settings.settle if settings.traces else 1.0
         self.drawing.update(loss, factor * _rate(progress, settings.warmup))
         prompts = [self.prompt] * settings.views

@@ -9,6 +9,7 @@ from scorefield.images import load_image, save_gif, save_image
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.folder import FREE_KEYS, RunFolder
 from scorefield.runs.loop import optimise
+from scorefield.sds.presets import preset_for, settings_by
 from scorefield.sds.svg.cleaning import cleaned
 from scorefield.sds.svg.distillation import TextToSvg
 from scorefield.sds.svg.drawing import WHITE
@@ -55,7 +56,9 @@ def text_to_svg(
         ValueError: before anything starts: settings, words or folder are not accepted.
         NonFiniteError: on the way; the last checkpoint is kept.
     """
-    settings = TextToSvgSettings(prompt) if isinstance(prompt, str) else prompt
+    if isinstance(prompt, str):
+        prompt = TextToSvgSettings(prompt, **settings_by(preset_for(prior, "drawing"), prior, {}))
+    settings = prompt
     task, folder = begin_drawing(settings, prior, out, resume=resume)
     complete_drawing(
         task,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scorefield.sds.settings import DistillationSettings
+from scorefield.sds.settings import RenderedSettings
 
 if TYPE_CHECKING:
     import torch
@@ -70,8 +70,8 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class TextToSvgSettings(DistillationSettings):
-    """How a drawing is distilled: `DistillationSettings`, and what a drawing needs besides.
+class TextToSvgSettings(RenderedSettings):
+    """How a drawing is distilled: `RenderedSettings`, and what a drawing needs besides.
 
     The defaults are those of the embedded prior.
 
@@ -89,7 +89,6 @@ class TextToSvgSettings(DistillationSettings):
         sample, 500 for a random start or a drawing of yours.
     views: augmented views per update.
     augmentation: what the views show.
-    size: side of a view, pixels; 0 takes the prior's.
     warmup: share of the steps in which the learning rates rise to the style's; they end at 0.4 of
         it, along a cosine.
     renew_every: steps after which faint and tiny paths are replaced by new circles on top, in icons
@@ -108,7 +107,6 @@ class TextToSvgSettings(DistillationSettings):
     settle: float = 0.3
     views: int = 4
     augmentation: Augmentation = Augmentation(0.95, 0.1)
-    size: int = 0
     warmup: float = 0.05
     renew_every: int = 50
     renew_until: float = 0.8
@@ -126,7 +124,6 @@ class TextToSvgSettings(DistillationSettings):
             )
         for name, least in (
             ("steps", 0), ("views", 1), ("samples", 0), ("trace_steps", 1), ("renew_every", 0),
-            ("size", 0),
         ):  # fmt: skip
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}")

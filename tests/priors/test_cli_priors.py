@@ -65,3 +65,20 @@ def test_out_of_memory_names_what_to_lower(
     assert code == 1
     assert "lower --batch-size (now 16)" in told
     assert "give --low-memory" in told
+
+
+def test_what_is_typed_goes_before_the_preset(
+    tiny: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["text-to-3d", "a cup", "--prior", str(tiny("sd")), "--field", "voxels", "--quiet"]
+    words += ["--size", "8", "--steps", "1", "--samples", "4", "--scale", "7.5", "--frames", "1"]
+    words += ["--cameras.distance", "2.0", "2.5", "--mesh-resolution", "8", "--picture-size", "8"]
+    main([*words, "--out", str(tmp_path / "run")])
+    told = capsys.readouterr()
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["preset"] == "dreamfusion", told
+    assert (config["guidance"], config["field"], config["views"]) == (7.5, "voxels", 1)
+    assert config["cameras"]["distance"] == [2.0, 2.5]
+    assert config["cameras"]["elevation"] == [-10.0, 45.0]
+    assert main([*words, "--out", str(tmp_path / "b"), "--preset", "vectorfusion"]) == 2
+    assert "give dreamfusion or prolificdreamer" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.cli.distillation.objectives import ObjectiveName, levels_named, objective_named
+from scorefield.cli.distillation.objectives import levels_named
 from scorefield.priors import (
     DiscreteSchedule,
     FrozenPrior,
@@ -39,6 +39,7 @@ from scorefield.sds.objectives import (
     SmallNetwork,
     begin_phi,
 )
+from scorefield.sds.presets import ObjectiveName, objective_named
 
 SIZE = 4
 MEANS = {"dark": -0.6, "light": 0.5}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -49,6 +49,9 @@ class Outcome:
 @dataclass(frozen=True, kw_only=True)
 class Command:
     """A command: its options are its fields."""
+
+    typed: ClassVar[frozenset[str]] = frozenset()
+    """Names of the options that were given on the command line, with their defaults or others."""
 
     seed: Whole = 0
     """Seed of all random numbers."""

@@ -96,7 +96,10 @@ def _parse(command: type[Command], words: Sequence[str], prog: str) -> Command:
     told = io.StringIO()
     try:
         with redirect_stderr(told):
-            return tyro.cli(command, args=words, prog=prog, config=(tyro.conf.FlagCreatePairsOff,))
+            made = tyro.cli(command, args=words, prog=prog, config=(tyro.conf.FlagCreatePairsOff,))
+        typed = {word[2:].partition("=")[0].replace("_", "-") for word in words if word[:2] == "--"}
+        object.__setattr__(made, "typed", frozenset(typed))  # frozen to all others
+        return made
     except SystemExit as end:
         if not end.code:
             raise

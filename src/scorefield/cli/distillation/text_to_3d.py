@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
@@ -12,18 +12,17 @@ from scorefield.cli.command import (
     options_of,
     under_way,
 )
-from scorefield.cli.distillation.objectives import (
-    ObjectiveName,
-    ScheduleName,
-    levels_named,
-    objective_named,
-)
+from scorefield.cli.distillation.objectives import ScheduleName, by_preset
 from scorefield.domains import Whole
 from scorefield.sds.levels import LevelRange
 from scorefield.sds.nerf.asset_settings import AssetSettings
 from scorefield.sds.nerf.settings import TextTo3DSettings
+from scorefield.sds.presets import ObjectiveName
 
-SETTINGS = options_of(TextTo3DSettings, "prompt", "seed", "objective", "levels")
+if TYPE_CHECKING:
+    from scorefield.priors.prior import ImagePrior
+
+SETTINGS = options_of(TextTo3DSettings, "prompt", "seed", "preset", "objective", "levels")
 """The settings of a scene that become options as they are."""
 ASSET = options_of(AssetSettings)
 """Those of its files."""
@@ -35,8 +34,12 @@ class DistillingCommand(PriorCommand):
 
     out: Path
     """Folder of the run, new or empty; it holds all that a run killed half-way needs to go on."""
-    objective: ObjectiveName = "sds"
-    """What makes a gradient of the prior: docs/objectives.md says which is for what."""
+    preset: str | None = None
+    """Published settings to begin with, such as prolificdreamer; None takes those for the prior,
+    which `scorefield info` shows. Options that are given go before them."""
+    objective: ObjectiveName | None = None
+    """What makes a gradient of the prior: docs/objectives.md says which is for what; None takes
+    the preset's, sds of most."""
     levels: LevelRange = LevelRange(0.02, 0.98, 0.3)  # noqa: RUF009  (frozen)
     """Noise levels looked at."""
     level_schedule: ScheduleName = "range"
@@ -49,16 +52,12 @@ class DistillingCommand(PriorCommand):
     checkpoint_every: Whole = 100
     """A checkpoint after every so many steps; 0 for the last only."""
 
-    def settings(self, prompt: str) -> TextTo3DSettings:
-        """The settings as given, for a prompt."""
-        given: dict[str, Any] = {name: getattr(self, name) for name, _, _ in SETTINGS}
-        return TextTo3DSettings(
-            prompt=prompt,
-            seed=self.seed,
-            objective=objective_named(self.objective, given["guidance"]),
-            levels=levels_named(self.level_schedule, self.levels),
-            **given,
-        )
+    def settings(self, prompt: str, prior: "ImagePrior | None" = None) -> TextTo3DSettings:
+        """The settings for a prompt as given; with a prior, what is not given is its preset's."""
+        self.check_scale()
+        names = [name for name, _, _ in SETTINGS]
+        given = by_preset(self, TextTo3DSettings, names, prior)
+        return TextTo3DSettings(prompt=prompt, seed=self.seed, **given)
 
     def kept(self) -> dict[str, Any]:
         """How the run is kept and finished, as `complete` takes it."""
@@ -76,13 +75,16 @@ class _TextTo3D(DistillingCommand):
 
     def run(self) -> Outcome:
         """Distil, and write mesh, turntable and views."""
-        settings, kept = self.settings(self.prompt), self.kept()
+        self.settings(self.prompt)  # what cannot be is refused before anything is loaded
+        kept = self.kept()
 
         from scorefield.cli.loading import prior_of
         from scorefield.sds.nerf.finish import begin, complete
         from scorefield.sds.nerf.mesh import EmptySceneError
 
-        task, folder = begin(settings, prior_of(self), self.out, resume=self.resume)
+        prior = prior_of(self)
+        settings = self.settings(self.prompt, prior)
+        task, folder = begin(settings, prior, self.out, resume=self.resume)
         problem, written = None, {}
         with under_way():
             try:
@@ -94,6 +96,7 @@ class _TextTo3D(DistillingCommand):
             "out": str(self.out),
             "prompt": self.prompt,
             "prior": task.prior.name,
+            "preset": settings.preset,
             "steps": settings.steps,
             "seed": self.seed,
             "files": {name: str(path) for name, path in written.items()},

@@ -4,7 +4,7 @@ import sys
 import warnings
 from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -14,24 +14,21 @@ from scorefield.cli.command import (
     options_of,
     under_way,
 )
-from scorefield.cli.distillation.objectives import (
-    ObjectiveName,
-    ScheduleName,
-    levels_named,
-    objective_named,
-)
+from scorefield.cli.distillation.objectives import ScheduleName, by_preset
 from scorefield.domains import Count, Whole
 from scorefield.sds.levels import LevelRange
+from scorefield.sds.presets import ObjectiveName
 from scorefield.sds.svg.settings import TextToSvgSettings
 
 if TYPE_CHECKING:
+    from scorefield.priors.prior import ImagePrior
     from scorefield.sds.svg.styles import Style
 
 StyleName = Literal["icon", "sketch", "pixel-art"]
 
 SETTINGS = options_of(
     TextToSvgSettings,
-    "prompt", "seed", "style", "start", "objective", "levels", "rank", "rasterise",
+    "prompt", "seed", "preset", "style", "start", "objective", "levels", "rank", "rasterise",
 )  # fmt: skip
 """The settings that become options as they are."""
 
@@ -52,8 +49,12 @@ class DrawingCommand(PriorCommand):
     """Squares along each side of pixel art, 32 by default."""
     start: Path | None = None
     """An SVG file to start from: its own shapes are moved, none is replaced."""
-    objective: ObjectiveName = "sds"
-    """What makes a gradient of the prior: docs/objectives.md says which is for what."""
+    preset: str | None = None
+    """Published settings to begin with, such as vectorfusion; None takes those for the prior,
+    which `scorefield info` shows. Options that are given go before them."""
+    objective: ObjectiveName | None = None
+    """What makes a gradient of the prior: docs/objectives.md says which is for what; None takes
+    the preset's, sds of most."""
     levels: LevelRange = LevelRange(0.02, 0.98, 0.3)  # noqa: RUF009  (frozen)
     """Noise levels looked at."""
     level_schedule: ScheduleName = "range"
@@ -72,9 +73,10 @@ class DrawingCommand(PriorCommand):
     picture_size: Count = 512
     """Longer side of final.png, pixels."""
 
-    def settings(self, prompt: str) -> TextToSvgSettings:
-        """The settings as given, for a prompt."""
-        given: dict[str, Any] = {name: getattr(self, name) for name, _, _ in SETTINGS}
+    def settings(self, prompt: str, prior: "ImagePrior | None" = None) -> TextToSvgSettings:
+        """The settings for a prompt as given; with a prior, what is not given is its preset's."""
+        self.check_scale()
+        given = by_preset(self, TextToSvgSettings, [name for name, _, _ in SETTINGS], prior)
         if self.rank_clip is not None:
             from scorefield.sds.judges import ClipRank
 
@@ -88,8 +90,6 @@ class DrawingCommand(PriorCommand):
             seed=self.seed,
             style=self.style_named(),
             start="" if self.start is None else _read(self.start),
-            objective=objective_named(self.objective, given["guidance"]),
-            levels=levels_named(self.level_schedule, self.levels),
             **given,
         )
 
@@ -136,12 +136,14 @@ class _TextToSvg(DrawingCommand):
 
     def run(self) -> Outcome:
         """Distil, and write the drawing."""
-        settings = self.settings(self.prompt)
+        self.settings(self.prompt)  # what cannot be is refused before anything is loaded
 
         from scorefield.cli.loading import prior_of
         from scorefield.sds.svg.finish import begin_drawing, complete_drawing
 
-        task, folder = begin_drawing(settings, prior_of(self), self.out, resume=self.resume)
+        prior = prior_of(self)
+        settings = self.settings(self.prompt, prior)
+        task, folder = begin_drawing(settings, prior, self.out, resume=self.resume)
         with under_way():
             written = complete_drawing(task, folder, progress=not self.quiet, **self.numbers())
         figures = {

@@ -18,12 +18,14 @@ class _EvaluateTextTo3D(JudgingCommand, DistillingCommand):
     def run(self) -> Outcome:
         """Make and judge every prompt."""
         prompts = read_prompts(self.prompts)
-        settings, kept = self.settings(prompts[0]), self.kept()
+        self.settings(prompts[0])
+        kept = self.kept()
 
         from scorefield.cli.loading import prior_of
         from scorefield.sds.nerf.evaluation import evaluate_prompts
 
         prior = prior_of(self)
+        settings = self.settings(prompts[0], prior)
         judge = judge_of_prompts(self, prompts)
         table = evaluate_prompts(
             prompts,

@@ -12,14 +12,16 @@ class _EvaluateTextToSvg(JudgingCommand, DrawingCommand):
     def run(self) -> Outcome:
         """Draw and judge every prompt."""
         prompts = read_prompts(self.prompts)
-        settings = self.settings(prompts[0])
+        self.settings(prompts[0])
 
         from scorefield.cli.loading import prior_of
         from scorefield.sds.svg.evaluation import evaluate_drawings
 
+        prior = prior_of(self)
+        settings = self.settings(prompts[0], prior)
         table = evaluate_drawings(
             prompts,
-            prior_of(self),
+            prior,
             self.out,
             judge_of_prompts(self, prompts),
             settings,

@@ -22,6 +22,7 @@ class Info(PriorCommand):
     def run(self) -> Outcome:
         """Load the prior and count."""
         from scorefield.cli.loading import load
+        from scorefield.cli.priors.description import describe
         from scorefield.perception.correspondence.dift import dift_preset
         from scorefield.priors.features.network_cost import network_cost
 
@@ -43,6 +44,8 @@ class Info(PriorCommand):
                 for layer in cost.layers
             ],
         }  # fmt: skip
+        described = describe(prior, self.prompt)
+        figures |= described.figures
         what = "videos" if prior.is_video else "pictures"
         length = f"{prior.frames} frames of " if prior.is_video else ""
         lines = [
@@ -54,6 +57,7 @@ class Info(PriorCommand):
         ]
         if cost.encode is not None:
             lines.append(f"one encoding: {cost.encode:.2f} network evaluations")
+        lines += described.lines
         width = max((len(layer.name) for layer in cost.layers), default=0) + 2
         lines += ["", f"{'layer':<{width}}{'map':<16}evaluations until there"]
         lines += [

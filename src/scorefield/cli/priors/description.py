@@ -1,0 +1,79 @@
+"""What `scorefield info` says of a prior's use: how it is sampled and distilled, and its memory."""
+
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from torch import nn
+
+from scorefield.cli.command import Outcome
+from scorefield.priors.codec import LatentCodec
+from scorefield.priors.features.memory import pass_memory
+from scorefield.priors.prior import FrozenPrior
+from scorefield.priors.text import PromptEncoder
+from scorefield.sds.presets import Preset, kind_of, presets_of
+
+GIB = 2**30
+
+
+def describe(prior: FrozenPrior, prompt: str | None) -> Outcome:
+    """Scale, steps, precision, memory and presets of a prior, as figures and as lines."""
+    kind = kind_of(prior)
+    presets = {} if prior.is_video else {g: presets_of(kind, g) for g in ("scene", "drawing")}
+    memory = memory_of(prior, prompt)
+    figures = {
+        "kind": kind,
+        "dtype": str(prior.dtype).removeprefix("torch."),
+        "guidance_scale": prior.guidance_scale,
+        "steps": prior.steps,
+        "memory_gib": {name: round(size / GIB, 3) for name, size in memory.items()},
+        "presets": {g: [one.name for one in found] for g, found in presets.items()},
+    }
+    lines = [
+        f"sampled in {prior.steps} steps at guidance scale {prior.guidance_scale:g}",
+        f"memory in {figures['dtype']}: "
+        + ", ".join(f"{name} {size / GIB:.2g} GiB" for name, size in memory.items()),
+    ]
+    for generator, found in presets.items():
+        lines += ["", *_shown(generator, found)]
+    return Outcome(figures, lines)
+
+
+def memory_of(prior: FrozenPrior, prompt: str | None) -> dict[str, int]:
+    """Bytes by what needs them, on the safe side: weights, and what a row or a picture adds.
+
+    A row is one picture under one prompt through the network; guidance makes two of a picture.
+    """
+    found = {"network": _size(prior.network)}
+    if isinstance(prior.text, PromptEncoder):
+        found["text encoders"] = sum(map(_size, prior.text.modules()))
+    if isinstance(prior.codec, LatentCodec):
+        found["codec"] = _size(prior.codec.vae)
+    needed = pass_memory(prior, prompt=prompt)
+    found["a row of the network"] = needed.row
+    if needed.codec:
+        found["a picture decoded"] = needed.codec
+    return found
+
+
+def _size(module: nn.Module) -> int:
+    return sum(p.numel() * p.element_size() for p in module.parameters())
+
+
+def _shown(generator: str, presets: list[Preset]) -> list[str]:
+    """The preset that is chosen, with its values, and the names of the others."""
+    command = {"scene": "text-to-3d", "drawing": "text-to-svg"}[generator]
+    if not presets:
+        return [f"{command}: no preset"]
+    chosen, *others = presets
+    lines = [f"{command}: preset {chosen.name} ({chosen.source})"]
+    values = {"objective": chosen.objective, **chosen.values}
+    lines += [f"  {name}: {_value(value)}" for name, value in values.items()]
+    if others:
+        lines.append(f"  others, by --preset: {', '.join(one.name for one in others)}")
+    return lines
+
+
+def _value(value: Any) -> str:
+    if is_dataclass(value) and not isinstance(value, type):
+        return ", ".join(f"{name} {one}" for name, one in asdict(value).items())
+    return f"{value:g}" if isinstance(value, float) else str(value)
