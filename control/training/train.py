@@ -47,8 +47,8 @@ def power_decay(step: int) -> float:
 class PolicyTask(TrainingTask):
     """Trains a policy on windows: one random batch per step, shared by all processes.
 
-    AdamW as in Diffusion Policy: betas 0.95 and 0.999, weight decay 1e-6. The weights' average
-    decays by `power_decay`, at most by the settings' `ema`.
+    AdamW is that of every training here (`TrainingTask`). The weights' average decays by
+    `power_decay`, at most by the settings' `ema`.
     """
 
     def __init__(
@@ -82,9 +82,6 @@ class PolicyTask(TrainingTask):
         policy.fit(windows)
         device = str(self.processes.device(settings.device))
         super().__init__(policy, replace(settings, device=device))
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=settings.learning_rate, betas=(0.95, 0.999), weight_decay=1e-6
-        )
         self._policy, self._windows, self._say = policy, windows, say
         self._held_out = None
         if held_out is not None and self.processes.first:
