@@ -41,6 +41,9 @@ from .nerf.radiance_field import Sky as Sky
 from .nerf.rasterise import silhouette as silhouette
 from .nerf.scene_distillation import TextTo3D as TextTo3D
 from .nerf.settings import TextTo3DSettings as TextTo3DSettings
+from .nerf.texture_distillation import TextureDistillation as TextureDistillation
+from .nerf.texture_mesh import texture_mesh as texture_mesh
+from .nerf.texture_settings import TextureSettings as TextureSettings
 from .nerf.turntable import render_views as render_views
 from .nerf.turntable import save_turntable as save_turntable
 from .nerf.turntable import view_sheet as view_sheet

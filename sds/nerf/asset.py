@@ -5,6 +5,8 @@ unwrapped (xatlas) and painted: every texel takes the field's colour at its plac
 The normals are those of the dense surface.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 import trimesh
@@ -16,18 +18,44 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from scorefield.sds.nerf.asset_settings import AssetSettings
+from scorefield.sds.nerf.fields import Field
 from scorefield.sds.nerf.mesh import albedo_at, extract_surface, seen_points
 from scorefield.sds.nerf.radiance_field import Scene
 from scorefield.sds.nerf.rasterise import rasterise, texture_coordinates
 
-__all__ = ["fill_gaps", "make_asset", "painted", "simplify", "texel_values", "unwrap"]
+__all__ = [
+    "Surface",
+    "bake",
+    "fill_gaps",
+    "make_asset",
+    "painted",
+    "scene_surface",
+    "simplify",
+    "texel_values",
+    "unwrap",
+]
 
 FACES_AT_ONCE = 4096
-"""Bounds the memory of a large texture."""
+TEXELS_AT_ONCE = 2**17
+"""These bound the memory of a large texture."""
 GUTTER = 4
 """Texels between charts, which mipmaps would mix otherwise."""
 CHART = 1 / 64
 """Largest chart, as a share of the surface: without a limit xatlas takes several times as long."""
+
+
+@dataclass(frozen=True)
+class Surface:
+    """An unwrapped mesh, and where its colours are in a field.
+
+    Attributes:
+        mesh: with texture coordinates.
+        places: of each vertex, the points of the field whose mean colour is seen there; between
+            the vertices they are interpolated.
+    """
+
+    mesh: trimesh.Trimesh
+    places: Float[Tensor, "vertices shares 3"]
 
 
 def make_asset(scene: Scene, settings: AssetSettings | None = None) -> trimesh.Trimesh:
@@ -44,13 +72,31 @@ def make_asset(scene: Scene, settings: AssetSettings | None = None) -> trimesh.T
         EmptySceneError: there is no surface.
     """
     settings = settings or AssetSettings()
+    return bake(scene_surface(scene, settings), scene.field, settings.texture)
+
+
+def scene_surface(scene: Scene, settings: AssetSettings) -> Surface:
+    """The scene's surface, simplified and unwrapped.
+
+    Raises:
+        EmptySceneError: there is none.
+    """
     dense = extract_surface(scene, settings.mesh_resolution)
     mesh = unwrap(simplify(dense, settings.faces), settings.texture)
-    seen = seen_points(scene, mesh, 2 / (settings.mesh_resolution - 1))
-    points, covered = texel_values(mesh, seen.flatten(1).cpu(), settings.texture)
+    return Surface(mesh, seen_points(scene, mesh, 2 / (settings.mesh_resolution - 1)))
+
+
+def bake(surface: Surface, field: Field, texture: int) -> trimesh.Trimesh:
+    """The mesh with a texture, so many texels a side, of the field's colours."""
+    places = surface.places
+    points, covered = texel_values(surface.mesh, places.flatten(1).cpu(), texture)
     colours = torch.zeros(*covered.shape, 3)
-    colours[covered] = albedo_at(scene, points[covered].view(-1, *seen.shape[1:]))
-    return painted(mesh, fill_gaps(colours, covered))
+    with torch.no_grad():
+        for part in covered.nonzero().split(TEXELS_AT_ONCE):
+            at = points[part[:, 0], part[:, 1]].view(-1, *places.shape[1:])
+            found = albedo_at(field, at.to(places))
+            colours[part[:, 0], part[:, 1]] = found.clamp(0, 1).float().cpu()
+    return painted(surface.mesh, fill_gaps(colours, covered))
 
 
 def simplify(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:

@@ -13,6 +13,7 @@ from skimage.measure import marching_cubes
 from torch import Tensor
 
 from scorefield.sds.nerf.cameras import Cameras
+from scorefield.sds.nerf.fields import Field
 from scorefield.sds.nerf.radiance_field import Scene
 
 __all__ = [
@@ -80,7 +81,9 @@ def extract_mesh(
 ) -> trimesh.Trimesh:
     """`extract_surface` with a colour at every vertex: what a ray along its inward normal sees."""
     mesh = extract_surface(scene, resolution, threshold, smallest)
-    colours = albedo_at(scene, seen_points(scene, mesh, 2 / (resolution - 1))).numpy()
+    places = seen_points(scene, mesh, 2 / (resolution - 1))
+    with torch.no_grad():
+        colours = albedo_at(scene.field, places).clamp(0, 1).float().cpu().numpy()
     mesh.visual = trimesh.visual.ColorVisuals(
         mesh, vertex_colors=(255 * colours + 0.5).astype(np.uint8)
     )
@@ -180,9 +183,6 @@ def seen_points(
     return vertices[:, None] - depth[index][..., None] * normals[:, None]
 
 
-@torch.no_grad()
-def albedo_at(scene: Scene, points: Float[Tensor, "points shares 3"]) -> Float[Tensor, "points 3"]:
-    """The mean of the field's colours over the shares, in [0, 1], on the CPU."""
-    parts = points.to(scene.peak).split(POINTS_AT_ONCE // points.shape[1])
-    means = [scene.field(part.flatten(0, 1))[1].view(part.shape).mean(dim=1) for part in parts]
-    return torch.cat(means).clamp(0, 1).float().cpu()
+def albedo_at(field: Field, points: Float[Tensor, "n shares 3"]) -> Float[Tensor, "n 3"]:
+    """The mean of the field's colours over the shares."""
+    return field(points.flatten(0, 1))[1].view(points.shape).mean(dim=1)

@@ -16,7 +16,7 @@ from scorefield.sds.nerf.mesh import silhouette_threshold
 from scorefield.sds.nerf.mesh_files import export_mesh
 from scorefield.sds.nerf.radiance_field import Scene
 from scorefield.sds.nerf.rasterise import rasterise
-from scorefield.sds.nerf.textured_views import render_texture, texture_of, texture_places
+from scorefield.sds.nerf.surface_views import render_texture, surface_values, texture_of
 
 SETTINGS = AssetSettings(mesh_resolution=96, faces=2000, texture=512)
 
@@ -113,21 +113,18 @@ def test_gaps_take_the_nearest_texel() -> None:
 
 
 def test_pixels_look_where_rays_hit() -> None:
-    """Texture coordinates that are an affine map of the place tell where a pixel's ray ends."""
     pytest.importorskip("rtree")
     shapes = [trimesh.creation.box([0.5, 0.9, 0.4]), trimesh.creation.icosphere(2, 0.35)]
     mesh = trimesh.util.concatenate(shapes)
-    mesh.visual = trimesh.visual.TextureVisuals(uv=mesh.vertices[:, :2] + mesh.vertices[:, 2:])
     cameras, size = Cameras.at([20.0, 140.0], [30.0, -20.0], 1.5, 60.0), 24
-    places, seen = texture_places(mesh, cameras, size)
+    places, seen = surface_values(mesh, torch.as_tensor(np.array(mesh.vertices)), cameras, size)
     origins, directions = cameras.origins_and_directions(size, size)
     for i in range(2):
         hits, rays, _ = mesh.ray.intersects_location(
             origins[i].numpy(), directions[i].numpy(), multiple_hits=False
         )
         assert seen[i].flatten().nonzero()[:, 0].tolist() == sorted(rays)
-        expected = hits[:, :2] + hits[:, 2:]
-        np.testing.assert_allclose(places[i].view(-1, 2)[rays], expected, atol=1e-5)
+        np.testing.assert_allclose(places[i].view(-1, 3)[rays], hits, atol=1e-5)
 
 
 def test_the_asset_is_closed_light_and_of_the_fields_shape(

@@ -41,6 +41,9 @@ GROUPS: dict[str, dict[str, Entry]] = {
             "distillation.text_to_3d:TextTo3DCommand",
             "a 3D object from a prompt: mesh, turntable, views",
         ),
+        "texture": Entry(
+            "distillation.texture:TextureCommand", "a mesh of yours, painted to a prompt"
+        ),
         "text-to-svg": Entry(
             "distillation.text_to_svg:TextToSvgCommand",
             "a vector drawing from a prompt: SVG, PNG, animation",

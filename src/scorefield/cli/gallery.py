@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from scorefield.cli.command import Command, Outcome, check_unused, under_way
+from scorefield.domains import Positive
 from scorefield.gallery.read import Run
 from scorefield.gallery.site import check_site, write_gallery
 
@@ -27,7 +28,7 @@ class Gallery(Command):
     """Folder of the page: new, empty, or that of an earlier gallery, which is then updated."""
     watch: bool = False
     """Go on and write the page again every few seconds, until Ctrl-C."""
-    every: float = 10.0
+    every: Positive = 10.0
     """With --watch: seconds between two writings of the page."""
 
     def run(self) -> Outcome:
@@ -35,8 +36,6 @@ class Gallery(Command):
         check_unused(self, "gallery", "seed", "device", "dtype", "unverified")
         if not self.watch:
             check_unused(self, "gallery without --watch", "every")
-        if not self.every > 0:
-            raise ValueError(f"--every must be above 0 seconds; got {self.every}")
         check_site(self.out)
         shown = write_gallery(self.runs, self.out)
         if self.watch:

@@ -1,23 +1,14 @@
 """`scorefield text-to-3d`: an object from a prompt."""
 
 from dataclasses import dataclass, make_dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from scorefield.cli.command import (
-    Outcome,
-    PriorCommand,
-    options_of,
-    under_way,
-)
-from scorefield.cli.distillation.objectives import ScheduleName, by_preset
-from scorefield.domains import Whole
-from scorefield.sds.levels import LevelRange
+from scorefield.cli.command import Outcome, options_of, under_way
+from scorefield.cli.distillation.distilling import DistillingCommand
 from scorefield.sds.nerf.asset_settings import AssetSettings
 from scorefield.sds.nerf.settings import TextTo3DSettings
-from scorefield.sds.presets import ObjectiveName
 
 if TYPE_CHECKING:
     from scorefield.priors.prior import ImagePrior
@@ -29,35 +20,12 @@ ASSET = options_of(AssetSettings)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillingCommand(PriorCommand):
+class SceneCommand(DistillingCommand):
     """A command that distils scenes; `SETTINGS` and `ASSET` are added to it."""
-
-    out: Path
-    """Folder of the run, new or empty; it holds all that a run killed half-way needs to go on."""
-    preset: str | None = None
-    """Published settings to begin with, such as prolificdreamer; None takes those for the prior,
-    which `scorefield info` shows. Options that are given go before them."""
-    objective: ObjectiveName | None = None
-    """What makes a gradient of the prior: docs/objectives.md says which is for what; None takes
-    the preset's, sds of most."""
-    levels: LevelRange = LevelRange(0.02, 0.98, 0.3)  # noqa: RUF009  (frozen)
-    """Noise levels looked at."""
-    level_schedule: ScheduleName = "range"
-    """range: levels drawn from --levels. dreamtime: one level, which falls from the high to the low
-    one of --levels at DreamTime's pace."""
-    resume: bool = False
-    """Go on with the run in --out; without one there, begin."""
-    preview_every: Whole = 100
-    """A picture of the views after every so many steps; 0 for none."""
-    checkpoint_every: Whole = 100
-    """A checkpoint after every so many steps; 0 for the last only."""
 
     def settings(self, prompt: str, prior: "ImagePrior | None" = None) -> TextTo3DSettings:
         """The settings for a prompt as given; with a prior, what is not given is its preset's."""
-        self.check_scale()
-        names = [name for name, _, _ in SETTINGS]
-        given = by_preset(self, TextTo3DSettings, names, prior)
-        return TextTo3DSettings(prompt=prompt, seed=self.seed, **given)
+        return TextTo3DSettings(prompt, **self.given(TextTo3DSettings, SETTINGS, prior))
 
     def kept(self) -> dict[str, Any]:
         """How the run is kept and finished, as `complete` takes it."""
@@ -69,7 +37,7 @@ class DistillingCommand(PriorCommand):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _TextTo3D(DistillingCommand):
+class _TextTo3D(SceneCommand):
     prompt: tyro.conf.Positional[str]
     """What to make, in quotes."""
 

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, make_dataclass
 
 from scorefield.cli.command import Outcome
-from scorefield.cli.distillation.text_to_3d import ASSET, SETTINGS, DistillingCommand
+from scorefield.cli.distillation.text_to_3d import ASSET, SETTINGS, SceneCommand
 from scorefield.cli.evaluate.judging import JudgingCommand, judge_of_prompts, read_prompts
 from scorefield.domains import Count
 
 
 @dataclass(frozen=True, kw_only=True)
-class _EvaluateTextTo3D(JudgingCommand, DistillingCommand):
+class _EvaluateTextTo3D(JudgingCommand, SceneCommand):
     azimuths: Count = 8
     """Judged views around each object."""
     elevation: float = 15.0

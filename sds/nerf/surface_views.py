@@ -1,4 +1,4 @@
-"""Pictures of a textured mesh, differentiable in its texture, in plain torch."""
+"""What cameras see of a mesh, differentiable in its colours, in plain torch."""
 
 from typing import Any
 
@@ -12,33 +12,33 @@ from torch import Tensor
 from scorefield.sds.nerf.cameras import Cameras
 from scorefield.sds.nerf.rasterise import rasterise, texture_coordinates
 
-__all__ = ["look_up", "render_texture", "texture_of", "texture_places"]
+__all__ = ["look_up", "render_texture", "surface_values", "texture_of"]
 
 
 @torch.no_grad()
-def texture_places(
-    mesh: trimesh.Trimesh, cameras: Cameras, size: int
-) -> tuple[Float[Tensor, "batch size size 2"], Bool[Tensor, "batch size size"]]:
-    """Where in the texture each pixel's centre looks, and which pixels see the mesh.
+def surface_values(
+    mesh: trimesh.Trimesh,
+    values: Float[Tensor, "vertices channels"],
+    cameras: Cameras,
+    size: int,
+) -> tuple[Float[Tensor, "batch size size channels"], Bool[Tensor, "batch size size"]]:
+    """What the vertices' values are where each pixel's centre looks, and which pixels see the mesh.
 
-    Of the triangles over a pixel the nearest one is seen, from either side. Texture coordinates
-    are interpolated in space, not in the picture.
+    Of the triangles over a pixel the nearest one is seen, from either side. The values are
+    interpolated in space, not in the picture.
 
     Args:
-        mesh: an unwrapped one, all of it in front of the cameras.
+        mesh: all of it in front of the cameras.
+        values: one row per vertex: texture coordinates, places, colours.
         cameras: B of them.
         size: side of the pictures.
-
-    Returns:
-        The places (u, v) in [0, 1]^2, v up, and the pixels that see the mesh.
     """
     vertices = torch.as_tensor(np.array(mesh.vertices)).expand(len(cameras), -1, -1)
     faces = torch.as_tensor(np.array(mesh.faces))
-    uv = texture_coordinates(mesh)[faces]
     pixels, depths = cameras.to("cpu", torch.float64).project(vertices, size, size)
     if not (depths > 0).all():
         raise ValueError("the mesh reaches behind a camera; move the cameras away from it")
-    places = torch.zeros(len(cameras), size * size, 2, dtype=uv.dtype)
+    pictures = torch.zeros(len(cameras), size * size, values.shape[1])
     seen = torch.zeros(len(cameras), size * size, dtype=torch.bool)
     for i in range(len(cameras)):
         found = rasterise(pixels[i, faces], size)
@@ -46,11 +46,13 @@ def texture_places(
         pixel = found.row * size + found.column
         nearest = nearness.new_zeros(size * size).scatter_reduce(0, pixel, nearness, "amax")
         first = nearness == nearest[pixel]
-        share = found.weights / depths[i, faces[found.face]] / nearness[:, None]
-        places[i, pixel[first]] = (share[first, :, None] * uv[found.face[first]]).sum(dim=1)
+        corners = faces[found.face[first]]
+        share = found.weights[first] / depths[i, corners] / nearness[first, None]
+        mixed = (share.to(values)[:, :, None] * values[corners]).sum(dim=1)
+        pictures[i, pixel[first]] = mixed.float()
         seen[i, pixel[first]] = True
     shape = (len(cameras), size, size)
-    return places.view(*shape, 2).float(), seen.view(shape)
+    return pictures.view(*shape, -1), seen.view(shape)
 
 
 def look_up(
@@ -78,8 +80,9 @@ def render_texture(
         size: side of the pictures.
         background: what broadcasts with the pictures.
     """
-    places, seen = (x.to(texture.device) for x in texture_places(mesh, cameras, size))
-    return torch.where(seen[:, None], look_up(texture, places), background.to(texture))
+    places, seen = surface_values(mesh, texture_coordinates(mesh), cameras, size)
+    seen = seen.to(texture.device)[:, None]
+    return torch.where(seen, look_up(texture, places.to(texture)), background.to(texture))
 
 
 def texture_of(mesh: trimesh.Trimesh) -> Float[Tensor, "3 rows columns"]:

@@ -1,0 +1,69 @@
+"""A mesh that the user has, brought into this library's axes and unit sphere."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+
+from scorefield.sds.nerf.asset_settings import UpAxis
+from scorefield.sds.nerf.mesh_files import Y_UP
+
+__all__ = ["UserMesh", "load_mesh"]
+
+SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
+RADIUS = 0.8
+"""Of the sphere around the mesh, where the cameras expect an object."""
+
+
+@dataclass(frozen=True)
+class UserMesh:
+    """A mesh within the unit sphere, z up, and the way back to where it was.
+
+    Attributes:
+        mesh: in this library's axes; its own materials are left out.
+        back: the 4 x 4 matrix to the size and place that it had, in these axes.
+    """
+
+    mesh: trimesh.Trimesh
+    back: NDArray[np.float64]
+
+
+def load_mesh(path: str | os.PathLike[str], up: UpAxis | None = None) -> UserMesh:
+    """Read a mesh; the parts of a file become one.
+
+    Args:
+        path: a .glb, .gltf, .obj, .ply, .stl or .off.
+        up: the axis that is up in the file (y: the front faces +z; z: it faces +x). None: y in
+            .glb, .gltf and .obj, z in the others.
+
+    Raises:
+        ValueError: it is missing, damaged or no mesh, or has no surface.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"{path}: a mesh ends in one of {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file")
+    try:
+        mesh: Any = trimesh.load_scene(path).to_mesh()
+    except Exception as error:  # each reader has its own kinds
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path}: cannot be read as a mesh ({reason})") from error
+    faces = np.asarray(getattr(mesh, "faces", ()))
+    if not len(faces) or not np.isfinite(mesh.vertices).all() or not mesh.area > 0:
+        raise ValueError(f"{path}: the mesh has no surface; give one with triangles")
+    mesh.update_faces(mesh.nondegenerate_faces())
+    mesh.remove_unreferenced_vertices()
+    if (up or ("y" if suffix in (".glb", ".gltf", ".obj") else "z")) == "y":
+        mesh.apply_transform(np.linalg.inv(Y_UP))
+    middle = mesh.bounds.mean(axis=0)
+    reach = float(np.linalg.norm(mesh.vertices - middle, axis=1).max())
+    back = np.diag([reach / RADIUS] * 3 + [1.0])
+    back[:3, 3] = middle
+    mesh.apply_transform(np.linalg.inv(back))
+    return UserMesh(mesh, back)

@@ -1,0 +1,72 @@
+"""`scorefield texture`: a mesh that one has, painted to a prompt."""
+
+from dataclasses import dataclass, make_dataclass
+from pathlib import Path
+
+import tyro
+
+from scorefield.cli.command import Outcome, options_of, under_way
+from scorefield.cli.distillation.distilling import DistillingCommand
+from scorefield.sds.nerf.asset_settings import AssetSettings, UpAxis
+from scorefield.sds.nerf.texture_settings import TextureSettings
+
+SETTINGS = options_of(TextureSettings, "prompt", "seed", "preset", "objective", "levels")
+"""The settings of the paint that become options as they are."""
+ASSET = options_of(AssetSettings, "mesh_resolution", "faces", "up")
+"""Those of the files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Texture(DistillingCommand):
+    mesh: tyro.conf.Positional[Path]
+    """The mesh, a .glb, .gltf, .obj, .ply, .stl or .off; its size and triangles stay."""
+    prompt: tyro.conf.Positional[str]
+    """What to paint, in quotes."""
+    up: UpAxis | None = None
+    """Axis that points up in the mesh, and in the .obj and .ply that are written: y (the front
+    faces +z) or z (it faces +x). Without it y in .glb, .gltf and .obj, z in the others."""
+
+    def run(self) -> Outcome:
+        """Paint, and write mesh, texture, turntable and views."""
+        TextureSettings(self.prompt, **self.given(TextureSettings, SETTINGS, None))
+        names = [name for name, _, _ in ASSET]
+        asset = AssetSettings(up=self.up, **{name: getattr(self, name) for name in names})
+
+        from scorefield.cli.loading import prior_of
+        from scorefield.sds.nerf.texture_mesh import begin_texture, complete_texture
+        from scorefield.sds.nerf.user_mesh import load_mesh
+
+        given = load_mesh(self.mesh, self.up)
+        prior = prior_of(self)
+        settings = TextureSettings(self.prompt, **self.given(TextureSettings, SETTINGS, prior))
+        task, folder = begin_texture(
+            given, settings, prior, self.out, asset.texture, resume=self.resume
+        )
+        with under_way():
+            written = complete_texture(
+                task,
+                folder,
+                given,
+                asset,
+                progress=not self.quiet,
+                preview_every=self.preview_every,
+                checkpoint_every=self.checkpoint_every,
+            )
+        figures = {
+            "out": str(self.out),
+            "mesh": str(self.mesh),
+            "prompt": self.prompt,
+            "prior": prior.name,
+            "steps": settings.steps,
+            "seed": self.seed,
+            "files": {name: str(path) for name, path in written.items()},
+        }
+        return Outcome(figures, [f"wrote {path}" for path in written.values()])
+
+
+TextureCommand = make_dataclass(
+    "TextureCommand", SETTINGS + ASSET, bases=(_Texture,), frozen=True, kw_only=True
+)
+TextureCommand.__doc__ = (
+    """Paint a mesh of yours to a prompt: textured mesh (.glb, .obj, .ply), turntable, views."""
+)
