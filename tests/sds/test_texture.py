@@ -172,5 +172,5 @@ def test_the_command_refuses_in_a_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(words) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert main([*words, "--texture", "100000"]) == 2
-    assert "texture must be at most 4096" in capsys.readouterr().err
+    assert "--texture must be between 16 and 4096" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
