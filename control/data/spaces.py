@@ -78,20 +78,34 @@ class PolicySpaces:
                 raise ValueError(f"bounds of actions must be finite and low < high; got {self}")
 
     def check(self, other: "PolicySpaces") -> None:
-        """Refuses an environment that shows or takes something else.
+        """Refuses an environment in which a policy of these spaces cannot act.
+
+        It may show more cameras than the policy looks at, and a state where the policy looks at
+        none, and take actions beyond the policy's bounds.
 
         Raises:
-            ValueError: a size, a bound or the rate differs; both are shown. A rate that is unknown
-                agrees with any.
+            ValueError: a size or the rate differs, a camera is missing, or the policy's bounds
+                reach beyond the environment's; both are shown. A rate that is unknown agrees with
+                any.
         """
-        mine, theirs = self.as_json(), other.as_json()
-        if self.rate is None or other.rate is None:
-            mine["rate"] = theirs["rate"] = None
-        if mine != theirs:
-            names = [name for name in mine if mine[name] != theirs[name]]
+        room = [1e-4 * (b - a) for a, b in zip(other.low, other.high, strict=True)]
+        low, high = (
+            tuple(zip(side, bound, room, strict=False))
+            for side, bound in ((self.low, other.low), (self.high, other.high))
+        )
+        fits = {
+            "state": self.state in (0, other.state),
+            "images": all(other.images.get(name) == size for name, size in self.images.items()),
+            "action": self.action == other.action,
+            "low": all(mine >= theirs - slack for mine, theirs, slack in low),
+            "high": all(mine <= theirs + slack for mine, theirs, slack in high),
+            "rate": None in (self.rate, other.rate) or self.rate == other.rate,
+        }
+        names = [name for name, holds in fits.items() if not holds]
+        if names:
             raise ValueError(
                 f"the policy and the environment differ in {', '.join(names)}: the policy has "
-                f"{json.dumps(mine)}, the environment {json.dumps(theirs)}"
+                f"{json.dumps(self.as_json())}, the environment {json.dumps(other.as_json())}"
             )
 
     def as_json(self) -> dict[str, Any]:

@@ -21,15 +21,22 @@ def test_spaces_survive_json() -> None:
     ("change", "names"),
     [
         ({"state": 3}, "state"),
-        ({"high": (3.0,)}, "high"),
+        ({"high": (1.5,)}, "high"),
+        ({"low": (0.5,)}, "low"),
         ({"images": {"a": (5, 6)}}, "images"),
-        ({"action": 2, "low": (0.0, 0.0), "high": (2.0, 2.0)}, "action, low, high"),
+        ({"action": 2, "low": (0.0, 0.0), "high": (2.0, 2.0)}, "action"),
     ],
 )
 def test_other_spaces_are_refused(change: dict[str, Any], names: str) -> None:
     given = {**vars(SPACES), **change}
     with pytest.raises(ValueError, match=f"differ in {names}: the policy has .*the environment"):
         SPACES.check(PolicySpaces(**given))
+
+
+def test_an_environment_may_show_and_take_more() -> None:
+    SPACES.check(PolicySpaces(2, 1, (-1.0,), (3.0,), {**SPACES.images, "c": (8, 8)}))
+    blind = PolicySpaces(0, 1, (0.0,), (2.0 + 1e-6,), {"a": (5, 6)})
+    blind.check(SPACES)
 
 
 def test_rates_must_agree_where_both_are_known() -> None:

@@ -10,8 +10,9 @@ from scorefield.control.environments.routes import DISTURBANCE, RouteExpert
 PLANAR: dict[str, Layout] = {"two-routes": TWO_ROUTES, "avoiding": AVOIDING}
 """The tasks that need no simulator."""
 
-NAMES = (*PLANAR, "push-t", "metaworld/TASK")
-"""What can be named; TASK is one of Meta-World's, such as push-v3."""
+NAMES = (*PLANAR, "push-t", "metaworld/TASK", "gym:ID")
+"""What can be named; TASK is one of Meta-World's, such as push-v3, and ID is registered with
+gymnasium, such as Pendulum-v1."""
 
 
 def environment_of(name: str) -> Environment:
@@ -25,6 +26,10 @@ def environment_of(name: str) -> Environment:
     simulators = _simulators(name)
     if name == "push-t":
         return simulators.push_t()
+    if name.startswith("gym:"):
+        from scorefield.control.environments.registered import registered
+
+        return registered(name.removeprefix("gym:"))
     return simulators.meta_world(name.removeprefix("metaworld/"))
 
 
@@ -36,6 +41,8 @@ def demonstration_of(name: str) -> tuple[Environment, Expert]:
     """
     if name in PLANAR:
         return PlanarTask(PLANAR[name], noise=DISTURBANCE), RouteExpert(PLANAR[name])
+    if name.startswith("gym:"):
+        raise ValueError(f"nobody demonstrates in {name}; policies are evaluated there")
     simulators = _simulators(name)
     if name == "push-t":
         environment = simulators.push_t()  # refuses if gym-pusht is not installed
@@ -48,7 +55,7 @@ def demonstration_of(name: str) -> tuple[Environment, Expert]:
 
 def _simulators(name: str) -> Any:
     """The module of the simulators, which are installed apart."""
-    if name != "push-t" and not name.startswith("metaworld/"):
+    if name != "push-t" and not name.startswith(("metaworld/", "gym:")):
         raise ValueError(f"there is no environment {name!r}; there are {', '.join(NAMES)}")
     # pygame, which draws Push-T, looks for a screen.
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")

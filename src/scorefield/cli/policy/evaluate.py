@@ -29,7 +29,8 @@ class PolicyEvaluate(Command):
     policy: Annotated[Path, tyro.conf.Positional]
     """Folder of the policy."""
     env: str
-    """The environment: two-routes, avoiding, push-t or metaworld/TASK."""
+    """The environment: two-routes, avoiding, push-t, metaworld/TASK, or gym:ID for any other that
+    is registered with gymnasium and takes a bounded Box, such as gym:Pendulum-v1."""
     out: Path
     """Folder of the evaluation, new or empty."""
     episodes: Count = 50
@@ -63,7 +64,7 @@ class PolicyEvaluate(Command):
 
         policy = load_policy(self.policy).to(device_of(self))
         environment = environment_of(self.env)
-        if VIEW in policy.spaces.images:
+        if VIEW in policy.spaces.images and VIEW not in environment.spaces.images:
             size, _ = policy.spaces.images[VIEW]
             environment = Observing(environment, size, state=policy.spaces.state > 0)
         policy.spaces.check(environment.spaces)
@@ -123,6 +124,11 @@ class PolicyEvaluate(Command):
             f"roughness: {scores.roughness:.4f}, at the seams of chunks {scores.jump:.2f} times",
             f"latency: {1e3 * seconds:.1f} ms per chunk of {policy.horizons.action} actions",
         ]
+        if self.env.startswith("gym:"):
+            returns = [float(one.rewards.sum()) for one in rollouts]
+            lines.insert(2, f"mean return: {statistics.fmean(returns):.4g}")
+            if scores.success == 0:
+                lines.append(f"{self.env} reports no success (is_success in its info)")
         if scores.modes:
             lines.append(
                 f"ways: {scores.coverage} of {len(scores.modes)}, entropy {scores.entropy:.3f}"

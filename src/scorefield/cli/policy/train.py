@@ -46,8 +46,8 @@ class _PolicyTrain(DemonstrationsCommand):
     out: Path
     """Folder of the training, new or empty."""
     env: str | None = None
-    """Where it will act: two-routes, avoiding, push-t or metaworld/TASK. Without it, what it sees
-    and does is what the demonstrations hold, as for a robot of your own."""
+    """Where it will act: two-routes, avoiding, push-t, metaworld/TASK or gym:ID. Without it, what
+    it sees and does is what the demonstrations hold, as for a robot of your own."""
     low: tuple[float, ...] | None = None
     """Without --env: least values of an action, one for all or one each; else the data's."""
     high: tuple[float, ...] | None = None
