@@ -88,17 +88,23 @@ class PolicySpaces:
                 reach beyond the environment's; both are shown. A rate that is unknown agrees with
                 any.
         """
-        room = [1e-4 * (b - a) for a, b in zip(other.low, other.high, strict=True)]
-        low, high = (
-            tuple(zip(side, bound, room, strict=False))
-            for side, bound in ((self.low, other.low), (self.high, other.high))
+        inside = self.action == other.action and all(
+            low - slack <= mine_low and mine_high <= high + slack
+            for mine_low, mine_high, low, high, slack in zip(
+                self.low,
+                self.high,
+                other.low,
+                other.high,
+                [1e-4 * (b - a) for a, b in zip(other.low, other.high, strict=True)],
+                strict=True,
+            )
         )
         fits = {
             "state": self.state in (0, other.state),
             "images": all(other.images.get(name) == size for name, size in self.images.items()),
             "action": self.action == other.action,
-            "low": all(mine >= theirs - slack for mine, theirs, slack in low),
-            "high": all(mine <= theirs + slack for mine, theirs, slack in high),
+            "low": inside or self.low == other.low,
+            "high": inside or self.high == other.high,
             "rate": None in (self.rate, other.rate) or self.rate == other.rate,
         }
         names = [name for name, holds in fits.items() if not holds]

@@ -24,7 +24,7 @@ def test_spaces_survive_json() -> None:
         ({"high": (1.5,)}, "high"),
         ({"low": (0.5,)}, "low"),
         ({"images": {"a": (5, 6)}}, "images"),
-        ({"action": 2, "low": (0.0, 0.0), "high": (2.0, 2.0)}, "action"),
+        ({"action": 2, "low": (0.0, 0.0), "high": (2.0, 2.0)}, "action, low, high"),
     ],
 )
 def test_other_spaces_are_refused(change: dict[str, Any], names: str) -> None:
