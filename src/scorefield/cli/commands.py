@@ -48,6 +48,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
             "distillation.text_to_svg:TextToSvgCommand",
             "a vector drawing from a prompt: SVG, PNG, animation",
         ),
+        "trace": Entry("distillation.trace:Trace", "a clean vector drawing of an image"),
     },
     "What an image shows": {
         "classify": Entry("perception.classify:Classify", "which of your labels images show"),

@@ -1,0 +1,5 @@
+"""Pictures redrawn as clean vector drawings: flat palette, opaque layers, few cubics."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
