@@ -11,6 +11,7 @@ from typing import Any
 from scorefield.priors.families.base import Adapter, Card
 from scorefield.priors.families.classes import dit, unet_2d
 from scorefield.priors.families.flows import flux, stable_diffusion_3
+from scorefield.priors.families.pixart import pixart_alpha, pixart_sigma
 from scorefield.priors.families.pixels import deepfloyd_if
 from scorefield.priors.families.unets import stable_diffusion, stable_diffusion_xl
 from scorefield.priors.families.videos import ClipPipeline, animate_diff, clips, text_to_video
@@ -66,6 +67,13 @@ _PLAIN_UNET: Mapping[str, tuple[Any, ...]] = {
 }
 # transformers' CLIP has it, and diffusers' pipelines alone act on it.
 _UNMASKED = {"use_attention_mask": (None, False)}
+
+_PIXART = {
+    "transformer": ("PixArtTransformer2DModel",),
+    "vae": _IMAGE_VAE,
+    "text_encoder": _T5,
+    "tokenizer": _T5_TOKENS,
+}
 
 FAMILIES: dict[str, Family] = {
     "StableDiffusionPipeline": Family(
@@ -159,6 +167,8 @@ FAMILIES: dict[str, Family] = {
         half="bfloat16",
         aliases=("FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxControlNetPipeline"),
     ),
+    "PixArtAlphaPipeline": Family(pixart_alpha, _PIXART),
+    "PixArtSigmaPipeline": Family(pixart_sigma, _PIXART),
     "ClipPipeline": Family(
         clips,
         {"unet": ("ClipUNet",), "text_encoder": _CLIP, "tokenizer": _CLIP_TOKENS},

@@ -114,6 +114,11 @@ def theirs(pipeline: Any, name: str, start: Tensor, scale: float, monkeypatch: A
                 "a red cup", latents=start.transpose(1, 2), output_type="latent", **options
             ).frames
             latents = latents.transpose(1, 2)
+        case "pixart" | "pixart-alpha":
+            pipeline.scheduler = eps_scheduler(pipeline)
+            options |= {"clean_caption": False, "use_resolution_binning": False}
+            options |= {"height": 16, "width": 16}
+            latents = pipeline("a red cup", latents=start, output_type="latent", **options).images
         case "wan":
             pipeline.scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
             # their pipeline takes no sigmas; without this the shift would be applied twice
@@ -145,6 +150,8 @@ def theirs(pipeline: Any, name: str, start: Tensor, scale: float, monkeypatch: A
         ("text-to-video", 9.0),
         ("animate-diff", 7.5),
         ("wan", 5.0),
+        ("pixart", 4.5),
+        ("pixart-alpha", 4.5),
     ],
 )
 def test_samples_are_the_pipelines(

@@ -268,6 +268,30 @@ def flux_schnell() -> Any:
     return flux(guidance=False)
 
 
+def pixart(sigma: bool = True) -> Any:
+    tokenizer, text = t5_text()
+    kind = diffusers.PixArtSigmaPipeline if sigma else diffusers.PixArtAlphaPipeline
+    transformer = diffusers.PixArtTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=12,
+        in_channels=4,
+        out_channels=8,
+        num_layers=2,
+        cross_attention_dim=24,
+        # diffusers tells the size to networks of this one
+        sample_size=8 if sigma else 128,
+        patch_size=2,
+        caption_channels=32,
+        use_additional_conditions=not sigma,
+    )
+    _fill_zeros(transformer)
+    return kind(tokenizer, text, vae(), transformer, chain(beta_schedule="linear"))
+
+
+def pixart_alpha() -> Any:
+    return pixart(sigma=False)
+
+
 class _Parts:
     """A pipeline that diffusers has no class for."""
 
@@ -371,6 +395,8 @@ TINY: dict[str, Callable[[], Any]] = {
     "flux": flux,
     "flux-schnell": flux_schnell,
     "animate-diff": animate_diff,
+    "pixart": pixart,
+    "pixart-alpha": pixart_alpha,
     "wan": wan,
 }
 """Every pipeline, by a name of ours."""
@@ -382,6 +408,7 @@ SIZES: dict[str, dict[str, int]] = {
     "text-to-video": {"frames": 3},
     "animate-diff": {"frames": 3},
     "wan": {"image_size": 16, "frames": 5},
+    "pixart-alpha": {"image_size": 16},
 }
 
 
