@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/ready
 DEMO := runs/demo
 
-.PHONY: demo test test-slow lint types layers wheel clean
+.PHONY: demo test test-slow lint types layers docs wheel clean
 
 demo: $(READY)
 	$(BIN)/scorefield text-to-3d "a red mushroom" --out $(DEMO) $(if $(wildcard $(DEMO)),--resume)
@@ -26,6 +26,10 @@ types: $(READY)
 layers: $(READY)
 	$(BIN)/lint-imports
 
+# The notice is of the theme's makers, about another program.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 wheel: $(READY)
 	rm -rf build/lib dist
 	$(BIN)/pip wheel -q --no-deps --no-build-isolation -w dist .
@@ -39,7 +43,7 @@ clean:
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install -q -c constraints.txt torch
-	$(BIN)/pip install -q -c constraints.txt -e ".[test,dev]"
+	$(BIN)/pip install -q -c constraints.txt -e ".[test,dev,docs]"
 	$(BIN)/python -c "import pathlib, sysconfig; pathlib.Path(sysconfig.get_path('purelib'), \
 	    'scorefield-checkout.pth').write_text('$(CURDIR)/src\n')"
 	touch $@

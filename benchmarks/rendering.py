@@ -10,7 +10,10 @@ import time
 
 import torch
 
-from scorefield.sds import HashGrid, Scene, Shading, TriPlane, VoxelGrid, orbit
+from scorefield.sds import Scene
+from scorefield.sds.nerf.cameras import orbit
+from scorefield.sds.nerf.fields import HashGrid, TriPlane, VoxelGrid
+from scorefield.sds.nerf.radiance_field import Shading
 
 
 def seconds(scene: Scene, shading: Shading, repeats: int = 5) -> float:

@@ -13,7 +13,8 @@ import time
 
 import torch
 
-from scorefield.sds.vector import DiffvgRasterise, Document, Group, Path, Rasterise, Shape, ViewBox
+from scorefield.sds.vector import DiffvgRasterise, Document, Group, Path, Shape, ViewBox
+from scorefield.sds.vector.document import Rasterise
 
 PATHS, RADIUS = 64, 0.2
 

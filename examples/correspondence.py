@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from scorefield.images import contact_sheet, save_image
-from scorefield.perception.correspondence.dift import dift_features, match_pictures
+from scorefield.perception.correspondence.dift import features, match
 from scorefield.perception.correspondence.drawing import draw_matches
-from scorefield.perception.correspondence.matching import SoftArgmax, match
+from scorefield.perception.correspondence.matching import SoftArgmax
 from scorefield.perception.correspondence.propagation import propagate_labels, resize_labels
 from scorefield.priors import load_prior
 from scorefield.priors.world import Pictures, draw_scene, render
@@ -49,7 +49,7 @@ def main(folder: str = ".", pairs: int = 6) -> None:
             for k, colour in enumerate(colours)
         ]
         a, b, known = landmarks_of_both(render(scenes))
-        found = match_pictures(prior, a, b, known[0])
+        found = match(prior, a, b, known[0])
         right += int(((found.target - known[1]).norm(dim=1) < 5).sum())
         points += len(found)
         sheets.append(draw_matches(a, b, found, height=192))
@@ -59,7 +59,7 @@ def main(folder: str = ".", pairs: int = 6) -> None:
     # what is known of one picture, here its parts, is carried to others by similarity
     scenes = [draw_scene(5, i, category="duck", color=c) for i, c in enumerate(("red", "blue"))]
     pictures = render(scenes)
-    maps = torch.nn.functional.avg_pool2d(dift_features(prior, pictures.images), 2)
+    maps = torch.nn.functional.avg_pool2d(features(prior, pictures.images), 2)
     places = match(
         maps[0], maps[1], source_size=(64, 64), target_size=(64, 64), locate=SoftArgmax()
     )

@@ -15,8 +15,8 @@ from scorefield.priors.editing import (
     inpaint,
     prompt_to_prompt,
     sdedit,
-    tokenizer_of,
 )
+from scorefield.priors.editing.prompt_to_prompt import tokenizer_of
 from scorefield.priors.world import draw_scene, render
 
 OBJECTS = ("mushroom", "cup", "lamp")

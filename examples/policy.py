@@ -19,13 +19,13 @@ from scorefield.control import (
     RouteExpert,
     TrainingSettings,
     Windows,
-    demonstrate,
-    draw_paths,
     roll_out,
     score,
     train_policy,
 )
+from scorefield.control.environments.collection import demonstrate
 from scorefield.control.environments.routes import DISTURBANCE
+from scorefield.control.evaluation.drawing import draw_paths
 
 
 def main(picture: str = "policy.png", steps: int = 1500, episodes: int = 60) -> None:

@@ -12,13 +12,9 @@ from pathlib import Path
 import torch
 
 from scorefield.images import contact_sheet, save_image
-from scorefield.perception import (
-    boundary_f,
-    draw_overlay,
-    emerdiff_preset,
-    nearest_masks,
-    segment,
-)
+from scorefield.perception import draw_overlay, emerdiff_preset, segment
+from scorefield.perception.segmentation.clustering import nearest_masks
+from scorefield.perception.segmentation.metrics import boundary_f
 from scorefield.priors import load_prior
 from scorefield.priors.world import draw_scene, render
 

@@ -214,7 +214,13 @@ def _amplitudes(s: _Subject) -> bool:
     level = s.level([0.3, 0.5, 0.7])
     plain = s.denoiser()(z, level).eps
     scaled = s.denoiser()(c * z, NoiseLevel(c * level.alpha, c * level.sigma)).eps
-    s.close(scaled, plain, f"eps at {c} times the amplitudes")
+    try:
+        s.close(scaled, plain, f"eps at {c} times the amplitudes")
+    except _Broken as broken:
+        raise _Broken(
+            f"{broken}; a network that knows its schedule's amplitudes alone is met at equal "
+            "log-SNR by scorefield.priors.RescaledDenoiser(denoiser)"
+        ) from None
     return True
 
 

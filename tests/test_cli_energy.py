@@ -34,7 +34,7 @@ def test_energy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "match"),
     [
         ([], "no picture is given"),
-        (["missing.png"], "there is no picture missing.png"),
+        (["missing.png"], "missing.png: there is no such file"),
         ([__file__, "--probes", "0"], "--probes must be at least 1; got 0"),
     ],
 )

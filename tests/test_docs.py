@@ -45,3 +45,8 @@ def test_readme_is_short_and_names_the_make_commands() -> None:
 def test_every_page_is_linked_from_the_index() -> None:
     linked = {(DOCS / link.partition("#")[0]).resolve() for link in links(DOCS / "index.md")}
     assert set(DOCS.rglob("*.md")) - {DOCS / "index.md"} <= linked
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    listed = set(re.findall(r": ([\w/.-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    assert {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")} <= listed

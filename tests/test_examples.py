@@ -24,6 +24,13 @@ def test_mixture_field(tmp_path: Path) -> None:
     assert (tmp_path / "field.png").stat().st_size > 0
 
 
+def test_score_field(tmp_path: Path) -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    load("score_field").main(str(tmp_path / "field.png"), cells=8, ways=3, steps=4)
+    assert (tmp_path / "field.png").stat().st_size > 0
+
+
 def test_guidance(tmp_path: Path) -> None:
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("Agg")

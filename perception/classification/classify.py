@@ -16,6 +16,7 @@ from scipy.special import logsumexp
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from scorefield.images import Images, as_images
 from scorefield.perception.classification.error_measure import ErrorMeasure
 from scorefield.perception.classification.paired_errors import (
     ErrorSource,
@@ -24,7 +25,7 @@ from scorefield.perception.classification.paired_errors import (
     clean_samples,
 )
 from scorefield.perception.classification.stopping import Policy, Race
-from scorefield.priors.prior import Conditional, Prompts
+from scorefield.priors.prior import Conditional, ImagePrior, Prompts
 
 Labels = Sequence[str] | Mapping[str, Prompts]
 """Labels that are their own prompt, or the prompt or prompts of each label."""
@@ -78,7 +79,7 @@ class Classification:
 
 def classify(
     prior: Conditional,
-    images: Float[Tensor, "images *shape"],
+    images: Images,
     labels: Labels,
     *,
     policy: Policy | None = None,
@@ -100,8 +101,9 @@ def classify(
 
     Args:
         prior: image priors, mixtures, empirical priors: whatever has `condition(prompts)`.
-        images: in [0, 1], (images, 3, height, width), if it is an `ImagePrior`, of its size;
-            otherwise clean samples in its space.
+        images: of an `ImagePrior`, one image or a batch, as `scorefield.images.as_images` takes
+            them: files give their middle square at the prior's size, tensors and arrays are of its
+            size. Otherwise clean samples in the prior's space.
         labels: two or more.
         policy: `Race(confidence=0.99)` if None.
         budget: evaluations of the network per image at most; ``32 * prompts`` if None. The last
@@ -118,6 +120,9 @@ def classify(
             not reach for one draw of every prompt.
     """
     names, groups, prompts = _read(labels)
+    if isinstance(prior, ImagePrior) and not prior.is_video:
+        images = as_images(images, prior.image_size).to(prior.device)
+    assert isinstance(images, Tensor)
     if len(images) == 0:
         raise ValueError("give at least one image")
     budget = DRAWS * len(prompts) if budget is None else budget

@@ -8,7 +8,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from scorefield.perception.correspondence.matching import Locate, Matches, match, mutual_matches
+from scorefield.images import Images, as_image, as_images
+from scorefield.perception.correspondence.matching import (
+    Locate,
+    Matches,
+    match_features,
+    mutual_matches,
+)
 from scorefield.perception.resize import squares
 from scorefield.priors.features.cache import FeatureCache
 from scorefield.priors.features.memory import MEMORY_GIB
@@ -105,9 +111,9 @@ def dift_preset(prior: FrozenPrior) -> DiftPreset:
     )
 
 
-def dift_features(
+def features(
     prior: FrozenPrior,
-    images: Float[Tensor, "b 3 h w"],
+    images: Images,
     prompts: Prompts | None = None,
     *,
     preset: DiftPreset | None = None,
@@ -118,7 +124,9 @@ def dift_features(
 ) -> Float[Tensor, "b c fh fw"]:
     """Maps whose cosine tells which places of two pictures correspond.
 
-    images: in [0, 1]; after enlarging, a size that the codec and the network divide.
+    images: as `scorefield.images.as_images` takes them: files give their middle square at the
+        prior's size; tensors and arrays, after enlarging, have a size that the codec and the
+        network divide.
     prompts: one, or one per picture; Tang et al. name the category, "a photo of a cat".
     preset: None is that of the family, `dift_preset`.
     memory: GiB for a batch, beside the weights and the maps, as of `FrozenPrior.features`.
@@ -126,6 +134,7 @@ def dift_features(
     Raises:
         ValueError: as `FrozenPrior.features` does.
     """
+    images = as_images(images, prior.image_size).to(prior.device)
     preset = dift_preset(prior) if preset is None else preset
     level = preset.level(prior.schedule)
     size = [preset.enlarge * side for side in images.shape[-2:]]
@@ -205,10 +214,10 @@ def join_maps(maps: Sequence[Float[Tensor, "b _c _h _w"]]) -> Float[Tensor, "b c
 
 
 @torch.no_grad()
-def match_pictures(
+def match(
     prior: FrozenPrior,
-    a: Float[Tensor, "3 h w"],
-    b: Float[Tensor, "3 h2 w2"],
+    a: Images,
+    b: Images,
     points: Float[Tensor, "points 2"] | None = None,
     prompts: Prompts | None = None,
     *,
@@ -216,22 +225,24 @@ def match_pictures(
     locate: Locate | None = None,
     seed: int = 0,
 ) -> Matches:
-    """Where points of picture a are in picture b; without points, the cells that agree mutually.
+    """Where points of image a are in image b; without points, the cells that agree mutually.
 
     Pictures of another size are brought to the prior's square, as by Tang et al.; points remain
     those of the pictures given.
 
+    a, b: one image each, as `scorefield.images.as_images` takes it: a tensor, an array or a path.
     points: pixels (x, y) of a, see `scorefield.perception.correspondence.matching`.
     prompts: one for both pictures or one for each.
 
     Raises:
-        ValueError: as `dift_features` and `match` do.
+        ValueError: as `features` and `match_features` do.
     """
+    a, b = as_image(a), as_image(b)
     texts = [prompts, prompts] if prompts is None or isinstance(prompts, str) else list(prompts)
     if len(texts) != 2:
         raise ValueError(f"give one prompt, or one for each of two pictures; got {len(texts)}")
     maps = [
-        dift_features(prior, squares(image[None], prior), text, preset=preset, seed=seed)[0]
+        features(prior, squares(image[None], prior), text, preset=preset, seed=seed)[0]
         for image, text in zip((a, b), texts, strict=True)
     ]
     source, target = maps
@@ -240,6 +251,6 @@ def match_pictures(
         return mutual_matches(
             source, target, source_size=source_size, target_size=target_size, locate=locate
         )
-    return match(
+    return match_features(
         source, target, points, source_size=source_size, target_size=target_size, locate=locate
     )

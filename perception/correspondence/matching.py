@@ -191,7 +191,7 @@ class SoftArgmax:
         return weights @ cell_centres(target, size).to(weights), best
 
 
-def match(
+def match_features(
     source: Float[Tensor, "c h w"],
     target: Float[Tensor, "c2 h2 w2"],
     points: Float[Tensor, "points 2"] | None = None,
@@ -241,7 +241,7 @@ def mutual_matches(
     there, back = _most_similar(a, b)[1], _most_similar(b, a)[1]
     mutual = back[there] == torch.arange(len(a), device=a.device)
     points = cell_centres(source, source_size).to(source)[mutual]
-    return match(
+    return match_features(
         source,
         target,
         points,

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from scorefield.images import Images, as_image
 from scorefield.perception.resize import squares
 from scorefield.perception.segmentation.clustering import (
     FeatureClusters,
@@ -52,7 +53,7 @@ class Segmentation:
 @torch.no_grad()
 def segment(
     prior: FrozenPrior,
-    image: Float[Tensor, "3 height width"],
+    image: Images,
     k: int,
     method: Method | None = None,
     prompts: Prompts | None = None,
@@ -62,11 +63,12 @@ def segment(
     seed: int = 0,
     progress: bool = False,
 ) -> Segmentation:
-    """Divide a picture in [0, 1], of any size, into at most k regions.
+    """Divide an image of any size into at most k regions.
 
     The prior sees it as a square, and its labels are brought back to the picture's size, so that a
     large picture needs no more of the network's memory than a small one.
 
+    image: one, as `scorefield.images.as_images` takes it: a tensor, an array or a path.
     method: None is `emerdiff_preset`; a prior without cross-attention takes `clusters_preset`.
     prompts: what the picture shows; without, as the paper does.
     low_res: labels of the cells from elsewhere, such as `cell_labels` of many pictures together;
@@ -79,6 +81,7 @@ def segment(
         ValueError: k of more than there are cells, layers that the prior does not have, labels on
             another grid, or a size for which there is no memory.
     """
+    image = as_image(image)
     method = emerdiff_preset(prior) if method is None else method
     rows = check_method(prior, method, memory)
     square = squares(image[None], prior, method.size)

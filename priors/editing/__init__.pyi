@@ -4,11 +4,5 @@ from .ddim_inversion import ddim_invert as ddim_invert
 from .edit_friendly import NoiseMaps as NoiseMaps
 from .edit_friendly import edit_friendly_invert as edit_friendly_invert
 from .inpainting import inpaint as inpaint
-from .inpainting import inpaint_latents as inpaint_latents
-from .masks import composite as composite
-from .masks import mask_cells as mask_cells
-from .prompt_to_prompt import edited_attention as edited_attention
 from .prompt_to_prompt import prompt_to_prompt as prompt_to_prompt
-from .prompt_to_prompt import tokenizer_of as tokenizer_of
-from .prompt_to_prompt import unet_of as unet_of
 from .sdedit import sdedit as sdedit

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.sds.vector import Document, Parameters, Rasterise, Shape
+from scorefield.sds.vector import Document, Parameters, Shape
+from scorefield.sds.vector.document import Rasterise
 
 __all__ = ["Drawing", "Rates"]
 

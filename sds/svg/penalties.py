@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.sds.vector import Geometry
+from scorefield.sds.vector.geometry import Geometry
 
 __all__ = ["crossing_penalty", "saturation_penalty"]
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from scorefield.sds.svg.styles import Style
     from scorefield.sds.svg.trace import Rank
-    from scorefield.sds.vector import Rasterise
+    from scorefield.sds.vector.document import Rasterise
 
 _CORNERS = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
 

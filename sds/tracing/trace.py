@@ -29,9 +29,9 @@ from scorefield.sds.vector import (
     Rect,
     Shape,
     Stroke,
-    Subpath,
     ViewBox,
 )
+from scorefield.sds.vector.geometry import Subpath
 
 __all__ = ["trace_picture"]
 

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from torch import Tensor
 from scorefield.files import whole_file
 
 __all__ = [
+    "Images",
+    "as_image",
+    "as_images",
     "contact_sheet",
     "film_strips",
     "load_image",
@@ -22,6 +26,9 @@ __all__ = [
     "save_mp4",
     "side_by_side",
 ]
+
+Images = Tensor | np.ndarray | Image.Image | str | os.PathLike[str] | Sequence[Any]
+"""What `as_images` takes: one image, a batch, or a list of images."""
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 """What is read; for some other formats Pillow starts other programs."""
@@ -64,18 +71,23 @@ def load_image(
     """
     try:
         with Image.open(path, formats=FORMATS) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode in ("F", "I") or image.mode.startswith("I;16"):
-                image = _in_float(image)
-            else:
-                rgba = image.convert("RGBA")
-                white = Image.new("RGBA", rgba.size, "white")
-                image = Image.alpha_composite(white, rgba).convert("RGB")
+            return _opened(opened, size)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
             f"{path}: cannot be read as a picture ({reason}); give a png, jpg or webp"
         ) from error
+
+
+def _opened(opened: Image.Image, size: int | None) -> Float[Tensor, "3 height width"]:
+    """A Pillow image as `load_image` describes it."""
+    image = ImageOps.exif_transpose(opened)
+    if image.mode in ("F", "I") or image.mode.startswith("I;16"):
+        image = _in_float(image)
+    else:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        image = Image.alpha_composite(white, rgba).convert("RGB")
     if size is not None:
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
@@ -98,6 +110,76 @@ def _in_float(image: Image.Image) -> Image.Image:
             f"{kind} from {low:g} to {high:g}; scale them to 16-bit integers or to floats in [0, 1]"
         )
     return Image.fromarray(values)
+
+
+def as_images(images: Images, size: int | None = None) -> Float[Tensor, "batch 3 height width"]:
+    """One image or a batch, from wherever it is, as float (B, 3, H, W) in [0, 1].
+
+    Args:
+        images: a path (as `load_image` reads it), a Pillow image, an array or a tensor, or a list
+            of these. Channels come first, (3, H, W) and (B, 3, H, W), or last, as in (H, W, 3);
+            one channel is grey. uint8 counts from 0 to 255, floats from 0 to 1.
+        size: if given, files and Pillow images give up their middle square for (size, size); arrays
+            and tensors stay as they are.
+
+    Raises:
+        ValueError: a file that cannot be read, another shape or type, values outside [0, 1], or a
+            list of images of several sizes.
+    """
+    if isinstance(images, Tensor | np.ndarray):
+        return _from_values(torch.as_tensor(images))
+    if isinstance(images, Image.Image):
+        return _opened(images, size)[None]
+    if isinstance(images, str | os.PathLike):
+        return load_image(images, size)[None]
+    if not isinstance(images, Sequence) or len(images) == 0:
+        raise ValueError(
+            f"give an image, a batch or a list of images: tensors, arrays or paths; got {images!r}"
+        )
+    parts = [as_images(image, size) for image in images]
+    if len({part.shape[1:] for part in parts}) > 1:
+        sizes = ", ".join(f"{part.shape[-1]}x{part.shape[-2]}" for part in parts[:4])
+        raise ValueError(f"images of one batch must have one size; got {sizes}; resize them first")
+    return torch.cat(parts)
+
+
+def as_image(image: Images) -> Float[Tensor, "3 height width"]:
+    """One image as float (3, H, W) in [0, 1]; see `as_images`.
+
+    Raises:
+        ValueError: there are several.
+    """
+    found = as_images(image)
+    if len(found) != 1:
+        raise ValueError(f"give one image; got {len(found)}, take them one after the other")
+    return found[0]
+
+
+def _from_values(values: Tensor) -> Tensor:
+    """A tensor with channels first or last, of one image or several, checked and brought to RGB."""
+    shape = tuple(values.shape)
+    if values.ndim == 2:
+        values = values[None]
+    if values.ndim == 3:
+        values = values[None]
+    if values.ndim == 4 and values.shape[1] not in (1, 3) and values.shape[3] in (1, 3):
+        values = values.permute(0, 3, 1, 2)
+    if values.ndim != 4 or values.shape[1] not in (1, 3) or 0 in shape:
+        raise ValueError(
+            f"an image is (3, H, W) or (H, W, 3), a batch has one axis more; got shape {shape}"
+        )
+    if values.dtype == torch.uint8:
+        values = values.float() / 255
+    elif not values.is_floating_point():
+        raise ValueError(f"images are uint8 (0 to 255) or floats (0 to 1); got {values.dtype}")
+    values = values.float()
+    low, high = values.detach().aminmax()
+    if not (low >= 0 and high <= 1):  # NaN too
+        raise ValueError(
+            f"images of floats lie in [0, 1]; got values from {low.item():g} to {high.item():g}; "
+            "divide by 255, rescale from [-1, 1], or clamp"
+        )
+    return values.expand(-1, 3, -1, -1)
 
 
 def save_gif(

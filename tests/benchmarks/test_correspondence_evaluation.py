@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import correspondence_evaluation
 import pytest
 import torch
 from baseline_descriptors import DenseSift, RgbPatches, random_prior
@@ -18,8 +19,7 @@ from torch import Tensor
 from world_pairs import SemanticPair, draw_pairs
 
 from scorefield.cli.main import run_command
-from scorefield.perception import correspondence_evaluation
-from scorefield.perception.correspondence.dift import DiftPreset, dift_features, dift_preset
+from scorefield.perception.correspondence.dift import DiftPreset, dift_preset, features
 from scorefield.priors.loading import load_prior
 
 
@@ -164,7 +164,7 @@ def test_the_embedded_prior_knows_more_than_its_architecture() -> None:
     pairs, prior = draw_pairs(70, 24), load_prior("shapes")
     preset = dift_preset(prior)
     found, untrained = (
-        accuracy(pairs, lambda images, p=p: dift_features(p, images, preset=preset))
+        accuracy(pairs, lambda images, p=p: features(p, images, preset=preset))
         for p in (prior, random_prior(prior))
     )
     assert found["pck@0.1 per point"] > untrained["pck@0.1 per point"] + 0.08

@@ -11,7 +11,9 @@ from safetensors.torch import load_file
 
 from scorefield.cli.main import main
 from scorefield.images import load_image, save_image
+from scorefield.priors.loading import load_prior
 from scorefield.priors.world import draw_scene, render
+from scorefield.sds.edit import EditSettings, edit
 
 
 @pytest.fixture
@@ -66,6 +68,46 @@ def test_edit_writes_the_picture_and_only_json(
     assert changed.float().mean() > 0.1
 
 
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ([], {}),
+        (["--source", "a mushroom"], {"source": "a mushroom"}),
+        (["--mask", "mask.png"], {"mask": "mask.png"}),
+    ],
+)
+def test_the_function_does_what_the_command_does(
+    words: list[str], options: dict[str, str], here: Path
+) -> None:
+    command = ["edit", "picture.png", "a blue mushroom", *words, "--out", "edited.png"]
+    assert main([*command, "--steps", "2", "--device", "cpu", "--quiet"]) == 0
+    mask = options.pop("mask", None)
+    method = "inpaint" if mask else "inversion" if options else "sdedit"
+    found = edit(
+        load_prior("shapes"), "picture.png", "a blue mushroom", mask=mask,
+        settings=EditSettings(method, steps=2), **options,
+    )  # fmt: skip
+    assert found.shape == (1, 3, 64, 64)
+    # the file has 256 values
+    torch.testing.assert_close(load_image("edited.png"), found[0], atol=0.51 / 255, rtol=0)
+
+
+def test_the_function_refuses_what_it_would_not_read(here: Path) -> None:
+    prior, image = load_prior("shapes"), "picture.png"
+    for settings, options, words in (
+        (EditSettings("sdedit"), {"mask": "mask.png"}, "inpaint takes a mask"),
+        (EditSettings("inpaint"), {}, "inpaint takes a mask"),
+        (EditSettings("sdedit"), {"source": "a mushroom"}, "sdedit reads no source"),
+        (EditSettings("dds"), {}, "dds needs a source"),
+        (None, {"source": "a corgi"}, "corgi"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            edit(prior, image, "a blue mushroom", settings=settings, **options)
+    for bad in ({"strength": 0.0}, {"steps": 0}, {"cross_share": 2.0}, {"learning_rate": 0.0}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            EditSettings("sdedit", **bad)
+
+
 def test_updates_may_be_more_than_the_schedules_levels(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,17 +141,17 @@ def test_pictures_of_any_size_and_mode_are_taken(
     ("words", "message"),
     [
         (["picture.png", " "], "the prompt is empty"),
-        (["nothing.png", "a cup"], "nothing.png: cannot be read as a picture"),
+        (["nothing.png", "a cup"], "nothing.png: there is no such file"),
         (["file.png", "a cup"], "file.png: cannot be read as a picture"),
         (["picture.png", "a bycicle"], "'bycicle'"),
         (["picture.png", "a cup", "--source", "a bycicle"], "'bycicle'"),
         (["picture.png", "a cup", "--mask", "small.png"], "is 32x32, the picture 64x64"),
         (["picture.png", "a cup", "--mask", "black.png"], "is black"),
         (["picture.png", "a cup", "--mask", "file.png"], "file.png: cannot be read"),
-        (["picture.png", "a cup", "--strength", "0"], "--strength must lie above 0"),
+        (["picture.png", "a cup", "--strength", "0"], "--strength must be between 0 and 1"),
         (["picture.png", "a cup", "--steps", "0"], "--steps must be at least 1"),
         (["picture.png", "a cup", "--steps", "2000"], "at most the schedule's 1000"),
-        (["picture.png", "a cup", "--self-share", "2"], "--self-share must lie in 0 to 1"),
+        (["picture.png", "a cup", "--self-share", "2"], "--self-share must be between 0 and 1"),
         (["picture.png", "a cup", "--out", "x.mp3"], "--out must end in"),
         (["picture.png", "a cup", "--method", "inpaint"], "needs --mask"),
         (["picture.png", "a cup", "--method", "inversion"], "needs --source"),

@@ -11,7 +11,9 @@ from scorefield.priors import (
     PixelCodec,
     load_prior,
 )
-from scorefield.priors.editing import composite, inpaint, inpaint_latents, inpainting, mask_cells
+from scorefield.priors.editing import inpaint, inpainting
+from scorefield.priors.editing.inpainting import inpaint_latents
+from scorefield.priors.editing.masks import composite, mask_cells
 
 COPIES = 250
 

@@ -9,11 +9,9 @@ from scorefield.priors.editing import (
     ddim_generate,
     ddim_invert,
     edit_friendly_invert,
-    edited_attention,
     prompt_to_prompt,
-    tokenizer_of,
-    unet_of,
 )
+from scorefield.priors.editing.prompt_to_prompt import edited_attention, tokenizer_of, unet_of
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.sampling import sample
 from scorefield.priors.training.tokenizer import make_tokenizer

@@ -14,10 +14,10 @@ from scorefield.images import load_image, save_image
 from scorefield.perception.correspondence.dift import (
     DiftPreset,
     _over_shifts,
-    dift_features,
     dift_preset,
+    features,
     join_maps,
-    match_pictures,
+    match,
 )
 from scorefield.perception.correspondence.matching import Matches
 from scorefield.perception.correspondence.propagation import propagate_edit, propagate_labels
@@ -44,7 +44,7 @@ def test_every_family_of_pictures_has_a_preset(name: str, tmp_path: Path) -> Non
     preset = dift_preset(prior)
     side = prior.image_size
     images = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
-    assert dift_features(prior, images, preset=preset).isfinite().all()
+    assert features(prior, images, preset=preset).isfinite().all()
     assert preset.source
 
 
@@ -70,8 +70,8 @@ def test_moved_and_centred_maps_do_not_depend_on_the_batch() -> None:
     prior = load_prior("shapes")
     images = render([draw_scene(9, i) for i in range(3)]).images
     preset = DiftPreset(("mid", "down0"), log_snr=4.0, ensemble=1, shifts=(-2, 1), centred=True)
-    whole = dift_features(prior, images, preset=preset, batch_size=8)
-    parts = dift_features(prior, images.flip(0), preset=preset, batch_size=2).flip(0)
+    whole = features(prior, images, preset=preset, batch_size=8)
+    parts = features(prior, images.flip(0), preset=preset, batch_size=2).flip(0)
     assert whole.shape[-2:] == (64, 64)
     torch.testing.assert_close(whole, parts, rtol=1e-3, atol=1e-4)
 
@@ -80,7 +80,7 @@ def test_half_precision_is_inside_the_network_only() -> None:
     images = render([draw_scene(9, i) for i in range(2)]).images
     preset = DiftPreset(("up0",), log_snr=2.0, ensemble=2)
     full, half = (
-        dift_features(load_prior("shapes", dtype=dtype), images, preset=preset)
+        features(load_prior("shapes", dtype=dtype), images, preset=preset)
         for dtype in (torch.float32, torch.bfloat16)
     )
     assert half.dtype == torch.float32
@@ -151,9 +151,9 @@ def test_a_picture_finds_itself(ducks: list[Path]) -> None:
     prior, image = load_prior("shapes"), load_image(ducks[0])
     preset = DiftPreset(("up0",), log_snr=2.0, ensemble=1)
     points = torch.tensor([[20.5, 30.5], [40.0, 33.0]])
-    same = match_pictures(prior, image, image, points, preset=preset)
+    same = match(prior, image, image, points, preset=preset)
     assert float((same.target - points).norm(dim=1).max()) < 1
-    mutual = match_pictures(prior, image, image, preset=preset)
+    mutual = match(prior, image, image, preset=preset)
     assert len(mutual) == 64 and torch.equal(mutual.source, mutual.target)
 
 
@@ -161,7 +161,7 @@ def test_points_are_those_of_the_picture_as_it_is(ducks: list[Path]) -> None:
     prior, image = load_prior("shapes"), load_image(ducks[0])
     wide = image.repeat_interleave(3, -1).repeat_interleave(2, -2)
     preset = DiftPreset(("up0",), log_snr=2.0, ensemble=1)
-    found = match_pictures(prior, image, wide, torch.tensor([[30.5, 30.5]]), preset=preset)
+    found = match(prior, image, wide, torch.tensor([[30.5, 30.5]]), preset=preset)
     assert (found.target / torch.tensor([3, 2]) - found.source).norm() < 6
 
 

@@ -12,7 +12,7 @@ from scorefield.perception.correspondence.matching import (
     NearestPixel,
     SoftArgmax,
     cell_centres,
-    match,
+    match_features,
     mutual_matches,
     nearest_cell,
     vectors_at,
@@ -40,7 +40,7 @@ def angles(height: int, width: int, step: float) -> Tensor:
 @pytest.mark.parametrize("locate", [NearestPixel(), nearest_cell, SoftArgmax(1)])
 def test_a_picture_matches_itself(locate: object) -> None:
     features = random_map(0)
-    found = match(features, features, source_size=SIZE, target_size=SIZE, locate=locate)
+    found = match_features(features, features, source_size=SIZE, target_size=SIZE, locate=locate)
     # of cells of 4 x 4 pixels; beyond the outermost centres a map is constant, and any pixel there
     # is as near as another
     tolerance = math.hypot(1.5, 1.5) + 1e-6 if isinstance(locate, NearestPixel) else 1e-4
@@ -81,7 +81,7 @@ def test_nearest_pixel_is_the_rule_of_the_reference() -> None:
         where = int(cosine.argmax())
         expected.append([where % 60 + 0.5, where // 60 + 0.5])
         cosines.append(float(cosine.max()))
-    found = match(source, target, pixels + 0.5, source_size=SIZE, target_size=size)
+    found = match_features(source, target, pixels + 0.5, source_size=SIZE, target_size=size)
     assert found.target.tolist() == expected
     torch.testing.assert_close(found.similarity, torch.tensor(cosines))
 
@@ -120,7 +120,9 @@ def test_mutual_matches_leave_out_what_is_claimed_twice() -> None:
     assert found.source.tolist() == [[0.5, 0.5], [2.5, 0.5]]
     assert found.target.tolist() == [[0.5, 0.5], [1.5, 0.5]]
     assert found.cycle_error.tolist() == [0, 0]
-    every = match(source, target, source_size=(1, 3), target_size=(1, 2), locate=nearest_cell)
+    every = match_features(
+        source, target, source_size=(1, 3), target_size=(1, 2), locate=nearest_cell
+    )
     assert every.cycle_error.tolist() == [0, 1, 0]
 
 
@@ -139,8 +141,8 @@ def test_mutual_matches_are_those_of_kornia() -> None:
 def test_a_large_target_is_searched_in_parts() -> None:
     source, target = random_map(0), random_map(1)
     options = {"source_size": SIZE, "target_size": (200, 300)}
-    whole = match(source, target, **options)
-    parts = match(source, target, locate=NearestPixel(values=200 * 300), **options)
+    whole = match_features(source, target, **options)
+    parts = match_features(source, target, locate=NearestPixel(values=200 * 300), **options)
     assert torch.equal(whole.target, parts.target)
     torch.testing.assert_close(whole.similarity, parts.similarity)
 
@@ -200,9 +202,11 @@ def test_corner_error_of_a_shift() -> None:
 def test_refusals() -> None:
     features = random_map(0)
     with pytest.raises(ValueError, match="one layer; they have 16 and 4 channels"):
-        match(features, random_map(0, 4), source_size=SIZE, target_size=SIZE)
+        match_features(features, random_map(0, 4), source_size=SIZE, target_size=SIZE)
     with pytest.raises(ValueError, match="points must lie in the picture, x in 0 to 48"):
-        match(features, features, torch.tensor([[49.0, 1]]), source_size=SIZE, target_size=SIZE)
+        match_features(
+            features, features, torch.tensor([[49.0, 1]]), source_size=SIZE, target_size=SIZE
+        )
     with pytest.raises(ValueError, match="window must be odd"):
         SoftArgmax(4)
     with pytest.raises(ValueError, match="temperature"):

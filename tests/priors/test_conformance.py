@@ -15,11 +15,17 @@ from scorefield.priors.conformance import _CHECKS, ConformanceError, check_prior
 from scorefield.priors.denoiser import Condition, ConditionedDenoiser, Denoiser
 from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel
+from scorefield.priors.levels import (
+    DiscreteSchedule,
+    FlowSchedule,
+    NoiseLevel,
+    NoiseSchedule,
+)
 from scorefield.priors.loading import load_prior
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.prior import FrozenPrior, ImagePrior
+from scorefield.priors.rescaled import RescaledDenoiser
 from scorefield.priors.text import PromptEncoder
 
 PROMPTS: dict[str, tuple[str, ...]] = {
@@ -298,3 +304,34 @@ def test_an_ordinary_denoiser_can_fail() -> None:
 
     with pytest.raises(ConformanceError, match=r"Constant fails .* of the checks: .*shapes: "):
         check_prior(Constant(), shape=(3,))
+
+
+def two_modes(schedule: NoiseSchedule) -> GaussianMixturePrior:
+    means = torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.5, 0.0]])
+    return GaussianMixturePrior(means, torch.tensor([0.5, 0.5]), schedule=schedule)
+
+
+class OwnNetwork(Denoiser):
+    """A wrapper as one writes it first: the network is told the log-SNR, and gets z as it is."""
+
+    def __init__(self, schedule: NoiseSchedule) -> None:
+        self.schedule = schedule
+
+    def predict(self, z: Tensor, level: NoiseLevel) -> Prediction:
+        native = self.schedule.at_log_snr(level.log_snr)
+        return Prediction.from_v(z, level, two_modes(self.schedule)(z, native).v)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_network_of_one_amplitude_is_named_its_remedy(schedule: str) -> None:
+    own = OwnNetwork(SCHEDULES[schedule])
+    with pytest.raises(ConformanceError, match=r"RescaledDenoiser\(denoiser\)") as caught:
+        check_prior(own, shape=(3,))
+    assert set(caught.value.failures) == {"amplitudes"}
+    assert "amplitudes" in check_prior(RescaledDenoiser(own), shape=(3,))
+    z, c = keyed_noise(0, range(2), 0, (3,)), 0.4
+    level = own.schedule.at_fraction(torch.tensor([0.2, 0.7]))
+    other = NoiseLevel(c * level.alpha, c * level.sigma)
+    found, exact = RescaledDenoiser(own).rows([1, 0])(z, other), two_modes(own.schedule)(z, other)
+    torch.testing.assert_close(found.eps, exact.eps, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.x0, exact.x0, rtol=1e-4, atol=1e-5)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from scorefield.priors import FrozenPrior, Judge, load_prior
+from scorefield.priors import FrozenPrior, load_prior
+from scorefield.priors.judge import Judge
 from scorefield.priors.training.evaluation import evaluate_prior
 from scorefield.priors.training.tokenizer import WORDS
 from scorefield.priors.world import CATEGORIES, COLORS, draw_scene, render

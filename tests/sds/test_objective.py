@@ -9,8 +9,8 @@ from scorefield.priors import (
     GaussianMixturePrior,
     PixelCodec,
 )
-from scorefield.sds import distill, sigma_squared, uniform
-from scorefield.sds.objective import SDS
+from scorefield.sds import distill
+from scorefield.sds.objective import SDS, sigma_squared, uniform
 
 SCHEDULE = DiscreteSchedule.scaled_linear()
 

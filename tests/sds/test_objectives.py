@@ -14,9 +14,9 @@ from scorefield.priors import (
     FlowSchedule,
     GaussianMixturePrior,
     NoiseLevel,
-    NoiseSchedule,
     Prediction,
 )
+from scorefield.priors.levels import NoiseSchedule
 from scorefield.sds.objective import (
     SDS,
     Denoisers,

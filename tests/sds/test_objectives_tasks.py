@@ -17,7 +17,7 @@ from scorefield.priors import (
     load_prior,
 )
 from scorefield.runs import RunFolder, optimise
-from scorefield.sds import LevelRange, Scene, TextTo3D, TextTo3DSettings, VoxelGrid
+from scorefield.sds import LevelRange, Scene, TextTo3D, TextTo3DSettings
 from scorefield.sds.image_distillation import (
     ImageDistillation,
     ImageEdit,
@@ -26,6 +26,7 @@ from scorefield.sds.image_distillation import (
 )
 from scorefield.sds.levels import DreamTime
 from scorefield.sds.nerf.cameras import Cameras
+from scorefield.sds.nerf.fields import VoxelGrid
 from scorefield.sds.nerf.view_negatives import view_negatives
 from scorefield.sds.objective import SDS, Denoisers, Objective, distill
 from scorefield.sds.objectives import (

@@ -8,15 +8,9 @@ import torch
 from scorefield.priors import EmpiricalPrior, ImagePrior, PixelCodec
 from scorefield.priors.world import draw_scene, render
 from scorefield.runs import NonFiniteError, RunFolder, optimise
-from scorefield.sds import (
-    CameraDistribution,
-    LevelRange,
-    Scene,
-    TextTo3D,
-    TextTo3DSettings,
-    VoxelGrid,
-    orbit,
-)
+from scorefield.sds import CameraDistribution, LevelRange, Scene, TextTo3D, TextTo3DSettings
+from scorefield.sds.nerf.cameras import orbit
+from scorefield.sds.nerf.fields import VoxelGrid
 
 SIZE = 16
 

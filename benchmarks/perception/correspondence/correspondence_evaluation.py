@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 from world_pairs import SemanticPair, draw_pairs
 
-from scorefield.perception.correspondence.dift import DiftPreset, dift_features, dift_preset
+from scorefield.perception.correspondence.dift import DiftPreset, dift_preset, features
 from scorefield.perception.correspondence.matching import NearestPixel, vectors_at
 from scorefield.perception.correspondence.metrics import keypoint_accuracy, resampled_accuracy
 from scorefield.priors.features.cache import prior_key
@@ -191,7 +191,7 @@ def _features(prior: FrozenPrior, preset: DiftPreset) -> tuple[str, Describe]:
     level = float(preset.level(prior.schedule).log_snr)
     return (
         f"{' + '.join(preset.layers)}, log-SNR {level:.2g}",
-        lambda images: dift_features(prior, images, preset=preset),
+        lambda images: features(prior, images, preset=preset),
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from scorefield.perception.correspondence.matching import Matches, match, mutual_matches
+from scorefield.perception.correspondence.matching import Matches, match_features, mutual_matches
 from scorefield.perception.correspondence.metrics import corner_error
 
 CORNERS = (1, 3, 5, 10)
@@ -104,7 +104,7 @@ def _of_maps(describe: Callable[[Tensor], Tensor], pair: PhotographPair) -> dict
     a, b = describe(pair.images)
     sizes: dict[str, Any] = {"source_size": (_SIZE, _SIZE), "target_size": (_SIZE, _SIZE)}
     source, target = pair.keypoints()
-    matches = match(a, b, source, **sizes)
+    matches = match_features(a, b, source, **sizes)
     errors = (matches.target - target).norm(dim=1) / _SIZE
     return {
         "corners": _corners(mutual_matches(a, b, **sizes), pair),

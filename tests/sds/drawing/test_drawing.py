@@ -8,18 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.sds.svg import (
-    Augmentation,
-    Drawing,
-    Icon,
-    PixelArt,
-    Rates,
-    Sketch,
-    cleaned,
-    crossing_penalty,
-    saturation_penalty,
-    warp,
-)
+from scorefield.sds.svg import Augmentation, Icon, PixelArt, Sketch
+from scorefield.sds.svg.augmentation import warp
+from scorefield.sds.svg.cleaning import cleaned
+from scorefield.sds.svg.drawing import Drawing, Rates
+from scorefield.sds.svg.penalties import crossing_penalty, saturation_penalty
 from scorefield.sds.svg.trace import fitting_loss, layers, place
 from scorefield.sds.vector import Document, Group, Path, Shape, Stroke, ViewBox, load_svg
 

@@ -18,10 +18,10 @@ from scorefield.sds.svg import (
     Sketch,
     TextToSvg,
     TextToSvgSettings,
-    evaluate_drawings,
-    rank_by_prior,
     text_to_svg,
 )
+from scorefield.sds.svg.evaluation import evaluate_drawings
+from scorefield.sds.svg.trace import rank_by_prior
 from scorefield.sds.vector import DiffvgRasterise, load_svg
 
 pytest.importorskip("resvg_py")

@@ -19,15 +19,14 @@ from scorefield.sds.vector import (
     Group,
     Path,
     Shape,
-    Subpath,
     ViewBox,
-    format_path,
     load_svg,
-    parse_path,
     parse_svg,
     svg_read,
     svg_text,
 )
+from scorefield.sds.vector.geometry import Subpath
+from scorefield.sds.vector.path_data import format_path, parse_path
 from scorefield.sds.vector.reading.colour import parse_colour
 from scorefield.sds.vector.reading.values import (
     View,

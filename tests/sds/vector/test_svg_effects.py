@@ -15,7 +15,6 @@ from scorefield.sds.vector import (
     Document,
     Group,
     Mask,
-    MaskKind,
     Pattern,
     RadialGradient,
     Rect,
@@ -25,6 +24,7 @@ from scorefield.sds.vector import (
     parse_svg,
     svg_text,
 )
+from scorefield.sds.vector.nodes import MaskKind
 
 pytest.importorskip("resvg_py")
 

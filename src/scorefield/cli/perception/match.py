@@ -45,7 +45,7 @@ class Match(PriorCommand):
 
         from scorefield.cli.loading import prior_of
         from scorefield.images import load_image, save_image
-        from scorefield.perception.correspondence.dift import dift_preset, match_pictures
+        from scorefield.perception.correspondence.dift import dift_preset, match
         from scorefield.perception.correspondence.drawing import draw_matches
         from scorefield.priors.features.taps import layer_path
 
@@ -64,7 +64,7 @@ class Match(PriorCommand):
         prompts = {0: None, 1: self.prompts[:1] * 2, 2: self.prompts}[len(self.prompts)]
         prior.condition(prompts)
         with under_way():
-            matches = match_pictures(prior, a, b, points, prompts, preset=preset, seed=self.seed)
+            matches = match(prior, a, b, points, prompts, preset=preset, seed=self.seed)
             save_image(self.out, draw_matches(a, b, matches))
         rows = [
             {"source": _rounded(s), "target": _rounded(t), "similarity": round(float(c), 4),
