@@ -148,11 +148,12 @@ class _Files:
         return str(self.path) if self._names is None else zarr.storage.ZipStore(self.path, mode="r")
 
     def root(self) -> str:
-        """Where `data` and `meta` are: at the top, or in the only folder, with a / at its end."""
+        """Where `data` and `meta` are: at the top, or in a folder there, with a / at its end."""
         tops = sorted({name.split("/")[0] for name in self._listed("")})
-        if len(tops) == 1 and tops[0] not in ("data", "meta"):
-            return f"{tops[0]}/"
-        return ""
+        if "data" in tops:
+            return ""
+        inside = [top for top in tops if any(self._listed(f"{top}/meta/episode_ends"))]
+        return f"{inside[0]}/" if len(inside) == 1 else ""
 
     def arrays(self, group: str) -> dict[str, dict[str, Any]]:
         """The descriptions of all arrays in a group, by name; the groups in it are looked into."""

@@ -1,5 +1,6 @@
 """The options by which commands choose what of demonstrations they take."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,10 +94,13 @@ def loaded(data: "Demonstrations", choice: "Choice", numbers: Sequence[int]) -> 
 
 def _check_memory(data: "Demonstrations", choice: "Choice", numbers: Sequence[int]) -> None:
     """Refuses pictures that memory does not hold, before they are read for hours."""
+    if not hasattr(os, "sysconf"):  # as on Windows
+        return
     steps = sum(data.lengths[number] for number in numbers)
     shapes = [data.features[name].shape for name in choice.cameras.values()]
-    pixels = sum(max(1, shape[0]) * max(1, shape[1]) for shape in shapes if len(shape) == 3)
-    wanted = 2 * 3 * pixels * steps  # twice, while they are put together
+    wanted = (
+        2 * steps * sum(math.prod(shape) for shape in shapes)
+    )  # twice, while they are put together
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if wanted > there:
         raise ValueError(
@@ -127,10 +131,4 @@ def described(
 
 
 def _sizes(data: "Demonstrations", names: Sequence[str]) -> str:
-    parts = []
-    for name in names:
-        size = 1
-        for side in data.features[name].shape:
-            size *= side
-        parts.append(f"{name} ({size})")
-    return " + ".join(parts)
+    return " + ".join(f"{name} ({math.prod(data.features[name].shape)})" for name in names)
