@@ -5,17 +5,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from scorefield.images import save_image
+from scorefield.images import save_gif, save_image
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.folder import FREE_KEYS, RunFolder
 from scorefield.runs.loop import optimise
 from scorefield.sds.nerf.asset import make_asset
 from scorefield.sds.nerf.asset_settings import AssetSettings
+from scorefield.sds.nerf.cameras import orbit
 from scorefield.sds.nerf.mesh import EmptySceneError
 from scorefield.sds.nerf.mesh_files import export_mesh
 from scorefield.sds.nerf.radiance_field import Scene
 from scorefield.sds.nerf.scene_distillation import TextTo3D
 from scorefield.sds.nerf.settings import TextTo3DSettings
+from scorefield.sds.nerf.surface_views import asset_views
 from scorefield.sds.nerf.turntable import save_turntable, view_sheet
 from scorefield.sds.presets import preset_for, settings_by
 
@@ -32,6 +34,8 @@ def finish(
 ) -> dict[str, Path]:
     """Write `views.png`, `turntable.gif` and the textured mesh (.glb, .obj, .ply) of a scene.
 
+    The views are of the field, the turntable is of the mesh.
+
     Args:
         scene: what to write.
         folder: where; made if missing.
@@ -44,7 +48,8 @@ def finish(
         "mtl" and "png" that belong to the .obj.
 
     Raises:
-        EmptySceneError: there is no surface; the pictures are written all the same.
+        EmptySceneError: there is no surface; the pictures are written all the same, both of the
+            field.
     """
     settings = settings or AssetSettings()
     folder = Path(folder)
@@ -52,16 +57,17 @@ def finish(
     with tqdm(total=3, desc="views", disable=not progress, dynamic_ncols=True) as bar:
         written = {"views": save_image(folder / "views.png", view_sheet(scene, size))}
         bar.update()
-        bar.set_description("turntable")
-        path = folder / "turntable.gif"
-        written["turntable"] = save_turntable(scene, path, settings.frames, size)
-        bar.update()
         bar.set_description("mesh")
+        turn = folder / "turntable.gif"
         try:
             mesh = make_asset(scene, settings)
         except EmptySceneError as error:
+            save_turntable(scene, turn, settings.frames, size)
             raise EmptySceneError(f"no mesh: {error}; the pictures are in {folder}") from error
         paths = export_mesh(mesh, folder, title=title, up=settings.up)
+        bar.update()
+        bar.set_description("turntable")
+        written["turntable"] = save_gif(turn, asset_views(mesh, orbit(settings.frames), size))
         written |= {path.suffix[1:]: path for path in paths}
         bar.update()
     return written

@@ -12,7 +12,7 @@ from torch import Tensor
 from scorefield.sds.nerf.cameras import Cameras
 from scorefield.sds.nerf.rasterise import rasterise, texture_coordinates
 
-__all__ = ["look_up", "render_texture", "surface_values", "texture_of"]
+__all__ = ["asset_views", "look_up", "render_texture", "surface_values", "texture_of"]
 
 
 @torch.no_grad()
@@ -83,6 +83,20 @@ def render_texture(
     places, seen = surface_values(mesh, texture_coordinates(mesh), cameras, size)
     seen = seen.to(texture.device)[:, None]
     return torch.where(seen, look_up(texture, places.to(texture)), background.to(texture))
+
+
+@torch.no_grad()
+def asset_views(
+    mesh: trimesh.Trimesh, cameras: Cameras, size: int
+) -> Float[Tensor, "views 3 size size"]:
+    """Pictures of a mesh with a texture, unlit in front of a light grey, for looking at."""
+    texture, grey = texture_of(mesh), torch.full((3, 1, 1), 0.8)
+    # Twice as fine and averaged: smooth edges. One by one, for the memory of many views.
+    views = [
+        render_texture(mesh, texture, cameras[i : i + 1], 2 * size, grey)
+        for i in range(len(cameras))
+    ]
+    return F.avg_pool2d(torch.cat(views), 2)
 
 
 def texture_of(mesh: trimesh.Trimesh) -> Float[Tensor, "3 rows columns"]:

@@ -18,7 +18,7 @@ from scorefield.sds.nerf.asset_settings import AssetSettings
 from scorefield.sds.nerf.cameras import Cameras, orbit
 from scorefield.sds.nerf.mesh_files import export_mesh
 from scorefield.sds.nerf.rasterise import rasterise, texture_coordinates
-from scorefield.sds.nerf.surface_views import render_texture, texture_of
+from scorefield.sds.nerf.surface_views import asset_views
 from scorefield.sds.nerf.texture_distillation import TextureDistillation
 from scorefield.sds.nerf.texture_settings import TextureSettings
 from scorefield.sds.nerf.user_mesh import UserMesh, load_mesh
@@ -145,18 +145,12 @@ def complete_texture(
         resume=True,
     )
     painted = bake(task.surface, task.field, asset.texture)
-    texture, size = texture_of(painted), asset.picture_size
-    grey = torch.full((3, 1, 1), 0.8)
-
-    def seen(cameras: Cameras) -> torch.Tensor:
-        finer = render_texture(painted, texture, cameras, 2 * size, grey)
-        return torch.nn.functional.avg_pool2d(finer, 2)
-
+    size = asset.picture_size
     around = Cameras.at([0.0, 90.0, 180.0, 270.0, 0.0], [15.0, 15.0, 15.0, 15.0, 75.0])
-    sheet = contact_sheet(seen(around), columns=5, labels=around.views)
+    sheet = contact_sheet(asset_views(painted, around, size), columns=5, labels=around.views)
     written = {"views": save_image(folder.path / "views.png", sheet)}
-    turn = save_gif(folder.path / "turntable.gif", seen(orbit(asset.frames)))
-    written["turntable"] = turn
+    turn = asset_views(painted, orbit(asset.frames), size)
+    written["turntable"] = save_gif(folder.path / "turntable.gif", turn)
     painted.apply_transform(given.back)
     paths = export_mesh(painted, folder.path, title=task.settings.prompt, up=asset.up)
     return written | {path.suffix[1:]: path for path in paths}

@@ -8,15 +8,27 @@ import torch
 import trimesh
 from PIL import Image
 
-from scorefield.sds.nerf.asset import fill_gaps, make_asset, simplify, texel_values, unwrap
+from scorefield.sds.nerf.asset import (
+    fill_gaps,
+    make_asset,
+    painted,
+    simplify,
+    texel_values,
+    unwrap,
+)
 from scorefield.sds.nerf.asset_settings import AssetSettings
 from scorefield.sds.nerf.cameras import Cameras
 from scorefield.sds.nerf.fields import Field
 from scorefield.sds.nerf.mesh import silhouette_threshold
 from scorefield.sds.nerf.mesh_files import export_mesh
 from scorefield.sds.nerf.radiance_field import Scene
-from scorefield.sds.nerf.rasterise import rasterise
-from scorefield.sds.nerf.surface_views import render_texture, surface_values, texture_of
+from scorefield.sds.nerf.rasterise import rasterise, silhouette
+from scorefield.sds.nerf.surface_views import (
+    asset_views,
+    render_texture,
+    surface_values,
+    texture_of,
+)
 
 SETTINGS = AssetSettings(mesh_resolution=96, faces=2000, texture=512)
 
@@ -153,6 +165,14 @@ def test_the_asset_looks_like_the_field(scene: Scene, asset: trimesh.Trimesh) ->
     inside = ((field.opacity > 0.995) & faces_us).expand(-1, 3, -1, -1)
     assert inside.float().mean() > 0.05
     assert ((field.images - seen).abs()[inside] < 3 / 255).float().mean() > 0.99
+
+
+def test_pictures_of_an_asset_have_smooth_edges(asset: trimesh.Trimesh) -> None:
+    black, cameras = painted(asset, torch.zeros(8, 8, 3)), Cameras.at([40.0, 250.0], 20.0)
+    covered = silhouette(asset, cameras, 64).float()
+    share = covered.view(2, 32, 2, 32, 2).mean(dim=(2, 4))
+    pictures = asset_views(black, cameras, 32)
+    torch.testing.assert_close(pictures, (0.8 * (1 - share))[:, None].expand(-1, 3, -1, -1))
 
 
 def nearest_colours(scene: Scene, points: np.ndarray) -> np.ndarray:
