@@ -253,6 +253,22 @@ def test_the_observation_after_the_last_action_is_left_out(tmp_path: Path) -> No
         assert np.array_equal(one.state, state)
 
 
+def test_episodes_one_after_another_and_links_to_nowhere(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "flat.hdf5"
+    with h5py.File(path, "w") as file:
+        file["actions"], file["observations"] = np.zeros((20, 2)), np.zeros((20, 3))
+        file["terminals"] = np.arange(20) % 10 == 9
+    with pytest.raises(ValueError, match="terminals says that several episodes lie one after"):
+        read_episodes(path)
+
+    def linked(file: Any) -> None:
+        file["data/demo_0/obs/gone"] = h5py.SoftLink("/gone")
+        file["data/demo_0/obs/elsewhere"] = h5py.ExternalLink("other.hdf5", "/x")
+
+    agree(list(read_episodes(robomimic(tmp_path / "a.hdf5", linked)))[:3], "agentview_image")
+
+
 def spoil(key: str, value: Any) -> Callable[[Any], None]:
     def change(file: Any) -> None:
         del file[key]
@@ -401,10 +417,10 @@ def test_depth_is_no_camera(mark: str, tmp_path: Path) -> None:
         ({"columns": {"timestamp": [0, 0.1, 0.3, 0.4] + [0.0] * 6}}, r"timestamp is 0.3 s in step"),
         ({"rows": {"length": [4, 5, 3]}}, "episode 1: has 6 steps, but meta/episodes says 5"),
         ({"rows": {"length": None}}, r"an episode lacks \['length'\]"),
-        ({"rows": {"data/file_index": [0, 0, 7]}}, "file-007.parquet: a file is missing"),
+        ({"rows": {"data/file_index": [0, 0, 7]}}, "file-007.parquet: the file is missing"),
         (
             {"rows": {"videos/observation.images.top/file_index": [0, 0, 3]}},
-            "file-003.mp4, episode 2: a file is missing",
+            "file-003.mp4, episode 2: the file is missing",
         ),
         ({"rows": {"videos/observation.images.top/from_timestamp": None}}, "where its video is"),
         ({"frames": 8}, "file-000.mp4, episode 1: ends after 4 of its 6 frames"),

@@ -39,6 +39,7 @@ SUFFIXES = (".hdf5", ".h5", ".hdf")
 """What HDF5 files are called."""
 
 _OBSERVED = ("obs", "observations", "observation")
+_ENDS = ("terminals", "timeouts", "terminations", "truncations", "dones")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG")
 """How files of JPEG and PNG begin, which some data sets hold as rows of bytes."""
 
@@ -174,6 +175,7 @@ class Hdf5(Demonstrations):
         container = "data" if strict else ""
         root = opened[container or "/"]
         if _actions(root):
+            _check_one_episode(file, root)
             groups = [container]
         else:
             groups = [
@@ -210,6 +212,16 @@ def _actions(group: Any) -> str | None:
     return next((name for name in ACTIONS if hasattr(group.get(name), "shape")), None)
 
 
+def _check_one_episode(file: Path, group: Any) -> None:
+    """Refuses episodes that lie one after another, as D4RL's do."""
+    for name in _ENDS:
+        if name in group and np.asarray(group[name][:-1]).any():
+            raise DataError(
+                f"{file}: {name} says that several episodes lie one after another; write each to a "
+                "group of its own: episode_0/actions, episode_0/observations, ..."
+            )
+
+
 def _length(where: str, group: Any) -> int:
     """The steps of an episode."""
     actions = _actions(group)
@@ -231,7 +243,7 @@ def _arrays(group: Any, prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in group:
         link = type(group.get(name, getlink=True)).__name__
-        child = None if link == "ExternalLink" else group[name]
+        child = None if link == "ExternalLink" else group.get(name)  # a link may lead nowhere
         if hasattr(child, "shape"):
             found[f"{prefix}{name}"] = child
         elif hasattr(child, "keys") and prefix.count("/") < 6:

@@ -25,7 +25,7 @@ def damaged(where: str) -> Iterator[None]:
     except DataError:
         raise
     except FileNotFoundError as error:
-        raise DataError(f"{where}: a file is missing ({error.filename}); fetch it again") from error
+        raise DataError(f"{where}: the file is missing; fetch it again") from error
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise DataError(
