@@ -190,7 +190,10 @@ def _check_finite(pipeline: Any, folder: Path) -> None:
 
 def _load(folder: Path, class_name: str, dtype: torch.dtype, variant: str | None) -> Any:
     family = FAMILIES[class_name]
-    options: dict[str, Any] = dict.fromkeys(family.left_out)
+    index = read_json(folder / "model_index.json")
+    # diffusers wants to be told of the parts that an index says are not there
+    absent = [name for name in family.optional if name in index and not any(index[name])]
+    options: dict[str, Any] = dict.fromkeys((*family.left_out, *absent))
     if "safety_checker" in family.left_out:
         options["requires_safety_checker"] = False
     try:

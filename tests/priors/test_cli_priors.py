@@ -82,3 +82,28 @@ def test_what_is_typed_goes_before_the_preset(
     assert config["cameras"]["elevation"] == [-10.0, 45.0]
     assert main([*words, "--out", str(tmp_path / "b"), "--preset", "vectorfusion"]) == 2
     assert "give dreamfusion or prolificdreamer" in capsys.readouterr().err
+
+
+def test_info_says_how_a_prior_is_used(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    """The preset by the kind of prior, and the memory of its parts in bytes of their dtype."""
+    sizes = []
+    for dtype in ("float32", "bfloat16"):
+        code, told = run(capsys, "info", str(tiny("sd")), "--json", "--dtype", dtype)
+        assert code == 0, told
+        said = json.loads(told)
+        assert (said["kind"], said["dtype"], said["steps"]) == ("sd", dtype, 25)
+        assert said["presets"]["scene"][:2] == ["dreamfusion", "prolificdreamer"]
+        assert said["presets"]["drawing"] == ["vectorfusion"]
+        sizes.append(said["memory_bytes"]["network"])
+    assert sizes[0] == 2 * sizes[1] == 4 * said["parameters"]
+
+
+def test_doctor_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    code, told = run(capsys, "doctor", "--json")
+    said = json.loads(told)
+    assert code == 0
+    assert said["versions"]["torch"] == torch.__version__
+    cpu = said["devices"][0]
+    assert cpu["device"] == "cpu"
+    assert cpu["total"] is None or 0 < cpu["free"] <= cpu["total"]
+    assert len(said["devices"]) - 1 == torch.cuda.device_count() + torch.backends.mps.is_available()

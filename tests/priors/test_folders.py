@@ -245,3 +245,17 @@ def test_decoding_takes_fewer_at_a_time_when_memory_asks(
     monkeypatch.setattr(prior.codec, "decode", short_of_memory)
     torch.testing.assert_close(prior.decode_in_parts(latents), whole, rtol=1e-4, atol=1e-5)
     assert seen == [5, 3, 2, 2, 1]
+
+
+def test_sd3_without_t5(tiny: Tiny, tmp_path: Path) -> None:
+    """Its index has two nulls for a part, as diffusers writes what is left out."""
+    folder = Path(shutil.copytree(tiny("sd3"), tmp_path / "copy"))
+    for part in ("text_encoder_3", "tokenizer_3"):
+        shutil.rmtree(folder / part)
+    change(folder / "model_index.json", text_encoder_3=[None, None], tokenizer_3=[None, None])
+    hidden = load_prior(folder).condition("a cup").condition.tensors["encoder_hidden_states"]
+    assert hidden.shape == (1, 77 + 256, 64)
+    assert not bool(hidden[:, 77:].any())
+    shutil.rmtree(folder / "text_encoder")
+    change(folder / "model_index.json", text_encoder=[None, None])
+    assert "names no text_encoder" in refusal(folder)

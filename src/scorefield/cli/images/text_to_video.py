@@ -58,8 +58,8 @@ class TextToVideo(PriorCommand):
     """Without --adapter: of the classifier-free guidance; None takes the prior's own."""
     frames: Count | None = None
     """Frames of a video; None takes what the prior was trained on: most know nothing else."""
-    steps: Count = 25
-    """Number of sampling steps."""
+    steps: Count | None = None
+    """Number of sampling steps; None takes the prior's own, 25 of most."""
     fps: Positive = 8.0
     """Frames per second of what is written."""
     batch_size: Count = 16
@@ -99,7 +99,7 @@ class TextToVideo(PriorCommand):
             "frames": videos.shape[1],
             "prior": prior.name,
             **how,
-            "steps": self.steps,
+            "steps": prior.steps if self.steps is None else self.steps,
             "seed": self.seed,
         }
         return Outcome(figures, [f"wrote {self.out}", f"wrote {sheet}"])
@@ -197,7 +197,7 @@ class TextToVideo(PriorCommand):
             prior.latent_shape,
             n=self.n,
             scheduler=scheduler,
-            steps=self.steps,
+            steps=prior.steps if self.steps is None else self.steps,
             seed=self.seed,
             batch_size=self.batch_size,
             progress=not self.quiet,

@@ -25,7 +25,7 @@ def describe(prior: FrozenPrior, prompt: str | None) -> Outcome:
         "dtype": str(prior.dtype).removeprefix("torch."),
         "guidance_scale": prior.guidance_scale,
         "steps": prior.steps,
-        "memory_gib": {name: round(size / GIB, 3) for name, size in memory.items()},
+        "memory_bytes": memory,
         "presets": {g: [one.name for one in found] for g, found in presets.items()},
     }
     lines = [
