@@ -15,6 +15,8 @@ from scorefield.priors.noise import noise_generator
 FIGURES = ("held_out_loss", "held_out_error", "training_error")
 """Names of the figures, in metrics.jsonl."""
 
+_LEAST_SPREAD = 1e-8
+
 
 class HeldOut:
     """Figures of a policy on windows that it learns from, and on others.
@@ -54,8 +56,9 @@ class HeldOut:
         mean = policy.actions(self._batches["training"]["action"]).mean(dim=(0, 1))
         done = policy.actions(batch["action"][:, policy.horizons.executed])
         found = policy.actions(policy.act(batch).to(done))
-        error = (found - done).square().mean() / (done - mean).square().mean()
-        return float(error.sqrt())
+        # Actions that never change have no error of their mean to compare with.
+        spread = (done - mean).square().mean().clamp(min=_LEAST_SPREAD)
+        return float(((found - done).square().mean() / spread).sqrt())
 
 
 def told(figures: Mapping[str, float]) -> str:

@@ -1,6 +1,8 @@
 """Training of policies: batches of windows, several processes, figures of held-out episodes."""
 
+import functools
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any, TypeVar
@@ -193,7 +195,8 @@ def train_policy(
     """
     if tracker is not None:
         check_tracker(tracker)
-    task = PolicyTask(policy, windows, settings, held_out, tqdm.write if progress else None)
+    say = functools.partial(tqdm.write, file=sys.stderr) if progress else None
+    task = PolicyTask(policy, windows, settings, held_out, say)
     processes = task.processes
     run = processes.folder(
         folder,

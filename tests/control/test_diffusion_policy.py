@@ -404,8 +404,10 @@ def test_what_is_held_out_is_not_learnt_and_tells_a_failure(tmp_path: Path) -> N
     both = [set(w.batch(range(len(w)))["state"].flatten().tolist()) for w in (learnt, held_out)]
     assert not both[0] & both[1]
 
-    def error(windows: tuple[Windows, Windows | None], name: str) -> tuple[float, float]:
-        settings = TrainingSettings(200, 64, 3e-3, warmup=10)
+    def error(
+        windows: tuple[Windows, Windows | None], name: str, steps: int = 200
+    ) -> tuple[float, float]:
+        settings = TrainingSettings(steps, 64, 3e-3, warmup=10)
         run, size = tmp_path / name, windows[0].episodes.state.shape[1]
         spaces = PolicySpaces(state=size, action=1, low=(-3.0,), high=(3.0,))
         network = PerceptronSettings(width=64, layers=2, bandwidth=2.0)
@@ -419,6 +421,8 @@ def test_what_is_held_out_is_not_learnt_and_tells_a_failure(tmp_path: Path) -> N
     by_heart, not_learnt = error((learnt, held_out), "noise")
     assert by_heart < 0.8 < 1 < not_learnt
     assert max(error(linear(episodes=20).split(0.1), "law")) < 0.2
+    still = [Episode(one.state, 0 * one.action) for one in pairs]
+    assert error(Windows(Episodes.of(still), Horizons(1, 1, 1)).split(0.1), "still", 10)[1] < 1e6
     assert linear().split(0.1)[1] is None  # 6 episodes are too few for a tenth
     with pytest.raises(ValueError, match="share"):
         noise.split(1.0)
