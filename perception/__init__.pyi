@@ -10,7 +10,7 @@ from .correspondence.dift import dift_preset as dift_preset
 from .correspondence.dift import features as features
 from .correspondence.dift import match as match
 from .correspondence.drawing import draw_matches as draw_matches
-from .correspondence.matching import Matches as Matches
+from .correspondence.matches import Matches as Matches
 from .correspondence.matching import NearestPixel as NearestPixel
 from .correspondence.matching import SoftArgmax as SoftArgmax
 from .correspondence.propagation import propagate_edit as propagate_edit

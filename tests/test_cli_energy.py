@@ -28,6 +28,23 @@ def test_energy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         bits = row["ode"]["energy"] / (1024 * 0.6931471805599453)
         assert row["ode"]["bits_per_dim"] == pytest.approx(bits, rel=1e-5)
         assert row["asymmetry"] > 0
+        apart = row["ito"]["bits_per_dim"] - row["ode"]["bits_per_dim"]
+        assert row["quote"] == "ode" and row["apart_bits_per_dim"] == pytest.approx(apart)
+    # one at a time, for want of memory: the same figures; what is needed is said before
+    words = ["energy", *pictures, *options[:-3], "--device", "cpu", *few, "--json"]
+    assert main([*words, "--memory", "0.012"]) == 0
+    said = capsys.readouterr()
+    assert "GiB beside the weights, 1 pictures at once" in said.err
+    for row, alone in zip(told["pictures"], json.loads(said.out)["pictures"], strict=True):
+        for method in ("ode", "ito"):
+            assert alone[method]["energy"] == pytest.approx(row[method]["energy"], rel=1e-4)
+        assert alone["line_integral_from_first"] == pytest.approx(
+            row["line_integral_from_first"], rel=1e-3, abs=1e-3
+        )
+    assert main([*words, "--memory", "0.001"]) == 2
+    assert "--memory is 0.001; give more" in capsys.readouterr().err
+    assert main(["energy", pictures[0], *options, *few]) == 0
+    assert "quote the ODE's" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from scorefield.images import Images, as_image, as_images
+from scorefield.perception.correspondence.matches import Matches
 from scorefield.perception.correspondence.matching import (
     Locate,
-    Matches,
     match_features,
     mutual_matches,
 )

@@ -10,66 +10,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-Size = tuple[int, int]
+from scorefield.perception.correspondence.matches import Matches, Size
+
 Locate = Callable[[Tensor, Tensor, Size], tuple[Tensor, Tensor]]
 """From unit vectors (points, channels), a map (channels, h, w) and a picture's size to the points
 (points, 2) where it resembles them most, and their similarity (points,)."""
 
 # Similarities held at once: 128 MiB of float32.
 _VALUES = 1 << 25
-
-
-@dataclass(frozen=True)
-class Matches:
-    """Points of one picture and the points of another that resemble them most.
-
-    similarity: cosine at the target, -1 to 1.
-    cycle_error: from a source point to the best match of its match, pixels: 0 where both agree.
-    """
-
-    source: Float[Tensor, "points 2"]
-    target: Float[Tensor, "points 2"]
-    similarity: Float[Tensor, " points"]
-    cycle_error: Float[Tensor, " points"]
-
-    def __len__(self) -> int:
-        """The number of points."""
-        return len(self.source)
-
-    def select(self, keep: Bool[Tensor, " points"]) -> "Matches":
-        """Those where `keep` is true."""
-        return Matches(
-            self.source[keep], self.target[keep], self.similarity[keep], self.cycle_error[keep]
-        )
-
-    def homography(
-        self, threshold: float | int = 3.0, seed: int = 0
-    ) -> tuple[Float[Tensor, "3 3"], Bool[Tensor, " points"]]:
-        """The homography from source to target that most matches agree with, and which they are.
-
-        RANSAC by kornia, then refitted to the inliers.
-
-        threshold: how far, in pixels of the target, an inlier's target may be.
-
-        Raises:
-            ValueError: fewer than 4 matches, or no homography agrees with 4.
-        """
-        if len(self) < 4:
-            raise ValueError(f"a homography needs at least 4 matches; got {len(self)}")
-        from kornia.geometry import RANSAC
-
-        ransac = RANSAC("homography", inl_th=float(threshold), seed=seed)
-        matrix, inliers = ransac(self.source.float(), self.target.float())
-        if int(inliers.sum()) < 4:
-            raise ValueError(
-                f"no homography agrees with 4 of {len(self)} matches within {threshold} pixels; "
-                "raise the threshold, or match other points"
-            )
-        return matrix, inliers.bool().reshape(-1)
+# Cells of either map whose similarities are held at once: 4 MiB, which caches hold.
+_BLOCK = 1 << 10
+# Another place is one this share of the longer side away: several cells of deep layers.
+_ELSEWHERE = 8
 
 
 def cell_centres(features: Float[Tensor, "c h w"], size: Size) -> Float[Tensor, "cells 2"]:
@@ -116,6 +72,28 @@ def _most_similar(
     """For each vector of a, the largest product with one of b and its index; a part at a time."""
     found = [(part @ b.T).max(1) for part in a.split(max(1, values // len(b)))]
     return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
+
+
+def nearest_both_ways(
+    a: Float[Tensor, "n c"], b: Float[Tensor, "m c"], block: int = _BLOCK
+) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"], Int[Tensor, " m"]]:
+    """For each vector of a the largest product with one of b and its index, and the index for b.
+
+    Every product is computed once, a block at a time; memory is that of one block. Of equal
+    products the first counts.
+    """
+    best = [vectors.new_full((len(vectors),), -torch.inf) for vectors in (a, b)]
+    where = [torch.zeros(len(vectors), dtype=torch.long, device=a.device) for vectors in (a, b)]
+    for i in range(0, len(a), block):
+        for j in range(0, len(b), block):
+            products = a[i : i + block] @ b[j : j + block].T
+            for side, at, first, part in ((0, i, j, products), (1, j, i, products.T)):
+                # values alone are found much faster than their indices, which few rows need
+                better = part.amax(1) > best[side][at : at + len(part)]
+                rows = better.nonzero()[:, 0]
+                top = part[rows].max(1)
+                best[side][at + rows], where[side][at + rows] = top.values, first + top.indices
+    return best[0], where[0], where[1]
 
 
 @dataclass(frozen=True)
@@ -216,7 +194,8 @@ def match_features(
     found, similarity = locate(vectors_at(source, points, source_size), target, target_size)
     found = found.to(points)
     back, _ = locate(vectors_at(target, found, target_size), source, source_size)
-    return Matches(points, found, similarity, (back - points).norm(dim=1))
+    return _matches(source, target, points, found, similarity, (back - points).norm(dim=1),
+                    source_size, target_size)  # fmt: skip
 
 
 def mutual_matches(
@@ -237,18 +216,46 @@ def mutual_matches(
         ValueError: maps of different channels.
     """
     _check_one_layer(source, target)
-    a, b = (functional.normalize(f, dim=0).flatten(1).T for f in (source, target))
-    there, back = _most_similar(a, b)[1], _most_similar(b, a)[1]
+    a, b = (functional.normalize(f, dim=0).flatten(1).T.contiguous() for f in (source, target))
+    similarity, there, back = nearest_both_ways(a, b)
     mutual = back[there] == torch.arange(len(a), device=a.device)
     points = cell_centres(source, source_size).to(source)[mutual]
+    if locate is None:
+        found = cell_centres(target, target_size).to(source)[there[mutual]]
+        agreed = torch.zeros_like(points[:, 0])
+        return _matches(
+            source, target, points, found, similarity[mutual], agreed, source_size, target_size
+        )
     return match_features(
-        source,
-        target,
-        points,
-        source_size=source_size,
-        target_size=target_size,
-        locate=nearest_cell if locate is None else locate,
+        source, target, points, source_size=source_size, target_size=target_size, locate=locate
     )
+
+
+def _matches(
+    source: Tensor,
+    target: Tensor,
+    points: Tensor,
+    found: Tensor,
+    similarity: Tensor,
+    cycle_error: Tensor,
+    source_size: Size,
+    target_size: Size,
+) -> Matches:
+    """Matches with their ratio."""
+    vectors = vectors_at(source, points, source_size)
+    unit = functional.normalize(target, dim=0).flatten(1)
+    centres = cell_centres(target, target_size).to(found)
+    apart = max(target_size) / _ELSEWHERE
+    chunk = max(1, _VALUES // 4 // unit.shape[1])
+    elsewhere = []
+    for part, place in zip(vectors.split(chunk), found.split(chunk), strict=True):
+        near = torch.cdist(place, centres) < apart
+        elsewhere.append((part @ unit).masked_fill(near, -1.0).amax(1))
+    second = torch.cat(elsewhere) if elsewhere else similarity
+    # squared distances of unit vectors are 2 - 2 cos
+    first = (1 - similarity).clamp(min=0)
+    ratio = (first / (1 - second).clamp(min=1e-12)).sqrt()
+    return Matches(points, found, similarity, cycle_error, ratio)
 
 
 def _check_one_layer(source: Tensor, target: Tensor) -> None:

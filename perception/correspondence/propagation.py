@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from scorefield.perception.correspondence.matching import Matches, Size
+from scorefield.perception.correspondence.matches import Matches, Size
 
 
 def propagate_edit(

@@ -36,3 +36,9 @@ def rows_that_fit(prior: FrozenPrior, size: int, steps: int, gib: float | int) -
             f"memory is {gib:.3g} GiB; {hint}, or give more memory"
         )
     return int((room - fixed) // row)
+
+
+def needed_memory(prior: FrozenPrior, size: int, steps: int, rows: int) -> int:
+    """Bytes, beside the weights, of the records of so many steps and a batch of so many rows."""
+    area = (size / prior.image_size) ** 2
+    return steps * record_memory(prior, area) + rows * pass_memory(prior, area).most

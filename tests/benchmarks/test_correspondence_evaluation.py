@@ -6,16 +6,16 @@ from pathlib import Path
 import correspondence_evaluation
 import pytest
 import torch
-from baseline_descriptors import DenseSift, RgbPatches, random_prior
+from baseline_descriptors import DenseSift, JoinedSift, RgbPatches, random_prior
 from correspondence_evaluation import (
     CorrespondenceSettings,
-    accuracy,
     evaluate_correspondence,
-    landmark_errors,
 )
 from correspondence_report import correspondence_table, plot_sweep
+from landmark_errors import DualSoftmax, accuracy, landmark_errors, nearest_pixel
 from landmarks import PROGRAM, Landmarks
 from torch import Tensor
+from torch.nn import functional
 from world_pairs import SemanticPair, draw_pairs
 
 from scorefield.cli.main import run_command
@@ -93,6 +93,28 @@ def test_baselines_have_a_vector_per_pixel_where_it_is() -> None:
         DenseSift(3)
 
 
+def test_joined_sift_has_the_mean_cosine(pairs: list[SemanticPair]) -> None:
+    images = pairs[0].images
+    joined = functional.normalize(JoinedSift((4, 8))(images), dim=1)
+    each = [functional.normalize(DenseSift(side)(images), dim=1) for side in (4, 8)]
+    cosines = [(m[0, :, 20, 30] * m[1, :, 33, 12]).sum() for m in (joined, *each)]
+    torch.testing.assert_close(cosines[0], (cosines[1] + cosines[2]) / 2)
+
+
+def test_dual_softmax_is_the_product_of_both() -> None:
+    """Written out for maps of few places; a hub, similar to all, is left for the second best."""
+    generator = torch.Generator().manual_seed(0)
+    source, target = (torch.randn(4, 3, 5, generator=generator) for _ in range(2))
+    unit = [functional.normalize(m, dim=0).flatten(1) for m in (source, target)]
+    similarity = unit[0].T @ unit[1] / 0.1
+    product = similarity.softmax(0) * similarity.softmax(1)
+    best = product.argmax(1)
+    found = DualSoftmax(0.1)(source, unit[0].T, target, (3, 5))
+    assert torch.equal(found, torch.stack([best % 5, best // 5], 1) + 0.5)
+    plain = nearest_pixel(source, unit[0].T, target, (3, 5))
+    assert not torch.equal(found, plain)
+
+
 def test_an_untrained_network_shares_nothing_but_the_shape() -> None:
     prior, state = load_prior("shapes"), torch.get_rng_state()
     other, again = random_prior(prior), random_prior(prior)
@@ -126,6 +148,8 @@ def test_the_evaluation_runs_resumes_and_reports(
         "untrained network, best layer",
         "untrained network, preset",
         "dense SIFT",
+        "dense SIFT, joined",
+        "dense SIFT, joined, dual softmax",
         "RGB patches",
         "the same place",
     }

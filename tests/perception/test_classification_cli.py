@@ -11,6 +11,7 @@ from PIL import Image
 
 from scorefield.cli import loading
 from scorefield.cli.main import main
+from scorefield.cli.picture_results import PictureResults
 from scorefield.priors.codec import PixelCodec
 from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.prior import ImagePrior
@@ -86,10 +87,34 @@ def test_a_run_that_was_interrupted_goes_on(
     assert "--resume" in capsys.readouterr().err
     code, again = run(pictures, "--resume")
     assert code == 0
-    by_name = [sorted(rows[1:], key=lambda row: str(row["picture"])) for rows in (whole, again)]
-    assert by_name[0] == by_name[1]
+    last = [{row["picture"]: row for row in rows[1:]} for rows in (whole, again)]
+    assert last[0] == last[1]
     assert run(pictures, "--resume", "--confidence", "0.5")[0] == 2
     assert "other settings" in capsys.readouterr().err
+
+
+def test_resuming_keeps_the_company_of_each_picture(pictures: list[Path], tmp_path: Path) -> None:
+    """Rounding depends on what goes through the network together, here made as large as it gets."""
+    prior = ImagePrior(EmpiricalPrior(torch.zeros(1, 3, 8, 8)), PixelCodec(), image_size=8)
+    (tmp_path / "a-broken.png").write_bytes(b"no picture")
+    paths = [tmp_path / "a-broken.png", *pictures, *pictures[:2]]
+    paths += [Path(f"{path.parent}/./{path.name}") for path in pictures]
+
+    def judge(images: torch.Tensor, items: list[int]) -> list[dict[str, object]]:
+        return [{"company": sorted(items)} for _ in items]
+
+    def stream(name: str, resume: bool = False) -> list[dict[str, object]]:
+        results = PictureResults(tmp_path / name, {}, resume)
+        results.stream(paths, prior, judge, quiet=True)
+        return results.of(paths)[0]
+
+    whole, lines = stream("whole.jsonl"), (tmp_path / "whole.jsonl").read_text().splitlines(True)
+    for done in range(len(lines)):
+        (tmp_path / "part.jsonl").write_text("".join(lines[: done + 1]) + "{")
+        assert stream("part.jsonl", resume=True) == whole
+    before = (tmp_path / "part.jsonl").read_text()
+    stream("part.jsonl", resume=True)  # what is damaged still is not tried again
+    assert (tmp_path / "part.jsonl").read_text() == before
 
 
 def test_a_picture_that_is_another_one_since_is_done_again(
@@ -100,8 +125,9 @@ def test_a_picture_that_is_another_one_since_is_done_again(
     dark.write_bytes(light.read_bytes())
     capsys.readouterr()
     code, (_, *rows) = run([dark, light], "--resume")
-    assert code == 0 and [row["label"] for row in rows[2:]] == ["light"]
-    assert [row["picture"] for row in rows] == [str(path) for path in (dark, light, dark)]
+    # those that go through the network together are done together
+    assert code == 0 and [row["label"] for row in rows[2:]] == ["light", "light"]
+    assert [row["picture"] for row in rows] == [str(path) for path in (dark, light) * 2]
     assert f"{dark}: light" in capsys.readouterr().out
     dark.write_text("no picture any more")
     assert run([dark, light], "--resume")[0] == 1

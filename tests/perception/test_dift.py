@@ -19,7 +19,7 @@ from scorefield.perception.correspondence.dift import (
     join_maps,
     match,
 )
-from scorefield.perception.correspondence.matching import Matches
+from scorefield.perception.correspondence.matches import Matches
 from scorefield.perception.correspondence.propagation import propagate_edit, propagate_labels
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule
 from scorefield.priors.loading import _quiet, load_prior
@@ -130,7 +130,7 @@ def test_an_edit_lands_where_its_homography_puts_it() -> None:
     edit[0, 4:8, 4:8] = edit[3, 4:8, 4:8] = 1
     grid = torch.cartesian_prod(torch.arange(20.0), torch.arange(20.0)) + 0.5
     ones = torch.ones(len(grid))
-    matches = Matches(grid, grid + torch.tensor([7.0, 3.0]), ones, ones * 0)
+    matches = Matches(grid, grid + torch.tensor([7.0, 3.0]), ones, ones * 0, ones)
     found = propagate_edit(edit, torch.zeros(3, 20, 30), matches)
     expected = torch.zeros(3, 20, 30)
     expected[0, 7:11, 11:15] = 1

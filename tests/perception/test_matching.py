@@ -7,13 +7,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from scorefield.perception.correspondence.dift import match
+from scorefield.perception.correspondence.drawing import draw_matches
+from scorefield.perception.correspondence.matches import Matches
 from scorefield.perception.correspondence.matching import (
-    Matches,
     NearestPixel,
     SoftArgmax,
     cell_centres,
     match_features,
     mutual_matches,
+    nearest_both_ways,
     nearest_cell,
     vectors_at,
 )
@@ -22,6 +25,7 @@ from scorefield.perception.correspondence.metrics import (
     keypoint_accuracy,
     resampled_accuracy,
 )
+from scorefield.priors.loading import load_prior
 
 SIZE = (32, 48)
 
@@ -138,6 +142,84 @@ def test_mutual_matches_are_those_of_kornia() -> None:
     torch.testing.assert_close(found.target, cell_centres(target, SIZE)[pairs[:, 1]])
 
 
+@pytest.mark.parametrize(("n", "m", "block"), [(50, 70, 16), (33, 8, 32), (20, 20, 64)])
+def test_blocks_find_what_the_dense_products_have(n: int, m: int, block: int) -> None:
+    generator = torch.Generator().manual_seed(n)
+    # small whole numbers: products are exact, and many are equal
+    a, b = (torch.randint(-1, 2, (k, 5), generator=generator).float() for k in (n, m))
+    products = a @ b.T
+    best, there, back = nearest_both_ways(a, b, block)
+    assert torch.equal(best, products.amax(1))
+    assert there.tolist() == [row.index(max(row)) for row in products.tolist()]
+    assert back.tolist() == [row.index(max(row)) for row in products.T.tolist()]
+
+
+def test_the_ratio_looks_for_another_place() -> None:
+    """Beside the best cell the second is as similar, and far away there is one of cosine 0.6."""
+    target = torch.zeros(2, 1, 40)
+    target[1] = -1
+    target[:, 0, 5], target[:, 0, 6] = torch.tensor([0.96, 0.28]), torch.tensor([0.95, 0.3122])
+    target[:, 0, 30] = torch.tensor([0.6, 0.8])
+    source = torch.tensor([1.0, 0.0])[:, None, None]
+    found = match_features(
+        source, target, source_size=(1, 1), target_size=(1, 40), locate=nearest_cell
+    )
+    assert found.target.tolist() == [[5.5, 0.5]]
+    # squared distances are 2 - 2 cos
+    assert float(found.ratio) == pytest.approx((0.04 / 0.4) ** 0.5, rel=1e-4)
+
+
+def test_spread_takes_the_most_distinct_of_each_square() -> None:
+    source = torch.tensor([[20.0, 20], [21, 21], [40, 20], [2, 40], [40, 40]])
+    target = torch.tensor([[20.0, 20], [21, 21], [40, 20], [30, 40], [40, 63]])
+    ratio = torch.tensor([0.9, 0.5, 0.7, 0.1, 0.1])  # the last two are at a border
+    matches = Matches(source, target, *torch.ones(2, 5), ratio)
+    found = matches.spread((64, 64), (64, 64), squares=4)
+    assert found.source.tolist() == [[21, 21], [40, 20]]
+    assert len(matches.spread((64, 64), (64, 64), squares=64, margin=0)) == 5
+    assert matches.spread((64, 64), (64, 64), most=1).ratio.tolist() == [0.5]
+    assert len(matches.select(matches.ratio > 1).spread((64, 64), (64, 64))) == 0
+
+
+@pytest.mark.parametrize("shape", [(10, 20000), (20000, 10), (1, 1), (300, 200)])
+def test_drawings_of_any_shape_are_bounded(shape: tuple[int, int]) -> None:
+    """A strip 2,000 times as wide as high would be 768,000 pixels wide at the height of others."""
+    points = torch.tensor([[0.0, 0.0], [shape[1], shape[0]]])
+    matches = Matches(points, points, *torch.ones(3, 2))
+    a, b = torch.zeros(3, *shape), torch.zeros(3, 64, 64)
+    drawn = draw_matches(a, b, matches, height=96)
+    assert drawn.shape[1] == 96 and drawn.shape[2] <= 4 * 96 + 8 + 96
+    # the ends of the strip are where its corners are
+    left = drawn[:, :, : drawn.shape[2] - 104]
+    colour = (left.amax(0) - left.amin(0)) > 0.5
+    columns = colour.any(0).nonzero()[:, 0]
+    assert int(columns.min()) <= 5 and int(columns.max()) >= left.shape[2] - 6
+
+
+@pytest.mark.slow
+def test_what_is_drawn_of_a_stereo_pair_is_right() -> None:
+    """Of the 60 most distinct matches of a photograph's two views, nine in ten are within 10 pixels
+    of the known disparity; of the 60 most similar, at the borders, fewer than six in ten."""
+    from skimage.data import stereo_motorcycle
+
+    left, right, disparity = stereo_motorcycle()
+    a, b = (torch.tensor(view).permute(2, 0, 1).float() / 255 for view in (left, right))
+    every = match(load_prior("shapes"), a, b)
+    size = (a.shape[1], a.shape[2])
+    shares = []
+    for some in (
+        every.spread(size, size, most=60),
+        every.select(every.similarity.argsort(descending=True)[:60]),
+    ):
+        x, y = some.source.long().T
+        known = torch.tensor(disparity)[y, x]
+        true = some.source - torch.stack([known, torch.zeros_like(known)], 1)
+        error = (some.target - true).norm(dim=1)[known.isfinite() & (known > 0)]
+        assert len(error) >= 40
+        shares.append(float((error <= 10).float().mean()))
+    assert shares[0] >= 0.9 and shares[1] < 0.6
+
+
 def test_a_large_target_is_searched_in_parts() -> None:
     source, target = random_map(0), random_map(1)
     options = {"source_size": SIZE, "target_size": (200, 300)}
@@ -164,7 +246,7 @@ def test_homography_in_spite_of_outliers() -> None:
     ends = torch.cat([source, torch.ones(80, 1)], 1) @ true.T
     target = ends[:, :2] / ends[:, 2:]
     target[:24] = torch.rand(24, 2, generator=generator) * 64
-    matches = Matches(source, target, torch.ones(80), torch.zeros(80))
+    matches = Matches(source, target, *torch.ones(3, 80))
     found, inliers = matches.homography(threshold=1.0, seed=0)
     assert corner_error(found, true, (64, 64)) < 0.05
     assert bool(inliers[24:].all()) and int(inliers[:24].sum()) <= 2
@@ -211,6 +293,6 @@ def test_refusals() -> None:
         SoftArgmax(4)
     with pytest.raises(ValueError, match="temperature"):
         SoftArgmax(3, 0)
-    few = Matches(torch.zeros(3, 2), torch.zeros(3, 2), torch.ones(3), torch.zeros(3))
+    few = Matches(*torch.zeros(2, 3, 2), *torch.ones(3, 3))
     with pytest.raises(ValueError, match="at least 4 matches; got 3"):
         few.homography()

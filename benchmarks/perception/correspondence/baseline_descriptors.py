@@ -59,6 +59,21 @@ class DenseSift:
         return functional.avg_pool2d(sift(rgb_to_grayscale(images)), 2, 1)
 
 
+@dataclass(frozen=True)
+class JoinedSift:
+    """`DenseSift` of several sizes, each of unit length, joined: the cosine is the mean of theirs.
+
+    bin_sizes: sides of the bins, pixels, even.
+    """
+
+    bin_sizes: tuple[int, ...] = (2, 4, 6, 8, 12)
+
+    def __call__(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c h w"]:
+        """The joined descriptors."""
+        every = [functional.normalize(DenseSift(side)(images), dim=1) for side in self.bin_sizes]
+        return torch.cat(every, dim=1)
+
+
 def random_prior(prior: FrozenPrior, seed: int = 0) -> FrozenPrior:
     """A prior with the same codec and a network of the same shape that has learnt nothing.
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from scorefield.perception.correspondence.matching import Matches, match_features, mutual_matches
+from scorefield.perception.correspondence.matches import Matches
+from scorefield.perception.correspondence.matching import match_features, mutual_matches
 from scorefield.perception.correspondence.metrics import corner_error
 
 CORNERS = (1, 3, 5, 10)
@@ -81,7 +82,8 @@ def sift_matches(images: Float[Tensor, "2 3 h w"]) -> Matches:
         distance, pairs = match_smnn(descriptors[0][0], descriptors[1][0], 0.9)
     # kornia's pixels have their centres at whole numbers
     points = [get_laf_center(f)[0][pairs[:, k]] + 0.5 for k, f in enumerate(frames)]
-    return Matches(points[0], points[1], 1 - distance[:, 0], torch.zeros(len(pairs)))
+    none = torch.zeros(len(pairs))
+    return Matches(points[0], points[1], 1 - distance[:, 0], none, distance[:, 0])
 
 
 def _small(describe: Callable[[Tensor], Tensor], side: int) -> Callable[[Tensor], Tensor]:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from scorefield.cli.command import Outcome, PriorCommand, check_picture, under_way
-from scorefield.domains import Count
+from scorefield.cli.command import Outcome, PriorCommand, check_picture, check_unused, under_way
+from scorefield.domains import Count, Whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +23,11 @@ class Match(PriorCommand):
     pictures: Annotated[tuple[Path, Path], tyro.conf.Positional]
     """The picture that the points are of, and the one they are sought in."""
     points: str | None = None
-    """Points of the first image, "x,y x,y ..."; without, all mutual nearest neighbours."""
+    """Points of the first image, "x,y x,y ..."; without, the most distinct matches, spread over the
+    picture."""
+    most: Whole = 60
+    """Number of matches at most, where no points are given; 0 lists all mutual nearest neighbours
+    and draws 60."""
     out: Path = Path("matches.png")
     """Both pictures and the matches; replaced if it is there."""
     layer: str | None = None
@@ -40,6 +44,8 @@ class Match(PriorCommand):
     def run(self) -> Outcome:
         """Match and draw."""
         check_picture(self.out)
+        if self.points is not None:
+            check_unused(self, "--points", "most")
         if len(self.prompts) > 2:
             raise ValueError(f"--prompts takes one or two prompts; got {len(self.prompts)}")
 
@@ -64,14 +70,18 @@ class Match(PriorCommand):
         prompts = {0: None, 1: self.prompts[:1] * 2, 2: self.prompts}[len(self.prompts)]
         prior.condition(prompts)
         with under_way():
-            matches = match(prior, a, b, points, prompts, preset=preset, seed=self.seed)
+            every = match(prior, a, b, points, prompts, preset=preset, seed=self.seed)
+            matches = every
+            if points is None and self.most:
+                sizes = ((a.shape[1], a.shape[2]), (b.shape[1], b.shape[2]))
+                matches = every.spread(*sizes, most=self.most)
             save_image(self.out, draw_matches(a, b, matches))
         rows = [
             {"source": _rounded(s), "target": _rounded(t), "similarity": round(float(c), 4),
-             "cycle_error": round(float(e), 3)}
-            for s, t, c, e in zip(
+             "cycle_error": round(float(e), 3), "ratio": round(float(r), 4)}
+            for s, t, c, e, r in zip(
                 matches.source, matches.target, matches.similarity, matches.cycle_error,
-                strict=True,
+                matches.ratio, strict=True,
             )
         ]  # fmt: skip
         figures = {
@@ -82,7 +92,8 @@ class Match(PriorCommand):
         }
         lines = [f"wrote {self.out}"]
         if points is None:
-            lines.insert(0, f"{len(rows)} places agree both ways")
+            listed = f"; the {len(rows)} most distinct are drawn" if self.most else ""
+            lines.insert(0, f"{len(every)} places agree both ways{listed}")
         else:
             lines = [
                 f"{row['source']} -> {row['target']}  similarity {row['similarity']:.2f}, "
@@ -92,11 +103,11 @@ class Match(PriorCommand):
         if not self.homography:
             return Outcome(figures, lines)
         try:
-            matrix, inliers = matches.homography(seed=self.seed)
+            matrix, inliers = every.homography(seed=self.seed)
         except ValueError as error:  # the matches are there all the same
             return Outcome(figures, lines, str(error))
         figures |= {"homography": matrix.tolist(), "inliers": int(inliers.sum())}
-        lines.append(f"a homography agrees with {int(inliers.sum())} of {len(rows)} matches")
+        lines.append(f"a homography agrees with {int(inliers.sum())} of {len(every)} matches")
         return Outcome(figures, lines)
 
 

@@ -61,7 +61,8 @@ class PictureResults:
         try:
             rows = [json.loads(line) for line in whole]
             matches = not rows or rows[0]["settings"] == json.loads(json.dumps(settings))
-            self._known = {row["picture"]: row for row in rows[1:] if "error" not in row}
+            for row in rows[1:]:
+                self._keep(row)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is not a file of results; choose another") from error
         if not matches:
@@ -77,30 +78,19 @@ class PictureResults:
 
         Noise is keyed by a picture's content: it is the same wherever the file is, and whatever
         else is judged. A picture that cannot be read is noted as such, and the others are done.
+        Pictures that share passes of the network are the same few in a resumed run, for rounding
+        depends on them: where one of them has no result, all are judged, and come to the bits of a
+        run that was never interrupted.
         """
-        import torch
         from tqdm.auto import tqdm
 
-        from scorefield.images import load_image
-
-        left = [path for path in paths if not self._is_known(path)]
-        with tqdm(total=len(left), disable=quiet, desc="pictures") as bar:
-            for first in range(0, len(left), _AT_ONCE):
-                images, digests, good = [], [], []
-                for path in left[first : first + _AT_ONCE]:
-                    try:
-                        images.append(load_image(path, prior.image_size))
-                    except (ValueError, OSError) as error:
-                        self._note({"picture": str(path), "error": " ".join(str(error).split())})
-                        continue
-                    digests.append(file_digest(path))
-                    good.append(path)
-                if good:
-                    items = [int.from_bytes(bytes.fromhex(one), "little") for one in digests]
-                    found = judge(torch.stack(images).to(prior.device), items)
-                    for path, digest, row in zip(good, digests, found, strict=True):
-                        self._note({"picture": str(path), "digest": digest, **row})
-                bar.update(len(left[first : first + _AT_ONCE]))
+        paths = list(dict.fromkeys(paths))
+        groups = [paths[first : first + _AT_ONCE] for first in range(0, len(paths), _AT_ONCE)]
+        left = [group for group in groups if not all(map(self._is_known, group))]
+        with tqdm(total=sum(map(len, left)), disable=quiet, desc="pictures") as bar:
+            for group in left:
+                self._note(_judged(group, prior, judge))
+                bar.update(len(group))
 
     def of(self, paths: Sequence[Path]) -> tuple[list[dict[str, Any]], str | None]:
         """The results of pictures, and what is to be said of those that could not be read."""
@@ -109,16 +99,45 @@ class PictureResults:
         return rows, f"{len(bad)} of {len(rows)} pictures: {'; '.join(bad)}" if bad else None
 
     def _is_known(self, path: Path) -> bool:
-        """Whether there is a result of the picture that the file holds now."""
-        row = self._known.get(str(path))
+        """Whether there is a result of what the file holds now, or it is known to be damaged."""
+        row = self._known.get(str(path)) or self._failed.get(str(path))
         return row is not None and row.get("digest") == file_digest(path)
 
-    def _note(self, row: dict[str, Any]) -> None:
-        """Keep a result, and append it to the file in one piece."""
-        self._known.pop(row["picture"], None)  # of what the file held before
+    def _keep(self, row: dict[str, Any]) -> None:
+        for rows in (self._known, self._failed):
+            rows.pop(row["picture"], None)  # of what the file held before
         (self._failed if "error" in row else self._known)[row["picture"]] = row
+
+    def _note(self, rows: list[dict[str, Any]]) -> None:
+        """Keep results, and append them to the file in one piece."""
+        for row in rows:
+            self._keep(row)
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+                file.write("".join(json.dumps(row) + "\n" for row in rows))
                 file.flush()
                 os.fsync(file.fileno())
+
+
+def _judged(paths: Sequence[Path], prior: "ImagePrior", judge: "Judge") -> list[dict[str, Any]]:
+    """Results of pictures that are judged together, or why one cannot be read."""
+    import torch
+
+    from scorefield.images import load_image
+
+    rows, images, good = list[dict[str, Any]](), [], []
+    for path in paths:
+        row: dict[str, Any] = {"picture": str(path), "digest": file_digest(path)}
+        rows.append(row)
+        try:
+            images.append(load_image(path, prior.image_size))
+        except (ValueError, OSError) as error:
+            row["error"] = " ".join(str(error).split())
+            continue
+        good.append(row)
+    if good:
+        items = [int.from_bytes(bytes.fromhex(row["digest"]), "little") for row in good]
+        found = judge(torch.stack(images).to(prior.device), items)
+        for row, values in zip(good, found, strict=True):
+            row.update(values)
+    return rows

@@ -1,5 +1,6 @@
 """`scorefield segment`: which pixels of a picture belong together."""
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -84,7 +85,7 @@ class Segment(PriorCommand):
 
         prior = prior_of(self)
         method = self._method(prior)
-        check_method(prior, method, self.memory)
+        self._say_memory(prior, method, check_method(prior, method, self.memory))
         prior.condition(self.prompt)
         rows: list[dict[str, Any]] = []
         with under_way():
@@ -104,6 +105,19 @@ class Segment(PriorCommand):
         ]
         lines.append(f"wrote {self.out}")
         return Outcome({"out": str(self.out), **figures}, lines, problem)
+
+    def _say_memory(self, prior: "FrozenPrior", method: "Method", fits: int) -> None:
+        """What the largest batch needs, before anything runs."""
+        from scorefield.perception.segmentation.memory import needed_memory
+
+        if self.quiet:
+            return
+        steps = getattr(method, "steps", 0)  # clusters alone take none
+        walks = self.k if self.one_sided else 2 * self.k
+        rows = min(fits, max(steps, method.ensemble, walks if steps else 1))
+        size = prior.image_size if method.size is None else method.size
+        need = needed_memory(prior, size, steps, rows) / 2**30
+        print(f"up to {need:.2g} GiB beside the weights, {rows} rows in one pass", file=sys.stderr)
 
     def _one(self, path: Path, prior: "FrozenPrior", method: "Method") -> dict[str, Any]:
         from scorefield.images import load_image

@@ -1,0 +1,53 @@
+"""Descriptors that know no pictures, and which of their settings is best on some pairs."""
+
+from collections.abc import Sequence
+
+from baseline_descriptors import DenseSift, JoinedSift, RgbPatches
+from kept_parts import KeptParts
+from landmark_errors import (
+    FIGURE,
+    Describe,
+    DualSoftmax,
+    Find,
+    accuracy_of,
+    kept_errors,
+    nearest_pixel,
+)
+from world_pairs import SemanticPair
+
+SIFT = "dense SIFT"
+
+
+def baselines() -> dict[str, dict[str, tuple[Describe, Find]]]:
+    """Descriptors that know no pictures, by kind and by setting."""
+    joined = JoinedSift()
+    bins = ", ".join(map(str, joined.bin_sizes))
+    return {
+        SIFT: {f"bins of {side} pixels": (DenseSift(side), nearest_pixel)
+               for side in joined.bin_sizes},
+        f"{SIFT}, joined": {f"bins of {bins} pixels": (joined, nearest_pixel)},
+        f"{SIFT}, joined, dual softmax": {
+            f"bins of {bins} pixels, temperature {t:g}": (joined, DualSoftmax(t))
+            for t in (0.01, 0.02, 0.05, 0.1)
+        },
+        "RGB patches": {f"{side} x {side} pixels": (RgbPatches(side), nearest_pixel)
+                        for side in (1, 5, 9, 15)},
+    }  # fmt: skip
+
+
+def tuned_baselines(
+    parts: KeptParts, tuning: Sequence[SemanticPair]
+) -> tuple[dict[str, tuple[str, Describe, Find]], dict[str, float]]:
+    """The best setting of each kind of descriptor on the tuning pairs, and its PCK there."""
+    methods, tuned = {}, {}
+    for name, settings in baselines().items():
+        shares = {
+            what: accuracy_of(tuning, kept_errors(parts, f"tuning {what}", tuning, *setting))[
+                FIGURE
+            ]
+            for what, setting in settings.items()
+        }
+        what = max(shares.items(), key=lambda item: item[1])[0]
+        methods[name] = what, *settings[what]
+        tuned[name] = shares[what]
+    return methods, tuned

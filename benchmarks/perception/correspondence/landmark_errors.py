@@ -1,0 +1,134 @@
+"""Where descriptors find landmarks, and the shares of them that are right."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from kept_parts import KeptParts
+from torch import Tensor
+from torch.nn import functional
+from world_pairs import SemanticPair
+
+from scorefield.perception.correspondence.matches import Size
+from scorefield.perception.correspondence.matching import NearestPixel, vectors_at
+from scorefield.perception.correspondence.metrics import keypoint_accuracy, resampled_accuracy
+
+Describe = Callable[[Tensor], Tensor]
+"""Pictures (n, 3, h, w) to maps (n, channels, h, w)."""
+
+Find = Callable[[Tensor, Tensor, Tensor, Size], Tensor]
+"""From a source map, vectors at points of it (points, channels), a target map and its picture's
+size to where the points are in the target (points, 2)."""
+
+ALPHAS = (0.1, 0.05)
+PAIRS_AT_ONCE = 4
+FIGURE = "pck@0.1 per point"
+
+
+def nearest_pixel(source: Tensor, vectors: Tensor, target: Tensor, size: Size) -> Tensor:
+    """The most similar pixel, as by Tang et al. 2023."""
+    return NearestPixel()(vectors, target, size)[0]
+
+
+@dataclass(frozen=True)
+class DualSoftmax:
+    """The pixel whose similarity is large among both pictures' (Rocco et al. 2018; LoFTR, 2021).
+
+    The softmax over the target's pixels times the softmax over the source's, of similarities over
+    the temperature: a pixel that resembles much of the source is no one's match.
+    """
+
+    temperature: float
+
+    def __call__(self, source: Tensor, vectors: Tensor, target: Tensor, size: Size) -> Tensor:
+        """The pixels; maps have a vector per pixel."""
+        ours, theirs = (functional.normalize(m, dim=0).flatten(1) for m in (source, target))
+        every = (ours.T @ theirs / self.temperature).logsumexp(0)
+        # the softmax over the target has one sum for all its pixels, which does not matter
+        best = (2 * (vectors @ theirs) / self.temperature - every).argmax(1)
+        return torch.stack([best % size[1], best // size[1]], 1) + 0.5
+
+
+def landmark_errors(
+    pairs: Sequence[SemanticPair], describe: Describe, find: Find = nearest_pixel
+) -> list[Float[Tensor, " points"]]:
+    """The distances, in pixels, between the landmarks and where a descriptor finds them."""
+    errors = []
+    for first in range(0, len(pairs), PAIRS_AT_ONCE):
+        chunk = pairs[first : first + PAIRS_AT_ONCE]
+        maps = describe(torch.cat([pair.images for pair in chunk]))
+        for pair, source, target in zip(chunk, maps[::2], maps[1::2], strict=True):
+            size = (pair.images.shape[2], pair.images.shape[3])
+            vectors = vectors_at(source, pair.source.to(source), size)
+            found = find(source, vectors, target, size)
+            errors.append((found - pair.target.to(found)).norm(dim=1).cpu())
+    return errors
+
+
+def accuracy(pairs: Sequence[SemanticPair], describe: Describe) -> dict[str, float]:
+    """PCK at both thresholds, per point and per image, as "pck@0.1 per point" and so on."""
+    return accuracy_of(pairs, landmark_errors(pairs, describe))
+
+
+def accuracy_of(pairs: Sequence[SemanticPair], errors: Sequence[Tensor]) -> dict[str, float]:
+    sizes = [pair.size for pair in pairs]
+    return {
+        _name(alpha, how): value
+        for alpha in ALPHAS
+        for how, value in keypoint_accuracy(errors, sizes, alpha).items()
+    }
+
+
+def intervals_of(
+    pairs: Sequence[SemanticPair], errors: Sequence[Tensor]
+) -> dict[str, tuple[float, float]]:
+    """95% of what other pairs of the world would have given, by name of the figure."""
+    sizes = [pair.size for pair in pairs]
+    return {
+        _name(alpha, how): _middle(values)
+        for alpha in ALPHAS
+        for how, values in resampled_accuracy(errors, sizes, alpha).items()
+    }
+
+
+def _name(alpha: float, how: str) -> str:
+    return f"pck@{alpha} {how.replace('_', ' ')}"
+
+
+def _middle(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.percentile(values, [2.5, 97.5])
+    return round(float(low), 4), round(float(high), 4)
+
+
+def ratios_of(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float] | None:
+    """95% of the ratios over draws in which the baseline finds anything; None if in none."""
+    some = theirs > 0
+    return _middle(ours[some] / theirs[some]) if some.any() else None
+
+
+def chunks_of(pairs: Sequence[SemanticPair]) -> list[tuple[int, Sequence[SemanticPair]]]:
+    return [(i, pairs[i : i + PAIRS_AT_ONCE]) for i in range(0, len(pairs), PAIRS_AT_ONCE)]
+
+
+def kept_errors(
+    parts: KeptParts,
+    name: str,
+    pairs: Sequence[SemanticPair],
+    describe: Describe,
+    find: Find = nearest_pixel,
+) -> list[Tensor]:
+    """`landmark_errors`, some pairs at a time, each kept when it is done."""
+    return [
+        torch.tensor(errors)
+        for first, chunk in chunks_of(pairs)
+        for errors in parts(
+            f"{name}, from pair {first}",
+            lambda chunk=chunk: lists_of(landmark_errors(chunk, describe, find)),  # type: ignore[misc]
+        )
+    ]
+
+
+def lists_of(errors: Sequence[Tensor]) -> list[list[float]]:
+    return [[round(float(e), 4) for e in one] for one in errors]
