@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from scorefield.perception.correspondence.matching import Size
+from scorefield.perception.correspondence.matches import Size
 from scorefield.priors.levels import NoiseLevel
 
 Upsample = Callable[[Tensor, Tensor, int], Tensor]
