@@ -68,7 +68,7 @@ def load_prior(
         PriorError: one line that names the file and the remedy; where `check_folder` can tell,
             before any weights are read.
     """
-    folder = _find(source, variant)
+    folder = folder_of(source, variant)
     card = _card(check_folder(folder, variant))
     card.setdefault("name", folder.name if Path(source).is_dir() else os.fspath(source))
     card |= {k: v for k, v in (("image_size", image_size), ("frames", frames)) if v is not None}
@@ -112,7 +112,7 @@ def _spare(prior: FrozenPrior) -> None:
                 getattr(vae, mode)()
 
 
-def _find(source: str | os.PathLike[str], variant: str | None) -> Path:
+def folder_of(source: str | os.PathLike[str], variant: str | None = None) -> Path:
     """The folder that a source names, downloaded if it names a hub id."""
     name = os.fspath(source)
     if name in EMBEDDED:

@@ -146,6 +146,16 @@ def sample(
     return torch.cat(samples)
 
 
+def levels_of(scheduler: Any, steps: int, schedule: NoiseSchedule) -> list[NoiseLevel]:
+    """The levels of a schedule at which `sample` asks a denoiser, from the most noise down.
+
+    Raises:
+        ValueError: the scheduler takes another prediction than v or flow velocity, or visits
+            log-SNRs outside the schedule.
+    """
+    return _Path(scheduler, steps, schedule).levels
+
+
 class _Path:
     """The levels a scheduler visits, in its coordinates and in those of a schedule."""
 

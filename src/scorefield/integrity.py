@@ -47,7 +47,7 @@ def write_seal(folder: str | os.PathLike[str]) -> Path:
     if not names:
         raise ValueError(f"{folder}: holds no files to seal; give a folder with weights")
     return write_text(
-        folder / SEAL, "".join(f"{_digest(folder / name)}  {name}\n" for name in names)
+        folder / SEAL, "".join(f"{digest(folder / name)}  {name}\n" for name in names)
     )
 
 
@@ -64,10 +64,10 @@ def check_seal(folder: str | os.PathLike[str]) -> bool:
         return False
     sealed = _read(folder / SEAL)
     there = set(_files(folder))
-    for name, digest in sealed.items():
+    for name, sealed_digest in sealed.items():
         if name not in there:
             raise ValueError(_broken(folder, name, "is missing"))
-        if _digest(folder / name) != digest:
+        if digest(folder / name) != sealed_digest:
             raise ValueError(_broken(folder, name, "is not the file that was sealed"))
     if added := sorted(there - sealed.keys()):
         raise ValueError(_broken(folder, added[0], f"is not listed in {SEAL}"))
@@ -101,7 +101,8 @@ def _files(folder: Path) -> list[str]:
     return sorted(n.as_posix() for n in visible if n.suffix != ".md" and n.as_posix() != SEAL)
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -80,6 +80,9 @@ GROUPS: dict[str, dict[str, Entry]] = {
     },
     "Priors": {
         "info": Entry("priors.info:Info", "what a prior is, and what its layers put out and cost"),
+        "distill": Entry(
+            "priors.distill:Distill", "a prior that samples in a few steps, from one of many"
+        ),
         "seal": Entry(
             "priors.seal:Seal", "checksums of a folder of weights, checked when it is loaded"
         ),

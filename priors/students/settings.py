@@ -1,0 +1,42 @@
+"""What is set when a sampler is distilled. The command line shows it without loading torch."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from scorefield.domains import Count, Domain, Positive, Share, Whole, check_numbers
+
+
+@dataclass(frozen=True)
+class StudentSettings:
+    """How a student of few steps is trained.
+
+    steps: denoiser evaluations of the finished student per sample.
+    updates: of the student.
+    fake_updates: of the network that follows the student's own score, per update of the student;
+        with too few it lags, and the student leaves the data (Yin et al. 2024, DMD2, take 5).
+    batch_size: samples per update.
+    learning_rate: of the student, peak; it falls along a cosine.
+    fake_learning_rate: of the network that follows it.
+    low, high: the shares of the schedule between which samples are noised to be scored.
+    ema: decay of the moving average of the student's weights, which is what is kept.
+    least_spread: training ends when samples of one batch differ by less than this share of what the
+        teacher's differ.
+    seed: of all random numbers.
+    """
+
+    steps: Annotated[int, Domain(1.0, 8.0)] = 4
+    updates: Count = 600
+    fake_updates: Count = 5
+    batch_size: Count = 16
+    learning_rate: Positive = 5e-5
+    fake_learning_rate: Positive = 2e-4
+    low: Share = 0.02
+    high: Share = 0.98
+    ema: Share = 0.98
+    least_spread: Share = 0.3
+    seed: Whole = 0
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
+        if not self.low < self.high:
+            raise ValueError(f"low must be below high; got {self.low} and {self.high}")

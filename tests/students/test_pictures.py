@@ -1,0 +1,73 @@
+"""Students of the embedded prior: folders like any other, and runs that go on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+from scorefield.cli.main import main
+from scorefield.priors.loading import load_prior
+from scorefield.priors.students.pictures import distill_prior
+from scorefield.priors.students.settings import StudentSettings
+from scorefield.priors.students.training import StudentTask
+
+PROMPTS = ["a red mushroom, front view", "a blue cup, side view"]
+SETTINGS = StudentSettings(steps=2, updates=2, fake_updates=1, batch_size=2)
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("student") / "run"
+    return distill_prior("shapes", out, PROMPTS, SETTINGS, preview_every=1, progress=False)
+
+
+def test_a_student_is_a_prior_of_few_steps(student: Path) -> None:
+    prior = load_prior(student)
+    assert (prior.name, prior.steps, prior.guidance_scale) == ("shapes-2-step", 2, 1.0)
+    assert type(prior.scheduler).__name__ == "LCMScheduler"
+    images = prior.generate(PROMPTS, seed=0)
+    assert images.shape == (2, 3, 64, 64)
+    teacher = load_prior("shapes")
+    same = [
+        torch.equal(mine.half(), theirs.half())
+        for mine, theirs in zip(
+            prior.network.parameters(), teacher.network.parameters(), strict=True
+        )
+    ]
+    assert not all(same)
+    assert (student.parent / "previews" / "000002.png").exists()
+
+
+def test_a_resumed_run_makes_the_same_student(
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = StudentTask.step
+
+    def stopped(task: StudentTask, number: int) -> Mapping[str, float]:
+        if number == 1:
+            raise KeyboardInterrupt
+        return step(task, number)
+
+    monkeypatch.setattr(StudentTask, "step", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        distill_prior("shapes", tmp_path, PROMPTS, SETTINGS, checkpoint_every=1, progress=False)
+    monkeypatch.undo()
+    again = distill_prior("shapes", tmp_path, PROMPTS, SETTINGS, resume=True, progress=False)
+    mine, other = load_prior(again).network, load_prior(student).network
+    for one, two in zip(mine.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_another_teacher_is_refused(student: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = student.parent
+    words = ["distill", str(student), "--out", str(run), "--resume", "--quiet", "--scale", "3.5"]
+    (run / "prompts.txt").write_text("\n".join(PROMPTS), encoding="utf-8")
+    settings = ["--steps", "2", "--updates", "2", "--fake-updates", "1", "--batch-size", "2"]
+    assert main([*words, *settings, "--prompts", str(run / "prompts.txt")]) == 2
+    assert "was made with teacher = " in capsys.readouterr().err
+
+
+def test_prompts_are_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["distill", "digits", "--out", str(tmp_path / "run")]) == 2
+    assert "--prompts is needed" in capsys.readouterr().err
