@@ -373,6 +373,16 @@ def renamed(folder: Path, names: dict[str, str]) -> None:
     file.write_text(json.dumps(info), encoding="utf-8")
 
 
+def test_episodes_of_a_task_are_a_part(tmp_path: Path) -> None:
+    texts = [["push the T"], ["lift the cube"], ["push the T"]]
+    data = open_demonstrations(lerobot(tmp_path / "set", rows={"tasks": texts}))
+    assert data.parts == {"push the T": [0, 2], "lift the cube": [1]}
+    assert "2 tasks" in data.notes[0] and "--episodes 'lift the cube'" in data.notes[0]
+    read = list(data.read(data.choose(cameras=()), data.parts["push the T"]))
+    assert [len(one) for one in read] == [4, 3]
+    assert open_demonstrations(lerobot(tmp_path / "plain")).notes == []
+
+
 def test_times_may_jitter(tmp_path: Path) -> None:
     times = [(step + (0.3 if step % 2 else 0)) / 10 for n in LENGTHS[:2] for step in range(n)]
     folder = lerobot(tmp_path / "set", columns={"timestamp": times})

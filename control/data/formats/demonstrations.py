@@ -74,7 +74,7 @@ class Demonstrations(ABC):
         features: what each step holds, by name.
         lengths: steps of each episode.
         rate: steps per second; None if unknown.
-        parts: numbers of episodes by the name of a part of the data, such as "train".
+        parts: numbers of episodes by the name of a part of the data, such as "train" or a task.
         notes: what a reader should know, such as that chunks of an array are absent.
     """
 

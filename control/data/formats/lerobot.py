@@ -100,10 +100,14 @@ class LeRobot(Demonstrations):
             self._rows = self._episode_rows()
             self.lengths = [int(row["length"]) for row in self._rows]
         self._check_totals(info)
-        self.parts = {}
+        self.parts = self._tasks()
         self._opened: tuple[Path, tuple[str, ...], Any] | None = None
         self._videos: dict[str, Videos] = {}
-        self._note_tasks()
+        if len(self.parts) > 1:
+            self.notes.append(
+                f"{len(self.parts)} tasks, told apart by texts that no policy here sees; choose "
+                f"the episodes of some, as by --episodes {sorted(self.parts)[0]!r}"
+            )
 
     def where(self, number: int) -> str:
         """The file of data and the episode."""
@@ -188,13 +192,14 @@ class LeRobot(Demonstrations):
                     "fetch it again"
                 )
 
-    def _note_tasks(self) -> None:
-        tasks = self._info.get("total_tasks")
-        if isinstance(tasks, int) and tasks > 1:
-            self.notes.append(
-                f"{tasks} tasks, told apart by texts that no policy here sees; choose the episodes "
-                "of one"
-            )
+    def _tasks(self) -> dict[str, list[int]]:
+        """The episodes of each task, by its text."""
+        found: dict[str, list[int]] = {}
+        for number, row in enumerate(self._rows):
+            tasks = row.get("tasks")
+            for text in tasks if isinstance(tasks, list) else ():
+                found.setdefault(str(text), []).append(number)
+        return found
 
     def _check_times(self, where: str, table: Any) -> None:
         """Steps are numbered without gaps, and their times say the same rate as the data set."""

@@ -30,8 +30,8 @@ class DemonstrationsCommand(Command):
     cameras: tuple[str, ...] | None = None
     """Features of pictures to take; without it, all colour pictures that are observations."""
     episodes: tuple[str, ...] | None = None
-    """Which episodes to take: numbers from 0, ranges such as 0:50, or the name of a part that the
-    file lists, such as train; without it, all."""
+    """Which episodes to take: numbers from 0, ranges such as 0:50, the name of a part that the file
+    lists, such as train, or the text of a task of LeRobot's; without it, all."""
     tolerance: float | None = None
     """Seconds that a time stamp of LeRobot's may be off its place; without it, half a step."""
     rate: float | None = None
