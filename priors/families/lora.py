@@ -161,7 +161,6 @@ def _normalised(
         alpha = tensors.get(f"{module}.alpha")
         strength = _strength(module, strengths) if alpha is None else None
         scale = strength(own) if strength else 1.0 if alpha is None else float(alpha) / own
-        # half the scale in either, so that half precision overflows in neither
         found[name] = torch.cat([down, down.new_zeros(rank - own, *down.shape[1:])])
         rest = up.new_zeros(len(up), rank - own, *up.shape[2:])
         found[ups[name]] = torch.cat([up * scale, rest], dim=1)
