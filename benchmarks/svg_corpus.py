@@ -17,13 +17,14 @@ import tarfile
 import time
 import traceback
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from scorefield.sds.svg.resvg import render_with_resvg
-from scorefield.sds.vector import load_svg
+from scorefield.sds.vector import Document, load_svg
 
 NPM = (
     "@twemoji/svg@15.0.0",
@@ -40,14 +41,17 @@ NPM = (
     "bootstrap-icons@1.13.2",
 )
 DEBIAN = ("openclipart-svg", "adwaita-icon-theme", "tango-icon-theme")
-SIZE = 200
+SIZE, FINE = 200, 8
 CLOSE = 0.01
 """Mean absolute error over pixels and channels that counts as the same picture."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One file: how far its picture is from resvg's, or what was said."""
+    """One file: how far its picture is from resvg's, or what was said.
+
+    fine: of a picture that is not close, how far it is from resvg's drawn 8 times as large.
+    """
 
     set: str
     file: str
@@ -55,6 +59,7 @@ class Result:
     left_out: str = ""
     refused: str = ""
     failed: str = ""
+    fine: float | None = None
     seconds: float = 0.0
 
 
@@ -139,7 +144,7 @@ def measure(name: str, path: Path, root: Path) -> Result:
     """Read, draw and compare one file, at resvg's size."""
     shown = str(path.relative_to(root))
     said = failed = refused = ""
-    document = None
+    document: Document | None = None
     begin = time.process_time()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -157,9 +162,21 @@ def measure(name: str, path: Path, root: Path) -> Result:
         return Result(name, shown, None, said, refused or f"resvg: {error}", failed)
     if document is None or failed:
         return Result(name, shown, None, said, refused, failed)
+    # resvg rounds the picture's sides to whole pixels and stretches the drawing onto them.
+    _, _, width, height = document.view_box
+    size = document.size or (width, height)
+    if abs(size[0] * height - size[1] * width) < 1e-3 * size[0] * height:
+        document = replace(document, aspect="none")
     own = document.render(*theirs.shape[1:], torch.ones(3))
     seconds = time.process_time() - begin
-    return Result(name, shown, float((own - theirs).abs().mean()), said, seconds=seconds)
+    error = float((own - theirs).abs().mean())
+    fine = None
+    if error > CLOSE:
+        # Lines thinner than a pixel: resvg draws them a pixel wide and paler.
+        large = render_with_resvg(path.read_text(encoding="utf-8", errors="replace"), FINE * SIZE)
+        if large.shape[1] == FINE * own.shape[1] and large.shape[2] == FINE * own.shape[2]:
+            fine = float((own - F.avg_pool2d(large[None], FINE)[0]).abs().mean())
+    return Result(name, shown, error, said, fine=fine, seconds=seconds)
 
 
 def corpus(cache: Path, count: int) -> list[tuple[str, Path, Path]]:
@@ -207,7 +224,9 @@ def main() -> None:
     for r in results:
         if r.error is None or r.error > CLOSE:
             said = r.refused or r.failed or r.left_out or "nothing was named"
-            print(f"{r.set} {r.file}: {'-' if r.error is None else f'{r.error:.4f}'} {said[:200]}")
+            error = "-" if r.error is None else f"{r.error:.4f}"
+            fine = "-" if r.fine is None else f"{r.fine:.4f}"
+            print(f"| {r.set} {r.file.rpartition('/')[2]} | {error} | {fine} | {said[:160]} |")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ and inside. Layers are stored one after the other, each only as large as its box
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -53,21 +54,28 @@ class _Layout(NamedTuple):
     stride: Tensor  # (P,) cells per row
     start: Tensor  # (P,) first cell
     cells: int
+    layer: Tensor  # (rows,) of each row of all layers
+    row: Tensor  # (rows,) within the layer
+    begin: Tensor  # (rows,) first cell
 
     @staticmethod
     def of(boxes: Tensor) -> "_Layout":
         low, size = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
+        rows = size[:, 1]
         stride = size[:, 0] + SPARE
-        cells = stride * size[:, 1]
-        return _Layout(low, size, stride, starts(cells), int(cells.sum()))
+        cells = stride * rows
+        start = starts(cells)
+        layer = torch.arange(len(boxes), device=boxes.device).repeat_interleave(rows)
+        row = torch.arange(len(layer), device=boxes.device) - starts(rows)[layer]
+        begin = start[layer] + row * stride[layer]
+        return _Layout(low, size, stride, start, int(cells.sum()), layer, row, begin)
 
 
 class _Kept(NamedTuple):
-    """Crossings at which inside changes to outside."""
+    """Crossings at which inside changes to outside, of edges that their lines cross steeply."""
 
     edge: Tensor  # (C,)
-    layer: Tensor
-    line: Tensor  # pixel row of the line, in the layer's box
+    row: Tensor  # of all layers' pixel rows
     cell: Tensor  # first cell touched, along the line
     sign: Tensor  # +1: inside begins, -1: it ends
     first: Tensor  # share of the crossing in the first cell; the rest lies in the second
@@ -76,80 +84,128 @@ class _Kept(NamedTuple):
     centre: Tensor  # cell of the middle of the crossing
 
 
-def _scan(polygons: Polygons, even_odd: Tensor, layout: _Layout) -> tuple[Tensor, _Kept]:
-    """The integer coverage by row-wise lines, in the layout, and the crossings that count."""
+def _scan(
+    polygons: Polygons, even_odd: Tensor, layout: _Layout, level: bool
+) -> tuple[Tensor, _Kept]:
+    """The integer coverage by row-wise lines, in the layout, and the crossings that count.
+
+    With `level` edges at 45 degrees are among them.
+    """
     x, y = polygons.vertices.unbind(1)
     device = x.device
     # The rank of a vertex among the lines decides which of them its edges cross, so neighbours
     # agree on it and every line crosses a polygon an even number of times.
-    top = (layout.low[:, 1] * LINES)[polygons.owner]
-    lines = (layout.size[:, 1] * LINES)[polygons.owner]
+    top = (layout.low[:, 1] * LINES).index_select(0, polygons.owner)
+    lines = (layout.size[:, 1] * LINES).index_select(0, polygons.owner)
     rank = (y * LINES - 0.5).ceil().nan_to_num(0).clamp(-1e9, 1e9).long() - top
     rank = torch.minimum(rank.clamp_min(0), lines)
-    crossed = (rank[polygons.follows] - rank).abs()
-    edges = crossed.nonzero().squeeze(1)
-    counts, after = crossed[edges], polygons.follows[edges]
-    x0, y0, x1, y1 = x[edges], y[edges], x[after], y[after]
+    change = rank.index_select(0, polygons.follows) - rank
+    edges = change.nonzero().squeeze(1)
+    change = change.index_select(0, edges)
+    after, owner = polygons.follows.index_select(0, edges), polygons.owner.index_select(0, edges)
+    x0, y0, x1, y1 = (v.index_select(0, i) for i in (edges, after) for v in (x, y))
     slope = (x1 - x0) / (y1 - y0)
-    owner = polygons.owner[edges]
-
-    nth = torch.arange(len(edges), device=device).repeat_interleave(counts)
-    rank0, rank1 = rank[edges], rank[after]
-    offset = torch.minimum(rank0, rank1) - starts(counts)
-    line = torch.arange(len(nth), device=device) + offset[nth]
-    at_y = (line + top[edges][nth] + 0.5) / LINES
-    layer = owner[nth]
-    x = x0[nth] + slope[nth] * (at_y - y0[nth])
+    # Of each edge: its first line, and where that meets it; of each crossing the steps from there.
+    first = torch.minimum(rank.index_select(0, edges), rank.index_select(0, after))
+    at_y = (first + top.index_select(0, edges) + 0.5) / LINES
+    left = (layout.low[:, 0] - BEFORE).index_select(0, owner)
+    right = (layout.size[:, 0] + (BEFORE + 0.5)).index_select(0, owner)
     # Where an edge is nearly level the division is inexact.
-    x = x.clamp(torch.minimum(x0, x1)[nth], torch.maximum(x0, x1)[nth])
-    left = layout.low[:, 0] - BEFORE
-    x = (x - left[layer]).clamp_min(0.5)
-    x = torch.minimum(x, (layout.size[:, 0] + (BEFORE + 0.5))[layer])
+    low = torch.minimum((torch.minimum(x0, x1) - left).clamp_min(0.5), right)
+    high = torch.minimum((torch.maximum(x0, x1) - left).clamp_min(0.5), right)
+    begin, step = x0 + slope * (at_y - y0) - left, slope / LINES
+    number = starts(layout.size[:, 1] * LINES).index_select(0, owner) + first
 
-    number = starts(layout.size[:, 1] * LINES)[layer] + line
-    key = number.double() * float(layout.stride.max() if len(layout.stride) else 1) + x
-    order = key.argsort(stable=True)
-    direction = (rank1 - rank0).sign()[nth][order]
-    after_it = direction.cumsum(0)
-    odd = even_odd[layer[order]]
-    sign = _inside(after_it, odd) - _inside(after_it - direction, odd)
-    active = sign != 0
-    kept, sign = order[active], sign[active]
+    counts = change.abs()
+    nth = torch.arange(len(edges), device=device).repeat_interleave(counts)
+    along = torch.arange(len(nth), device=device) - starts(counts).index_select(0, nth)
+    begin, slant, low, high = (
+        torch.stack([begin, step, low, high], 1).index_select(0, nth).unbind(1)
+    )
+    x = torch.addcmul(begin, slant, along.to(slant))
+    x = torch.minimum(torch.maximum(x, low), high).nan_to_num_(0.5)
+    order, line, falls = _sorted(number, change < 0, nth, along, x, layout)
+    inside = (1 - 2 * falls).cumsum(0, dtype=torch.int32)
+    if bool(even_odd.any()):
+        odd = even_odd[layout.layer].index_select(0, line // LINES)
+        inside = torch.where(odd, (inside & 1) != 0, inside != 0)
+    else:
+        inside = inside != 0
+    # Every line ends outside, so what was before the first crossing of a line is outside too.
+    was = torch.zeros_like(inside)
+    was[1:] = inside[:-1]
+    active = (inside != was).nonzero().squeeze(1)
+    kept = order.index_select(0, active)
+    sign = inside.index_select(0, active).int().mul_(2).sub_(1)
 
-    nth, layer, line, x = nth[kept], layer[kept], line[kept], x[kept]
-    steep = slope[nth]
-    span = (steep.abs() / LINES).clamp_max(1.0)
+    nth, x = nth.index_select(0, kept), x.index_select(0, kept)
+    line = line.index_select(0, active)
+    row = line // LINES
+    span = step.abs().clamp_max(1.0).index_select(0, nth)
     begin = x - span / 2
     cell = begin.floor()
     ahead = cell + 1 - begin
     whole = ahead >= span
     # The area to the right of the edge in the first cell, and in the first two.
     one = torch.where(whole, cell + 1 - x, ahead * ahead / (2 * span))
-    two = cell + 2 - x
-    taps = torch.stack([one, two - 2 * one]).mul(UNIT).round().int() * sign.int()
-    row = line.div(LINES, rounding_mode="floor")
+    two = (cell + 2 - x).sub_(one, alpha=2)
+    taps = [part.mul_(UNIT).round_().int().mul_(sign) for part in (one, two)]
     column = cell.long()
-    place = layout.start[layer] + row * layout.stride[layer] + column
+    place = layout.begin.index_select(0, row).add_(column)
     area = torch.zeros(layout.cells, dtype=torch.int32, device=device)
     area.index_add_(0, place, taps[0])
-    area.index_add_(0, place + 1, taps[1])
-    area.index_add_(0, place + 2, sign.int() * UNIT - taps[0] - taps[1])
+    area.index_add_(0, place.add_(1), taps[1])
+    area.index_add_(0, place.add_(1), (sign * UNIT).sub_(taps[0]).sub_(taps[1]))
     # Rows sum to nothing, so one sum runs through all of them.
     area = area.cumsum(0, dtype=torch.int32)
 
-    whole_line = (line + (layout.low[:, 1] * LINES)[layer] + 0.5) / LINES
-    where = ((whole_line - y0[nth]) / (y1 - y0)[nth]).clamp(0, 1)
-    first = torch.where(whole, 1.0, ahead / span)
-    centre = x.floor().long()
-    return area, _Kept(edges[nth], layer, row, column, sign, first, where, steep, centre)
+    steep = span * LINES
+    some = (steep <= 1 if level else steep < 1).nonzero().squeeze(1)
+    nth, x, line = (v.index_select(0, some) for v in (nth, x, line))
+    share = torch.stack([slope, (at_y - y0) / (y1 - y0), 1 / (LINES * (y1 - y0))], 1)
+    slope, share, rise = share.index_select(0, nth).unbind(1)
+    where = torch.addcmul(share, rise, (line - number.index_select(0, nth)).to(rise)).clamp_(0, 1)
+    ahead, span = ahead.index_select(0, some), span.index_select(0, some)
+    front = torch.where(ahead >= span, 1.0, ahead / span)
+    row, column, sign = (v.index_select(0, some) for v in (row, column, sign))
+    edge, centre = edges.index_select(0, nth), x.floor().long()
+    return area, _Kept(edge, row, column, sign, front, where, slope.contiguous(), centre)
 
 
-def _inside(winding: Tensor, odd: Tensor) -> Tensor:
-    return torch.where(odd, winding & 1, (winding != 0).long())
+def _sorted(
+    number: Tensor, falls: Tensor, nth: Tensor, along: Tensor, x: Tensor, layout: _Layout
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Crossings sorted by line, then by place; in one place those come first that wind up.
 
+    Line, place, direction and position are packed into one integer: sorting those is much faster
+    than finding the order of others.
 
-def _some(kept: _Kept, which: Tensor) -> _Kept:
-    return _Kept(*(field[which] for field in kept))
+    Args:
+        number: of each edge its first line.
+        falls: of each edge whether it winds down.
+        nth: of each crossing its edge.
+        along: of each crossing the lines since the edge's first.
+        x: of each crossing its place on its line.
+        layout: of the lines.
+
+    Returns:
+        Position, line, and direction (1: down) of the sorted crossings.
+    """
+    count = len(x)
+    position = max(1, count - 1).bit_length()
+    lines = max(1, len(layout.row) * LINES).bit_length()
+    place = (int(layout.stride.max()) if len(layout.stride) else 1).bit_length()
+    fraction = min(12, 62 - position - lines - place)
+    if fraction < 0:  # billions of lines
+        raise ValueError("the picture is too large to be drawn at once")
+    shift = position + 1 + fraction + place
+    key = ((number << shift) + (falls.long() << position)).index_select(0, nth)
+    key += along << shift
+    key += (x * 2**fraction).long() << (position + 1)
+    key += torch.arange(count, device=x.device)
+    key = key.sort().values if key.is_cuda else torch.from_numpy(np.sort(key.numpy()))
+    order = key & ((1 << position) - 1)
+    return order, key >> shift, ((key >> position) & 1).int()
 
 
 class _Coverage(torch.autograd.Function):
@@ -158,31 +214,33 @@ class _Coverage(torch.autograd.Function):
         ctx: Any, vertices: Tensor, follows: Tensor, owner: Tensor, even_odd: Tensor, boxes: Tensor
     ) -> Tensor:
         rows, turned = _Layout.of(boxes), _Layout.of(boxes[:, [1, 0, 3, 2]])
-        area, by_row = _scan(Polygons(vertices, follows, owner), even_odd, rows)
-        other, by_column = _scan(Polygons(vertices.flip(1), follows, owner), even_odd, turned)
-        by_row = _some(by_row, by_row.slope.abs() <= 1)
-        by_column = _some(by_column, by_column.slope.abs() < 1)
+        area, by_row = _scan(Polygons(vertices, follows, owner), even_odd, rows, True)
+        other, by_column = _scan(
+            Polygons(vertices.flip(1), follows, owner), even_odd, turned, False
+        )
 
         # Of each pixel: how many more steep than shallow edges it has.
         votes = torch.zeros(rows.cells, dtype=torch.int32, device=vertices.device)
-        ones = torch.ones_like(by_row.edge, dtype=torch.int32)
-        here = rows.start[by_row.layer] + by_row.line * rows.stride[by_row.layer]
-        votes.index_add_(0, here + by_row.centre, ones)
-        place, inside = _upright(rows, by_column, by_column.centre)
-        there = turned.start[by_column.layer] + by_column.line * turned.stride[by_column.layer]
-        there = (there + by_column.centre)[inside]
-        place = place[inside]
+        here = rows.begin.index_select(0, by_row.row)
+        votes.index_add_(0, here + by_row.centre, torch.ones_like(by_row.sign))
+        upright = _Upright(rows, turned, by_column.row)
+        place, inside = upright.cells(by_column.centre)
+        inside = inside.nonzero().squeeze(1)
+        place = place.index_select(0, inside)
+        there = turned.begin.index_select(0, by_column.row) + by_column.centre
+        there = there.index_select(0, inside)
         votes.index_add_(0, place, torch.full_like(place, -1, dtype=torch.int32))
-        shallow = votes[place] < 0
+        shallow = (votes.index_select(0, place) < 0).nonzero().squeeze(1)
         # Crossings of one pixel write the same value.
-        area[place[shallow]] = other[there[shallow]]
+        area[place.index_select(0, shallow)] = other.index_select(0, there)[shallow]
 
-        near, far = here + by_row.cell, here + by_row.cell + 1
-        tensors = _gains(by_row, near, far, None, None)
-        near, near_inside = _upright(rows, by_column, by_column.cell)
-        far, far_inside = _upright(rows, by_column, by_column.cell + 1)
-        tensors += _gains(by_column, near, far, near_inside, far_inside)
-        ctx.save_for_backward(follows, *tensors)
+        if ctx.needs_input_grad[0]:
+            near, far = here + by_row.cell, here + by_row.cell + 1
+            tensors = _gains(by_row, near, far, None, None)
+            near, near_inside = upright.cells(by_column.cell)
+            far, far_inside = upright.cells(by_column.cell + 1)
+            tensors += _gains(by_column, near, far, near_inside, far_inside)
+            ctx.save_for_backward(follows, *tensors)
         ctx.size = len(vertices)
         return area.clamp_(0, LINES * UNIT).to(vertices.dtype).mul_(1 / (LINES * UNIT))
 
@@ -193,8 +251,9 @@ class _Coverage(torch.autograd.Function):
         total = []
         for edge, place, next_place, near, far, where, slope in (tensors[:7], tensors[7:]):
             # What the picture gains when the boundary moves along its line by one.
-            gain = near * grad[place] + far * grad[next_place]
-            across = torch.stack([gain * (1 - where), gain * where])
+            gain = near * grad.index_select(0, place) + far * grad.index_select(0, next_place)
+            later = gain * where
+            across = torch.stack([gain - later, later])
             along = across * -slope
             total.append([sum_into(ctx.size, edge, v) for v in (*across, *along)])
         (x0, x1, y0, y1), (v0, v1, u0, u1) = total
@@ -209,19 +268,27 @@ def _gains(
 ) -> list[Tensor]:
     """What the gradient needs: edges, two cells with their shares, places on the edge, slopes."""
     share = kept.sign / -LINES
-    first, second = kept.first * share, (1 - kept.first) * share
+    first = kept.first * share
+    second = share - first
     if near_inside is not None and far_inside is not None:
         near, first = near * near_inside, first * near_inside
         far, second = far * far_inside, second * far_inside
     return [kept.edge, near, far, first, second, kept.where, kept.slope]
 
 
-def _upright(rows: _Layout, kept: _Kept, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """The cells, in rows, of crossings with columns; and whether they lie in the box at all."""
-    row = cell - BEFORE
-    layer = kept.layer
-    inside = (row >= 0) & (row < rows.size[layer, 1])
-    return rows.start[layer] + row * rows.stride[layer] + kept.line + BEFORE, inside
+class _Upright:
+    """The cells, in rows, of crossings with columns."""
+
+    def __init__(self, rows: _Layout, turned: _Layout, column: Tensor) -> None:
+        start = rows.start[turned.layer] + turned.row + BEFORE
+        self._start = start.index_select(0, column)
+        self._stride = rows.stride[turned.layer].index_select(0, column)
+        self._rows = rows.size[:, 1][turned.layer].index_select(0, column)
+
+    def cells(self, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """The cells, and whether they lie in the box at all."""
+        row = cell - BEFORE
+        return self._start + row * self._stride, (row >= 0) & (row < self._rows)
 
 
 def coverage(

@@ -76,6 +76,14 @@ DRAWINGS = {
     "pattern in a pattern": '<pattern id="q" href="#p" width="50"/><pattern id="p" width="40" '
     'height="40" patternUnits="userSpaceOnUse"><rect width="20" height="30" fill="#080"/>'
     f'</pattern>{BOX} fill="url(#q)" fill-opacity=".5"/>',
+    "markers": '<marker id="m" markerWidth="4" markerHeight="5" refX="5" refY="5" '
+    'viewBox="0 0 10 10" orient="auto"><path d="M0 0L10 5L0 10z" fill="red"/></marker>'
+    '<marker id="n" markerUnits="userSpaceOnUse" markerWidth="20" markerHeight="20" refX="8" '
+    'orient="30"><rect width="16" height="9"/></marker>'
+    '<path d="M30 150L60 50Q100 10 120 90T170 90" '
+    'fill="none" stroke="#36c" stroke-width="5" marker-start="url(#n)" marker-mid="url(#m)" '
+    'marker-end="url(#m)"/><polygon points="100,120 180,130 150,190" fill="#cfc" '
+    'stroke="#000" style="marker:url(#m)" opacity=".6"/>',
     "switch": '<switch><foreignObject requiredExtensions="http://ns.adobe.com/x"/>'
     f"<g>{FRAMED}</g></switch>",
     "two circles": '<radialGradient id="g" gradientUnits="userSpaceOnUse" cx="100" cy="100" r="80" '
