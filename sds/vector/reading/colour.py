@@ -84,10 +84,13 @@ def parse_colour(text: str) -> RGBA:
     values = [float(v or 0) for v in (*colour.coordinates, colour.alpha)]
     if not all(math.isfinite(v) for v in values):
         raise ValueError(f"{text[:60]!r} is not a CSS colour: its numbers are not finite")
-    if colour.space in ("srgb", "hsl", "hwb"):
-        rgb = [float(v) for v in colour.to("srgb").coordinates]
-    else:
-        rgb = _mapped(_linear_srgb(colour)).tolist()
+    try:
+        if colour.space in ("srgb", "hsl", "hwb"):
+            rgb = [float(v) for v in colour.to("srgb").coordinates]
+        else:
+            rgb = _mapped(_linear_srgb(colour)).tolist()
+    except ArithmeticError as error:
+        raise ValueError(f"{text[:60]!r} is not a CSS colour: its numbers are too large") from error
     r, g, b, a = (min(1.0, max(0.0, v)) for v in (*rgb, values[3]))
     return r, g, b, a
 

@@ -43,6 +43,7 @@ class EffectReader:
         self._source, self._contents, self._count = source, contents, count
         self._known: dict[tuple[Element, View, Box | None], Mask | Pattern | None] = {}
         self._sizes: dict[tuple[Element, View, Box | None], int] = {}
+        self._weights: dict[int, int] = {}
         self._open: set[Element] = set()
 
     def masks(self, element: Element, style: Style, nodes: Nodes, view: View) -> tuple[Mask, ...]:
@@ -95,10 +96,31 @@ class EffectReader:
             found = None if by_box and box is None else read(server, box, view)
         finally:
             self._open.remove(server)
-        children = [] if found is None else found.children
         self._known[key] = found
-        self._sizes[key] = sum(map(_size, children))
+        self._sizes[key] = 0
+        if found is not None:
+            self._sizes[key] = self.size(found.children) + self._of_masks(found)
+            # Copies of a pattern share its children, which `_known` keeps alive.
+            self._weights[id(found.children)] = self._sizes[key]
         return found
+
+    def size(self, nodes: Nodes) -> int:
+        """How many nodes are drawn for some, their masks and patterns included."""
+        total = 0
+        for node in nodes:
+            total += 1 + sum(self._weights.get(id(m.children), 1) for m in node.masks)
+            if isinstance(node, Group):
+                total += self.size(node.children)
+                continue
+            paints = (node.fill, None if node.stroke is None else node.stroke.paint)
+            total += sum(
+                self._weights.get(id(p.children), 1) for p in paints if isinstance(p, Pattern)
+            )
+        return total
+
+    def _of_masks(self, found: Mask | Pattern) -> int:
+        masks = found.masks if isinstance(found, Mask) else ()
+        return sum(self._weights.get(id(mask.children), 1) for mask in masks)
 
     def _clip(self, element: Element, box: Box | None, view: View) -> Mask:
         source = self._source
@@ -230,7 +252,3 @@ def frame_clip(box: Box) -> Mask:
 def _onto(box: Box) -> Matrix:
     """From the unit square to a box."""
     return box.width, 0.0, 0.0, box.height, box.x, box.y
-
-
-def _size(node: Shape | Group) -> int:
-    return 1 + (sum(map(_size, node.children)) if isinstance(node, Group) else 0)

@@ -1,7 +1,7 @@
 """Markers: small drawings at the vertices of a path, placed when the file is read."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from xml.etree.ElementTree import Element
 
@@ -33,8 +33,14 @@ Place = tuple[float, float, float]
 class MarkerReader:
     """Reads markers and places them."""
 
-    def __init__(self, source: Source, contents: Contents, count: Callable[[int], None]) -> None:
-        self._source, self._contents, self._count = source, contents, count
+    def __init__(
+        self,
+        source: Source,
+        contents: Contents,
+        count: Callable[[int], None],
+        size: Callable[[Sequence[Shape | Group]], int],
+    ) -> None:
+        self._source, self._contents, self._count, self._size = source, contents, count, size
         self._open: set[Element] = set()
 
     def markers(
@@ -102,10 +108,11 @@ class MarkerReader:
             children = [Group(children, transform=tensor_of(matrix))]
         shown = style["overflow"] in ("visible", "auto")
         masks: tuple[Mask, ...] = () if shown else (frame_clip(frame),)
+        weight = self._size(children)
         size = 1.0 if marker.attrib.get("markerUnits") == "userSpaceOnUse" else width
         out = []
         for px, py, direction in places:
-            self._count(1 + len(children))
+            self._count(1 + weight)
             angle = self._angle(marker, kind, direction)
             turn: Matrix = (
                 size * math.cos(angle), size * math.sin(angle), -size * math.sin(angle),

@@ -80,7 +80,9 @@ class Reader:
         self.source = Source(root, limits.elements, view)
         self.gradients = GradientReader(self.source)
         self.effects = EffectReader(self.source, self._contents, self._count_nodes)
-        self.markers = MarkerReader(self.source, self._contents, self._count_nodes)
+        self.markers = MarkerReader(
+            self.source, self._contents, self._count_nodes, self.effects.size
+        )
         self.keeper = Keeper(self.source)
         self.seen = self.letters = 0
 

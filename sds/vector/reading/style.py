@@ -167,7 +167,7 @@ class Cascade:
         Raises:
             _Invalid: if one is missing, refers to itself, or there is too much.
         """
-        self._budget.spend(1 + len(text) // 16)
+        self._budget.spend(20 + len(text))  # its tokens are read anew
         if depth > 20 or len(text) > _LONGEST:
             raise _Invalid
         try:

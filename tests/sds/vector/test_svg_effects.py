@@ -231,6 +231,30 @@ def test_clips_that_multiply_are_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         parse_svg(svg(clip + 20 * uses))
 
 
+@pytest.mark.parametrize(
+    "link, inside, used",
+    [
+        ("mask", '<rect width="9" height="9" {}/>', '<mask id="p{}">{}</mask>'),
+        ("clip-path", '<rect width="9" height="9" {}/>', '<clipPath id="p{}">{}</clipPath>'),
+        ("marker-mid", '<path d="M0 0L1 1L2 2" {}/>', '<marker id="p{}">{}</marker>'),
+        (
+            "fill",
+            '<rect width="9" height="9" {}/>',
+            '<pattern id="p{}" width="1" height="1" patternUnits="userSpaceOnUse">{}</pattern>',
+        ),
+    ],
+)
+def test_effects_that_double_are_refused(link: str, inside: str, used: str) -> None:
+    """Thirty of them in each other would be drawn a thousand million times."""
+    nested = "".join(
+        used.format(i, 2 * inside.format(f'{link}="url(#p{i + 1})"')) for i in range(30)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ValueError, match="once links are followed"):
+            parse_svg(svg(nested + inside.format(f'{link}="url(#p0)"')))
+
+
 def test_names_classes_and_what_is_not_drawn_survive(tmp_path: FilePath) -> None:
     text = (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 90 60" '

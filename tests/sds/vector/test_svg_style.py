@@ -164,6 +164,7 @@ def test_lists_of_numbers_share_one_grammar() -> None:
         ('transform="scale(nan)"', 'transform="scale(nan)"'),
         ('fill="var(--brand)"', 'fill="var(--brand)"'),
         ('fill="bleu"', 'fill="bleu"'),
+        ('fill="oklch(1e300 1e300 1)"', 'fill="oklch(1e300 1e300 1)"'),
         ('style="stroke-width:-3;fill-opacity:many"', 'fill-opacity="many"'),
         ('fill="url(#none)"', "fill url(#none)"),
     ],
