@@ -13,7 +13,7 @@ from scorefield.priors.guidance.perp_neg import PerpNeg
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior
 from scorefield.sds.distillation import Distillation
-from scorefield.sds.nerf.cameras import Cameras, view_prompt
+from scorefield.sds.nerf.cameras import Cameras, view_name, view_prompt
 from scorefield.sds.nerf.fields import HashGrid
 from scorefield.sds.nerf.penalties import (
     entropy_penalty,
@@ -78,6 +78,7 @@ class TextTo3D:
             _groups(self.scene, settings), lr=settings.learning_rate, betas=(0.9, 0.99), eps=1e-15
         )
         self.distillation.check([settings.prompt])
+        _check_views(settings.prompt, prior)
 
     @property
     def phi(self) -> Phi | None:
@@ -193,3 +194,15 @@ class TextTo3D:
     def config(self) -> dict[str, Any]:
         """All that the result depends on, as JSON values."""
         return self.distillation.config()
+
+
+def _check_views(prompt: str, prior: ImagePrior) -> None:
+    """Refuse now a prior that would not know what to say of a camera."""
+    views = [view_name(azimuth, 0.0) for azimuth in (0.0, 90.0, 180.0)] + [view_name(0.0, 90.0)]
+    try:
+        prior.condition([view_prompt(prompt, view) for view in views])
+    except ValueError as error:
+        raise ValueError(
+            f"the prior {prior.name} knows no views such as {views[0]!r}, so it cannot say what an "
+            "object looks like from its other sides; take one that does, such as shapes"
+        ) from error

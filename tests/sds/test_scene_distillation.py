@@ -136,6 +136,15 @@ def test_unknown_prompt_is_refused_before_the_first_step(prior: ImagePrior) -> N
         TextTo3D(TextTo3DSettings("a blue house"), prior)
 
 
+def test_a_prior_without_views_is_refused_before_the_first_step() -> None:
+    images = torch.rand(2, 3, SIZE, SIZE) * 2 - 1
+    flat = ImagePrior(
+        EmpiricalPrior(images, ["a fox", "an owl"]), PixelCodec(), image_size=SIZE, name="icons"
+    )
+    with pytest.raises(ValueError, match="the prior icons knows no views such as 'front view'"):
+        TextTo3D(TextTo3DSettings("a fox"), flat)
+
+
 def test_settings_are_configurable_in_depth(prior: ImagePrior) -> None:
     run = task(
         prior, levels=LevelRange(0.3, 0.6), cameras=CameraDistribution(overhead_share=0.0), views=1
