@@ -12,8 +12,9 @@ from torch import Tensor
 from scorefield.priors.guidance.perp_neg import PerpNeg
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior
+from scorefield.priors.world import view_name
 from scorefield.sds.distillation import Distillation
-from scorefield.sds.nerf.cameras import Cameras, view_name, view_prompt
+from scorefield.sds.nerf.cameras import Cameras, view_prompt
 from scorefield.sds.nerf.fields import HashGrid
 from scorefield.sds.nerf.penalties import (
     entropy_penalty,
