@@ -211,21 +211,21 @@ def spoiled(array: np.ndarray) -> Iterator[Any]:
             yield changed
 
 
-def test_arrays_of_hdf5(made: Callable[[str], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("demo", ["demo_7", pytest.param("demo_0", marks=pytest.mark.slow)])
+def test_arrays_of_hdf5(demo: str, made: Callable[[str], Path], tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     for key in ("actions", "obs/object", "obs/robot0_eef_pos", "obs/agentview_image"):
-        for demo in ("demo_0", "demo_7"):
-            with h5py.File(made("robomimic"), "r") as file:
-                array = file[f"data/{demo}/{key}"][:]
-            for changed in spoiled(array):
-                copy = copied(made("robomimic"), tmp_path)
-                with h5py.File(copy, "a") as file:
-                    del file[f"data/{demo}/{key}"]
-                    if changed is not None:
-                        file[f"data/{demo}/{key}"] = changed
-                told = read(copy)
-                pictures = key.endswith("image") or demo == "demo_0"
-                assert isinstance(told, str) or pictures, (key, demo, changed)
+        with h5py.File(made("robomimic"), "r") as file:
+            array = file[f"data/{demo}/{key}"][:]
+        for changed in spoiled(array):
+            copy = copied(made("robomimic"), tmp_path)
+            with h5py.File(copy, "a") as file:
+                del file[f"data/{demo}/{key}"]
+                if changed is not None:
+                    file[f"data/{demo}/{key}"] = changed
+            told = read(copy)
+            pictures = key.endswith("image") or demo == "demo_0"
+            assert isinstance(told, str) or pictures, (key, demo, changed)
 
 
 def test_arrays_of_zarr(made: Callable[[str], Path], tmp_path: Path) -> None:
@@ -243,26 +243,27 @@ def test_arrays_of_zarr(made: Callable[[str], Path], tmp_path: Path) -> None:
             assert isinstance(told, str) or lost, (key, changed)
 
 
-def test_columns_of_lerobot(made: Callable[[str], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", ["data", pytest.param("meta/episodes", marks=pytest.mark.slow)])
+def test_columns_of_lerobot(part: str, made: Callable[[str], Path], tmp_path: Path) -> None:
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    for name in ("data/chunk-000/file-000.parquet", "meta/episodes/chunk-000/file-000.parquet"):
-        table = parquet.read_table(made("lerobot video") / name)
-        for key in table.column_names:
-            index = table.column_names.index(key)
-            kept = table.column(key).to_pylist()
-            lists = isinstance(kept[0], list)
-            columns = [
-                arrow.array(["x"] * len(table)),
-                arrow.array([None] * len(table), arrow.float64()),
-                arrow.array([[None]] * len(table), arrow.list_(arrow.float64())),
-                arrow.array([*kept[:-1], None]),
-                arrow.array([[kept[0]] * 2] * len(table)),
-                arrow.array([*kept[:-1], [float("nan")] * len(kept[0]) if lists else -7]),
-            ]
-            changes = [table.set_column(index, key, column) for column in columns]
-            for changed in (*changes, table.drop_columns([key])):
-                copy = copied(made("lerobot video"), tmp_path)
-                parquet.write_table(changed, copy / name)
-                told = read(copy)
-                optional = key in ("frame_index", "timestamp") and key not in changed.column_names
-                assert isinstance(told, str) or optional, (key, changed.column(index))
+    name = f"{part}/chunk-000/file-000.parquet"
+    table = parquet.read_table(made("lerobot video") / name)
+    for key in table.column_names:
+        index = table.column_names.index(key)
+        kept = table.column(key).to_pylist()
+        lists = isinstance(kept[0], list)
+        columns = [
+            arrow.array(["x"] * len(table)),
+            arrow.array([None] * len(table), arrow.float64()),
+            arrow.array([[None]] * len(table), arrow.list_(arrow.float64())),
+            arrow.array([*kept[:-1], None]),
+            arrow.array([[kept[0]] * 2] * len(table)),
+            arrow.array([*kept[:-1], [float("nan")] * len(kept[0]) if lists else -7]),
+        ]
+        changes = [table.set_column(index, key, column) for column in columns]
+        for changed in (*changes, table.drop_columns([key])):
+            copy = copied(made("lerobot video"), tmp_path)
+            parquet.write_table(changed, copy / name)
+            told = read(copy)
+            optional = key in ("frame_index", "timestamp") and key not in changed.column_names
+            assert isinstance(told, str) or optional, (key, changed.column(index))
