@@ -117,7 +117,7 @@ def test_a_finished_run_is_not_run_again(
     [
         ({"prompt": "a green cup"}, "no exemplar has all the words of 'a green cup'"),
         ({"negative": "a green cup"}, "no exemplar has all the words of 'a green cup'"),
-        ({"size": -8}, "size must be a positive multiple"),
+        ({"size": 1}, "size must be at least 2 pixels"),
     ],
 )
 def test_begin_refuses_and_writes_nothing(
