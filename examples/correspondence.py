@@ -16,7 +16,7 @@ from torch import Tensor
 from scorefield.images import contact_sheet, save_image
 from scorefield.perception.correspondence.dift import features, match
 from scorefield.perception.correspondence.drawing import draw_matches
-from scorefield.perception.correspondence.matching import SoftArgmax
+from scorefield.perception.correspondence.matching import SoftArgmax, match_features
 from scorefield.perception.correspondence.propagation import propagate_labels, resize_labels
 from scorefield.priors import load_prior
 from scorefield.priors.world import Pictures, draw_scene, render
@@ -60,7 +60,7 @@ def main(folder: str = ".", pairs: int = 6) -> None:
     scenes = [draw_scene(5, i, category="duck", color=c) for i, c in enumerate(("red", "blue"))]
     pictures = render(scenes)
     maps = torch.nn.functional.avg_pool2d(features(prior, pictures.images), 2)
-    places = match(
+    places = match_features(
         maps[0], maps[1], source_size=(64, 64), target_size=(64, 64), locate=SoftArgmax()
     )
     print(f"median cycle error {float(places.cycle_error.median()):.1f} pixels")
