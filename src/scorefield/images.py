@@ -179,7 +179,8 @@ def _from_values(values: Tensor) -> Tensor:
             f"images of floats lie in [0, 1]; got values from {low.item():g} to {high.item():g}; "
             "divide by 255, rescale from [-1, 1], or clamp"
         )
-    return values.expand(-1, 3, -1, -1)
+    # Another order in memory would round otherwise in the network.
+    return values.expand(-1, 3, -1, -1).contiguous()
 
 
 def save_gif(

@@ -179,7 +179,7 @@ def check_files(command: Command) -> None:
     """Refuse files and folders to read that are not there: every path but --out is read."""
     for one in fields(command):
         given = getattr(command, one.name)
-        for path in given if isinstance(given, tuple) else (given,):
+        for path in given if isinstance(given, tuple | list) else (given,):
             if isinstance(path, Path) and one.name != "out" and not path.exists():
                 option = one.name.replace("_", "-")
                 raise ValueError(f"{path}: there is no such file; {option} must name one to read")
