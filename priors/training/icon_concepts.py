@@ -1,4 +1,4 @@
-"""What the embedded prior `icons` draws: its concepts, their other names, and the sets of icons."""
+"""What the prior `icons` draws: its concepts, their other names, and the sets of icons."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

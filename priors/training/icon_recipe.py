@@ -1,4 +1,4 @@
-"""The recipe of the embedded prior `icons`."""
+"""The recipe of the prior `icons`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The pictures of the embedded prior `icons`: openly licensed sets, fetched and rendered."""
+"""The pictures of the prior `icons`: openly licensed sets, fetched and rendered."""
 
 import colorsys
 import io

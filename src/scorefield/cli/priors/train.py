@@ -148,7 +148,7 @@ class TrainPictures(_PictureTraining):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainIcons(_PictureTraining):
-    """Train the embedded prior of icons: fetches openly licensed sets by npm, and renders them.
+    """Train a prior of icons: fetches openly licensed sets by npm, and renders them.
 
     The pictures are in OUT/pictures, the finished prior in OUT/icons, in diffusers' format.
     """
