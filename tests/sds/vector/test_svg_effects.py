@@ -244,8 +244,11 @@ def test_clips_that_multiply_are_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         ),
     ],
 )
-def test_effects_that_double_are_refused(link: str, inside: str, used: str) -> None:
+def test_effects_that_double_are_refused(
+    link: str, inside: str, used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Thirty of them in each other would be drawn a thousand million times."""
+    monkeypatch.setattr("scorefield.sds.vector.svg_read.MOST_ELEMENTS", 2000)
     nested = "".join(
         used.format(i, 2 * inside.format(f'{link}="url(#p{i + 1})"')) for i in range(30)
     )
