@@ -1,6 +1,5 @@
 """What acts: what rollouts know of a policy, and what all policies that are networks share."""
 
-import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,8 @@ from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.windows import Windows
 from scorefield.control.policies.denoising import Follow
 from scorefield.control.policies.draws import Draws
+from scorefield.files import whole_file, write_json
+from scorefield.integrity import write_seal
 from scorefield.priors.noise import keyed_noise
 
 CONFIG, WEIGHTS = "policy.json", "policy.safetensors"
@@ -96,20 +97,21 @@ class NetworkPolicy(nn.Module, ABC):
         """What it is made of, as JSON values, beside its spaces and horizons."""
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Writes policy.json and policy.safetensors, all that is needed to act.
+        """Writes policy.json and policy.safetensors, all that acting needs, and their checksums.
 
         Of a frozen prior that it sees with, the name or path alone is written.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         config = {
             "spaces": self.spaces.as_json(),
             "horizons": asdict(self.horizons),
             **self.settings(),
         }
-        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / CONFIG, config)
         state = {name: tensor.contiguous().cpu() for name, tensor in self.state_dict().items()}
-        save_file(state, folder / WEIGHTS)
+        with whole_file(folder / WEIGHTS) as part:
+            save_file(state, part)
+        write_seal(folder)
         return folder
 
     @property

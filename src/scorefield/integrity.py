@@ -20,6 +20,9 @@ if TYPE_CHECKING:  # the command line opens `unverified` before torch is needed
 SEAL = "scorefield.sha256"
 """Name of the file of checksums in a sealed folder."""
 
+_LOADED = (".safetensors", ".json")
+"""Suffixes of what is loaded; other files may be added to a sealed folder."""
+
 _verified = ContextVar("verified", default=True)
 
 
@@ -57,7 +60,8 @@ def check_seal(folder: str | os.PathLike[str]) -> bool:
     Inside `unverified`, and for a folder without a seal, nothing is read.
 
     Raises:
-        ValueError: a file differs, is missing, or is not listed; it is named.
+        ValueError: a file differs, is missing, or is weights or settings that are not listed; it is
+            named.
     """
     folder = Path(folder)
     if not _verified.get() or not (folder / SEAL).is_file():
@@ -69,7 +73,8 @@ def check_seal(folder: str | os.PathLike[str]) -> bool:
             raise ValueError(_broken(folder, name, "is missing"))
         if digest(folder / name) != sealed_digest:
             raise ValueError(_broken(folder, name, "is not the file that was sealed"))
-    if added := sorted(there - sealed.keys()):
+    added = sorted(n for n in there - sealed.keys() if Path(n).suffix in _LOADED)
+    if added:
         raise ValueError(_broken(folder, added[0], f"is not listed in {SEAL}"))
     return True
 

@@ -30,6 +30,7 @@ from scorefield.control.policies.draws import Draws
 from scorefield.control.policies.loading import load_policy
 from scorefield.control.policies.policy import ChunkRequest, Policy
 from scorefield.control.training.train import PolicyTask, power_decay, train_policy
+from scorefield.integrity import unverified
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise, noise_generator
 from scorefield.priors.sampling import sample
@@ -438,7 +439,7 @@ def test_a_file_carries_all_that_is_needed(network: str, tmp_path: Path) -> None
     # a matrix product rounds by where its numbers lie in memory
     found, expected = loaded.act(observations()), policy.act(observations())
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
-    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors", ".sha256"}
     other = PolicySpaces(state=4, action=2, low=(-1.0, -2.0), high=(1.0, 2.0))
     with pytest.raises(ValueError, match=r'state.*"state": 3.*"state": 4'):
         load_policy(tmp_path, other)
@@ -486,3 +487,26 @@ def test_settings_that_do_not_fit_are_refused() -> None:
 def test_levels_of_the_noise_are_the_published_ones() -> None:
     level: NoiseLevel = DiffusionSettings().schedule().at_timestep(99)
     assert float(level.alpha) < 1e-3
+
+
+def test_a_policy_is_sealed(tmp_path: Path) -> None:
+    folder = policy_of().save(tmp_path / "policy")
+    load_policy(folder)
+    path = folder / "policy.safetensors"
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"policy\.safetensors: is not the file that was sealed"):
+        load_policy(folder)
+    with unverified():
+        load_policy(folder)
+
+
+@pytest.mark.parametrize("setting", ["layers", "width"])
+def test_a_policy_too_large_for_its_weights_is_not_built(tmp_path: Path, setting: str) -> None:
+    folder = policy_of().save(tmp_path / "policy")
+    config = json.loads((folder / "policy.json").read_text(encoding="utf-8"))
+    config["network"][setting] = 10**9
+    (folder / "policy.json").write_text(json.dumps(config), encoding="utf-8")
+    with unverified(), pytest.raises(ValueError, match=f"{setting} is 1000000000 in"):
+        load_policy(folder)
