@@ -89,7 +89,7 @@ def test_text_to_video_with_an_adapter(
         (["  "], "the prompt is empty"),
         (["a red sqare moving left"], "'sqare' (nearest: square"),
         ([PROMPT, "--out", "clip.png"], "--out must end in one of .gif, .mp4; got clip.png"),
-        ([PROMPT, "--fps", "0"], "--fps must be more than 0; got 0"),
+        ([PROMPT, "--fps", "0"], "--fps must be above 0; got 0"),
         ([PROMPT, "-n", "0"], "--n must be at least 1; got 0"),
         ([PROMPT, "--frames", "9"], "makes clips of 8 frames of 16 pixels only; got 9"),
         ([PROMPT, "--prior", "nowhere"], "nowhere: no such folder"),
