@@ -142,6 +142,7 @@ READ = {
     "gallery": ["MISSING", "--out", "OUT"],
     "policy inspect": ["MISSING"],
     "seal": ["MISSING"],
+    "distill": ["--prompts", "MISSING", "--out", "OUT"],
     "train-prior pictures": ["MISSING", "--out", "OUT"],
     "edit": ["MISSING", "a cup"],
     "edit --mask": [__file__, "a cup", "--mask", "MISSING"],
@@ -253,13 +254,19 @@ def test_sample_writes_one_sheet_and_only_json(
         (["text-to-3d", "a cup", "--out", "full", "--resume"], "has no config.json"),
         (["text-to-3d", "a cup", "--out", "file"], "is a file"),
         (["text-to-3d", "a cup", "--out", "new", "--steps", "0"], "steps must be at least 1"),
-        (["text-to-3d", "a cup", "--out", "new", "--size", "30"], "size must be a positive mult"),
+        (
+            ["text-to-3d", "a cup", "--out", "new", "--size", "-1"],
+            "size must be at least 0; got -1",
+        ),
         (["text-to-3d", "a cup", "--out", "new", "--frames", "0"], "--frames must be at least 1"),
         (["train-prior", "shapes", "--out", "full"], "full is not empty"),
         (["train-prior", "judge", "--out", "new", "--pictures", "0"], "--pictures must be at"),
         (["evaluate", "prior", "--out", "new", "--seed", "1"], "--seed must be at least 2; got 1"),
         (["evaluate", "prior", "--out", "new", "--judge", "file"], "file: cannot be loaded"),
-        (["evaluate", "text-to-3d", "--out", "new", "--prompts", "no"], "no: cannot be read"),
+        (
+            ["evaluate", "text-to-3d", "--out", "new", "--prompts", "no"],
+            "no: there is no such file",
+        ),
     ],
 )
 def test_refusals_are_one_line_and_write_nothing(

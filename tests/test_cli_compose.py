@@ -53,7 +53,7 @@ def test_and_not_with_noise_and_corrections(
         (["a table", "--weights", "1", "2"], "got 2 for 1 prompts"),
         (["red", "red"], "a prompt is given twice"),
         (["red", "--without", "zebra"], "does not know 'zebra'"),
-        (["red", "--weights", "nan"], "must be finite, got nan"),
+        (["red", "--weights", "nan"], "--weights must be a finite number; got nan"),
         (["red", "--correct", "-1"], "--correct must be at least 0"),
     ],
 )

@@ -17,7 +17,7 @@ from scorefield.runs.folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
 SUBSYSTEMS = ("priors", "sds", "perception", "control")
-WEIGHT_SUFFIXES = {".safetensors", ".json", ".txt", ".md"}
+WEIGHT_SUFFIXES = {".safetensors", ".json", ".txt", ".md", ".sha256"}
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,8 @@ class EvaluateVideoAdapter(PriorCommand):
             self.out,
             settings,
             device=device_of(self),
-            dtype=DTYPES[self.dtype],
+            # the published figures are in float32
+            dtype=DTYPES["float32" if self.dtype == "auto" else self.dtype],
             resume=self.resume,
             progress=not self.quiet,
         )

@@ -17,7 +17,8 @@ class StudentSettings:
     batch_size: samples per update.
     learning_rate: of the student, peak; it falls along a cosine.
     fake_learning_rate: of the network that follows it.
-    low, high: the shares of the schedule between which samples are noised to be scored.
+    low: the share of the schedule from which on samples are noised to be scored.
+    high: the share up to which they are.
     ema: decay of the moving average of the student's weights, which is what is kept.
     least_spread: training ends when samples of one batch differ by less than this share of what the
         teacher's differ.

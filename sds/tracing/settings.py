@@ -1,6 +1,9 @@
 """What is set of a tracing. The command line shows it without loading torch."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from scorefield.domains import Domain, Positive, Whole, check_numbers
 
 __all__ = ["TraceSettings"]
 
@@ -17,18 +20,11 @@ class TraceSettings:
     side: longer side of the view box.
     """
 
-    colours: int = 10
-    tolerance: float = 2.2
-    polish_steps: int = 150
+    colours: Annotated[int, Domain(2.0)] = 10
+    tolerance: Positive = 2.2
+    polish_steps: Whole = 150
     background: bool = False
-    side: int = 256
+    side: Annotated[int, Domain(8.0)] = 256
 
     def __post_init__(self) -> None:
-        if self.colours < 2:
-            raise ValueError(f"colours must be at least 2; got {self.colours}")
-        if not self.tolerance > 0:
-            raise ValueError(f"tolerance must be above 0; got {self.tolerance}")
-        if self.polish_steps < 0:
-            raise ValueError(f"polish_steps must be at least 0; got {self.polish_steps}")
-        if self.side < 8:
-            raise ValueError(f"side must be at least 8; got {self.side}")
+        check_numbers(self)

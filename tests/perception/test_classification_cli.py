@@ -11,7 +11,7 @@ from PIL import Image
 
 from scorefield.cli import loading
 from scorefield.cli.main import main
-from scorefield.cli.picture_results import PictureResults
+from scorefield.cli.perception.picture_results import PictureResults
 from scorefield.priors.codec import PixelCodec
 from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.prior import ImagePrior

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from scorefield.cli.command import Command, Outcome
+from scorefield.domains import Domain, Positive, Whole
 from scorefield.sds.tracing.settings import TraceSettings
 
 
@@ -23,15 +25,15 @@ class Trace(Command):
     title: str | None = None
     """What the drawing shows, as its title for people who cannot see it; the file's name without
     it."""
-    colours: int = TraceSettings.colours
+    colours: Annotated[int, Domain(2.0)] = TraceSettings.colours
     """Most colours of the palette."""
-    tolerance: float = TraceSettings.tolerance
+    tolerance: Positive = TraceSettings.tolerance
     """Farthest that outlines may lie from the image's, in 256ths of its longer side."""
-    polish_steps: int = TraceSettings.polish_steps
+    polish_steps: Whole = TraceSettings.polish_steps
     """Steps that move and recolour the finished shapes towards the image; 0 for none."""
     background: bool = False
     """Draw a white ground as well, as a rectangle."""
-    side: int = TraceSettings.side
+    side: Annotated[int, Domain(8.0)] = TraceSettings.side
     """Longer side of the drawing, in its own units."""
 
     def run(self) -> Outcome:
