@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from scorefield.cli.main import run_command
+from scorefield.files import write_json
+from scorefield.integrity import write_seal
 from scorefield.priors.clip_unet import ClipUNet
 from scorefield.priors.training.motion import TextToClips, save_motion
 from scorefield.priors.training.tokenizer import make_tokenizer
@@ -24,7 +26,8 @@ def save(folder: Path, name: str, frames: int = 8) -> str:
         module.unet = ClipUNet(num_frames=frames, width=8)
     path = save_motion(module.eval(), folder / name, name)
     card = json.loads((path / "scorefield.json").read_text())
-    (path / "scorefield.json").write_text(json.dumps({**card, "frames": frames}))
+    write_json(path / "scorefield.json", {**card, "frames": frames})
+    write_seal(path)
     return str(path)
 
 
