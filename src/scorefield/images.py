@@ -129,9 +129,9 @@ def as_images(images: Images, size: int | None = None) -> Float[Tensor, "batch 3
     if isinstance(images, Tensor | np.ndarray):
         return _from_values(torch.as_tensor(images))
     if isinstance(images, Image.Image):
-        return _opened(images, size)[None]
+        return _opened(images, size)[None].contiguous()
     if isinstance(images, str | os.PathLike):
-        return load_image(images, size)[None]
+        return load_image(images, size)[None].contiguous()
     if not isinstance(images, Sequence) or len(images) == 0:
         raise ValueError(
             f"give an image, a batch or a list of images: tensors, arrays or paths; got {images!r}"

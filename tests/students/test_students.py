@@ -153,7 +153,7 @@ def test_only_the_last_step_is_differentiated() -> None:
 
 
 SETTINGS = StudentSettings(
-    steps=1, updates=400, batch_size=256, learning_rate=2e-2, fake_learning_rate=2e-2, ema=0.9
+    steps=1, updates=150, batch_size=256, learning_rate=4e-2, fake_learning_rate=8e-2, ema=0.9
 )
 
 
