@@ -4,40 +4,20 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
-from untrained import untrained_shapes
+from untrained import untrained_clips, untrained_shapes
 
 from scorefield.cli.main import main
-from scorefield.files import write_json
-from scorefield.integrity import write_seal
-from scorefield.priors.clip_unet import ClipUNet
-from scorefield.priors.training.motion import TextToClips, save_motion
-from scorefield.priors.training.tokenizer import make_tokenizer
-from scorefield.priors.world.clips import CLIP_WORDS
 
 PROMPT = "a red square moving left"
 NORMALIZED = ("--adapter-variant", "normalized")
-
-
-def save(folder: Path, name: str, frames: int = 8) -> str:
-    torch.manual_seed(0)
-    tokenizer = make_tokenizer(CLIP_WORDS, 8)
-    module = TextToClips.make(tokenizer, 8)
-    if frames != 8:
-        module.unet = ClipUNet(num_frames=frames, width=8)
-    path = save_motion(module.eval(), folder / name, name)
-    card = json.loads((path / "scorefield.json").read_text())
-    write_json(path / "scorefield.json", {**card, "frames": frames})
-    write_seal(path)
-    return str(path)
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """Folders of two priors of clips with random weights."""
     folder = tmp_path_factory.mktemp("clips")
-    return save(folder, "broad"), save(folder, "narrow")
+    return untrained_clips(folder, "broad"), untrained_clips(folder, "narrow")
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -124,7 +104,7 @@ def test_refusals_are_one_line_and_write_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "priors"
-    known = {"NARROW": lambda: pair[1], "SHORT": lambda: save(folder, "short", 4)}
+    known = {"NARROW": lambda: pair[1], "SHORT": lambda: untrained_clips(folder, "short", 4)}
     known["PICTURES"] = lambda: str(untrained_shapes(folder / "tiny"))
     words = [known[word]() if word in known else word for word in words]
     if "--prior" not in words:

@@ -7,7 +7,6 @@ without exporting anew, and the graphs stay as large as the network.
 
 import copy
 import importlib
-import json
 import os
 import shutil
 import warnings
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from scorefield.control.policies.diffusion_policy import DiffusionPolicy
 from scorefield.control.policies.solver import SolverStep
+from scorefield.files import write_json
 from scorefield.priors.noise import keyed_noise, noise_generator
 
 _OPSET = 17
@@ -84,7 +84,7 @@ def export_policy(
         "bound": policy.bound,
         "steps": [_numbers(step) for step in policy.table()],
     }
-    (folder / "policy.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "policy.json", config)
     shutil.copyfile(Path(__file__).with_name("runner.py"), folder / "runner.py")
     noise = keyed_noise(seed, range(n), 0, (horizons.prediction, spaces.action))
     expected = policy.act(observations, seed=seed).cpu()

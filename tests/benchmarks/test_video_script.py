@@ -1,41 +1,21 @@
 """The script of the Video Adapter experiment: what it is told, and what it refuses in one line."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import evaluate
 import pytest
-import torch
+from untrained import untrained_clips
 
 from scorefield.cli.main import run_command
-from scorefield.files import write_json
-from scorefield.integrity import write_seal
-from scorefield.priors.clip_unet import ClipUNet
-from scorefield.priors.training.motion import TextToClips, save_motion
-from scorefield.priors.training.tokenizer import make_tokenizer
-from scorefield.priors.world.clips import CLIP_WORDS
-
-
-def save(folder: Path, name: str, frames: int = 8) -> str:
-    torch.manual_seed(0)
-    tokenizer = make_tokenizer(CLIP_WORDS, 8)
-    module = TextToClips.make(tokenizer, 8)
-    if frames != 8:
-        module.unet = ClipUNet(num_frames=frames, width=8)
-    path = save_motion(module.eval(), folder / name, name)
-    card = json.loads((path / "scorefield.json").read_text())
-    write_json(path / "scorefield.json", {**card, "frames": frames})
-    write_seal(path)
-    return str(path)
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """Folders of two priors of clips with random weights."""
     folder = tmp_path_factory.mktemp("clips")
-    return save(folder, "broad"), save(folder, "narrow")
+    return untrained_clips(folder, "broad"), untrained_clips(folder, "narrow")
 
 
 def run(words: Sequence[str]) -> int:
@@ -92,7 +72,7 @@ def test_evaluate_video_adapter_refuses(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    words = [save(tmp_path, "short", 4) if word == "SHORT" else word for word in words]
+    words = [untrained_clips(tmp_path, "short", 4) if word == "SHORT" else word for word in words]
     words += ["--prior", pair[0]] * ("--prior" not in words)
     words += ["--adapter", pair[1]] * ("--adapter" not in words)
     command = [*words, "--out", str(tmp_path / "out")]

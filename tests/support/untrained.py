@@ -1,15 +1,36 @@
-"""The networks of the recipe before any training."""
+"""The networks of the recipes before any training."""
 
+import json
 from pathlib import Path
 
+import torch
+
+from scorefield.files import write_json
+from scorefield.integrity import write_seal
+from scorefield.priors.clip_unet import ClipUNet
 from scorefield.priors.training.codec import make_codec
 from scorefield.priors.training.diffusion import TextToLatents
+from scorefield.priors.training.motion import TextToClips, save_motion
 from scorefield.priors.training.shapes import save_shapes
 from scorefield.priors.training.text_to_image import make_pipeline
 from scorefield.priors.training.tokenizer import make_tokenizer
+from scorefield.priors.world.clips import CLIP_WORDS
 
 
 def untrained_shapes(folder: Path) -> Path:
     """A folder with a pipeline like that of `shapes`, of random weights."""
     tokenizer = make_tokenizer()
     return save_shapes(make_pipeline(make_codec(), TextToLatents(tokenizer), tokenizer), folder)
+
+
+def untrained_clips(folder: Path, name: str, frames: int = 8) -> str:
+    """The path of a prior of clips, of random weights."""
+    torch.manual_seed(0)
+    module = TextToClips.make(make_tokenizer(CLIP_WORDS, 8), 8)
+    if frames != 8:
+        module.unet = ClipUNet(num_frames=frames, width=8)
+    path = save_motion(module.eval(), folder / name, name)
+    card = json.loads((path / "scorefield.json").read_text())
+    write_json(path / "scorefield.json", {**card, "frames": frames})
+    write_seal(path)
+    return str(path)
