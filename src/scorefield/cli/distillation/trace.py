@@ -1,23 +1,18 @@
 """`scorefield trace`: a vector drawing of a picture."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 
-from scorefield.cli.command import Command, Outcome
-from scorefield.domains import Domain, Positive, Whole
+from scorefield.cli.command import Command, Outcome, options_of
 from scorefield.sds.tracing.settings import TraceSettings
+
+_SETTINGS = options_of(TraceSettings)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trace(Command):
-    """Redraw a picture with few opaque shapes: a flat palette, layers, few curves.
-
-    Made for icons, logos and samples of priors; a photograph becomes a poster.
-    """
-
+class _Trace(Command):
     picture: tyro.conf.Positional[Path]
     """Image to redraw; what is transparent counts as white."""
     out: Path
@@ -25,22 +20,10 @@ class Trace(Command):
     title: str | None = None
     """What the drawing shows, as its title for people who cannot see it; the file's name without
     it."""
-    colours: Annotated[int, Domain(2.0)] = TraceSettings.colours
-    """Most colours of the palette."""
-    tolerance: Positive = TraceSettings.tolerance
-    """Farthest that outlines may lie from the image's, in 256ths of its longer side."""
-    polish_steps: Whole = TraceSettings.polish_steps
-    """Steps that move and recolour the finished shapes towards the image; 0 for none."""
-    background: bool = False
-    """Draw a white ground as well, as a rectangle."""
-    side: Annotated[int, Domain(8.0)] = TraceSettings.side
-    """Longer side of the drawing, in its own units."""
 
     def run(self) -> Outcome:
         """Trace, and write the file."""
-        settings = TraceSettings(
-            self.colours, self.tolerance, self.polish_steps, self.background, self.side
-        )
+        settings = TraceSettings(**{name: getattr(self, name) for name, _, _ in _SETTINGS})
         if self.out.suffix.lower() != ".svg":
             raise ValueError(f"--out must end in .svg; got {self.out}")
 
@@ -61,3 +44,10 @@ class Trace(Command):
         }
         line = f"wrote {self.out}: {len(shapes)} shapes, {figures['bytes']} bytes"
         return Outcome(figures, [line])
+
+
+Trace = make_dataclass("Trace", _SETTINGS, bases=(_Trace,), frozen=True, kw_only=True)
+Trace.__doc__ = """Redraw a picture with few opaque shapes: a flat palette, layers, few curves.
+
+    Made for icons, logos and samples of priors; a photograph becomes a poster.
+    """
