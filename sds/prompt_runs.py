@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scorefield.files import write_json, write_text
+from scorefield.rows import Row, RowStore
 
 __all__ = [
     "Row",
@@ -19,9 +20,6 @@ __all__ = [
     "normalised",
     "write_table",
 ]
-
-Row = dict[str, Any]
-"""What is said of one prompt: "prompt", "folder", "status", "reason", "seconds" and its scores."""
 
 FAILED = "failed"
 
@@ -46,7 +44,9 @@ def judge_each(
     *,
     progress: bool,
 ) -> list[Row]:
-    """Make and judge every prompt in a folder of its own, and keep its row there.
+    """Make and judge every prompt in a folder of its own, and keep its row in ``rows.jsonl``.
+
+    A row has "prompt", "folder", "status", "reason", "seconds" and the scores.
 
     A prompt whose row is there is not made again. One that fails counts with the row of `missed`,
     which is not kept, so the next time tries it again.
@@ -59,12 +59,12 @@ def judge_each(
         missed: the scores of a prompt of which nothing came.
         progress: whether to name each prompt on standard error.
     """
+    store = RowStore(folder / "rows.jsonl", {}, ["prompt"])
     rows = []
     for number, prompt in enumerate(prompts):
         path = folder / _folder_name(number, prompt)
-        kept = path / "scores.json"
-        if kept.exists():
-            rows.append(json.loads(kept.read_text(encoding="utf-8")))
+        if (kept := store.get(prompt=prompt)) is not None:
+            rows.append(kept)
             continue
         if progress:
             print(f"prompt {number + 1} of {len(prompts)}: {prompt}", file=sys.stderr)
@@ -77,7 +77,7 @@ def judge_each(
             row |= {**missed(prompt, path), "status": FAILED, "reason": str(error)}
         row["seconds"] = round(time.perf_counter() - start, 1)
         if row["status"] != FAILED:
-            write_json(kept, row)
+            store.add(row)
         rows.append(row)
     return rows
 

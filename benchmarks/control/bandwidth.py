@@ -11,9 +11,9 @@ from 0.
 """
 
 import argparse
-import json
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from scorefield.control.networks.settings import PerceptronSettings
 from scorefield.control.policies.diffusion_policy import DiffusionPolicy
 from scorefield.control.training.held_out import last_figures
 from scorefield.control.training.train import TrainingSettings, train_policy
+from scorefield.files import write_text
+from scorefield.rows import RowStore
 
 DEMONSTRATIONS, HELD_OUT = 50, 5
 JUDGED = range(100_000, 100_060)
@@ -41,20 +43,14 @@ def main(
 ) -> None:
     """Trains and judges what is not there yet, and writes the table."""
     torch.set_num_threads(1)
-    out.mkdir(parents=True, exist_ok=True)
-    rows = out / "rows.jsonl"
-    done = [json.loads(row) for row in rows.read_text().splitlines()] if rows.exists() else []
+    store = RowStore(out / "rows.jsonl", {}, ["task", "bandwidth", "seed", "steps"])
     for seed in range(seeds):
         for task in tasks:
             for bandwidth in bandwidths:
                 key = {"task": task, "bandwidth": bandwidth, "seed": seed, "steps": steps}
-                if not any(key.items() <= row.items() for row in done):
-                    done.append(key | judged(task, bandwidth, seed, steps))
-                    with rows.open("a", encoding="utf-8") as stream:
-                        stream.write(json.dumps(done[-1]) + "\n")
-                    print(done[-1], flush=True)
-    (out / "table.md").write_text(table(done), encoding="utf-8")
-    print(table(done))
+                print(store.once(partial(judged, **key), **key), flush=True)
+    write_text(out / "table.md", table(store.rows))
+    print(table(store.rows))
 
 
 def settings_of(bandwidth: str) -> PerceptronSettings:
@@ -66,19 +62,19 @@ def settings_of(bandwidth: str) -> PerceptronSettings:
     return PerceptronSettings(bandwidth=float(bandwidth))
 
 
-def judged(name: str, bandwidth: str, seed: int, steps: int) -> dict[str, Any]:
+def judged(task: str, bandwidth: str, seed: int, steps: int) -> dict[str, Any]:
     """What a policy comes to on a task."""
-    task = SMALL_TASKS[name]()
-    episodes = Episodes.of(demonstrate(task, task, range(DEMONSTRATIONS + HELD_OUT)))
+    made = SMALL_TASKS[task]()
+    episodes = Episodes.of(demonstrate(made, made, range(DEMONSTRATIONS + HELD_OUT)))
     horizons = Horizons(2, 8, 9)
     share = (HELD_OUT + 0.5) / len(episodes)
     windows, held_out = Windows(episodes, horizons).split(share, seed)
-    policy = DiffusionPolicy(task.spaces, horizons, settings_of(bandwidth), seed=seed)
+    policy = DiffusionPolicy(made.spaces, horizons, settings_of(bandwidth), seed=seed)
     settings = TrainingSettings(steps, 128, 1e-3, seed=seed)
     with tempfile.TemporaryDirectory() as folder:
         policy = train_policy(policy, windows, settings, folder, held_out=held_out)
         figures = last_figures(Path(folder))
-    rollouts = roll_out(policy, task, JUDGED, seed=seed, batch=len(JUDGED))
+    rollouts = roll_out(policy, made, JUDGED, seed=seed, batch=len(JUDGED))
     found = policy.network_settings
     assert isinstance(found, PerceptronSettings)
     success = float(np.mean([one.success for one in rollouts]))

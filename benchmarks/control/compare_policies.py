@@ -13,10 +13,9 @@ judged by those from 100,000. Everything was tuned on others: demonstrations fro
 """
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -38,7 +37,9 @@ from scorefield.control.policies.diffusion_policy import DiffusionPolicy, Diffus
 from scorefield.control.policies.loading import load_policy
 from scorefield.control.policies.policy import NetworkPolicy
 from scorefield.control.training.train import train_policy
+from scorefield.files import write_json, write_text
 from scorefield.priors.training.settings import TrainingSettings
+from scorefield.rows import Row, RowStore
 
 JUDGED_FROM = 100_000
 METHODS = ("diffusion", *BASELINES)
@@ -79,27 +80,28 @@ def main(task: str, out: Path, methods: Sequence[str], seeds: int) -> None:
     folder = out / task.replace("/", "-")
     collect(*demonstration_of(task), folder / "demonstrations", protocol.demonstrations)
     windows = Windows(Episodes.open(folder / "demonstrations"), protocol.horizons)
+    store = RowStore(folder / "rows.jsonl", asdict(protocol), ["policy"])
     for seed in range(seeds):
         for method in methods:
-            file = folder / f"{method}-{seed}" / "result.json"
-            if not file.exists():
-                policy, seconds = train(method, seed, environment, windows, protocol, file.parent)
+            name = f"{method}-{seed}"
+
+            def trained(method: str = method, seed: int = seed, name: str = name) -> Row:
+                run = folder / name
+                policy, seconds = train(method, seed, environment, windows, protocol, run)
                 result = judge(policy, environment, protocol, seed)
-                result |= {"training_seconds": seconds}
-                file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-                print(f"{task} {method} {seed}: success {result['success']:.3f}", flush=True)
+                return {**result, "training_seconds": seconds}
+
+            row = store.once(trained, policy=name)
+            print(f"{task} {method} {seed}: success {row['success']:.3f}", flush=True)
     # With what earlier commands have done for other methods and seeds.
-    results = {
-        file.parent.name: json.loads(file.read_text(encoding="utf-8"))
-        for file in sorted(folder.glob("*/result.json"))
-    }
+    results = {row["policy"]: row for row in sorted(store.rows, key=lambda row: row["policy"])}
     if task not in PLANAR:
         results["expert"] = expert(task, protocol)
     if task == "push-t":
         results["nothing"] = nothing(environment, protocol)
-    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "results.json", results)
     table = write_table(results)
-    (folder / "table.md").write_text(table, encoding="utf-8")
+    write_text(folder / "table.md", table)
     print(table)
     if task in PLANAR:
         draw(task, environment, folder)
@@ -206,7 +208,7 @@ def draw(task: str, environment: Environment, folder: Path) -> None:
     panels = {
         method: roll_out(loaded(method, folder / f"{method}-0" / "policy"), environment, seeds)
         for method in METHODS
-        if (folder / f"{method}-0" / "result.json").exists()
+        if (folder / f"{method}-0" / "policy").exists()
     }
     draw_paths(PLANAR[task], panels, folder / "paths.png")
 

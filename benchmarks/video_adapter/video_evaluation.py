@@ -17,13 +17,10 @@ from typing import Any
 import torch
 from video_arms import Experts, Metered
 from video_captions import JUDGING, TUNING, in_turn
-from video_experiment import (
-    Experiment,
-    VideoAdapterSettings,
-    write_json,
-)
+from video_experiment import Experiment, VideoAdapterSettings
 from video_report import write_report
 
+from scorefield.files import write_json
 from scorefield.priors.composition.experts import check_compatible
 from scorefield.priors.loading import load_prior
 from scorefield.priors.prior import FrozenPrior

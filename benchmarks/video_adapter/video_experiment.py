@@ -1,7 +1,6 @@
 """The runs of the Video Adapter experiment: settings tried, clips sampled and judged, per arm."""
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -33,7 +32,9 @@ from video_captions import (
 from video_judge import render_all, train_clip_judge
 from video_scores import Judges, Scores
 
+from scorefield.files import whole_file
 from scorefield.priors.world.clips import NARROW, NARROW_CLIPS, ClipSet
+from scorefield.rows import Row, RowStore
 from scorefield.runs.folder import RunFolder
 
 JUDGE_SEED, JUDGE_TEST_SEED, REFERENCE_SEED, FLOOR_SEED = 20, 21, 22, 23
@@ -89,7 +90,7 @@ class Experiment:
     """The experiment in its folder: what is there is not done again.
 
         config.json, judge/           settings; the classifier's training
-        tuning/ARM-K.json             share of clips all right at setting K
+        tuning.jsonl                  share of clips all right at each setting of each arm
         samples/ARM-SEED.safetensors  judged clips
 
     Every file is written whole or not at all, so that a killed run goes on where it stopped and
@@ -109,8 +110,8 @@ class Experiment:
         self.settings = settings
         self.arms = arms
         self.progress = progress
-        self.tuning, self.samples = folder.path / "tuning", folder.path / "samples"
-        self.tuning.mkdir(exist_ok=True)
+        self.tuning = RowStore(folder.path / "tuning.jsonl", {}, ["arm", "setting"])
+        self.samples = folder.path / "samples"
         self.samples.mkdir(exist_ok=True)
         self.judge = train_clip_judge(
             folder.path / "judge",
@@ -169,7 +170,7 @@ class Experiment:
     @property
     def seconds(self) -> float:
         """What all clips of the folder took to sample, over all the times the run was begun."""
-        tuned = [json.loads(path.read_text())["seconds"] for path in self.tuning.glob("*.json")]
+        tuned = [row["seconds"] for row in self.tuning.rows]
         sampled = [float(_metadata(path)["seconds"]) for path in self.samples.glob("*.safetensors")]
         return sum(tuned) + sum(sampled)
 
@@ -206,19 +207,19 @@ class Experiment:
         tried = []
         wanted = in_turn(TUNING, self.settings.tuning)
         for k, setting in enumerate(arm.grid):
-            path = self.tuning / f"{arm.name}-{k:02d}.json"
-            if path.exists():
-                _check_same(path, json.loads(path.read_text(encoding="utf-8")), setting)
+            key = {"arm": arm.name, "setting": asdict(setting)}
+            if self.tuning.get(**key) is not None:
                 bar.update(len(wanted))
-            else:
+
+            def shares(k: int = k, setting: Setting = setting) -> Row:
                 bar.set_description(f"tuning {arm.name} {k + 1}/{len(arm.grid)}")
                 begun = time.monotonic()
                 clips, _ = self._draw(arm, setting, wanted, self.settings.seed + _TUNING_SEED, bar)
-                row = {**asdict(setting), **Scores.of(clips, wanted, self.judges).shares()}
-                write_json(path, {**row, "seconds": time.monotonic() - begun})
-            row = json.loads(path.read_text(encoding="utf-8"))
-            del row["seconds"]
-            tried.append(row)
+                found = Scores.of(clips, wanted, self.judges).shares()
+                return {"shares": found, "seconds": time.monotonic() - begun}
+
+            row = self.tuning.once(shares, **key)
+            tried.append({**row["setting"], **row["shares"]})
         best = max(range(len(tried)), key=lambda k: (tried[k]["success"], -k))
         return arm.grid[best], tried
 
@@ -242,9 +243,8 @@ class Experiment:
                     "evaluations": rows / len(wanted),
                     "setting": asdict(setting),
                 }
-                aside = path.with_suffix(".new")
-                save_file({"clips": clips}, aside, {k: json.dumps(v) for k, v in told.items()})
-                os.replace(aside, path)
+                with whole_file(path) as part:
+                    save_file({"clips": clips}, part, {k: json.dumps(v) for k, v in told.items()})
             with safe_open(path, framework="pt") as file:
                 parts.append(file.get_tensor("clips"))
             evaluations.append(float(_metadata(path)["evaluations"]))
@@ -286,13 +286,6 @@ class Experiment:
             for arm in self.arms
             if arm.combines and {"small", "prior"} <= set(scored)
         }
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Whole or not at all."""
-    aside = path.with_name(path.name + ".new")
-    aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(aside, path)
 
 
 def _check_same(path: Path, row: Mapping[str, Any], setting: Setting) -> None:

@@ -1,6 +1,5 @@
 """What a policy in training makes of episodes that it does not learn from."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from scorefield.control.data.windows import Windows
 from scorefield.control.policies.draws import Draws
 from scorefield.control.policies.policy import NetworkPolicy
 from scorefield.priors.noise import noise_generator
+from scorefield.rows import read_rows
 
 FIGURES = ("held_out_loss", "held_out_error", "training_error")
 """Names of the figures, in metrics.jsonl."""
@@ -71,8 +71,7 @@ def told(figures: Mapping[str, float]) -> str:
 
 def last_figures(run: Path) -> dict[str, float]:
     """What a training that has ended found last; nothing if no episode was held out."""
-    rows = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    row: dict[str, float] = json.loads(rows[-1])
+    row = read_rows(run / "metrics.jsonl")[-1]
     return {name: row[name] for name in FIGURES if name in row}
 
 

@@ -29,5 +29,5 @@ def test_experts_arrive_and_an_episode_depends_on_its_seed_alone(name: str) -> N
 def test_the_script(tmp_path: Path) -> None:
     for _ in range(2):
         bandwidth.main(tmp_path, ["arm"], ["derived", "none"], seeds=1, steps=2)
-        assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 2
+        assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 3
     assert "| arm | derived, 0." in (tmp_path / "table.md").read_text()

@@ -166,7 +166,7 @@ def test_the_evaluation_runs_resumes_and_reports(
     path.write_text(text[: len(text) // 2])
     assert evaluate_correspondence(prior, settings, folder=tmp_path) == figures
     assert path.read_text() == text
-    with pytest.raises(ValueError, match="of the settings"):
+    with pytest.raises(ValueError, match="made with n = "):
         evaluate_correspondence(prior, replace(settings, n=6), folder=tmp_path)
 
 

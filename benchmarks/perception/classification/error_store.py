@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from scorefield.files import whole_file
 from scorefield.perception.classification.paired_errors import ErrorSource, Request
 
 
@@ -50,10 +51,8 @@ class StoredErrors:
         """Write what is known, if anything is new; a file that is there stays whole until then."""
         if not self._changed:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        aside = self._path.with_suffix(".partial.npz")
-        np.savez_compressed(aside, errors=self._known)
-        aside.replace(self._path)
+        with whole_file(self._path) as part:
+            np.savez_compressed(part, errors=self._known)
         self._changed = False
 
     def _missing(self, request: Request) -> list[Request]:

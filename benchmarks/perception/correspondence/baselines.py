@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from baseline_descriptors import DenseSift, JoinedSift, RgbPatches
-from kept_parts import KeptParts
 from landmark_errors import (
     FIGURE,
     Describe,
@@ -14,6 +13,8 @@ from landmark_errors import (
     nearest_pixel,
 )
 from world_pairs import SemanticPair
+
+from scorefield.rows import RowStore
 
 SIFT = "dense SIFT"
 
@@ -36,7 +37,7 @@ def baselines() -> dict[str, dict[str, tuple[Describe, Find]]]:
 
 
 def tuned_baselines(
-    parts: KeptParts, tuning: Sequence[SemanticPair]
+    parts: RowStore, tuning: Sequence[SemanticPair]
 ) -> tuple[dict[str, tuple[str, Describe, Find]], dict[str, float]]:
     """The best setting of each kind of descriptor on the tuning pairs, and its PCK there."""
     methods, tuned = {}, {}

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from baseline_descriptors import random_prior
 from baselines import tuned_baselines
-from kept_parts import KeptParts
 from landmark_errors import (
     FIGURE,
     Describe,
@@ -25,6 +24,7 @@ from landmark_errors import (
     landmark_errors,
     lists_of,
     nearest_pixel,
+    part_of,
     ratios_of,
 )
 from photograph_evaluation import evaluate_photographs
@@ -37,6 +37,7 @@ from scorefield.perception.correspondence.metrics import keypoint_accuracy, resa
 from scorefield.priors.features.cache import prior_key
 from scorefield.priors.features.network_cost import network_cost
 from scorefield.priors.prior import FrozenPrior
+from scorefield.rows import RowStore
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,14 @@ def sweep(
     *,
     ensemble: int = 2,
     seed: int = 0,
-    parts: KeptParts | None = None,
+    parts: RowStore | None = None,
     progress: bool = False,
 ) -> dict[str, list[float]]:
     """PCK@0.1 per point of each layer, a figure per level; all layers in one pass.
 
     parts: where the parts that are done are kept.
     """
-    parts = KeptParts(None, {}) if parts is None else parts
+    parts = RowStore(None, {}, ["part"]) if parts is None else parts
     layers = [layer.name for layer in network_cost(prior, inner=True).layers]
     sizes = [pair.size for pair in pairs]
 
@@ -95,7 +96,8 @@ def sweep(
     table: dict[str, list[float]] = {name: [] for name in layers}
     for log_snr in tqdm(log_snrs, desc=f"sweep of {prior.name}", disable=not progress):
         found = [
-            parts(
+            part_of(
+                parts,
                 f"sweep of {prior.name} at {log_snr:g}, from pair {first}",
                 partial(errors_of, chunk, log_snr),
             )
@@ -151,9 +153,10 @@ def evaluate_correspondence(
             f"{settings.seed}"
         )
     preset = dift_preset(prior)
-    parts = KeptParts(
+    parts = RowStore(
         None if folder is None else folder / "parts.jsonl",
         {"weights": prior_key(prior), "preset": asdict(preset), **asdict(settings)},
+        ["part"],
     )
     size = prior.image_size
     tuning = draw_pairs(settings.seed + 1, settings.tuning, turn=settings.turn, size=size)

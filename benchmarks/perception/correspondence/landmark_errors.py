@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from kept_parts import KeptParts
 from torch import Tensor
 from torch.nn import functional
 from world_pairs import SemanticPair
@@ -14,6 +14,7 @@ from world_pairs import SemanticPair
 from scorefield.perception.correspondence.matches import Size
 from scorefield.perception.correspondence.matching import NearestPixel, vectors_at
 from scorefield.perception.correspondence.metrics import keypoint_accuracy, resampled_accuracy
+from scorefield.rows import RowStore
 
 Describe = Callable[[Tensor], Tensor]
 """Pictures (n, 3, h, w) to maps (n, channels, h, w)."""
@@ -112,8 +113,13 @@ def chunks_of(pairs: Sequence[SemanticPair]) -> list[tuple[int, Sequence[Semanti
     return [(i, pairs[i : i + PAIRS_AT_ONCE]) for i in range(0, len(pairs), PAIRS_AT_ONCE)]
 
 
+def part_of(parts: RowStore, name: str, compute: Callable[[], Any]) -> Any:
+    """The value of a named part, computed and kept if it is not there."""
+    return parts.once(lambda: {"value": compute()}, part=name)["value"]
+
+
 def kept_errors(
-    parts: KeptParts,
+    parts: RowStore,
     name: str,
     pairs: Sequence[SemanticPair],
     describe: Describe,
@@ -123,7 +129,8 @@ def kept_errors(
     return [
         torch.tensor(errors)
         for first, chunk in chunks_of(pairs)
-        for errors in parts(
+        for errors in part_of(
+            parts,
             f"{name}, from pair {first}",
             lambda chunk=chunk: lists_of(landmark_errors(chunk, describe, find)),  # type: ignore[misc]
         )

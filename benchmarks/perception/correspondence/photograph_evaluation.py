@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from baseline_descriptors import DenseSift, RgbPatches
 from jaxtyping import Float
-from kept_parts import KeptParts
+from landmark_errors import part_of
 from photograph_pairs import CHANGES, PhotographPair, draw_photograph_pairs
 from torch import Tensor
 from torch.nn import functional
@@ -15,6 +15,7 @@ from tqdm import tqdm
 from scorefield.perception.correspondence.matches import Matches
 from scorefield.perception.correspondence.matching import match_features, mutual_matches
 from scorefield.perception.correspondence.metrics import corner_error
+from scorefield.rows import RowStore
 
 CORNERS = (1, 3, 5, 10)
 """Pixels within which the corners must be."""
@@ -31,7 +32,7 @@ def evaluate_photographs(
     n: int,
     seed: int,
     side: int,
-    parts: KeptParts | None = None,
+    parts: RowStore | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
     """Corner accuracy and PCK on pairs of photographs of 256 pixels, by kind of change and method.
@@ -44,7 +45,7 @@ def evaluate_photographs(
     describe: methods that see the views at side x side pixels.
     n: pairs of each kind of change; 0 for none.
     """
-    parts = KeptParts(None, {}) if parts is None else parts
+    parts = RowStore(None, {}, ["part"]) if parts is None else parts
     methods: dict[str, Callable[[Tensor], Tensor]] = {
         **{name: _small(one, side) for name, one in describe.items()},
         "dense SIFT": lambda images: _coarse(DenseSift(8)(images)),
@@ -58,7 +59,8 @@ def evaluate_photographs(
             (*methods, "SIFT keypoints"), desc=f"photographs, {change}", disable=not progress
         ):
             rows = [
-                parts(
+                part_of(
+                    parts,
                     f"photographs, {name}, {change} {i}",
                     lambda pair=pair, name=name: (  # type: ignore[misc]
                         _of_maps(methods[name], pair) if name in methods else _of_keypoints(pair)

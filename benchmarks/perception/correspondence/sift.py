@@ -8,17 +8,17 @@ pairs.
 
 from baselines import tuned_baselines
 from correspondence_evaluation import CorrespondenceSettings, features_of
-from kept_parts import KeptParts
 from landmark_errors import accuracy_of, intervals_of, kept_errors, ratios_of
 from world_pairs import draw_pairs
 
 from scorefield.perception.correspondence.dift import dift_preset
 from scorefield.perception.correspondence.metrics import resampled_accuracy
 from scorefield.priors.loading import load_prior
+from scorefield.rows import RowStore
 
 settings = CorrespondenceSettings()
 prior = load_prior("shapes")
-parts = KeptParts(None, {})
+parts = RowStore(None, {}, ["part"])
 tuning = draw_pairs(settings.seed + 1, settings.tuning, turn=settings.turn)
 judged = draw_pairs(settings.seed, settings.n, turn=settings.turn)
 methods, tuned = tuned_baselines(parts, tuning)

@@ -5,11 +5,9 @@ its authors, and with clusters of colours. What is chosen, presets included, is 
 of other seeds.
 """
 
-import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +38,7 @@ from scorefield.perception.segmentation.presets import emerdiff_preset
 from scorefield.perception.segmentation.segment import cell_labels, check_method, segment
 from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.world import CATEGORIES, draw_scene, render
+from scorefield.rows import Row, RowStore
 
 EXACT, BILINEAR = "EmerDiff", "bilinear"
 _GUIDE_RADIUS = 4
@@ -129,15 +128,15 @@ def evaluate_segmentation(
     check_method(prior, method)
     pictures = parts_pictures(settings.seed, settings.n, prior.image_size)
     head = {"prior": prior.name, "settings": asdict(settings), "method": describe(method)}
-    rows = _read(results, head)
-    names = sorted(CATEGORIES)
-    for name in tqdm(names, desc="categories", disable=not progress):
-        if name in rows:
-            continue
+    store = RowStore(results, head, ["category"])
+
+    def judged(name: str) -> Row:
         own = [picture for picture in pictures if picture.category == name]
-        rows[name] = _category(prior, own, method, settings)
-        _append(results, rows[name])
-    return {**head, "pictures": len(pictures), **summary([rows[name] for name in names], settings)}
+        return _category(prior, own, method, settings)
+
+    names = tqdm(sorted(CATEGORIES), desc="categories", disable=not progress)
+    rows = [store.once(partial(judged, name), category=name) for name in names]
+    return {**head, "pictures": len(pictures), **summary(rows, settings)}
 
 
 def describe(method: EmerDiff) -> dict[str, Any]:
@@ -306,29 +305,3 @@ def _interval(samples: np.ndarray) -> list[float]:
     """[the value, the bootstrap's 2.5% and 97.5%]."""
     low, high = np.quantile(samples[1:], [0.025, 0.975])
     return [round(float(value), 2) for value in (samples[0], low, high)]
-
-
-def _read(path: Path | None, head: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What a file of results holds, by category; a new one gets its first line."""
-    if path is None:
-        return {}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    # a line that was cut off by an interruption is dropped
-    whole = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
-    rows = [json.loads(line) for line in whole]
-    head = json.loads(json.dumps(head))
-    if rows and rows[0] != head:
-        raise ValueError(f"{path} is of other settings; give those again, or another folder")
-    aside = path.with_name(path.name + ".new")
-    aside.write_text("".join(whole) or json.dumps(head) + "\n", encoding="utf-8")
-    os.replace(aside, path)
-    return {row["category"]: row for row in rows[1:]}
-
-
-def _append(path: Path | None, row: dict[str, Any]) -> None:
-    if path is not None:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import scorefield
+from scorefield.rows import first_difference
 from scorefield.runs.lock import RunLock, lock_folder
 
 FREE_KEYS = frozenset(
@@ -30,7 +31,6 @@ FREE_KEYS = frozenset(
 
 _VERSION_KEY = "scorefield_version"
 _CONFIG_ASIDE = "config.json.new"
-_ABSENT = "(not given)"
 
 
 class RunFolder:
@@ -81,7 +81,7 @@ class RunFolder:
             )
         if occupied:
             saved = _read_config(path)
-            if (difference := _first_difference(saved, settings, free)) is not None:
+            if (difference := first_difference(saved, settings, free)) is not None:
                 key, before, now = difference
                 raise ValueError(
                     f"{path} was made with {key} = {before}, now {key} = {now}; "
@@ -245,28 +245,6 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ValueError(f"{file} is damaged ({error}); choose another folder") from error
     settings.pop(_VERSION_KEY, None)
     return settings
-
-
-def _first_difference(
-    saved: Mapping[str, Any], given: Mapping[str, Any], free: Collection[str], group: str = ""
-) -> tuple[str, str, str] | None:
-    """The first setting that differs and is not free: its name and both values."""
-    for name in sorted({*saved, *given}):
-        key = f"{group}{name}"
-        before, now = saved.get(name, _ABSENT), given.get(name, _ABSENT)
-        if key in free or before == now:
-            continue
-        if isinstance(before, dict) and isinstance(now, dict):
-            difference = _first_difference(before, now, free, f"{key}.")
-            if difference is not None:
-                return difference
-            continue
-        return key, _shown(before), _shown(now)
-    return None
-
-
-def _shown(value: Any) -> str:
-    return _ABSENT if value is _ABSENT else json.dumps(value)
 
 
 def _row_step(line: bytes) -> int | None:

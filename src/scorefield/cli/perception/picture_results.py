@@ -1,14 +1,12 @@
 """A stream of pictures whose results are kept, one JSON line each, as soon as they are known."""
 
 import hashlib
-import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scorefield.cli.command import check_picture
-from scorefield.files import write_text
+from scorefield.rows import RowStore
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,32 +42,13 @@ class PictureResults:
     """
 
     def __init__(self, path: Path | None, settings: dict[str, Any], resume: bool) -> None:
-        self._known: dict[str, dict[str, Any]] = {}
-        self._failed: dict[str, dict[str, Any]] = {}
-        self._path = path
-        if path is None:
-            if resume:
-                raise ValueError("--resume goes on with a file; name it with --out")
-            return
-        check_picture(path, (".jsonl",))
-        if path.exists() and not resume:
-            raise ValueError(f"{path} is there already; choose another file, or --resume")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        # a line that was cut off by an interruption is dropped
-        whole = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
-        try:
-            rows = [json.loads(line) for line in whole]
-            matches = not rows or rows[0]["settings"] == json.loads(json.dumps(settings))
-            for row in rows[1:]:
-                self._keep(row)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not a file of results; choose another") from error
-        if not matches:
-            raise ValueError(f"{path} is of other settings; give those again, or another --out")
-        if not rows:
-            whole = [json.dumps({"settings": settings}) + "\n"]
-        write_text(path, "".join(whole))
+        if path is None and resume:
+            raise ValueError("--resume goes on with a file; name it with --out")
+        if path is not None:
+            check_picture(path, (".jsonl",))
+            if path.exists() and not resume:
+                raise ValueError(f"{path} is there already; choose another file, or --resume")
+        self._rows = RowStore(path, settings, ["picture"])
 
     def stream(
         self, paths: Sequence[Path], prior: "ImagePrior", judge: "Judge", *, quiet: bool
@@ -89,34 +68,19 @@ class PictureResults:
         left = [group for group in groups if not all(map(self._is_known, group))]
         with tqdm(total=sum(map(len, left)), disable=quiet, desc="pictures") as bar:
             for group in left:
-                self._note(_judged(group, prior, judge))
+                self._rows.add(*_judged(group, prior, judge))
                 bar.update(len(group))
 
     def of(self, paths: Sequence[Path]) -> tuple[list[dict[str, Any]], str | None]:
         """The results of pictures, and what is to be said of those that could not be read."""
-        rows = [self._known.get(str(path)) or self._failed[str(path)] for path in paths]
+        rows = [row for path in paths if (row := self._rows.get(picture=str(path)))]
         bad = [f"{row['picture']} ({row['error']})" for row in rows if "error" in row]
         return rows, f"{len(bad)} of {len(rows)} pictures: {'; '.join(bad)}" if bad else None
 
     def _is_known(self, path: Path) -> bool:
         """Whether there is a result of what the file holds now, or it is known to be damaged."""
-        row = self._known.get(str(path)) or self._failed.get(str(path))
+        row = self._rows.get(picture=str(path))
         return row is not None and row.get("digest") == file_digest(path)
-
-    def _keep(self, row: dict[str, Any]) -> None:
-        for rows in (self._known, self._failed):
-            rows.pop(row["picture"], None)  # of what the file held before
-        (self._failed if "error" in row else self._known)[row["picture"]] = row
-
-    def _note(self, rows: list[dict[str, Any]]) -> None:
-        """Keep results, and append them to the file in one piece."""
-        for row in rows:
-            self._keep(row)
-        if self._path is not None:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write("".join(json.dumps(row) + "\n" for row in rows))
-                file.flush()
-                os.fsync(file.fileno())
 
 
 def _judged(paths: Sequence[Path], prior: "ImagePrior", judge: "Judge") -> list[dict[str, Any]]:
