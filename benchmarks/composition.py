@@ -23,8 +23,9 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from scorefield.priors import DiscreteSchedule, GaussianMixturePrior, sample
-from scorefield.priors.composition.compose import Composition, compose
+from scorefield.priors.composition.compose import compose
 from scorefield.priors.composition.feynman_kac import sample_fkc
+from scorefield.priors.denoiser import Composition
 from scorefield.priors.energy.mcmc import ULA
 from scorefield.priors.sampling import CollapseWarning
 

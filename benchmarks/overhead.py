@@ -24,7 +24,7 @@ from diffusers.models import AutoencoderKL
 from torch import Tensor
 
 from scorefield.priors.codec import LatentCodec
-from scorefield.priors.denoiser import Condition
+from scorefield.priors.condition import Condition
 from scorefield.priors.families.unets import UNetAdapter
 from scorefield.priors.levels import DiscreteSchedule
 from scorefield.priors.prior import FrozenPrior

@@ -10,7 +10,8 @@ import torch
 
 from scorefield.images import contact_sheet, save_image
 from scorefield.priors import load_prior, sample
-from scorefield.priors.composition.compose import Composition, conjunction
+from scorefield.priors.composition.compose import conjunction
+from scorefield.priors.denoiser import Composition
 
 
 def main(path: str = "compose.png", columns: int = 4, steps: int = 25) -> None:

@@ -1,9 +1,9 @@
 from .codec import PixelCodec as PixelCodec
-from .composition.compose import Composition as Composition
 from .composition.compose import compose as compose
 from .composition.compose import conjunction as conjunction
 from .composition.video_adapter import guided_video_adapter as guided_video_adapter
 from .conformance import check_prior as check_prior
+from .denoiser import Composition as Composition
 from .denoiser import Denoiser as Denoiser
 from .energy.likelihood import log_likelihood_ode as log_likelihood_ode
 from .energy.mcmc import HMC as HMC

@@ -9,9 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from scorefield.priors.codec import Codec
-from scorefield.priors.denoiser import Condition, ConditionedDenoiser, Denoiser
-from scorefield.priors.features.cache import FeatureCache
-from scorefield.priors.features.memory import MEMORY_GIB
+from scorefield.priors.condition import Condition
+from scorefield.priors.denoiser import ConditionedDenoiser, Denoiser
 from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance, GuidanceInterval
 from scorefield.priors.levels import NoiseLevel, NoiseSchedule
 from scorefield.priors.prediction import Prediction
@@ -282,23 +281,6 @@ class FrozenPrior(ImagePrior):
         self._network_gradient = False
         self._control: Mapping[str, Tensor] = {}
 
-    @classmethod
-    def from_pipeline(cls, pipeline: Any, *, name: str = "pipeline", **card: Any) -> "FrozenPrior":
-        """The prior of a diffusers pipeline of a class in `scorefield.priors.families.FAMILIES`.
-
-        Its scheduler contributes the noise schedule and the prediction type, nothing else. The
-        pipeline's own modules are used, and frozen.
-
-        card: the fields of `scorefield.priors.families.Card`: guidance_scale, steps, vocabulary,
-            labels, image_size, frames; what is not given is the family's own.
-
-        Raises:
-            ValueError: a pipeline of another class, or a card that does not fit it.
-        """
-        from scorefield.priors.families import Card, family_of
-
-        return family_of(pipeline).build(pipeline, Card(name=name, **card))
-
     @property
     def device(self) -> torch.device:
         """Where the network's weights are."""
@@ -382,54 +364,6 @@ class FrozenPrior(ImagePrior):
             timestep = timestep.to(z.device, torch.float32)
             value: Tensor = self.network(z.to(self.dtype), timestep, **condition.tensors)
         return value.to(torch.promote_types(z.dtype, torch.float32))
-
-    def features(
-        self,
-        images: Float[Tensor, "b *f 3 h w"],
-        layers: Sequence[str],
-        level: NoiseLevel,
-        prompts: Prompts | None = None,
-        *,
-        ensemble: int = 8,
-        seed: int = 0,
-        batch_size: int = 16,
-        memory: float | int = MEMORY_GIB,
-        cache: FeatureCache | None = None,
-    ) -> dict[str, Float[Tensor, "b *lf _c _h _w"]]:
-        """What layers of the network see in images, or videos, at a level of noise: float32 maps.
-
-        The mean over `ensemble` draws of codec posterior and noise (Tang et al. 2023). The noise of
-        a picture is keyed by (seed, its content, draw), so that neither the batch nor the order
-        matters. Each picture is encoded once, and the network runs as far as the last layer named.
-
-        layers: short names as `scorefield info` lists them ("up1", "mid", "block12"), or paths of
-            modules; the maps come under the same names.
-        level: of shape (); `prior.schedule.at_timestep(261)`, say.
-        prompts: one, or one per picture; None is no prompt.
-        batch_size: rows, pictures times draws, in the network at once, at most.
-        memory: GiB for a batch of pictures larger than the prior's own, beside the weights and the
-            maps. Fewer rows than batch_size go together where all would need more.
-        cache: where maps are kept and looked for.
-
-        Raises:
-            ValueError: no such layer (the valid ones are listed), a layer that is not one of
-                places, no pictures, or pictures of a size that the codec does not divide or for
-                which there is no memory (the largest side that fits is said).
-        """
-        from scorefield.priors.features.extraction import extract_features
-
-        return extract_features(
-            self,
-            images,
-            layers,
-            level,
-            prompts,
-            ensemble=ensemble,
-            seed=seed,
-            batch_size=batch_size,
-            memory=memory,
-            cache=cache,
-        )
 
     def condition(self, prompts: Prompts | None = None) -> ConditionedDenoiser:
         """The denoiser under a prompt, one prompt per item of the batch, or (None) no prompt."""

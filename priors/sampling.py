@@ -17,8 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from scorefield.priors.composition.compose import Composition
-from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.composition.normalisable import check_density
+from scorefield.priors.denoiser import Composition, Denoiser
 from scorefield.priors.energy.mcmc import Corrector
 from scorefield.priors.levels import (
     LOG_SNR_ROUNDING,
@@ -114,7 +114,7 @@ def sample(
     if corrector is not None:
         _check_forgets(scheduler)
     if isinstance(denoiser, Composition):
-        denoiser.check_density()
+        check_density(denoiser)
         if corrector is None:
             _warn_of_collapse(denoiser, path)
     total = len(path) * len(starts)

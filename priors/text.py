@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from scorefield.priors.denoiser import Condition
+from scorefield.priors.condition import Condition
 
 
 @runtime_checkable

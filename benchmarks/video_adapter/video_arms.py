@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from scorefield.priors.composition.compose import Composition
 from scorefield.priors.composition.pure_noise import FromPureNoise
 from scorefield.priors.composition.video_adapter import (
     convex_video_adapter,
@@ -18,7 +17,8 @@ from scorefield.priors.composition.video_adapter import (
     inverse_video_adapter,
     video_adapter,
 )
-from scorefield.priors.denoiser import Condition, ConditionedDenoiser, Denoiser
+from scorefield.priors.condition import Condition
+from scorefield.priors.denoiser import Composition, ConditionedDenoiser, Denoiser
 from scorefield.priors.energy.mcmc import ULA
 from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
 from scorefield.priors.levels import NoiseLevel

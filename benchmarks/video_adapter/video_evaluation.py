@@ -21,7 +21,7 @@ from video_experiment import Experiment, VideoAdapterSettings
 from video_report import write_report
 
 from scorefield.files import write_json
-from scorefield.priors.composition.experts import check_compatible
+from scorefield.priors.experts import check_compatible
 from scorefield.priors.loading import load_prior
 from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.training.motion import train_motion

@@ -15,6 +15,7 @@ from scorefield.control.data.normalizer import Limits
 from scorefield.control.data.spaces import PolicySpaces
 from scorefield.control.networks.settings import EncoderSettings
 from scorefield.control.policies.draws import Draws
+from scorefield.priors.features.extraction import extract_features
 from scorefield.priors.loading import load_prior
 from scorefield.priors.prior import FrozenPrior
 
@@ -192,7 +193,7 @@ class FrozenFeatures(nn.Module):
         resized = nn.functional.interpolate(
             (pictures + 1) / 2, size, mode="bilinear", antialias=True
         )
-        maps = prior.features(resized.clamp(0, 1), [self._layer], self._level, ensemble=1)
+        maps = extract_features(prior, resized.clamp(0, 1), [self._layer], self._level, ensemble=1)
         return maps[self._layer].to(pictures)
 
 

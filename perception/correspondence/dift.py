@@ -17,6 +17,7 @@ from scorefield.perception.correspondence.matching import (
 )
 from scorefield.perception.resize import squares
 from scorefield.priors.features.cache import FeatureCache
+from scorefield.priors.features.extraction import extract_features
 from scorefield.priors.features.memory import MEMORY_GIB
 from scorefield.priors.levels import NoiseLevel, NoiseSchedule
 from scorefield.priors.prior import FrozenPrior, Prompts
@@ -129,10 +130,10 @@ def features(
         network divide.
     prompts: one, or one per picture; Tang et al. name the category, "a photo of a cat".
     preset: None is that of the family, `dift_preset`.
-    memory: GiB for a batch, beside the weights and the maps, as of `FrozenPrior.features`.
+    memory: GiB for a batch, beside the weights and the maps, as of `extract_features`.
 
     Raises:
-        ValueError: as `FrozenPrior.features` does.
+        ValueError: as `extract_features` does.
     """
     images = as_images(images, prior.image_size).to(prior.device)
     preset = dift_preset(prior) if preset is None else preset
@@ -143,7 +144,8 @@ def features(
         if preset.enlarge > 1:
             pictures = functional.interpolate(pictures, size=size, mode="bicubic", antialias=True)
             pictures = pictures.clamp(0, 1)
-        return prior.features(
+        return extract_features(
+            prior,
             pictures,
             preset.layers,
             level,

@@ -22,6 +22,7 @@ from scorefield.perception.segmentation.emerdiff import (
 )
 from scorefield.perception.segmentation.memory import rows_that_fit
 from scorefield.perception.segmentation.presets import emerdiff_preset
+from scorefield.priors.features.extraction import extract_features
 from scorefield.priors.features.memory import MEMORY_GIB, size_multiple
 from scorefield.priors.prior import FrozenPrior, Prompts
 
@@ -125,8 +126,8 @@ def cell_features(
 ) -> Float[Tensor, "b c lh lw"]:
     """The features that a method clusters, of pictures in [0, 1] of any one size."""
     seen = squares(images, prior, method.size)
-    maps = prior.features(
-        seen, [method.queries], method.query_level, prompts,
+    maps = extract_features(
+        prior, seen, [method.queries], method.query_level, prompts,
         ensemble=method.ensemble, seed=seed, batch_size=rows, memory=memory,
     )  # fmt: skip
     return maps[method.queries]

@@ -22,8 +22,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from scorefield.priors.composition.compose import Composition
-from scorefield.priors.denoiser import ConditionedDenoiser
+from scorefield.priors.composition.normalisable import check_density
+from scorefield.priors.denoiser import Composition, ConditionedDenoiser
 from scorefield.priors.levels import NoiseLevel, NoiseSchedule
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.steps import level_path
@@ -201,4 +201,4 @@ def _check(
                 f"particles change places, so all experts need one condition, got one with "
                 f"{len(term.denoiser.condition)} items; run a population per condition"
             )
-    composition.check_density()
+    check_density(composition)

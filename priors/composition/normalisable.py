@@ -6,15 +6,14 @@ Gaussian mixture is that of its widest component. Of a network one knows the tai
 noise: there every p_i is the same Gaussian and the sum of the weights decides.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from scorefield.priors.denoiser import ConditionedDenoiser, Denoiser
+from scorefield.priors.condition import Conditioned
+from scorefield.priors.denoiser import Composition, Denoiser
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.exact.standard_normal import StandardNormal
-from scorefield.priors.levels import NoiseLevel
+from scorefield.priors.experts import tried_levels
 
 # Stands for sigma = 0: it keeps the precision of a point finite.
 _CLEAN = 1e-9
@@ -22,26 +21,23 @@ _CLEAN = 1e-9
 _ROUNDING = 1e-9
 
 
-def check_normalisable(denoisers: Sequence[Denoiser], weights: Tensor, levels: NoiseLevel) -> None:
+def check_density(composition: Composition) -> None:
     """Refuse a product that is known to be no density.
-
-    Args:
-        denoisers: the experts.
-        weights: of each expert at each level, shape (experts, levels).
-        levels: from the cleanest to the noisiest.
 
     Raises:
         ValueError: the weights sum to zero or less at the noisiest level; or all experts are
             Gaussian mixtures and their total precision is not positive, in the data or at a level.
             Mixtures of several components of full covariance are not judged.
     """
+    levels = tried_levels(composition.schedule)
+    weights = composition.weights(levels.log_snr)
     total = float(weights[:, -1].sum())
     if total <= 0:
         raise ValueError(
             f"the weights sum to {total:.4g} where all is noise: the product is not normalisable; "
             "let them sum to more than zero, the usual choice being one"
         )
-    tails = [_tail_covariance(denoiser) for denoiser in denoisers]
+    tails = [_tail_covariance(denoiser) for denoiser in composition.denoisers]
     known = [tail for tail in tails if tail is not None]
     if len(known) < len(tails):
         return
@@ -70,11 +66,11 @@ def _tail_covariance(denoiser: Denoiser) -> Tensor | None:
     """Of x in the tails, (D, D), or (1, 1) for a multiple of the identity; None if not known."""
     if isinstance(denoiser, StandardNormal):
         return torch.ones(1, 1, dtype=torch.float64)
-    prior = denoiser.prior if isinstance(denoiser, ConditionedDenoiser) else denoiser
+    prior = denoiser.prior if isinstance(denoiser, Conditioned) else denoiser
     if not isinstance(prior, GaussianMixturePrior):
         return None
     scales = prior.scales.cpu().double()
-    if isinstance(denoiser, ConditionedDenoiser):
+    if isinstance(denoiser, Conditioned):
         # with a condition per item: the components that any item has
         scales = scales[(denoiser.condition.tensors["weights"] > 0).any(dim=0).cpu()]
     if scales.ndim == 1:

@@ -8,9 +8,8 @@ schedules.
 
 import math
 
-from scorefield.priors.composition.compose import Composition, combine
-from scorefield.priors.composition.weights import Weight, Window, plus, reciprocal, times
-from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.denoiser import Composition, Denoiser, combine
+from scorefield.priors.expert_weights import Weight, Window, plus, reciprocal, times
 
 Range = tuple[float | int, float | int]
 

@@ -12,7 +12,6 @@ network is not quite; `asymmetry` says by how much.  Normalised energies are in 
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,18 +19,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.denoiser import Denoiser, HasEnergy
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator
-
-
-@runtime_checkable
-class HasEnergy(Protocol):
-    """A denoiser of known density, up to a constant per level and condition: mixtures, say."""
-
-    def energy(self, z: Tensor, level: NoiseLevel) -> Tensor:
-        """E(z) = -log p(z) + const, in nats, shape (batch,)."""
-        ...
 
 
 def energy_change(

@@ -17,7 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.images import load_image
-from scorefield.priors.denoiser import Condition, ConditionedDenoiser, Denoiser
+from scorefield.priors.condition import Condition
+from scorefield.priors.denoiser import ConditionedDenoiser, Denoiser
 from scorefield.priors.levels import DiscreteSchedule, NoiseLevel, NoiseSchedule
 from scorefield.priors.prediction import Prediction
 

@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.priors.denoiser import Condition, ConditionedDenoiser, Denoiser
+from scorefield.priors.condition import Condition
+from scorefield.priors.denoiser import ConditionedDenoiser, Denoiser
 from scorefield.priors.levels import DiscreteSchedule, NoiseLevel, NoiseSchedule
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prediction import Prediction

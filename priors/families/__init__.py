@@ -18,7 +18,7 @@ from scorefield.priors.families.videos import ClipPipeline, animate_diff, clips,
 from scorefield.priors.families.wan import wan
 from scorefield.priors.prior import FrozenPrior
 
-__all__ = ["FAMILIES", "Adapter", "Card", "ClipPipeline", "Family", "family_of"]
+__all__ = ["FAMILIES", "Adapter", "Card", "ClipPipeline", "Family", "from_pipeline"]
 
 Classes = Mapping[str, tuple[str, ...]]
 """Names of classes of diffusers and transformers, by the parts of a pipeline."""
@@ -237,3 +237,18 @@ def family_of(pipeline: Any) -> Family:
     raise ValueError(
         f"a {type(pipeline).__name__} makes no prior; give one of {', '.join(FAMILIES)}"
     )
+
+
+def from_pipeline(pipeline: Any, *, name: str = "pipeline", **card: Any) -> FrozenPrior:
+    """The prior of a diffusers pipeline of a class in `FAMILIES`.
+
+    Its scheduler contributes the noise schedule and the prediction type, nothing else. The
+    pipeline's own modules are used, and frozen.
+
+    card: the fields of `Card`: guidance_scale, steps, vocabulary, labels, image_size, frames; what
+        is not given is the family's own.
+
+    Raises:
+        ValueError: a pipeline of another class, or a card that does not fit it.
+    """
+    return family_of(pipeline).build(pipeline, Card(name=name, **card))

@@ -5,7 +5,6 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
@@ -14,9 +13,7 @@ from torch import Tensor, nn
 
 from scorefield.files import whole_file
 from scorefield.priors.levels import NoiseLevel
-
-if TYPE_CHECKING:
-    from scorefield.priors.prior import FrozenPrior
+from scorefield.priors.prior import FrozenPrior
 
 _SAMPLES = 16
 
@@ -66,7 +63,7 @@ def feature_key(
     return digest.hexdigest()
 
 
-def prior_key(prior: "FrozenPrior") -> str:
+def prior_key(prior: FrozenPrior) -> str:
     """A digest of a prior's network and codec: of every weight, its name and 16 of its values.
 
     Weights that were trained on or merged with others differ in almost all values, and reading all

@@ -7,22 +7,19 @@ through the network together, and no further than the last wanted layer.
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.priors.codec import LatentCodec
-from scorefield.priors.denoiser import Condition
+from scorefield.priors.condition import Condition
 from scorefield.priors.features.cache import FeatureCache, feature_key, prior_key
 from scorefield.priors.features.memory import MEMORY_GIB, pass_memory, size_that_fits
 from scorefield.priors.features.taps import layer_path, tapped, to_maps
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise
-
-if TYPE_CHECKING:
-    from scorefield.priors.prior import FrozenPrior, Prompts
+from scorefield.priors.prior import FrozenPrior, Prompts
 
 
 def picture_key(image: Float[Tensor, "*shape"]) -> int:
@@ -35,11 +32,11 @@ def picture_key(image: Float[Tensor, "*shape"]) -> int:
 
 @torch.no_grad()
 def extract_features(
-    prior: "FrozenPrior",
+    prior: FrozenPrior,
     images: Float[Tensor, "b *f 3 h w"],
     layers: Sequence[str],
     level: NoiseLevel,
-    prompts: "Prompts | None" = None,
+    prompts: Prompts | None = None,
     *,
     ensemble: int = 8,
     seed: int = 0,
@@ -47,7 +44,26 @@ def extract_features(
     memory: float | int = MEMORY_GIB,
     cache: FeatureCache | None = None,
 ) -> dict[str, Float[Tensor, "b *lf _c _h _w"]]:
-    """See `FrozenPrior.features`."""
+    """What layers of the network see in images, or videos, at a level of noise: float32 maps.
+
+    The mean over `ensemble` draws of codec posterior and noise (Tang et al. 2023). The noise of
+    a picture is keyed by (seed, its content, draw), so that neither the batch nor the order
+    matters. Each picture is encoded once, and the network runs as far as the last layer named.
+
+    layers: short names as `scorefield info` lists them ("up1", "mid", "block12"), or paths of
+        modules; the maps come under the same names.
+    level: of shape (); `prior.schedule.at_timestep(261)`, say.
+    prompts: one, or one per picture; None is no prompt.
+    batch_size: rows, pictures times draws, in the network at once, at most.
+    memory: GiB for a batch of pictures larger than the prior's own, beside the weights and the
+        maps. Fewer rows than batch_size go together where all would need more.
+    cache: where maps are kept and looked for.
+
+    Raises:
+        ValueError: no such layer (the valid ones are listed), a layer that is not one of
+            places, no pictures, or pictures of a size that the codec does not divide or for
+            which there is no memory (the largest side that fits is said).
+    """
     if ensemble < 1 or batch_size < 1:
         raise ValueError(
             f"ensemble and batch_size must be at least 1; got {ensemble} and {batch_size}"
@@ -93,7 +109,7 @@ def extract_features(
 
 
 def _compute(
-    prior: "FrozenPrior",
+    prior: FrozenPrior,
     images: Tensor,
     keys: Sequence[int],
     condition: Condition,
@@ -132,9 +148,9 @@ def _compute(
 
 
 def _rows_that_fit(
-    prior: "FrozenPrior",
+    prior: FrozenPrior,
     images: Tensor,
-    prompts: "Prompts | None",
+    prompts: Prompts | None,
     batch_size: int,
     memory: float | int,
 ) -> int:

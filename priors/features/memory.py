@@ -2,14 +2,11 @@
 
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from scorefield.priors.codec import LatentCodec
 from scorefield.priors.features.network_cost import LayerCost, network_cost
-
-if TYPE_CHECKING:
-    from scorefield.priors.prior import FrozenPrior
+from scorefield.priors.prior import FrozenPrior
 
 MEMORY_GIB = 4.0
 """What a pass may take where no limit is given: that of small graphics cards, less the weights."""
@@ -22,7 +19,7 @@ _LIVE_IN_A_BLOCK = 16
 _LIVE_IN_A_CODEC = 4
 
 # Counting takes longer than a small picture, and many come of one prior.
-_counted: "WeakKeyDictionary[FrozenPrior, list[LayerCost]]" = WeakKeyDictionary()
+_counted: WeakKeyDictionary[FrozenPrior, list[LayerCost]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class PassMemory:
 
 
 def pass_memory(
-    prior: "FrozenPrior", area: float | int = 1.0, prompt: str | None = None
+    prior: FrozenPrior, area: float | int = 1.0, prompt: str | None = None
 ) -> PassMemory:
     """The memory of a pass, on the safe side.
 
@@ -67,7 +64,7 @@ def pass_memory(
     return PassMemory(int(row), int(codec))
 
 
-def gradient_memory(prior: "FrozenPrior", prompt: str | None = None) -> int:
+def gradient_memory(prior: FrozenPrior, prompt: str | None = None) -> int:
     """Bytes, beside those of the weights, of one row whose pass is differentiated.
 
     What every layer puts out is kept until the way back, with as much inside it as lives at once:
@@ -77,18 +74,18 @@ def gradient_memory(prior: "FrozenPrior", prompt: str | None = None) -> int:
     return int(_LIVE_IN_A_BLOCK * kept * prior.dtype.itemsize)
 
 
-def layer_elements(prior: "FrozenPrior", prompt: str | None = None) -> dict[str, int]:
+def layer_elements(prior: FrozenPrior, prompt: str | None = None) -> dict[str, int]:
     """Numbers that each layer puts out for one picture of the prior's own size, by its path."""
     return {layer.path: prod(layer.shape) for layer in _layers(prior, prompt)}
 
 
-def _layers(prior: "FrozenPrior", prompt: str | None = None) -> list[LayerCost]:
+def _layers(prior: FrozenPrior, prompt: str | None = None) -> list[LayerCost]:
     if prior not in _counted:
         _counted[prior] = network_cost(prior, prompt, inner=True).layers
     return _counted[prior]
 
 
-def size_that_fits(prior: "FrozenPrior", size: int, need: float | int, room: float | int) -> int:
+def size_that_fits(prior: FrozenPrior, size: int, need: float | int, room: float | int) -> int:
     """The largest side for which there is room, if memory is in proportion to the area; 0: none.
 
     size: the side, pixels, that needs so much.
@@ -97,7 +94,7 @@ def size_that_fits(prior: "FrozenPrior", size: int, need: float | int, room: flo
     return int(size * min(1.0, room / need) ** 0.5 / cell) * cell
 
 
-def size_multiple(prior: "FrozenPrior") -> int:
+def size_multiple(prior: FrozenPrior) -> int:
     """Pixels by which codec and network divide the sides of a picture: the coarsest cell's side."""
     side = prior.latent_shape[-1]
     coarsest = min(layer.shape[-1] for layer in _layers(prior))

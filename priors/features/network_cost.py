@@ -5,7 +5,7 @@ model's size, and torch counts the operations.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scorefield.priors.codec import LatentCodec
 from scorefield.priors.features.taps import block_paths, short_name, to_maps
-
-if TYPE_CHECKING:
-    from scorefield.priors.prior import FrozenPrior, Prompts
+from scorefield.priors.prior import FrozenPrior, Prompts
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class NetworkCost:
 
 
 def network_cost(
-    prior: "FrozenPrior", prompts: "Prompts | None" = None, *, inner: bool = False
+    prior: FrozenPrior, prompts: Prompts | None = None, *, inner: bool = False
 ) -> NetworkCost:
     """The layers of a prior that can be tapped, their shapes and cost, for its own picture size.
 
@@ -100,7 +98,7 @@ def network_cost(
     return NetworkCost(layers, total, _encode_flops(prior, total))
 
 
-def _encode_flops(prior: "FrozenPrior", total: int) -> float | None:
+def _encode_flops(prior: FrozenPrior, total: int) -> float | None:
     if not isinstance(prior.codec, LatentCodec):
         return None
     encoder = _Encoder(prior.codec.vae)

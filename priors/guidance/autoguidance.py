@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.priors.composition.experts import check_compatible, check_range, predict_experts
 from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.experts import check_compatible, check_range, predict_experts
 from scorefield.priors.guidance.classifier_free import check_finite
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction

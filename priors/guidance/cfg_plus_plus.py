@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.priors.denoiser import Denoiser, predict_together
+from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.experts import predict_together
 from scorefield.priors.levels import LOG_SNR_ROUNDING, NoiseLevel
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.steps import level_path

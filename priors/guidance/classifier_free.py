@@ -12,7 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.priors.denoiser import Denoiser, predict_together
+from scorefield.priors.denoiser import Denoiser, Term
+from scorefield.priors.expert_weights import times
+from scorefield.priors.experts import predict_together
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
 
@@ -62,6 +64,18 @@ class ClassifierFreeGuidance(Denoiser):
             guided = guided * (self.rescale * ratio + (1 - self.rescale))
         # The half's own z: a frozen prior cut it from the caller's graph.
         return Prediction.from_v(halves[0].z, level, guided)
+
+    @property
+    def terms(self) -> Sequence[Term]:
+        """Those of both halves, weighted; itself alone with a rescale, or where it is derived."""
+        if type(self) is not ClassifierFreeGuidance or self.rescale > 0:
+            return super().terms
+        halves = ((self.cond, self.scale), (self.uncond, 1 - self.scale))
+        return [
+            Term(part.denoiser, times(part.weight, weight))
+            for half, weight in halves
+            for part in half.terms
+        ]
 
     def rows(self, index: Sequence[int]) -> "ClassifierFreeGuidance":
         """Both halves for the items ``index``."""

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.priors.denoiser import Denoiser, predict_together
+from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.experts import predict_together
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
 

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.priors.denoiser import Denoiser, predict_together
+from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.experts import predict_together
 from scorefield.priors.guidance.classifier_free import check_finite, component_along
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction

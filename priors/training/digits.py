@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from scorefield.files import write_json
 from scorefield.images import contact_sheet
 from scorefield.integrity import write_seal
+from scorefield.priors.families import from_pipeline
 from scorefield.priors.levels import DiscreteSchedule
-from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.training.data import batch_indices
 from scorefield.priors.training.recipes import DIGITS
 from scorefield.priors.training.settings import TrainingSettings
@@ -142,7 +142,7 @@ class DigitsTask(TrainingTask):
     def preview(self, step: int) -> Float[Tensor, "3 height width"]:
         """Four samples of each digit, enlarged."""
         pipeline = make_digits_pipeline(self.averaged())
-        prior = FrozenPrior.from_pipeline(pipeline, labels=_names(), guidance_scale=GUIDANCE_SCALE)
+        prior = from_pipeline(pipeline, labels=_names(), guidance_scale=GUIDANCE_SCALE)
         images = prior.generate(_names() * 4, steps=25, seed=100).cpu()
         return contact_sheet(F.interpolate(images, scale_factor=5), columns=10)
 

@@ -17,9 +17,8 @@ from scorefield.files import write_json
 from scorefield.images import contact_sheet
 from scorefield.integrity import write_seal
 from scorefield.priors.clip_unet import ClipUNet
-from scorefield.priors.families import ClipPipeline
+from scorefield.priors.families import ClipPipeline, from_pipeline
 from scorefield.priors.levels import DiscreteSchedule
-from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.training.recipes import BROAD_LOW_NOISE, BROAD_SETTINGS, BROAD_WIDTH
 from scorefield.priors.training.settings import TrainingSettings
 from scorefield.priors.training.task import TrainingTask
@@ -196,7 +195,7 @@ class MotionTask(TrainingTask):
         pipeline = ClipPipeline(
             module.unet, module.text_encoder, self.tokenizer, self.schedule.scheduler(DDIMScheduler)
         )
-        prior = FrozenPrior.from_pipeline(pipeline, guidance_scale=GUIDANCE_SCALE)
+        prior = from_pipeline(pipeline, guidance_scale=GUIDANCE_SCALE)
         frames = prior.generate(captions, steps=20, seed=100).flatten(0, 1).cpu()
         return contact_sheet(frames.repeat_interleave(3, 2).repeat_interleave(3, 3), columns=FRAMES)
 

@@ -15,7 +15,7 @@ from transformers import CLIPTokenizer
 from scorefield.files import whole_file, write_json
 from scorefield.images import contact_sheet
 from scorefield.integrity import write_seal
-from scorefield.priors.prior import FrozenPrior
+from scorefield.priors.families import from_pipeline
 from scorefield.priors.training.codec import encode_all
 from scorefield.priors.training.diffusion import DiffusionTask, TextToLatents
 from scorefield.priors.training.settings import TrainingSettings
@@ -70,7 +70,7 @@ class TextToImageTask(DiffusionTask):
     def preview(self, step: int) -> Float[Tensor, "3 height width"]:
         """A sample of each prompt."""
         pipeline = make_pipeline(self.codec, self.averaged(), self.tokenizer)
-        prior = FrozenPrior.from_pipeline(pipeline, guidance_scale=self.guidance_scale)
+        prior = from_pipeline(pipeline, guidance_scale=self.guidance_scale)
         images = prior.generate(self.prompts, steps=20, seed=100, batch_size=24)
         return contact_sheet(images.cpu(), columns=12)
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from scorefield.priors.denoiser import predict_together
+from scorefield.priors.experts import predict_together
 from scorefield.priors.guidance.classifier_free import check_finite
 from scorefield.priors.prediction import Prediction
 from scorefield.sds.objective import SDS, Denoisers, Point, Weight, sigma_squared, weighted

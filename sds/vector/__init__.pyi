@@ -1,6 +1,5 @@
 from .diffvg import DiffvgRasterise as DiffvgRasterise
 from .document import Document as Document
-from .document import Parameters as Parameters
 from .geometry import Circle as Circle
 from .geometry import Ellipse as Ellipse
 from .geometry import Path as Path
@@ -22,3 +21,4 @@ from .stroke import Pen as Pen
 from .svg_read import load_svg as load_svg
 from .svg_read import parse_svg as parse_svg
 from .svg_write import svg_text as svg_text
+from .tree import Parameters as Parameters

@@ -13,18 +13,18 @@ from torch.utils.checkpoint import checkpoint
 
 from scorefield.sds.vector.compositing import Box
 from scorefield.sds.vector.coverage import SPARE, Polygons, coverage
-from scorefield.sds.vector.document import Document
 from scorefield.sds.vector.nodes import FillRule, Group, Shape
 from scorefield.sds.vector.scene import Outlines, Scene, take_apart
 from scorefield.sds.vector.sums import take
 from scorefield.sds.vector.tile import Tile
+from scorefield.sds.vector.tree import ShapeTree
 
 __all__ = ["rasterise"]
 
 CELLS = 2**23
 
 
-def rasterise(document: Document, height: int, width: int) -> Float[Tensor, "4 height width"]:
+def rasterise(document: ShapeTree, height: int, width: int) -> Float[Tensor, "4 height width"]:
     """The picture of a document on a clear background, premultiplied RGBA in [0, 1].
 
     Differentiable in every tensor of the document; the gradient with respect to outlines is that

@@ -5,17 +5,17 @@ from xml.sax.saxutils import escape, quoteattr
 
 from torch import Tensor
 
-from scorefield.sds.vector.document import Document
 from scorefield.sds.vector.geometry import Circle, Ellipse, Path, Polyline, Rect
 from scorefield.sds.vector.nodes import FillRule, Group, Mask, MaskKind, Pattern, Shape
 from scorefield.sds.vector.paint import LinearGradient, RadialGradient, Spread, Units
 from scorefield.sds.vector.path_data import format_path
 from scorefield.sds.vector.stroke import Cap, Join, Pen
+from scorefield.sds.vector.tree import ShapeTree
 
 __all__ = ["svg_text"]
 
 
-def svg_text(document: Document, digits: int = 6) -> str:
+def svg_text(document: ShapeTree, digits: int = 6) -> str:
     """The SVG file of a document; loaded and written again it is the same, byte for byte.
 
     Args:
@@ -32,7 +32,7 @@ def svg_text(document: Document, digits: int = 6) -> str:
 
 
 class _Writer:
-    def __init__(self, document: Document, digits: int) -> None:
+    def __init__(self, document: ShapeTree, digits: int) -> None:
         self.document, self.digits = document, digits
         self.written: dict[int | tuple[int, ...], str] = {}  # names of paints and masks
         self.alive: list[object] = []  # what those numbers stand for

@@ -20,6 +20,7 @@ from world_pairs import SemanticPair, draw_pairs
 
 from scorefield.cli.main import run_command
 from scorefield.perception.correspondence.dift import DiftPreset, dift_preset, features
+from scorefield.priors.features.extraction import extract_features
 from scorefield.priors.loading import load_prior
 
 
@@ -47,7 +48,7 @@ def test_an_identity_pair_is_all_right(pairs: list[SemanticPair]) -> None:
     level = prior.schedule.at_log_snr(2.0)
 
     def describe(images: Tensor) -> Tensor:
-        return prior.features(images, ["up1"], level, ensemble=1)["up1"]
+        return extract_features(prior, images, ["up1"], level, ensemble=1)["up1"]
 
     found = accuracy([same], describe)
     assert set(found.values()) == {1.0}
@@ -126,7 +127,7 @@ def test_an_untrained_network_shares_nothing_but_the_shape() -> None:
     assert torch.equal(theirs[weight], again.network.state_dict()[weight])
     images = draw_pairs(30, 1)[0].images
     level = prior.schedule.at_log_snr(2.0)
-    maps = [p.features(images, ["up0"], level, ensemble=1)["up0"] for p in (prior, other)]
+    maps = [extract_features(p, images, ["up0"], level, ensemble=1)["up0"] for p in (prior, other)]
     assert not torch.allclose(*maps, rtol=0.1)
 
 

@@ -25,7 +25,8 @@ from video_report import markdown, plot_grids, verdict, write_report
 from video_scores import ANSWERS, SPACES
 
 from scorefield.priors.codec import PixelCodec
-from scorefield.priors.denoiser import Condition, ConditionedDenoiser
+from scorefield.priors.condition import Condition
+from scorefield.priors.denoiser import ConditionedDenoiser
 from scorefield.priors.levels import DiscreteSchedule, NoiseLevel
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.prior import ImagePrior

@@ -11,7 +11,8 @@ from scorefield.perception.classification.noise_inflation import noise_inflation
 from scorefield.perception.classification.paired_errors import PairedErrors, Request, draw_positions
 from scorefield.perception.classification.stopping import Race, Stages
 from scorefield.perception.classification.text_scores import text_scores
-from scorefield.priors.denoiser import Condition, ConditionedDenoiser
+from scorefield.priors.condition import Condition
+from scorefield.priors.denoiser import ConditionedDenoiser
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel, NoiseSchedule
 from scorefield.priors.noise import noise_generator

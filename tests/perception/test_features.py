@@ -12,7 +12,7 @@ from torch.nn import functional
 from scorefield.cli.main import main
 from scorefield.images import load_image, save_image
 from scorefield.priors.features.cache import FeatureCache, prior_key
-from scorefield.priors.features.extraction import picture_key
+from scorefield.priors.features.extraction import extract_features, picture_key
 from scorefield.priors.features.memory import pass_memory
 from scorefield.priors.features.network_cost import network_cost
 from scorefield.priors.features.taps import block_paths, layer_path, short_name, tapped
@@ -53,7 +53,7 @@ def test_every_family_has_maps_of_the_announced_shapes(load: Load, name: str) ->
     assert fractions == sorted(fractions) and 0 < fractions[0] < fractions[-1] <= 1
     layers = [layer.name for layer in cost.layers]
     level = prior.schedule.at_fraction(0.3)
-    maps = prior.features(pictures(prior), layers, level, prompt, ensemble=2)
+    maps = extract_features(prior, pictures(prior), layers, level, prompt, ensemble=2)
     for layer in cost.layers:
         assert maps[layer.name].shape == (2, *layer.shape)
         assert maps[layer.name].dtype == torch.float32
@@ -65,7 +65,7 @@ def test_tokens_become_the_map_they_were_made_from(load: Load) -> None:
     model = prior.network.model
     level = prior.schedule.at_timestep(100)
     images = pictures(prior, 1)
-    maps = prior.features(images, ["block0"], level, ensemble=1)["block0"]
+    maps = extract_features(prior, images, ["block0"], level, ensemble=1)["block0"]
     key = picture_key(images[0])
     mean, std = prior.codec.posterior(images)
     noise = [keyed_noise(0, [key], draw, mean.shape[1:]) for draw in (0, 1)]
@@ -97,7 +97,9 @@ def test_matches_the_reference_with_one_encoding(load: Load) -> None:
         unet.up_blocks[1].register_forward_pre_hook(lambda *_: calls.update(late=1)),
         unet.conv_in.register_forward_pre_hook(count("rows")),
     ]
-    ours = prior.features(images, ["up0"], prior.schedule.at_timestep(timestep), ensemble=ensemble)
+    ours = extract_features(
+        prior, images, ["up0"], prior.schedule.at_timestep(timestep), ensemble=ensemble
+    )
     # one encoding instead of eight, and the last block is never entered
     assert calls == {"encode": 1, "rows": ensemble}
     for handle in handles:
@@ -141,9 +143,9 @@ def test_hooks_leave_nothing_behind(load: Load) -> None:
     z = torch.randn(1, *prior.latent_shape, generator=torch.Generator().manual_seed(1))
     before = prior.condition(None)(z, level).eps
     hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()]
-    prior.features(pictures(prior), ["up0", "mid"], level, ensemble=1)
+    extract_features(prior, pictures(prior), ["up0", "mid"], level, ensemble=1)
     with pytest.raises(ValueError, match="one value per place"):
-        prior.features(pictures(prior), ["time_embedding"], level, ensemble=1)
+        extract_features(prior, pictures(prior), ["time_embedding"], level, ensemble=1)
     after = prior.condition(None)(z, level).eps
     assert torch.equal(before, after)
     assert hooks == [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()]
@@ -157,7 +159,9 @@ def test_a_pass_ends_at_the_last_wanted_layer(load: Load) -> None:
         model.get_submodule(path).register_forward_pre_hook(lambda *_, p=path: entered.append(p))
         for path in block_paths(model)
     ]
-    prior.features(pictures(prior), ["down1", "down0"], prior.schedule.at_timestep(9), ensemble=1)
+    extract_features(
+        prior, pictures(prior), ["down1", "down0"], prior.schedule.at_timestep(9), ensemble=1
+    )
     for handle in handles:
         handle.remove()
     assert entered == ["down_blocks.0", "down_blocks.1"]
@@ -174,16 +178,16 @@ def test_neither_batch_nor_order_matters(load: Load) -> None:
     prior = load("sd")
     images, level = pictures(prior, 3), prior.schedule.at_timestep(300)
     options = {"ensemble": 3, "seed": 4}
-    whole = prior.features(images, ["up0"], level, **options)["up0"]
-    parts = prior.features(images.flip(0), ["up0"], level, batch_size=2, **options)["up0"]
+    whole = extract_features(prior, images, ["up0"], level, **options)["up0"]
+    parts = extract_features(prior, images.flip(0), ["up0"], level, batch_size=2, **options)["up0"]
     torch.testing.assert_close(whole, parts.flip(0), rtol=1e-4, atol=1e-5)
     prompts = ["a cat", "", "a dog"]
-    one = prior.features(images[1:2], ["up0"], level, **options)["up0"]
-    named = prior.features(images, ["up0"], level, prompts, **options)["up0"]
+    one = extract_features(prior, images[1:2], ["up0"], level, **options)["up0"]
+    named = extract_features(prior, images, ["up0"], level, prompts, **options)["up0"]
     torch.testing.assert_close(named[1:2], one, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(named[0], whole[0], rtol=1e-3)
     assert not torch.allclose(
-        prior.features(images, ["up0"], level, ensemble=3, seed=5)["up0"], whole, rtol=1e-3
+        extract_features(prior, images, ["up0"], level, ensemble=3, seed=5)["up0"], whole, rtol=1e-3
     )
 
 
@@ -193,7 +197,10 @@ def test_the_mean_over_draws_comes_closer_with_more(load: Load) -> None:
     images, level = pictures(prior, 1), prior.schedule.at_timestep(300)
 
     def apart(n: int) -> float:
-        a, b = (prior.features(images, ["mid"], level, ensemble=n, seed=s)["mid"] for s in (0, 1))
+        a, b = (
+            extract_features(prior, images, ["mid"], level, ensemble=n, seed=s)["mid"]
+            for s in (0, 1)
+        )
         return float((a - b).norm())
 
     assert 2 < apart(2) / apart(32) < 8
@@ -209,7 +216,7 @@ def test_a_shift_by_a_stride_shifts_the_maps() -> None:
     a, b = wide[..., :64], wide[..., 8:]
     level = prior.schedule.at_log_snr(7.0)  # hardly any noise, which does not shift along
     options = {"ensemble": 1}
-    maps = [prior.features(x, ["down0"], level, **options)["down0"] for x in (a, b)]
+    maps = [extract_features(prior, x, ["down0"], level, **options)["down0"] for x in (a, b)]
     # 8 pixels are a cell of down0's map; receptive fields end within it from columns 3 to 5
     left, right = maps[0][..., 2:6, 3:6], maps[1][..., 2:6, 2:5]
     similarity = functional.cosine_similarity(left, right, dim=1)
@@ -220,26 +227,28 @@ def test_a_shift_by_a_stride_shifts_the_maps() -> None:
 def test_cache(load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prior, cache = load("sd"), FeatureCache(tmp_path / "cache")
     images, level = pictures(prior, 2), prior.schedule.at_timestep(50)
-    first = prior.features(images[:1], ["up0"], level, ensemble=2, cache=cache)["up0"]
+    first = extract_features(prior, images[:1], ["up0"], level, ensemble=2, cache=cache)["up0"]
     rows = []
     handle = prior.network.model.conv_in.register_forward_pre_hook(
         lambda _, inputs: rows.append(len(inputs[0]))
     )
-    both = prior.features(images, ["up0"], level, ensemble=2, cache=cache)["up0"]
+    both = extract_features(prior, images, ["up0"], level, ensemble=2, cache=cache)["up0"]
     assert rows == [2]  # the second picture's two draws
     assert torch.equal(both[:1], first)
-    again = prior.features(images, ["up0"], level, ensemble=2, cache=cache)["up0"]
+    again = extract_features(prior, images, ["up0"], level, ensemble=2, cache=cache)["up0"]
     assert rows == [2] and torch.equal(again, both)
     others = [{"seed": 1}, {"ensemble": 3}, {"prompts": "a cat"}, {"layers": ["mid"]}]
     for other in others:
         options = {"layers": ["up0"], "ensemble": 2, **other}
-        prior.features(images[:1], level=level, cache=cache, **options)
-    prior.features(images[:1], ["up0"], prior.schedule.at_timestep(51), ensemble=2, cache=cache)
+        extract_features(prior, images[:1], level=level, cache=cache, **options)
+    extract_features(
+        prior, images[:1], ["up0"], prior.schedule.at_timestep(51), ensemble=2, cache=cache
+    )
     assert rows == [2, 2, 3, 2, 2, 2]
     for file in cache.folder.iterdir():
         file.write_bytes(b"damaged")
     torch.testing.assert_close(
-        prior.features(images, ["up0"], level, ensemble=2, cache=cache)["up0"], both
+        extract_features(prior, images, ["up0"], level, ensemble=2, cache=cache)["up0"], both
     )
     handle.remove()
     key = prior_key(prior)
@@ -256,7 +265,7 @@ def test_names(load: Load) -> None:
         assert layer_path(model, short_name(path)) == layer_path(model, path) == path
     inner = "up1.attentions.0.transformer_blocks.0.attn2.to_q"
     level = load("sd").schedule.at_timestep(1)
-    query = load("sd").features(pictures(load("sd")), [inner], level, ensemble=1)[inner]
+    query = extract_features(load("sd"), pictures(load("sd")), [inner], level, ensemble=1)[inner]
     assert query.shape == (2, 8, 8, 8)
 
 
@@ -285,7 +294,7 @@ def test_refusals(load: Load, change: dict[str, object], says: str) -> None:
         **change,
     }
     with pytest.raises(ValueError, match=says):
-        prior.features(**options)
+        extract_features(prior, **options)
 
 
 def test_features_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -302,8 +311,12 @@ def test_features_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None
     assert "broken.png: cannot be read" in capsys.readouterr().err
     assert sorted(path.name for path in out.iterdir()) == ["0.safetensors", "1.safetensors"]
     prior = load_prior("shapes")
-    maps = prior.features(
-        load_image(paths[1], 64)[None], ["mid", "down0"], prior.schedule.at_log_snr(4.0), ensemble=2
+    maps = extract_features(
+        prior,
+        load_image(paths[1], 64)[None],
+        ["mid", "down0"],
+        prior.schedule.at_log_snr(4.0),
+        ensemble=2,
     )
     for name, found in load_file(out / "1.safetensors").items():
         torch.testing.assert_close(found, maps[name][0], rtol=1e-4, atol=1e-4)
@@ -338,7 +351,7 @@ def test_large_pictures_take_fewer_rows_at_once_or_are_refused(load: Load, name:
     )
     try:
         maps = [
-            prior.features(large, [layer], level, ensemble=2, memory=m * need)[layer]
+            extract_features(prior, large, [layer], level, ensemble=2, memory=m * need)[layer]
             for m in (100, 1.1)
         ]
         assert rows == [4, 1, 1, 1, 1]
@@ -347,9 +360,9 @@ def test_large_pictures_take_fewer_rows_at_once_or_are_refused(load: Load, name:
     torch.testing.assert_close(*maps, rtol=1e-4, atol=1e-4)
     side = large.shape[-1]
     with pytest.raises(ValueError, match=f"{side}x{side} pixels need .* resize them to ") as told:
-        prior.features(large, [layer], level, memory=need / 2)
+        extract_features(prior, large, [layer], level, memory=need / 2)
     fits = int(str(told.value).split("resize them to ")[1].split()[0])
     assert prior.image_size < fits < side
-    prior.features(large[..., :fits, :fits], [layer], level, memory=need / 2)
+    extract_features(prior, large[..., :fits, :fits], [layer], level, memory=need / 2)
     with pytest.raises(ValueError, match="no size fits, or give more memory"):
-        prior.features(large, [layer], level, memory=1e-12)
+        extract_features(prior, large, [layer], level, memory=1e-12)

@@ -36,6 +36,7 @@ from scorefield.perception.segmentation.metrics import boundary_f
 from scorefield.perception.segmentation.presets import clusters_preset, emerdiff_preset
 from scorefield.perception.segmentation.segment import cell_labels, check_method, segment
 from scorefield.priors.editing import edit_friendly_invert
+from scorefield.priors.families import from_pipeline
 from scorefield.priors.features.memory import pass_memory
 from scorefield.priors.loading import _quiet, load_prior
 from scorefield.priors.prior import FrozenPrior
@@ -281,7 +282,7 @@ def test_the_preset_of_stable_diffusion_is_the_papers(tmp_path: Path) -> None:
             down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
             up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
         )
-        prior = FrozenPrior.from_pipeline(pipeline)
+        prior = from_pipeline(pipeline)
     method = emerdiff_preset(prior)
     assert method.queries == "up1.attentions.0.transformer_blocks.0.attn2.to_q"
     assert method.modulated == "up1.attentions.2.transformer_blocks.0.attn2"

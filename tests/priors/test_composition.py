@@ -8,16 +8,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.priors.composition.compose import (
+from scorefield.priors.composition.compose import compose, conjunction
+from scorefield.priors.composition.normalisable import check_density
+from scorefield.priors.condition import Condition
+from scorefield.priors.denoiser import (
     Composition,
+    ConditionedDenoiser,
+    Denoiser,
     EnergyComposition,
     combine,
-    compose,
-    conjunction,
 )
-from scorefield.priors.composition.weights import Window
-from scorefield.priors.denoiser import Condition, ConditionedDenoiser, Denoiser
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
+from scorefield.priors.expert_weights import Window
 from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel, NoiseSchedule
 from scorefield.priors.noise import keyed_noise
@@ -324,11 +326,11 @@ def test_normalisable_with_covariances() -> None:
         covariance = torch.diag(torch.tensor([long, short, short])).double()
         return GaussianMixturePrior(torch.zeros(1, 3).double(), covariance[None])
 
-    (elongated(4.0, 1.0) ** 2 / gaussian(0.0, 2.0)).check_density()
+    check_density(elongated(4.0, 1.0) ** 2 / gaussian(0.0, 2.0))
     with pytest.raises(ValueError, match=r"precision -0\.25"):
-        (elongated(4.0, 1.0) ** 3 / gaussian(0.0, 1.0)).check_density()
+        check_density(elongated(4.0, 1.0) ** 3 / gaussian(0.0, 1.0))
     # what nobody knows is not refused
-    (CountingPrior().condition("cat") ** 3 / CAT).check_density()
+    check_density(CountingPrior().condition("cat") ** 3 / CAT)
 
 
 class Codec:

@@ -11,8 +11,9 @@ from tiny_models import SIZES, TINY
 from torch import Tensor, nn
 
 from scorefield.priors.codec import PixelCodec
+from scorefield.priors.condition import Condition
 from scorefield.priors.conformance import _CHECKS, ConformanceError, check_prior
-from scorefield.priors.denoiser import Condition, ConditionedDenoiser, Denoiser
+from scorefield.priors.denoiser import ConditionedDenoiser, Denoiser
 from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.levels import (

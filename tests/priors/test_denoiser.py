@@ -4,14 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.priors.composition.compose import Composition
-from scorefield.priors.denoiser import (
-    Condition,
-    ConditionedDenoiser,
-    Denoiser,
-    predict_together,
-)
+from scorefield.priors.condition import Condition
+from scorefield.priors.denoiser import Composition, ConditionedDenoiser, Denoiser
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
+from scorefield.priors.experts import predict_together
 from scorefield.priors.levels import DiscreteSchedule, NoiseLevel
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction

@@ -4,13 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.priors.denoiser import Denoiser
-from scorefield.priors.energy.line_integral import (
-    HasEnergy,
-    asymmetry,
-    energy_change,
-    line_integral_energy,
-)
+from scorefield.priors.denoiser import Denoiser, HasEnergy
+from scorefield.priors.energy.line_integral import asymmetry, energy_change, line_integral_energy
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.levels import DiscreteSchedule, NoiseLevel
 from scorefield.priors.noise import keyed_noise

@@ -16,8 +16,8 @@ from tiny_models import SIZES, TINY
 from torch import Tensor
 
 from scorefield.priors.codec import LatentCodec, PixelCodec, VideoCodec
-from scorefield.priors.denoiser import predict_together
-from scorefield.priors.families import FAMILIES
+from scorefield.priors.experts import predict_together
+from scorefield.priors.families import FAMILIES, from_pipeline
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule
 from scorefield.priors.loading import PriorError, _quiet, load_prior
 from scorefield.priors.noise import keyed_noise
@@ -205,7 +205,7 @@ def test_everything_is_frozen_and_in_eval_mode(tiny: Tiny, name: str) -> None:
 def test_a_pipeline_that_was_training_is_frozen(tiny: Tiny) -> None:
     pipeline = pipeline_of(tiny, "dit")
     pipeline.transformer.train()
-    prior = FrozenPrior.from_pipeline(pipeline)
+    prior = from_pipeline(pipeline)
     assert not prior.network.training
     z = start_of(prior).repeat(64, 1, 1, 1)
     level = prior.schedule.at_timestep(500)
@@ -412,7 +412,7 @@ def test_a_scheduler_gives_its_schedule_only(tiny: Tiny) -> None:
     SDXL ships EulerDiscrete, whose add_noise leaves x0 unscaled.
     """
     pipeline = pipeline_of(tiny, "sdxl")
-    prior = FrozenPrior.from_pipeline(pipeline)
+    prior = from_pipeline(pipeline)
     x, eps = torch.ones(1, 4, 8, 8), torch.zeros(1, 4, 8, 8)
     assert prior.schedule.at_timestep(261).add_noise(x, eps)[0, 0, 0, 0].item() == pytest.approx(
         0.8097, abs=1e-4
@@ -421,7 +421,7 @@ def test_a_scheduler_gives_its_schedule_only(tiny: Tiny) -> None:
         # diffusers converts tensors in a way numpy 2 means to drop
         warnings.filterwarnings("ignore", "__array__", DeprecationWarning)
         pipeline.scheduler.set_timesteps(7)
-    stepped = FrozenPrior.from_pipeline(pipeline)
+    stepped = from_pipeline(pipeline)
     assert isinstance(prior.schedule, DiscreteSchedule)
     assert isinstance(stepped.schedule, DiscreteSchedule)
     assert torch.equal(prior.schedule.alphas_cumprod, stepped.schedule.alphas_cumprod)
@@ -438,7 +438,7 @@ def test_epsilon_at_zero_terminal_snr_is_refused(tiny: Tiny) -> None:
     pipeline.scheduler = diffusers.DDIMScheduler.from_config(
         pipeline.scheduler.config, rescale_betas_zero_snr=True, timestep_spacing="trailing"
     )
-    prior = FrozenPrior.from_pipeline(pipeline)
+    prior = from_pipeline(pipeline)
     with pytest.raises(ValueError, match="alpha = 0 here"):
         prior.generate("a cup", steps=2)
 
@@ -463,7 +463,7 @@ def test_prompts_for_t5_may_be_longer_than_clip_takes(tiny: Tiny) -> None:
 def test_sd3_without_t5(tiny: Tiny) -> None:
     pipeline = pipeline_of(tiny, "sd3")
     pipeline.register_modules(text_encoder_3=None, tokenizer_3=None)
-    prior = FrozenPrior.from_pipeline(pipeline)
+    prior = from_pipeline(pipeline)
     hidden = prior.condition("a cup").condition.tensors["encoder_hidden_states"]
     assert hidden.shape == (1, 77 + 256, 64)
     assert not bool(hidden[:, 77:].any())
@@ -475,19 +475,19 @@ def test_an_inpainting_unet_is_refused(tiny: Tiny) -> None:
     pipeline = pipeline_of(tiny, "sd")
     pipeline.unet.register_to_config(in_channels=9)
     with pytest.raises(ValueError, match="the unet takes 9 channels and the latents have 4"):
-        FrozenPrior.from_pipeline(pipeline)
+        from_pipeline(pipeline)
 
 
 def test_other_pipelines_make_no_prior() -> None:
     with pytest.raises(ValueError, match=r"a dict makes no prior; give one of .*WanPipeline"):
-        FrozenPrior.from_pipeline({})
+        from_pipeline({})
 
 
 def test_the_second_wan_is_refused(tiny: Tiny) -> None:
     pipeline = pipeline_of(tiny, "wan")
     pipeline.register_modules(transformer_2=pipeline.transformer)
     with pytest.raises(ValueError, match=r"two transformers \(2.2\) does not load"):
-        FrozenPrior.from_pipeline(pipeline)
+        from_pipeline(pipeline)
 
 
 def test_every_family_is_tested(tiny: Tiny) -> None:

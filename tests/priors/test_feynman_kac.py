@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from scorefield.priors.composition.compose import Composition, compose
+from scorefield.priors.composition.compose import compose
 from scorefield.priors.composition.feynman_kac import (
     WeightedParticles,
     sample_fkc,
     systematic_resampling,
 )
-from scorefield.priors.composition.weights import Window
+from scorefield.priors.denoiser import Composition
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
+from scorefield.priors.expert_weights import Window
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseSchedule
 
 LINEAR = DiscreteSchedule.linear_beta()

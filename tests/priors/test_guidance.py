@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.priors.denoiser import Condition, Denoiser
+from scorefield.priors.condition import Condition
+from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.guidance.classifier_free import (
     ClassifierFreeGuidance,

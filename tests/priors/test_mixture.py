@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.priors.denoiser import Denoiser, predict_together
+from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
+from scorefield.priors.experts import predict_together
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel, NoiseSchedule
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from scorefield.priors.codec import LatentCodec, PixelCodec
 from scorefield.priors.exact.empirical import EmpiricalPrior
+from scorefield.priors.families import from_pipeline
 from scorefield.priors.levels import DiscreteSchedule
 from scorefield.priors.loading import _quiet
 from scorefield.priors.noise import keyed_noise
@@ -48,12 +49,12 @@ def pipeline(tiny_sd: Path, kind: str) -> StableDiffusionPipeline:
 
 @pytest.fixture
 def prior(pipeline: StableDiffusionPipeline) -> FrozenPrior:
-    return FrozenPrior.from_pipeline(pipeline)
+    return from_pipeline(pipeline)
 
 
 @pytest.fixture
 def epsilon_prior(tiny_sd: Path) -> FrozenPrior:
-    return FrozenPrior.from_pipeline(pipeline_of(tiny_sd))
+    return from_pipeline(pipeline_of(tiny_sd))
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +88,9 @@ def test_schedule_is_the_schedulers(pipeline: StableDiffusionPipeline, prior: Fr
 
 def test_any_scheduler_contributes_its_schedule(tiny_sd: Path) -> None:
     pipeline = pipeline_of(tiny_sd)
-    before = FrozenPrior.from_pipeline(pipeline).schedule
+    before = from_pipeline(pipeline).schedule
     pipeline.scheduler = PNDMScheduler.from_config(pipeline.scheduler.config)
-    after = FrozenPrior.from_pipeline(pipeline).schedule
+    after = from_pipeline(pipeline).schedule
     assert isinstance(before, DiscreteSchedule)
     assert isinstance(after, DiscreteSchedule)
     assert torch.equal(before.alphas_cumprod, after.alphas_cumprod)

@@ -12,10 +12,10 @@ from tiny_models import SIZES
 
 from scorefield.priors.codec import LatentCodec
 from scorefield.priors.composition.compose import compose
+from scorefield.priors.families import from_pipeline
 from scorefield.priors.families.schedules import path_of
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule
 from scorefield.priors.loading import PriorError, load_prior
-from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.sampling import sample
 
 Tiny = Callable[[str], Path]
@@ -108,7 +108,7 @@ def test_a_unet_of_a_flow_samples_as_its_pipeline(tiny: Tiny) -> None:
     pipeline.scheduler = diffusers.DPMSolverMultistepScheduler(
         solver_order=1, use_flow_sigmas=True, flow_shift=2.0, prediction_type="flow_prediction"
     )
-    prior = FrozenPrior.from_pipeline(pipeline)
+    prior = from_pipeline(pipeline)
     z = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     options: dict[str, Any] = {"guidance_scale": 1.0, "output_type": "latent"}
     theirs = pipeline("a red cup", latents=z, num_inference_steps=4, **options).images
@@ -153,7 +153,7 @@ def test_a_flow_network_with_a_chain_is_refused(tiny: Tiny) -> None:
     pipeline = diffusers.StableDiffusion3Pipeline.from_pretrained(tiny("sd3"))
     pipeline.scheduler = diffusers.DDIMScheduler()
     with pytest.raises(ValueError, match="is a DDIMScheduler of 'epsilon' and the network that of"):
-        FrozenPrior.from_pipeline(pipeline)
+        from_pipeline(pipeline)
 
 
 def test_a_folder_is_refused_for_its_scheduler(tiny: Tiny, tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from scorefield.priors.composition.compose import Composition
 from scorefield.priors.composition.video_adapter import (
     convex_video_adapter,
     inverse_video_adapter,
     video_adapter,
 )
+from scorefield.priors.denoiser import Composition
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.levels import DiscreteSchedule, FlowSchedule
 from scorefield.priors.noise import keyed_noise

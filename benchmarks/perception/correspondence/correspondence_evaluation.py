@@ -35,6 +35,7 @@ from world_pairs import SemanticPair, draw_pairs
 from scorefield.perception.correspondence.dift import DiftPreset, dift_preset, features
 from scorefield.perception.correspondence.metrics import keypoint_accuracy, resampled_accuracy
 from scorefield.priors.features.cache import prior_key
+from scorefield.priors.features.extraction import extract_features
 from scorefield.priors.features.network_cost import network_cost
 from scorefield.priors.prior import FrozenPrior
 from scorefield.rows import RowStore
@@ -88,7 +89,7 @@ def sweep(
     def errors_of(chunk: Sequence[SemanticPair], log_snr: float) -> dict[str, list[list[float]]]:
         images = torch.cat([pair.images for pair in chunk])
         level = prior.schedule.at_log_snr(log_snr)
-        maps = prior.features(images, layers, level, ensemble=ensemble, seed=seed)
+        maps = extract_features(prior, images, layers, level, ensemble=ensemble, seed=seed)
         return {
             name: lists_of(landmark_errors(chunk, partial(_given, maps[name]))) for name in layers
         }

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from scorefield.priors import load_prior
+from scorefield.priors.features.extraction import extract_features
 from scorefield.priors.features.network_cost import network_cost
 from scorefield.priors.features.taps import layer_path, tapped
 
@@ -49,7 +50,9 @@ def seconds(run: Callable[[], object], repeats: int = 3) -> float:
     return min(times[1:])
 
 
-ours = seconds(lambda: prior.features(images, ["up0"], level, ensemble=ENSEMBLE, batch_size=32))
+ours = seconds(
+    lambda: extract_features(prior, images, ["up0"], level, ensemble=ENSEMBLE, batch_size=32)
+)
 theirs = seconds(lambda: [reference(image[None]) for image in images])
 whole = seconds(lambda: [reference(image[None], to_the_end=True) for image in images])
 assert cost.encode is not None

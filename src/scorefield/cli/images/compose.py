@@ -67,6 +67,7 @@ class Compose(PriorCommand):
         from scorefield.cli.loading import prior_of
         from scorefield.images import contact_sheet, save_image
         from scorefield.priors.composition.compose import conjunction
+        from scorefield.priors.composition.normalisable import check_density
         from scorefield.priors.energy.mcmc import ULA
         from scorefield.priors.sampling import sample
 
@@ -79,7 +80,7 @@ class Compose(PriorCommand):
         field = conjunction(
             prior.condition(), [(prior.condition(prompt), w) for prompt, w in concepts.items()]
         )
-        field.check_density()
+        check_density(field)
         ancestral = self.sampler == "ddpm"
         with under_way():
             latents = sample(

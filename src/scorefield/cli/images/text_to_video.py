@@ -165,6 +165,7 @@ class TextToVideo(PriorCommand):
         variant: str,
         how: dict[str, Any],
     ) -> "Denoiser":
+        from scorefield.priors.composition.normalisable import check_density
         from scorefield.priors.composition.pure_noise import FromPureNoise
         from scorefield.priors.composition.video_adapter import guided_video_adapter, video_adapter
 
@@ -182,7 +183,7 @@ class TextToVideo(PriorCommand):
             )
             for normalize in (True, variant == "normalized")
         )
-        rest.check_density()
+        check_density(rest)
         # From pure noise there is a prediction only for weights that sum to one.
         return FromPureNoise(first, rest)
 

@@ -53,6 +53,7 @@ class Features(PriorCommand):
         from scorefield.cli.loading import prior_of
         from scorefield.images import load_image
         from scorefield.perception.correspondence.dift import dift_preset
+        from scorefield.priors.features.extraction import extract_features
         from scorefield.priors.features.taps import layer_path
 
         prior = prior_of(self)
@@ -82,7 +83,9 @@ class Features(PriorCommand):
                 except ValueError as error:
                     bad.append(str(error))
                 else:
-                    maps = prior.features(image[None], layers, level, self.prompt, **options)
+                    maps = extract_features(
+                        prior, image[None], layers, level, self.prompt, **options
+                    )
                     tensors = {name: found[0].cpu().contiguous() for name, found in maps.items()}
                     with whole_file(targets[path]) as part:
                         save_file(tensors, part, metadata=wanted[path])

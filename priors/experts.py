@@ -6,13 +6,13 @@ z differs by a factor c alone, the ratio of the amplitudes. eps and x0 do not ch
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.priors.denoiser import ConditionedDenoiser, Denoiser, predict_together
+from scorefield.priors.condition import Condition, Conditioned
 from scorefield.priors.levels import LOG_SNR_ROUNDING, NoiseLevel, NoiseSchedule
 from scorefield.priors.prediction import Prediction
 
@@ -26,8 +26,59 @@ LevelsAsked = Callable[[Float[Tensor, " levels"]], Float[Tensor, "experts levels
 """From log-SNRs to non-zero entries where an expert is asked."""
 
 
+@runtime_checkable
+class Expert(Protocol):
+    """What can be asked: every denoiser."""
+
+    schedule: NoiseSchedule
+
+    def __call__(self, z: Tensor, level: NoiseLevel) -> Prediction:
+        """The prediction at z."""
+        ...
+
+
+def predict_together(
+    denoisers: Sequence[Expert], z: Float[Tensor, "batch *shape"], level: NoiseLevel
+) -> list[Prediction]:
+    """The predictions of several denoisers at the same point, in their order.
+
+    Conditioned denoisers of one prior share a forward pass, their conditions concatenated on the
+    batch; all others are called in turn, so that unequal networks are never in flight together.
+    """
+    level = level.expand(len(z))
+    predictions: dict[int, Prediction] = {}
+    for i, denoiser in enumerate(denoisers):
+        if i in predictions:
+            continue
+        peers = _sharing_a_pass(denoiser, denoisers[i:])
+        if len(peers) < 2:
+            predictions[i] = denoiser(z, level)
+            continue
+        n = len(peers)
+        condition = Condition.cat([peer.condition.expand(len(z)) for peer in peers.values()])
+        joint = NoiseLevel(level.alpha.repeat(n), level.sigma.repeat(n))
+        prior = next(iter(peers.values())).prior
+        together = prior.predict(z.repeat(n, *[1] * (z.ndim - 1)), joint, condition)
+        places = (i + offset for offset in peers)
+        predictions.update(zip(places, together.chunk(n), strict=True))
+    return [predictions[i] for i in range(len(denoisers))]
+
+
+def _sharing_a_pass(first: Expert, denoisers: Sequence[Expert]) -> dict[int, Conditioned]:
+    """Those that can share a forward pass with ``first``, by their place."""
+    if not isinstance(first, Conditioned):
+        return {}
+    return {
+        place: other
+        for place, other in enumerate(denoisers)
+        if isinstance(other, Conditioned)
+        and other.prior is first.prior
+        and other.condition.fits(first.condition)
+    }
+
+
 def predict_experts(
-    denoisers: Sequence[Denoiser],
+    denoisers: Sequence[Expert],
     schedule: NoiseSchedule,
     z: Float[Tensor, "batch *shape"],
     level: NoiseLevel,
@@ -91,7 +142,7 @@ def tried_levels(schedule: NoiseSchedule) -> NoiseLevel:
     return level[level.sigma > 0]
 
 
-def common_schedule(denoisers: Sequence[Denoiser], asked: LevelsAsked) -> NoiseSchedule:
+def common_schedule(denoisers: Sequence[Expert], asked: LevelsAsked) -> NoiseSchedule:
     """The first schedule of an expert at all of whose levels the others can be asked.
 
     Raises:
@@ -108,7 +159,7 @@ def common_schedule(denoisers: Sequence[Denoiser], asked: LevelsAsked) -> NoiseS
     )
 
 
-def check_range(denoisers: Sequence[Denoiser], schedule: NoiseSchedule, asked: LevelsAsked) -> None:
+def check_range(denoisers: Sequence[Expert], schedule: NoiseSchedule, asked: LevelsAsked) -> None:
     """Refuse a schedule on which an expert would be asked outside its own.
 
     Raises:
@@ -124,7 +175,7 @@ def check_range(denoisers: Sequence[Denoiser], schedule: NoiseSchedule, asked: L
 
 
 def _first_outside(
-    denoisers: Sequence[Denoiser], schedule: NoiseSchedule, asked: LevelsAsked
+    denoisers: Sequence[Expert], schedule: NoiseSchedule, asked: LevelsAsked
 ) -> tuple[int, float] | None:
     log_snr = tried_levels(schedule).log_snr
     needed = asked(log_snr) != 0
@@ -140,7 +191,7 @@ def _first_outside(
     return None
 
 
-def check_compatible(denoisers: Sequence[Denoiser], *, same_text: bool) -> None:
+def check_compatible(denoisers: Sequence[Expert], *, same_text: bool) -> None:
     """Refuse experts that live in different spaces, or know different words.
 
     Compared with the first expert that knows it are the shape of a sample, the codec with its
@@ -160,11 +211,11 @@ def check_compatible(denoisers: Sequence[Denoiser], *, same_text: bool) -> None:
                 raise ValueError(f"{who} do not combine: {_MISMATCH[fact](a, b)}")
 
 
-def is_same(a: Denoiser, b: Denoiser) -> bool:
+def is_same(a: Expert, b: Expert) -> bool:
     """Whether two experts are one: the same object, or one prior under equal conditions."""
     if a is b:
         return True
-    if not (isinstance(a, ConditionedDenoiser) and isinstance(b, ConditionedDenoiser)):
+    if not (isinstance(a, Conditioned) and isinstance(b, Conditioned)):
         return False
     if a.prior is not b.prior or len(a.condition) != len(b.condition):
         return False
@@ -174,22 +225,22 @@ def is_same(a: Denoiser, b: Denoiser) -> bool:
     )
 
 
-def name_of(denoisers: Sequence[Denoiser], place: int) -> str:
+def name_of(denoisers: Sequence[Expert], place: int) -> str:
     """How messages call an expert."""
     prior = _prior_of(denoisers[place])
     return f"expert {place + 1} ({getattr(prior, 'name', None) or type(prior).__name__})"
 
 
-def _prior_of(denoiser: Denoiser) -> Any:
+def _prior_of(denoiser: Expert) -> Any:
     """What a denoiser was conditioned from; guidance and its like answer for their first half."""
-    if isinstance(denoiser, ConditionedDenoiser):
+    if isinstance(denoiser, Conditioned):
         return denoiser.prior
     inners = (getattr(denoiser, name, None) for name in ("cond", "guided", "good", "denoiser"))
-    inner = next((one for one in inners if isinstance(one, Denoiser)), None)
+    inner = next((one for one in inners if isinstance(one, Expert)), None)
     return denoiser if inner is None else _prior_of(inner)
 
 
-def _facts(denoiser: Denoiser, same_text: bool) -> dict[str, Any]:
+def _facts(denoiser: Expert, same_text: bool) -> dict[str, Any]:
     """What must agree, as far as it is known."""
     prior = _prior_of(denoiser)
     facts: dict[str, Any] = {}
