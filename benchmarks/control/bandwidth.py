@@ -26,12 +26,12 @@ from scorefield.control.data.spaces import Horizons
 from scorefield.control.data.windows import Windows
 from scorefield.control.environments.collection import demonstrate
 from scorefield.control.evaluation.rollout import roll_out
-from scorefield.control.evaluation.scores import wilson
 from scorefield.control.networks.settings import PerceptronSettings
 from scorefield.control.policies.diffusion_policy import DiffusionPolicy
 from scorefield.control.training.held_out import last_figures
 from scorefield.control.training.train import TrainingSettings, train_policy
 from scorefield.files import write_text
+from scorefield.intervals import wilson
 from scorefield.rows import RowStore
 
 DEMONSTRATIONS, HELD_OUT = 50, 5

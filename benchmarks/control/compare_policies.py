@@ -31,13 +31,14 @@ from scorefield.control.environments.collection import collect, demonstrate
 from scorefield.control.environments.environment import Environment
 from scorefield.control.evaluation.drawing import draw_paths
 from scorefield.control.evaluation.rollout import latency, roll_out
-from scorefield.control.evaluation.scores import score, wilson
+from scorefield.control.evaluation.scores import score
 from scorefield.control.networks.settings import PerceptronSettings
 from scorefield.control.policies.diffusion_policy import DiffusionPolicy, DiffusionSettings
 from scorefield.control.policies.loading import load_policy
 from scorefield.control.policies.policy import NetworkPolicy
 from scorefield.control.training.train import train_policy
 from scorefield.files import write_json, write_text
+from scorefield.intervals import wilson
 from scorefield.priors.training.settings import TrainingSettings
 from scorefield.rows import Row, RowStore
 

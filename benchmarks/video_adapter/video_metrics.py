@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from scorefield.intervals import percentiles
 from scorefield.priors.judge import frechet_distance
 from scorefield.priors.noise import noise_generator
 
@@ -119,8 +120,7 @@ class Estimate:
     @classmethod
     def of(cls, value: float, replicates: Float[Tensor, " resamples"]) -> "Estimate":
         """The percentile interval (Efron 1979): the middle 95% of the replicates."""
-        low, high = replicates.quantile(torch.tensor([0.025, 0.975]).to(replicates)).tolist()
-        return cls(value, low, high)
+        return cls(value, *percentiles(replicates))
 
 
 def mean_replicates(
@@ -139,7 +139,7 @@ def mean_estimate(
 
 
 def _drawn(n: int, resamples: int, seed: int) -> Tensor:
-    """Rows of resamples, (resamples, n)."""
+    """Rows of resamples, (resamples, n), from the generator that the published figures have."""
     if n < 1:
         raise ValueError("an interval needs at least one value, got none")
     return torch.randint(n, (resamples, n), generator=noise_generator(seed, n, resamples))

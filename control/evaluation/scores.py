@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
 
 from scorefield.control.data.spaces import PolicySpaces
 from scorefield.control.evaluation.rollout import Rollout
+from scorefield.intervals import bootstrap, wilson
 
 
 @dataclass(frozen=True)
@@ -101,22 +100,6 @@ def score(
         jump=jump,
         modes=tuple(int(count) for count in taken) if modes else (),
     )
-
-
-def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a probability (1927)."""
-    interval = stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)
-
-
-def bootstrap(
-    values: NDArray[Any], seed: int, confidence: float = 0.95, resamples: int = 2000
-) -> tuple[float, float]:
-    """Percentile interval of a mean, by resampling (Efron 1979)."""
-    rng = np.random.default_rng(seed)
-    means = rng.choice(values, (resamples, len(values))).mean(axis=1)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
 
 
 def _roughness(

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.intervals import resampled
+
 
 def keypoint_accuracy(
     errors: Sequence[Float[Tensor, " _points"]],
@@ -51,7 +53,7 @@ def resampled_accuracy(
     right = _shares(errors, sizes, alpha)
     correct = np.array([float(r.sum()) for r in right])
     counts = np.array([len(r) for r in right])
-    rows = np.random.default_rng(seed).integers(len(right), size=(draws, len(right)))
+    rows = resampled(len(right), draws, seed)
     return {
         "per_point": correct[rows].sum(1) / counts[rows].sum(1),
         "per_image": (correct / counts)[rows].mean(1),

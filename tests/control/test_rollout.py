@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 from torch import Tensor
 
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.environments.planar import AVOIDING, TWO_ROUTES, PlanarTask
 from scorefield.control.evaluation.drawing import draw_paths, write_video
 from scorefield.control.evaluation.rollout import Rollout, latency, roll_out
-from scorefield.control.evaluation.scores import bootstrap, score, wilson
+from scorefield.control.evaluation.scores import score
 from scorefield.control.policies.denoising import WarmStart
 from scorefield.control.policies.policy import ChunkRequest, Policy
 from scorefield.priors.noise import keyed_noise
@@ -164,22 +163,6 @@ def test_success_alone_is_told_from_coverage() -> None:
     spaces = PolicySpaces(state=1, action=1, low=(0.0,), high=(1.0,))
     one_way = score([made([0.0, 0.1])] * 8, spaces, 24, 4)
     assert (one_way.success, one_way.coverage, one_way.entropy) == (1.0, 1, 0.0)
-
-
-def test_intervals() -> None:
-    # Wilson's formula, for 8 of 10.
-    z, n, p = stats.norm.ppf(0.975), 10, 0.8
-    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    assert wilson(8, 10) == pytest.approx((centre - half, centre + half))
-    assert wilson(0, 10)[0] == 0 and wilson(10, 10)[1] == 1
-    values = np.random.default_rng(0).normal(size=400)
-    low, high = bootstrap(values, seed=0)
-    # Of a normal sample's mean: 1.96 s / sqrt(n); its ends from 2,000 resamples have an error of
-    # about 3 % of that.
-    exact = 1.96 * values.std() / 20
-    assert low == pytest.approx(values.mean() - exact, abs=0.15 * exact)
-    assert high == pytest.approx(values.mean() + exact, abs=0.15 * exact)
 
 
 def test_pictures_and_videos(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from scorefield.intervals import bootstrap, wilson
 from scorefield.perception.classification.classify import Classification
 
 _RESAMPLES = 10_000
@@ -41,24 +42,23 @@ def table_of(
         spent = np.concatenate([p.evaluations.numpy() for p in parts])[:n]
         decided = np.concatenate([p.decided.numpy() for p in parts])[:n]
         right[name], columns[name] = best == np.asarray(truth), (spent, decided)
-    resampled = np.random.default_rng(0).integers(n, size=(_RESAMPLES, n))
     table = []
     for name, curve, _ in found:
         spent, decided = columns[name]
-        interval = stats.binomtest(int(right[name].sum()), n).proportion_ci(method="wilson")
+        low, high = wilson(int(right[name].sum()), n)
         gain = right[name].astype(float) - right[reference]
-        low, high = np.quantile(gain[resampled].mean(axis=1), (0.025, 0.975))
+        gain_low, gain_high = bootstrap(gain, resamples=_RESAMPLES)
         only, differ = int((gain > 0).sum()), int((gain != 0).sum())
         table.append(
             {
                 "way": name,
                 "curve": curve,
                 "accuracy": float(right[name].mean()),
-                "low": float(interval.low),
-                "high": float(interval.high),
+                "low": low,
+                "high": high,
                 "gain": float(gain.mean()),
-                "gain_low": float(low),
-                "gain_high": float(high),
+                "gain_low": gain_low,
+                "gain_high": gain_high,
                 "mcnemar": float(stats.binomtest(only, differ).pvalue) if differ else 1.0,
                 "evaluations": float(spent.mean()),
                 "saving": float(columns[reference][0].mean() / spent.mean()),

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from world_pairs import SemanticPair
 
+from scorefield.intervals import percentiles
 from scorefield.perception.correspondence.matches import Size
 from scorefield.perception.correspondence.matching import NearestPixel, vectors_at
 from scorefield.perception.correspondence.metrics import keypoint_accuracy, resampled_accuracy
@@ -99,8 +100,8 @@ def _name(alpha: float, how: str) -> str:
 
 
 def _middle(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.percentile(values, [2.5, 97.5])
-    return round(float(low), 4), round(float(high), 4)
+    low, high = percentiles(values)
+    return round(low, 4), round(high, 4)
 
 
 def ratios_of(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float] | None:

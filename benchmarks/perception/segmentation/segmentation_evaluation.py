@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from scorefield.intervals import percentiles, resampled
 from scorefield.perception.segmentation.clustering import (
     FeatureClusters,
     KMeansClusters,
@@ -255,9 +256,7 @@ def _walked(mode: EmerDiff, low: Tensor) -> int:
 def summary(rows: Sequence[dict[str, Any]], settings: SegmentationSettings) -> dict[str, Any]:
     """Means and bootstrap intervals of what `evaluate_segmentation` has noted by category."""
     every = [picture for row in rows for picture in row["pictures"]]
-    draws = np.random.default_rng(settings.seed).integers(
-        len(every), size=(settings.resamples, len(every))
-    )
+    draws = resampled(len(every), settings.resamples, settings.seed)
 
     @cache
     def samples(method: str, figure: str) -> np.ndarray:
@@ -303,5 +302,4 @@ def _counts_of_set(rows: Sequence[dict[str, Any]], method: str) -> np.ndarray:
 
 def _interval(samples: np.ndarray) -> list[float]:
     """[the value, the bootstrap's 2.5% and 97.5%]."""
-    low, high = np.quantile(samples[1:], [0.025, 0.975])
-    return [round(float(value), 2) for value in (samples[0], low, high)]
+    return [round(float(value), 2) for value in (samples[0], *percentiles(samples[1:]))]
