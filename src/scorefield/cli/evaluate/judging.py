@@ -21,17 +21,30 @@ class JudgingCommand(PriorCommand):
     """The judge's weights; None takes the embedded one."""
     clip_model: str | None = None
     """Judge by this CLIP (folder or hub id) instead; prompts may then be about anything."""
+    labels: Path | None = None
+    """Judge by this folder of real pictures instead, in sub-folders named by what they show."""
 
 
 def judge_of_prompts(command: JudgingCommand, prompts: Sequence[str]) -> "PromptJudge":
     """The judge that a command names.
 
     Raises:
-        ValueError: it cannot be loaded.
+        ValueError: it cannot be loaded, or several are named.
     """
     from scorefield.cli.loading import load_judge
     from scorefield.sds.judges import ClipJudge, WorldJudge
+    from scorefield.sds.label_judge import LabelJudge
 
+    named = {
+        "--judge": command.judge,
+        "--clip-model": command.clip_model,
+        "--labels": command.labels,
+    }
+    given = [option for option, value in named.items() if value is not None]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} each name a judge; give one")
+    if command.labels is not None:
+        return LabelJudge.train(command.labels, progress=not command.quiet)
     if command.clip_model is None:
         return WorldJudge(load_judge(command.judge))
     return ClipJudge.load(command.clip_model, prompts)

@@ -1,0 +1,143 @@
+"""What the prior `icons` draws, by a judge that has never seen a sample, and what its codec keeps.
+
+    pip install scorefield[judges]
+    scorefield train-prior icons --out runs/icons --dtype bfloat16
+    python benchmarks/icons.py runs/icons --out runs/icons-figures
+
+Every concept is sampled twice, by its plain prompt ("a fox"), with seeds from 1,000. The judge is
+trained on the training icons; what it reads of real icons of two sets that neither it nor the
+prior has seen (OpenMoji, EmojiOne 1) is the bar. Copies: for each sample the nearest
+training icon, by mean absolute difference of 16x16 pixels,
+beside how near the held-out icons are to the training icons.
+OUT gets figures.json and sheets of the samples.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from scorefield.files import write_json
+from scorefield.images import contact_sheet, save_image
+from scorefield.priors import load_prior
+from scorefield.priors.sampling import sample
+from scorefield.priors.training.icon_concepts import TRAINING_SETS
+from scorefield.sds.label_judge import LabelJudge
+
+SEED = 1_000
+HELD_OUT = ("openmoji", "emojione-v1")
+Pictures = Float[Tensor, "n 3 64 64"]
+
+
+def icons(folder: Path, labels: list[str], sets: tuple[str, ...]) -> tuple[Pictures, Tensor]:
+    """Real icons of some sets on white, 80% of the picture as training shows them, and labels."""
+    pictures, which = [], []
+    for number, label in enumerate(labels):
+        for name in sets:
+            path = folder / label.replace(" ", "_") / f"{name}.png"
+            if path.exists():
+                pictures.append(on_white(path))
+                which.append(number)
+    return torch.stack(pictures), torch.tensor(which)
+
+
+def on_white(path: Path) -> Float[Tensor, "3 64 64"]:
+    image = Image.open(path).convert("RGBA")
+    image = image.crop(image.getbbox())
+    side = round(max(image.size) / 0.9)
+    white = Image.new("RGBA", (side, side), "white")
+    place = ((side - image.width) // 2, (side - image.height) // 2)
+    white.alpha_composite(image, place)
+    small = white.convert("RGB").resize((64, 64), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(small)).permute(2, 0, 1).float() / 255
+
+
+def draw(folder: Path, labels: list[str], n: int, steps: int, out: Path) -> tuple[Pictures, Tensor]:
+    """n samples of each label."""
+    prior = load_prior(folder)
+    pictures, which = [], []
+    for number, label in enumerate(tqdm(labels)):
+        article = "an" if label[0] in "aeiou" else "a"
+        latents = sample(
+            prior.guided([f"{article} {label}"] * n),
+            prior.latent_shape,
+            n,
+            steps=steps,
+            seed=SEED + number,
+        )
+        pictures.append(prior.decode(latents).clamp(0, 1))
+        which += [number] * n
+    samples = torch.cat(pictures)
+    for part, first in enumerate(range(0, len(samples), 80)):
+        save_image(contact_sheet(samples[first : first + 80]), out / f"samples-{part}.png")
+    return samples, torch.tensor(which)
+
+
+def read(judge: LabelJudge, pictures: Pictures, which: Tensor) -> dict[str, float]:
+    """Shares of pictures whose label comes first, and among the first five."""
+    order = torch.cat([judge.scores(p) for p in pictures.split(32)]).argsort(1, descending=True)
+    hits = order == which[:, None]
+    return {
+        "pictures": len(pictures),
+        "top_1": hits[:, 0].float().mean().item(),
+        "top_5": hits[:, :5].any(1).float().mean().item(),
+    }
+
+
+def nearest(pictures: Pictures, others: Pictures) -> dict[str, float]:
+    """Quantiles over pictures of the distance to the nearest of the others, or its mirror image."""
+    small = F.interpolate(pictures, (16, 16), mode="area").flatten(1)
+    real = F.interpolate(others, (16, 16), mode="area")
+    real = torch.cat([real, real.flip(-1)]).flatten(1)
+    distance = torch.cdist(small, real, p=1).min(1).values / small.shape[1]
+    low, middle = distance.quantile(torch.tensor([0.1, 0.5])).tolist()
+    return {"p10": low, "median": middle}
+
+
+def psnr(folder: Path, pictures: Pictures) -> float:
+    """Of decoded codes, in dB, over all pixels of all pictures."""
+    prior = load_prior(folder)
+    with torch.no_grad():
+        again = torch.cat([prior.decode(prior.encode(p)).clamp(0, 1) for p in pictures.split(32)])
+    return float(-10 * (again - pictures).square().mean().log10())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("training", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--prior", type=Path, help="another prior than that of the training")
+    parser.add_argument("--samples", type=int, default=2, help="of each concept")
+    parser.add_argument("--steps", type=int, default=25)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    prior = args.prior or args.training / "icons"
+    labels = json.loads((prior / "scorefield.json").read_text())["concepts"]
+    samples, which = draw(prior, labels, args.samples, args.steps, args.out)
+    real = args.training / "pictures"
+    trained, _ = icons(real / "training", labels, tuple(TRAINING_SETS))
+    held_out = {name: icons(real / "held-out", labels, (name,)) for name in HELD_OUT}
+    judge = LabelJudge.train(real / "training", progress=True)
+    judge_labels = torch.tensor([judge.labels.index(label) for label in labels])
+    figures = {
+        "samples": read(judge, samples, judge_labels[which]),
+        **{name: read(judge, p, judge_labels[w]) for name, (p, w) in held_out.items()},
+        "codec_psnr": {name: psnr(prior, p) for name, (p, _) in held_out.items()},
+        "nearest_training_icon": {
+            "samples": nearest(samples, trained),
+            **{name: nearest(p, trained) for name, (p, _) in held_out.items()},
+        },
+    }
+    write_json(args.out / "figures.json", figures)
+    print(json.dumps(figures, indent=2))
+
+
+if __name__ == "__main__":
+    main()
