@@ -29,8 +29,8 @@ from tqdm import tqdm
 from scorefield.files import write_json, write_text
 from scorefield.images import contact_sheet, load_image, save_image
 from scorefield.priors import FrozenPrior, load_prior
-from scorefield.priors.judge import Judge
 from scorefield.priors.world import CATEGORIES, COLORS, draw_scene, render
+from scorefield.priors.world.judge import Judge
 from scorefield.runs.loop import Task
 from scorefield.sds.image_distillation import ImageDistillation, ImageSettings
 from scorefield.sds.judges import WorldJudge, parse_prompt

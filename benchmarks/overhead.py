@@ -26,9 +26,9 @@ from torch import Tensor
 from scorefield.priors.codec import LatentCodec
 from scorefield.priors.condition import Condition
 from scorefield.priors.families.unets import UNetAdapter
-from scorefield.priors.levels import DiscreteSchedule
-from scorefield.priors.prior import FrozenPrior
+from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.sampling import sample
+from scorefield.priors.schedule import DiscreteSchedule
 from scorefield.sds.objective import Denoisers, distill
 
 TOKENS, DIM = 77, 768

@@ -11,6 +11,7 @@ from .energy.mcmc import MALA as MALA
 from .energy.mcmc import ULA as ULA
 from .exact.empirical import EmpiricalPrior as EmpiricalPrior
 from .exact.gaussian_mixture import GaussianMixturePrior as GaussianMixturePrior
+from .frozen_prior import FrozenPrior as FrozenPrior
 from .guidance.autoguidance import AutoGuidance as AutoGuidance
 from .guidance.cfg_plus_plus import CFGPlusPlus as CFGPlusPlus
 from .guidance.classifier import ClassifierGuidance as ClassifierGuidance
@@ -19,12 +20,11 @@ from .guidance.classifier_free import GuidanceInterval as GuidanceInterval
 from .guidance.diffusers_guiders import DiffusersGuidance as DiffusersGuidance
 from .guidance.perp_neg import PerpNeg as PerpNeg
 from .guidance.projected import AdaptiveProjectedGuidance as AdaptiveProjectedGuidance
-from .levels import DiscreteSchedule as DiscreteSchedule
-from .levels import FlowSchedule as FlowSchedule
 from .levels import NoiseLevel as NoiseLevel
 from .loading import load_prior as load_prior
 from .prediction import Prediction as Prediction
-from .prior import FrozenPrior as FrozenPrior
 from .prior import ImagePrior as ImagePrior
 from .rescaled import RescaledDenoiser as RescaledDenoiser
 from .sampling import sample as sample
+from .schedule import DiscreteSchedule as DiscreteSchedule
+from .schedule import FlowSchedule as FlowSchedule

@@ -7,8 +7,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from scorefield.priors.levels import NoiseLevel, NoiseSchedule
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
+from scorefield.priors.schedule import NoiseSchedule
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,8 +36,9 @@ from scorefield.priors.experts import (
     predict_experts,
     tried_levels,
 )
-from scorefield.priors.levels import NoiseLevel, NoiseSchedule
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
+from scorefield.priors.schedule import NoiseSchedule
 
 # Weights that sum to one but for rounding leave no multiple of z over.
 _ROUNDING = 1e-5

@@ -13,8 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.priors.condition import Condition, Conditioned
-from scorefield.priors.levels import LOG_SNR_ROUNDING, NoiseLevel, NoiseSchedule
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
+from scorefield.priors.schedule import LOG_SNR_ROUNDING, NoiseSchedule
 
 # Where weights and ranges are tried out before anything is sampled.
 _TRIED = 33

@@ -23,7 +23,7 @@ from scorefield.priors.families.folder import (
 )
 from scorefield.priors.families.lora import Lora, attach_loras, find_loras
 from scorefield.priors.families.weights import PriorError, read_json, variant_of
-from scorefield.priors.prior import FrozenPrior
+from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.text import PromptEncoder
 
 __all__ = ["EMBEDDED", "PriorError", "check_folder", "load_prior"]

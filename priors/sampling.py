@@ -20,14 +20,10 @@ from tqdm.auto import tqdm
 from scorefield.priors.composition.normalisable import check_density
 from scorefield.priors.denoiser import Composition, Denoiser
 from scorefield.priors.energy.mcmc import Corrector
-from scorefield.priors.levels import (
-    LOG_SNR_ROUNDING,
-    DiscreteSchedule,
-    NoiseLevel,
-    NoiseSchedule,
-)
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise, noise_generator
 from scorefield.priors.prediction import Prediction
+from scorefield.priors.schedule import LOG_SNR_ROUNDING, DiscreteSchedule, NoiseSchedule
 
 SampleCallback = Callable[[int, int, Prediction], object]
 

@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.priors.levels import DiscreteSchedule, NoiseLevel, NoiseSchedule
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
+from scorefield.priors.schedule import DiscreteSchedule, NoiseSchedule
 
 
 def level_path(schedule: NoiseSchedule, steps: int) -> list[NoiseLevel]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from scorefield.images import Images
     from scorefield.priors.denoiser import Denoiser
     from scorefield.priors.editing.attention_edit import AttentionEdit
-    from scorefield.priors.prior import FrozenPrior
+    from scorefield.priors.frozen_prior import FrozenPrior
 
 Method = Literal["sdedit", "inversion", "inpaint", "prompt-to-prompt", "dds", "pds"]
 """Ways to edit; see `edit`."""

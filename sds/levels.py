@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:  # the command line shows these settings without loading torch
     import torch
 
-    from scorefield.priors.levels import NoiseLevel, NoiseSchedule
+    from scorefield.priors.levels import NoiseLevel
+    from scorefield.priors.schedule import NoiseSchedule
 
 
 @runtime_checkable

@@ -189,7 +189,7 @@ PRESETS: tuple[Preset, ...] = (
 def kind_of(prior: "ImagePrior") -> PriorKind:
     """The kind of a prior, by what it is made of."""
     from scorefield.priors.codec import PixelCodec
-    from scorefield.priors.levels import FlowSchedule
+    from scorefield.priors.schedule import FlowSchedule
     from scorefield.priors.text import PipelineTextEncoder
 
     text = getattr(prior, "text", None)

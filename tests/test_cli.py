@@ -21,8 +21,8 @@ from scorefield.cli.command import PriorCommand
 from scorefield.cli.commands import COMMANDS
 from scorefield.cli.main import main
 from scorefield.images import load_image
-from scorefield.priors.judge import JudgeNet
 from scorefield.priors.training import data
+from scorefield.priors.world.judge import JudgeNet
 from scorefield.sds.nerf.fields import VoxelGrid
 from scorefield.sds.nerf.radiance_field import Scene
 from scorefield.sds.nerf.scene_distillation import TextTo3D

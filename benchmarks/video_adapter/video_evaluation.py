@@ -22,8 +22,8 @@ from video_report import write_report
 
 from scorefield.files import write_json
 from scorefield.priors.experts import check_compatible
+from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.loading import load_prior
-from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.training.motion import train_motion
 from scorefield.priors.training.recipes import (
     BROAD_SETTINGS,

@@ -8,7 +8,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scorefield.priors.judge import class_indices
 from scorefield.priors.training.data import batch_indices
 from scorefield.priors.training.settings import TrainingSettings
 from scorefield.priors.training.task import TrainingTask
@@ -21,6 +20,7 @@ from scorefield.priors.world.clips import (
     ClipSet,
     render_clips,
 )
+from scorefield.priors.world.judge import class_indices
 from scorefield.runs.folder import RunFolder
 from scorefield.runs.loop import optimise
 

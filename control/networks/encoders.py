@@ -16,8 +16,8 @@ from scorefield.control.data.spaces import PolicySpaces
 from scorefield.control.networks.settings import EncoderSettings
 from scorefield.control.policies.draws import Draws
 from scorefield.priors.features.extraction import extract_features
+from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.loading import load_prior
-from scorefield.priors.prior import FrozenPrior
 
 
 class ObservationEncoder(nn.Module):

@@ -33,8 +33,9 @@ from scorefield.control.policies.denoising import ChunkDenoiser, draw_chunk
 from scorefield.control.policies.draws import Draws
 from scorefield.control.policies.policy import ChunkRequest, NetworkPolicy
 from scorefield.control.policies.solver import Schedule, SolverStep, solver_steps
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule
 
 NetworkSettings = PerceptronSettings | UNet1DSettings | TransformerSettings
 """Of the network that denoises; their class says which."""

@@ -19,7 +19,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.control.networks.settings import Predicts, Sampler
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel
+from scorefield.priors.levels import NoiseLevel
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule
 from scorefield.priors.steps import level_path
 
 Schedule = DiscreteSchedule | FlowSchedule

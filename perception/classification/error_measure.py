@@ -18,9 +18,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.perception.classification.choices import Loss, Quantity, Spacing
-from scorefield.priors.levels import NoiseLevel, NoiseSchedule
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prediction import Prediction
+from scorefield.priors.schedule import NoiseSchedule
 
 PARTS = 64
 """Parts of an error, whose spread tells how far noise has carried it."""

@@ -19,8 +19,10 @@ from scorefield.perception.resize import squares
 from scorefield.priors.features.cache import FeatureCache
 from scorefield.priors.features.extraction import extract_features
 from scorefield.priors.features.memory import MEMORY_GIB
-from scorefield.priors.levels import NoiseLevel, NoiseSchedule
-from scorefield.priors.prior import FrozenPrior, Prompts
+from scorefield.priors.frozen_prior import FrozenPrior
+from scorefield.priors.levels import NoiseLevel
+from scorefield.priors.prior import Prompts
+from scorefield.priors.schedule import NoiseSchedule
 
 
 @dataclass(frozen=True)

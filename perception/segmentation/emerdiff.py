@@ -28,9 +28,11 @@ from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.editing.edit_friendly import ancestral_mean
 from scorefield.priors.features.extraction import picture_key
 from scorefield.priors.features.taps import layer_path, short_name
-from scorefield.priors.levels import NoiseLevel, NoiseSchedule
+from scorefield.priors.frozen_prior import FrozenPrior
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise
-from scorefield.priors.prior import FrozenPrior, Prompts
+from scorefield.priors.prior import Prompts
+from scorefield.priors.schedule import NoiseSchedule
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from scorefield.perception.segmentation.attention_hooks import projection_paths
 from scorefield.priors.features.memory import layer_elements, pass_memory, size_that_fits
-from scorefield.priors.prior import FrozenPrior
+from scorefield.priors.frozen_prior import FrozenPrior
 
 
 def record_memory(prior: FrozenPrior, area: float | int) -> int:

@@ -8,8 +8,8 @@ from scorefield.perception.segmentation.clustering import (
 )
 from scorefield.perception.segmentation.emerdiff import EmerDiff
 from scorefield.priors.features.taps import short_name
+from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.levels import NoiseLevel
-from scorefield.priors.prior import FrozenPrior
 
 
 def emerdiff_preset(prior: FrozenPrior) -> EmerDiff:

@@ -24,7 +24,8 @@ from scorefield.perception.segmentation.memory import rows_that_fit
 from scorefield.perception.segmentation.presets import emerdiff_preset
 from scorefield.priors.features.extraction import extract_features
 from scorefield.priors.features.memory import MEMORY_GIB, size_multiple
-from scorefield.priors.prior import FrozenPrior, Prompts
+from scorefield.priors.frozen_prior import FrozenPrior
+from scorefield.priors.prior import Prompts
 
 Method = EmerDiff | FeatureClusters
 

@@ -7,7 +7,7 @@ from scorefield.priors.denoiser import Composition, Denoiser, Term, combine, com
 from scorefield.priors.exact.standard_normal import StandardNormal
 from scorefield.priors.expert_weights import Weight, plus, reciprocal, times
 from scorefield.priors.experts import tried_levels
-from scorefield.priors.levels import NoiseSchedule
+from scorefield.priors.schedule import NoiseSchedule
 
 Experts = Mapping[Denoiser, Weight] | Sequence[tuple[Denoiser, Weight]]
 

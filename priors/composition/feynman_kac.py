@@ -24,8 +24,9 @@ from tqdm.auto import tqdm
 
 from scorefield.priors.composition.normalisable import check_density
 from scorefield.priors.denoiser import Composition, ConditionedDenoiser
-from scorefield.priors.levels import NoiseLevel, NoiseSchedule
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator
+from scorefield.priors.schedule import NoiseSchedule
 from scorefield.priors.steps import level_path
 
 # Nothing happens at more noise than this, and at alpha = 0 there is no y.

@@ -19,11 +19,11 @@ from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.editing.attention_edit import AttentionEdit
 from scorefield.priors.editing.edit_friendly import NoiseMaps, ancestral_mean
 from scorefield.priors.editing.walk import START, walk
+from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
-from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.steps import ddim_step, level_path
 
 

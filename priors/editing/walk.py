@@ -9,9 +9,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from scorefield.priors.denoiser import Denoiser
-from scorefield.priors.levels import NoiseLevel, NoiseSchedule
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prediction import Prediction
+from scorefield.priors.schedule import NoiseSchedule
 from scorefield.priors.steps import level_path
 
 # Keys of an item's noise, those of `sample`: what it starts from, and what is added on the way.

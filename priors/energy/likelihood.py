@@ -26,7 +26,8 @@ from tqdm.auto import tqdm
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.energy.line_integral import item_generators, rademacher, with_graph
 from scorefield.priors.exact.standard_normal import StandardNormal
-from scorefield.priors.levels import NoiseLevel, NoiseSchedule
+from scorefield.priors.levels import NoiseLevel
+from scorefield.priors.schedule import NoiseSchedule
 
 LogDensity = Callable[[Tensor, NoiseLevel], Tensor]
 """(z, level) -> log p(z) in nats, shape (batch,)."""

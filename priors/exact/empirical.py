@@ -19,8 +19,9 @@ from torch import Tensor
 from scorefield.images import load_image
 from scorefield.priors.condition import Condition
 from scorefield.priors.denoiser import ConditionedDenoiser, Denoiser
-from scorefield.priors.levels import DiscreteSchedule, NoiseLevel, NoiseSchedule
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
+from scorefield.priors.schedule import DiscreteSchedule, NoiseSchedule
 
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from scorefield.priors.condition import Condition
 from scorefield.priors.denoiser import ConditionedDenoiser, Denoiser
-from scorefield.priors.levels import DiscreteSchedule, NoiseLevel, NoiseSchedule
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prediction import Prediction
+from scorefield.priors.schedule import DiscreteSchedule, NoiseSchedule
 
 Labels = str | Sequence[str] | None
 

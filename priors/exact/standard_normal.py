@@ -7,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.priors.denoiser import Denoiser
-from scorefield.priors.levels import NoiseLevel, NoiseSchedule
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
+from scorefield.priors.schedule import NoiseSchedule
 
 
 class StandardNormal(Denoiser):

@@ -16,7 +16,7 @@ from scorefield.priors.families.pixels import deepfloyd_if
 from scorefield.priors.families.unets import stable_diffusion, stable_diffusion_xl
 from scorefield.priors.families.videos import ClipPipeline, animate_diff, clips, text_to_video
 from scorefield.priors.families.wan import wan
-from scorefield.priors.prior import FrozenPrior
+from scorefield.priors.frozen_prior import FrozenPrior
 
 __all__ = ["FAMILIES", "Adapter", "Card", "ClipPipeline", "Family", "from_pipeline"]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from scorefield.priors.codec import LatentCodec, PixelCodec
 from scorefield.priors.families.base import Adapter, Card
 from scorefield.priors.families.schedules import path_of
-from scorefield.priors.prior import FrozenPrior
+from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.text import PromptEncoder, name_with_nearest
 
 

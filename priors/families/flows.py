@@ -9,7 +9,7 @@ from torch import Tensor
 from scorefield.priors.codec import LatentCodec
 from scorefield.priors.families.base import Adapter, Card
 from scorefield.priors.families.schedules import flow_of
-from scorefield.priors.prior import FrozenPrior
+from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.text import PipelineTextEncoder
 
 # The guidance that Flux [dev], distilled from guided samples, is told: diffusers' default.

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseSchedule
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
 
 _OWN_TABLE = ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")  # they shift its log-SNR
 

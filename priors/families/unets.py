@@ -12,7 +12,7 @@ from scorefield.priors.codec import LatentCodec
 from scorefield.priors.families.base import Adapter, Card
 from scorefield.priors.families.control import ControlledUNet
 from scorefield.priors.families.schedules import path_of
-from scorefield.priors.prior import FrozenPrior
+from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.text import PipelineTextEncoder, TextEncoder
 
 # Of the latents, where a config does not say it: the published models'.

@@ -10,7 +10,7 @@ from scorefield.priors.codec import VideoCodec
 from scorefield.priors.families.base import Card
 from scorefield.priors.families.schedules import flow_of
 from scorefield.priors.families.videos import VideoAdapter
-from scorefield.priors.prior import FrozenPrior
+from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.text import PipelineTextEncoder
 
 _TOKENS = 512

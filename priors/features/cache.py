@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from scorefield.files import whole_file
+from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.levels import NoiseLevel
-from scorefield.priors.prior import FrozenPrior
 
 _SAMPLES = 16
 

@@ -17,9 +17,10 @@ from scorefield.priors.condition import Condition
 from scorefield.priors.features.cache import FeatureCache, feature_key, prior_key
 from scorefield.priors.features.memory import MEMORY_GIB, pass_memory, size_that_fits
 from scorefield.priors.features.taps import layer_path, tapped, to_maps
+from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise
-from scorefield.priors.prior import FrozenPrior, Prompts
+from scorefield.priors.prior import Prompts
 
 
 def picture_key(image: Float[Tensor, "*shape"]) -> int:

@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary
 
 from scorefield.priors.codec import LatentCodec
 from scorefield.priors.features.network_cost import LayerCost, network_cost
-from scorefield.priors.prior import FrozenPrior
+from scorefield.priors.frozen_prior import FrozenPrior
 
 MEMORY_GIB = 4.0
 """What a pass may take where no limit is given: that of small graphics cards, less the weights."""

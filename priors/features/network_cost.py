@@ -14,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scorefield.priors.codec import LatentCodec
 from scorefield.priors.features.taps import block_paths, short_name, to_maps
-from scorefield.priors.prior import FrozenPrior, Prompts
+from scorefield.priors.frozen_prior import FrozenPrior
+from scorefield.priors.prior import Prompts
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.experts import predict_together
-from scorefield.priors.levels import LOG_SNR_ROUNDING, NoiseLevel
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
+from scorefield.priors.schedule import LOG_SNR_ROUNDING
 from scorefield.priors.steps import level_path
 
 # Below, a level is taken to hold no signal: schedulers of diffusers that cannot do with alpha = 0

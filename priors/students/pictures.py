@@ -14,11 +14,11 @@ from scorefield.files import whole_folder, write_json
 from scorefield.images import contact_sheet
 from scorefield.integrity import SEAL, digest, write_seal
 from scorefield.priors.families.weights import read_json
-from scorefield.priors.levels import FlowSchedule
+from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.loading import folder_of, load_prior
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.sampling import levels_of, sample
+from scorefield.priors.schedule import FlowSchedule
 from scorefield.priors.students.settings import StudentSettings
 from scorefield.priors.students.training import Lesson, StudentTask
 from scorefield.runs.folder import RunFolder

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from scorefield.priors.denoiser import Denoiser
-from scorefield.priors.levels import NoiseLevel, NoiseSchedule
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator
+from scorefield.priors.schedule import NoiseSchedule
 from scorefield.priors.students.objective import generate, reverse_kl_gradient
 from scorefield.priors.students.settings import StudentSettings
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from scorefield.priors.levels import DiscreteSchedule
+from scorefield.priors.schedule import DiscreteSchedule
 from scorefield.priors.training.data import batch_indices
 from scorefield.priors.training.settings import TrainingSettings
 from scorefield.priors.training.task import TrainingTask

@@ -18,7 +18,7 @@ from scorefield.files import write_json
 from scorefield.images import contact_sheet
 from scorefield.integrity import write_seal
 from scorefield.priors.families import from_pipeline
-from scorefield.priors.levels import DiscreteSchedule
+from scorefield.priors.schedule import DiscreteSchedule
 from scorefield.priors.training.data import batch_indices
 from scorefield.priors.training.recipes import DIGITS
 from scorefield.priors.training.settings import TrainingSettings

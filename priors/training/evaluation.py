@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.files import write_text
-from scorefield.priors.judge import Judge, Verdict, frechet_distance
 from scorefield.priors.prior import ImagePrior
 from scorefield.priors.world import CATEGORIES, COLORS, FRONTED, VIEWS, Scene, draw_scene, render
+from scorefield.priors.world.judge import Judge, Verdict, frechet_distance
 
 TRAINING_SEEDS = (0, 1)
 """World seeds of the pictures that the prior and the judge were trained on."""

@@ -18,7 +18,7 @@ from scorefield.images import contact_sheet
 from scorefield.integrity import write_seal
 from scorefield.priors.clip_unet import ClipUNet
 from scorefield.priors.families import ClipPipeline, from_pipeline
-from scorefield.priors.levels import DiscreteSchedule
+from scorefield.priors.schedule import DiscreteSchedule
 from scorefield.priors.training.recipes import BROAD_LOW_NOISE, BROAD_SETTINGS, BROAD_WIDTH
 from scorefield.priors.training.settings import TrainingSettings
 from scorefield.priors.training.task import TrainingTask

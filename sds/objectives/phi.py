@@ -11,10 +11,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from scorefield.priors.denoiser import Denoiser
-from scorefield.priors.levels import NoiseLevel, NoiseSchedule
+from scorefield.priors.frozen_prior import FrozenPrior
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prediction import Prediction
-from scorefield.priors.prior import FrozenPrior, ImagePrior, Prompts
+from scorefield.priors.prior import ImagePrior, Prompts
+from scorefield.priors.schedule import NoiseSchedule
 
 LOW, HIGH = 0.02, 0.98
 """The fractions of the schedule between which phi is trained, uniformly."""

@@ -27,9 +27,10 @@ from video_scores import ANSWERS, SPACES
 from scorefield.priors.codec import PixelCodec
 from scorefield.priors.condition import Condition
 from scorefield.priors.denoiser import ConditionedDenoiser
-from scorefield.priors.levels import DiscreteSchedule, NoiseLevel
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.prior import ImagePrior
+from scorefield.priors.schedule import DiscreteSchedule
 from scorefield.priors.training.settings import TrainingSettings
 from scorefield.priors.world.clips import (
     DOMAINS,

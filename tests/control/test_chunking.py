@@ -8,8 +8,9 @@ from torch import Tensor
 
 from scorefield.control.policies.chunking import Continuing, continue_chunk, soft_mask
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel, NoiseSchedule
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
 
 STEPS, FROZEN, EXECUTED = 12, 3, 4
 SCHEDULES = [DiscreteSchedule.cosine(100), FlowSchedule()]

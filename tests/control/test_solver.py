@@ -10,10 +10,11 @@ from torch import Tensor
 from scorefield.control.networks.settings import Predicts
 from scorefield.control.policies.solver import SolverStep, solve, solver_steps
 from scorefield.priors.denoiser import Denoiser
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.sampling import sample
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule
 
 KINDS: tuple[Predicts, ...] = ("eps", "x0", "v", "velocity")
 MEAN, DEVIATION = 0.3, 0.2

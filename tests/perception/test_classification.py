@@ -14,9 +14,10 @@ from scorefield.perception.classification.text_scores import text_scores
 from scorefield.priors.condition import Condition
 from scorefield.priors.denoiser import ConditionedDenoiser
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel, NoiseSchedule
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prediction import Prediction
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
 
 FLOW = FlowSchedule()
 WIDE = ErrorMeasure(log_snr=(-9, 11))

@@ -16,7 +16,7 @@ from scorefield.perception.classification.error_measure import ErrorMeasure
 from scorefield.perception.classification.stopping import Race, Stages
 from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
-from scorefield.priors.levels import FlowSchedule
+from scorefield.priors.schedule import FlowSchedule
 
 
 def test_a_mixtures_probabilities_are_calibrated() -> None:

@@ -7,7 +7,7 @@ import torch
 from scorefield.perception.classification.noise_inflation import noise_inflation
 from scorefield.perception.classification.stopping import Policy, Race, Stages, moderated_variances
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
-from scorefield.priors.levels import FlowSchedule
+from scorefield.priors.schedule import FlowSchedule
 
 
 def run(policy: Policy, errors: np.ndarray) -> tuple[np.ndarray, int]:

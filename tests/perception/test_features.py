@@ -16,9 +16,9 @@ from scorefield.priors.features.extraction import extract_features, picture_key
 from scorefield.priors.features.memory import pass_memory
 from scorefield.priors.features.network_cost import network_cost
 from scorefield.priors.features.taps import block_paths, layer_path, short_name, tapped
+from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.loading import _quiet, load_prior
 from scorefield.priors.noise import keyed_noise
-from scorefield.priors.prior import FrozenPrior
 
 Load = Callable[[str], FrozenPrior]
 

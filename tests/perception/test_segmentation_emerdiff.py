@@ -38,8 +38,8 @@ from scorefield.perception.segmentation.segment import cell_labels, check_method
 from scorefield.priors.editing import edit_friendly_invert
 from scorefield.priors.families import from_pipeline
 from scorefield.priors.features.memory import pass_memory
+from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.loading import _quiet, load_prior
-from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.world import draw_scene, render
 
 

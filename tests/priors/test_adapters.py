@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from scorefield.priors.codec import PixelCodec
 from scorefield.priors.conformance import check_prior
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel, NoiseSchedule
+from scorefield.priors.frozen_prior import FrozenPrior
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.loading import PriorError, _quiet, load_prior
 from scorefield.priors.noise import keyed_noise
-from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.sampling import sample
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
 from scorefield.priors.text import PromptEncoder
 
 Tiny = Callable[[str], Path]

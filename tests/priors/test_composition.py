@@ -21,10 +21,11 @@ from scorefield.priors.denoiser import (
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.expert_weights import Window
 from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel, NoiseSchedule
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.sampling import sample
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
 
 LINEAR = DiscreteSchedule.linear_beta()
 ZERO_SNR = DiscreteSchedule.scaled_linear().zero_terminal_snr()

@@ -16,17 +16,14 @@ from scorefield.priors.conformance import _CHECKS, ConformanceError, check_prior
 from scorefield.priors.denoiser import ConditionedDenoiser, Denoiser
 from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
-from scorefield.priors.levels import (
-    DiscreteSchedule,
-    FlowSchedule,
-    NoiseLevel,
-    NoiseSchedule,
-)
+from scorefield.priors.frozen_prior import FrozenPrior
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.loading import load_prior
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
-from scorefield.priors.prior import FrozenPrior, ImagePrior
+from scorefield.priors.prior import ImagePrior
 from scorefield.priors.rescaled import RescaledDenoiser
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
 from scorefield.priors.text import PromptEncoder
 
 PROMPTS: dict[str, tuple[str, ...]] = {

@@ -8,9 +8,10 @@ from scorefield.priors.condition import Condition
 from scorefield.priors.denoiser import Composition, ConditionedDenoiser, Denoiser
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.experts import predict_together
-from scorefield.priors.levels import DiscreteSchedule, NoiseLevel
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
+from scorefield.priors.schedule import DiscreteSchedule
 
 SCHEDULE = DiscreteSchedule.linear_beta()
 MIXTURE = GaussianMixturePrior(

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseSchedule
 from scorefield.priors.noise import keyed_noise
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
 
 LABELS = ["red cup", "a tall red chair", "blue chair", "Blue cup front-view", "lamp"]
 

@@ -7,9 +7,10 @@ from torch import Tensor
 from scorefield.priors.denoiser import Denoiser, HasEnergy
 from scorefield.priors.energy.line_integral import asymmetry, energy_change, line_integral_energy
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
-from scorefield.priors.levels import DiscreteSchedule, NoiseLevel
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
+from scorefield.priors.schedule import DiscreteSchedule
 
 SCHEDULE = DiscreteSchedule.cosine()
 LEVEL = SCHEDULE.at_timestep(torch.tensor(300.0).double())

@@ -18,11 +18,11 @@ from torch import Tensor
 from scorefield.priors.codec import LatentCodec, PixelCodec, VideoCodec
 from scorefield.priors.experts import predict_together
 from scorefield.priors.families import FAMILIES, from_pipeline
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule
+from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.loading import PriorError, _quiet, load_prior
 from scorefield.priors.noise import keyed_noise
-from scorefield.priors.prior import FrozenPrior
 from scorefield.priors.sampling import sample
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule
 
 # A prompt that each can take.
 PROMPTS = {"ddpm": "", "ddpm-classes": "star", "dit": "goldfish"}

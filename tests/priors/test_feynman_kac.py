@@ -16,7 +16,7 @@ from scorefield.priors.composition.feynman_kac import (
 from scorefield.priors.denoiser import Composition
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.expert_weights import Window
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseSchedule
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
 
 LINEAR = DiscreteSchedule.linear_beta()
 

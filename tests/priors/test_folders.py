@@ -12,9 +12,9 @@ import tiny_models
 import torch
 
 from scorefield.priors.families.base import few_steps_named
+from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.loading import PriorError, check_folder, load_prior
 from scorefield.priors.noise import keyed_noise, noise_generator
-from scorefield.priors.prior import FrozenPrior
 
 Tiny = Callable[[str], Path]
 

@@ -12,9 +12,10 @@ from scorefield.priors.guidance.classifier_free import (
     GuidanceInterval,
     component_along,
 )
-from scorefield.priors.levels import DiscreteSchedule, NoiseLevel
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
+from scorefield.priors.schedule import DiscreteSchedule
 
 SCHEDULE = DiscreteSchedule.scaled_linear().zero_terminal_snr()
 MEANS = torch.tensor([[0.0, 1.0, 2.0], [1.0, -1.0, 0.5], [-2.0, 0.0, 0.3]], dtype=torch.float64)

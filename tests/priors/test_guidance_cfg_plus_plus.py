@@ -7,9 +7,9 @@ import torch
 from scorefield.priors.exact.gaussian_mixture import ConditionedMixture, GaussianMixturePrior
 from scorefield.priors.guidance.cfg_plus_plus import CFGPlusPlus
 from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseSchedule
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.sampling import sample
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
 from scorefield.priors.steps import ddim_step, level_path
 
 MEANS = torch.tensor([[0.0, 1.0, 2.0], [1.0, -1.0, 0.5], [-2.0, 0.0, 0.3]], dtype=torch.float64)

@@ -8,10 +8,11 @@ from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
 from scorefield.priors.guidance.diffusers_guiders import DiffusersGuidance
 from scorefield.priors.guidance.projected import AdaptiveProjectedGuidance
-from scorefield.priors.levels import DiscreteSchedule, NoiseLevel
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.sampling import sample
+from scorefield.priors.schedule import DiscreteSchedule
 
 SCHEDULE = DiscreteSchedule.scaled_linear().zero_terminal_snr()
 SHAPE = (3, 2, 2)

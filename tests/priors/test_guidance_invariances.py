@@ -14,9 +14,10 @@ from scorefield.priors.guidance.classifier import ClassifierGuidance
 from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance, GuidanceInterval
 from scorefield.priors.guidance.perp_neg import PerpNeg
 from scorefield.priors.guidance.projected import AdaptiveProjectedGuidance
-from scorefield.priors.levels import DiscreteSchedule, NoiseLevel
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.sampling import sample
+from scorefield.priors.schedule import DiscreteSchedule
 from scorefield.priors.steps import level_path
 
 SCHEDULE = DiscreteSchedule.scaled_linear().zero_terminal_snr()

@@ -9,9 +9,10 @@ from scorefield.priors.denoiser import ConditionedDenoiser, Denoiser
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
 from scorefield.priors.guidance.perp_neg import PerpNeg
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel, NoiseSchedule
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
 
 SCHEDULE = DiscreteSchedule.scaled_linear().zero_terminal_snr()
 Z = keyed_noise(0, range(4), 0, (3,), torch.float64)

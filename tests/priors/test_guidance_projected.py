@@ -10,9 +10,10 @@ from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
 from scorefield.priors.guidance.projected import AdaptiveProjectedGuidance
-from scorefield.priors.levels import DiscreteSchedule, NoiseLevel
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
+from scorefield.priors.schedule import DiscreteSchedule
 from scorefield.priors.steps import ddim_step, level_path
 
 SCHEDULE = DiscreteSchedule.scaled_linear().zero_terminal_snr()

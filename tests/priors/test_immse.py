@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
-from scorefield.priors.levels import FlowSchedule, NoiseLevel
+from scorefield.priors.levels import NoiseLevel
+from scorefield.priors.schedule import FlowSchedule
 
 FLOW = FlowSchedule()
 

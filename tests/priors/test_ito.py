@@ -10,8 +10,8 @@ from torch import Tensor
 from scorefield.priors.energy.ito import ito_increment, log_likelihood_ito, sample_with_likelihood
 from scorefield.priors.energy.likelihood import level_grid
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseSchedule
 from scorefield.priors.noise import keyed_noise
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
 
 ZERO_SNR = DiscreteSchedule.cosine().zero_terminal_snr()
 FLOW = FlowSchedule()

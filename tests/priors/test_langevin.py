@@ -6,8 +6,8 @@ import torch
 from scorefield.priors.energy.langevin import annealed_langevin, langevin
 from scorefield.priors.energy.mcmc import MALA, ULA
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseSchedule
 from scorefield.priors.noise import keyed_noise
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
 
 ZERO_SNR = DiscreteSchedule.cosine().zero_terminal_snr()
 

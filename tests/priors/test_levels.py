@@ -16,7 +16,8 @@ from diffusers import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel, NoiseSchedule
+from scorefield.priors.levels import NoiseLevel
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
 
 DISCRETE = [
     DiscreteSchedule.linear_beta(),

@@ -9,10 +9,11 @@ from torch import Tensor
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.energy.likelihood import bits_per_dim, level_grid, log_likelihood_ode
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel, NoiseSchedule
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.loading import load_prior
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
 from scorefield.priors.world import draw_scene, render
 
 ZERO_SNR = DiscreteSchedule.cosine().zero_terminal_snr()

@@ -9,9 +9,10 @@ from torch import Tensor
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.energy.mcmc import HMC, MALA, UHMC, ULA, Corrector
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
-from scorefield.priors.levels import DiscreteSchedule, NoiseLevel
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise, noise_generator
 from scorefield.priors.prediction import Prediction
+from scorefield.priors.schedule import DiscreteSchedule
 
 SCHEDULE = DiscreteSchedule.linear_beta()
 LEVEL = SCHEDULE.at_timestep(torch.tensor(300.0).double())

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel, NoiseSchedule
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
 
 KINDS = ["eps", "x0", "v", "velocity", "score"]
 MAKERS: dict[str, Callable[[Tensor, NoiseLevel, Tensor], Prediction]] = {

@@ -9,11 +9,12 @@ from torch import Tensor
 from scorefield.priors.codec import LatentCodec, PixelCodec
 from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.families import from_pipeline
-from scorefield.priors.levels import DiscreteSchedule
+from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.loading import _quiet
 from scorefield.priors.noise import keyed_noise
-from scorefield.priors.prior import FrozenPrior, ImagePrior
+from scorefield.priors.prior import ImagePrior
 from scorefield.priors.sampling import sample
+from scorefield.priors.schedule import DiscreteSchedule
 
 # What the pipeline predicts, and on which schedule.
 KINDS: dict[str, dict[str, Any]] = {

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from scorefield.priors.codec import PixelCodec
 from scorefield.priors.exact.empirical import EmpiricalPrior
-from scorefield.priors.judge import Judge, JudgeNet, Verdict
 from scorefield.priors.prior import ImagePrior
 from scorefield.priors.training import evaluation
 from scorefield.priors.training.evaluation import (
@@ -19,6 +18,7 @@ from scorefield.priors.training.evaluation import (
     evaluate_prior,
     write_card,
 )
+from scorefield.priors.world.judge import Judge, JudgeNet, Verdict
 
 
 class Given(ImagePrior):

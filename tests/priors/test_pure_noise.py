@@ -6,8 +6,8 @@ import torch
 from scorefield.priors.composition.pure_noise import FromPureNoise
 from scorefield.priors.composition.video_adapter import video_adapter
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
-from scorefield.priors.levels import DiscreteSchedule
 from scorefield.priors.sampling import sample
+from scorefield.priors.schedule import DiscreteSchedule
 
 SCHEDULE = DiscreteSchedule.cosine().zero_terminal_snr()
 

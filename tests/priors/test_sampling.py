@@ -25,10 +25,11 @@ from scorefield.priors.composition.compose import compose
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.energy.mcmc import ULA
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel, NoiseSchedule
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.sampling import CollapseWarning, sample
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
 
 # calling set_timesteps ourselves: diffusers converts tensors in a way numpy 2 means to drop
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")

@@ -14,9 +14,9 @@ from scorefield.priors.codec import LatentCodec
 from scorefield.priors.composition.compose import compose
 from scorefield.priors.families import from_pipeline
 from scorefield.priors.families.schedules import path_of
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule
 from scorefield.priors.loading import PriorError, load_prior
 from scorefield.priors.sampling import sample
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule
 
 Tiny = Callable[[str], Path]
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

@@ -9,7 +9,8 @@ import torch
 
 from scorefield.priors.composition.superposition import Superposition, superpose_and, superpose_or
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule, NoiseLevel, NoiseSchedule
+from scorefield.priors.levels import NoiseLevel
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
 
 LINEAR = DiscreteSchedule.linear_beta()
 CLEAN = NoiseLevel(*torch.tensor([[1.0], [1e-3]]).double())

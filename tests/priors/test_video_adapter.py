@@ -15,9 +15,9 @@ from scorefield.priors.composition.video_adapter import (
 )
 from scorefield.priors.denoiser import Composition
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
-from scorefield.priors.levels import DiscreteSchedule, FlowSchedule
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.sampling import sample
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule
 
 LINEAR = DiscreteSchedule.linear_beta()
 VIDEO = (4, 1, 2, 2)

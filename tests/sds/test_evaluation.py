@@ -12,10 +12,10 @@ from torch import Tensor
 from scorefield.images import load_image
 from scorefield.priors.codec import PixelCodec
 from scorefield.priors.exact.empirical import EmpiricalPrior
-from scorefield.priors.judge import Judge, JudgeNet, Verdict
 from scorefield.priors.prior import ImagePrior
 from scorefield.priors.training.tokenizer import make_tokenizer
 from scorefield.priors.world import CATEGORIES, COLORS, VIEWS
+from scorefield.priors.world.judge import Judge, JudgeNet, Verdict
 from scorefield.sds.judges import ClipJudge, Looks, WorldJudge, parse_prompt
 from scorefield.sds.nerf.asset_settings import AssetSettings
 from scorefield.sds.nerf.evaluation import evaluate_prompts, evaluate_scene

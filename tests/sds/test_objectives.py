@@ -16,7 +16,7 @@ from scorefield.priors import (
     NoiseLevel,
     Prediction,
 )
-from scorefield.priors.levels import NoiseSchedule
+from scorefield.priors.schedule import NoiseSchedule
 from scorefield.sds.objective import (
     SDS,
     Denoisers,

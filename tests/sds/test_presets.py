@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from scorefield.priors.codec import PixelCodec
 from scorefield.priors.exact.standard_normal import StandardNormal
-from scorefield.priors.levels import DiscreteSchedule
 from scorefield.priors.loading import load_prior
 from scorefield.priors.prior import ImagePrior
+from scorefield.priors.schedule import DiscreteSchedule
 from scorefield.sds.distillation import DistillationSettings, ModuleDistillation, fitted
 from scorefield.sds.image_distillation import ImageDistillation, ImageSettings
 from scorefield.sds.nerf.fields import HashGrid

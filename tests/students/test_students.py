@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from scorefield.priors.denoiser import Denoiser
-from scorefield.priors.levels import DiscreteSchedule, NoiseLevel
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
+from scorefield.priors.schedule import DiscreteSchedule
 from scorefield.priors.students.objective import generate, reverse_kl_gradient
 from scorefield.priors.students.settings import StudentSettings
 from scorefield.priors.students.training import Lesson, StudentCollapsed, StudentTask

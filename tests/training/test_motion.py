@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from scorefield.priors.clip_unet import ClipUNet
-from scorefield.priors.levels import DiscreteSchedule
 from scorefield.priors.noise import noise_generator
+from scorefield.priors.schedule import DiscreteSchedule
 from scorefield.priors.training.motion import (
     MotionTask,
     TextToClips,

@@ -11,10 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from scorefield.priors.judge import Judge
-from scorefield.priors.levels import DiscreteSchedule
 from scorefield.priors.loading import load_prior
 from scorefield.priors.noise import noise_generator
+from scorefield.priors.schedule import DiscreteSchedule
 from scorefield.priors.training import data, shapes
 from scorefield.priors.training.codec import CodecTask, encode_all, make_codec, scale_latents
 from scorefield.priors.training.data import from_bytes, render_indices, to_bytes, world_images
@@ -25,6 +24,7 @@ from scorefield.priors.training.task import TrainingTask
 from scorefield.priors.training.text_to_image import TextToImageTask, cached_latents
 from scorefield.priors.training.tokenizer import WORDS, make_tokenizer
 from scorefield.priors.world import draw_scene
+from scorefield.priors.world.judge import Judge
 from scorefield.runs.folder import RunFolder
 from scorefield.runs.loop import optimise
 

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.prior import FrozenPrior
 
 
 @dataclass(frozen=True)

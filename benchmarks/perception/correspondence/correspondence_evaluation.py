@@ -37,7 +37,7 @@ from scorefield.perception.correspondence.metrics import keypoint_accuracy, resa
 from scorefield.priors.features.cache import prior_key
 from scorefield.priors.features.extraction import extract_features
 from scorefield.priors.features.network_cost import network_cost
-from scorefield.priors.prior import FrozenPrior
+from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.rows import RowStore
 
 

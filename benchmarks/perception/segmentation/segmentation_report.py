@@ -20,7 +20,7 @@ from scorefield.perception.segmentation.emerdiff import EmerDiff
 from scorefield.perception.segmentation.metrics import same_names
 from scorefield.perception.segmentation.presets import emerdiff_preset
 from scorefield.perception.segmentation.segment import segment
-from scorefield.priors.prior import FrozenPrior
+from scorefield.priors.frozen_prior import FrozenPrior
 
 _HEADS = {
     "miou": "mIoU per image",

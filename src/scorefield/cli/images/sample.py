@@ -19,7 +19,7 @@ from scorefield.domains import Count, NotNegative, Share
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scorefield.priors.prior import FrozenPrior
+    from scorefield.priors.frozen_prior import FrozenPrior
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from scorefield.domains import Count, NotNegative, Positive
 
 if TYPE_CHECKING:
     from scorefield.priors.denoiser import Denoiser
-    from scorefield.priors.prior import FrozenPrior
+    from scorefield.priors.frozen_prior import FrozenPrior
 
 _LEAST_SIDE = 64  # of a written frame, pixels
 # those that `python benchmarks/video_adapter/evaluate.py` chose on its tuning captions
@@ -139,7 +139,7 @@ class TextToVideo(PriorCommand):
 
         from diffusers import DDPMScheduler
 
-        from scorefield.priors.levels import DiscreteSchedule
+        from scorefield.priors.schedule import DiscreteSchedule
 
         small = self._load(self.adapter)
         if not isinstance(prior.schedule, DiscreteSchedule):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scorefield.priors.energy.likelihood import LogLikelihood
-    from scorefield.priors.prior import FrozenPrior
+    from scorefield.priors.frozen_prior import FrozenPrior
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scorefield.perception.segmentation.segment import Method, Segmentation
-    from scorefield.priors.prior import FrozenPrior
+    from scorefield.priors.frozen_prior import FrozenPrior
 
 COARSE = 5
 """Steps of a coarse walk."""

@@ -8,7 +8,7 @@ from torch import nn
 from scorefield.cli.command import Outcome
 from scorefield.priors.codec import LatentCodec
 from scorefield.priors.features.memory import pass_memory
-from scorefield.priors.prior import FrozenPrior
+from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.text import PromptEncoder
 from scorefield.sds.presets import Preset, kind_of, presets_of
 
