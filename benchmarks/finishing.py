@@ -23,7 +23,8 @@ HERE = Path(__file__).resolve().parents[1]
 LOAD = """
 import sys
 from safetensors.torch import load_file
-from scorefield.sds import Scene, finish
+from scorefield.sds import Scene
+from scorefield.sds.nerf.finish import finish
 scene = Scene()
 scene.load_state_dict(load_file(sys.argv[1]))
 """

@@ -1,11 +1,12 @@
 """Distillation of any generator: what radiance fields, drawings and your own module have in common.
 
-`Distillation` turns rendered images into a loss; `ModuleDistillation` is the whole task of a
+`Distillation` turns rendered images into a loss; `ModuleDistillation` is the whole job of a
 `torch.nn.Module` that renders.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scorefield.images import contact_sheet
+from scorefield.images import contact_sheet, save_image
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior, Prompts
@@ -180,7 +181,9 @@ def fitted(images: Float[Tensor, "b *f 3 h w"], prior: ImagePrior) -> Float[Tens
 
 
 class ModuleDistillation:
-    """A `Task` of the optimisation loop: a module of yours that renders images.
+    """A module of yours that renders images, to be distilled: a job for `scorefield.runs.run`.
+
+        run(ModuleDistillation(settings, prior, module), "runs/mine", resume=True)
 
     ``module(generator)`` returns images (batch, 3, height, width) in [0, 1], with a graph to its
     parameters. What is random in it (cameras, crops) is drawn from the `torch.Generator` that it is
@@ -224,6 +227,11 @@ class ModuleDistillation:
             raise ValueError(
                 f"the module must return images (batch, 3, height, width); got {shape}"
             )
+
+    @property
+    def steps(self) -> int:
+        """Number of updates."""
+        return self.settings.steps
 
     @torch.no_grad()
     def images(self) -> Float[Tensor, "batch 3 height width"]:
@@ -271,3 +279,7 @@ class ModuleDistillation:
             "learning_rate": self.learning_rate,
             "module": type(self.module).__qualname__,
         }
+
+    def finish(self, folder: Path, *, progress: bool = True) -> dict[str, Path]:
+        """Write `final.png`, the images side by side; a subclass may write more."""
+        return {"final": save_image(folder / "final.png", self.preview(self.steps))}

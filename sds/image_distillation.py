@@ -15,12 +15,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.images import contact_sheet
+from scorefield.images import contact_sheet, save_image
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise, noise_generator
 from scorefield.priors.prior import ImagePrior
-from scorefield.runs.folder import RunFolder
-from scorefield.runs.loop import optimise
+from scorefield.runs.job import run
 from scorefield.sds.distillation import Distillation, fitted
 from scorefield.sds.levels import LevelRange, Levels
 from scorefield.sds.objective import Denoisers, Objective
@@ -65,7 +64,7 @@ class ImageSettings(RenderedSettings):
 
 
 class ImageDistillation:
-    """A `Task` of the optimisation loop: images moved along the gradient of an objective.
+    """A `Job`: images moved along the gradient of an objective.
 
     Item i depends on the seed and i, not on how many there are (but for VSD).
 
@@ -90,6 +89,11 @@ class ImageDistillation:
         self.distillation = Distillation(settings, prior)
         self.denoisers = self._denoisers()
         self.denoisers.check(settings.objective)
+
+    @property
+    def steps(self) -> int:
+        """Number of updates."""
+        return self.settings.steps
 
     @property
     def phi(self) -> Phi | None:
@@ -170,9 +174,13 @@ class ImageDistillation:
         """All that the result depends on, as JSON values."""
         return self.distillation.config()
 
+    def finish(self, folder: Path, *, progress: bool = True) -> dict[str, Path]:
+        """Write `final.png`, the images side by side."""
+        return {"final": save_image(folder / "final.png", self.preview(self.steps))}
+
 
 class ImageEdit(ImageDistillation):
-    """A `Task`: latents of pictures moved from a source prompt to a target prompt.
+    """A `Job`: latents of pictures moved from a source prompt to a target prompt.
 
     By gradient descent without momentum: where target and source agree nothing moves, while Adam
     would make as much of a small gradient as of a large one.
@@ -260,12 +268,5 @@ def edit_image(
     )
     task = ImageEdit(settings, prior, images, source)
     with tempfile.TemporaryDirectory() as folder:
-        optimise(
-            task,
-            steps=steps,
-            folder=RunFolder.create(Path(folder) / "run", task.config()),
-            preview_every=0,
-            checkpoint_every=0,
-            progress=progress,
-        )
+        run(task, folder, progress=progress, preview_every=0, checkpoint_every=0)
     return task.images()

@@ -18,13 +18,14 @@ from torch import Tensor
 from scorefield.images import contact_sheet, load_image, save_image
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.folder import RunFolder
+from scorefield.runs.job import run
 from scorefield.sds.judges import PromptJudge
 from scorefield.sds.nerf.asset_settings import AssetSettings
 from scorefield.sds.nerf.cameras import orbit
-from scorefield.sds.nerf.finish import begin, complete, make_task
 from scorefield.sds.nerf.mesh import EmptySceneError, extract_surface
 from scorefield.sds.nerf.radiance_field import Lights, Scene, Shading
 from scorefield.sds.nerf.rasterise import silhouette
+from scorefield.sds.nerf.scene_distillation import TextTo3D
 from scorefield.sds.nerf.settings import TextTo3DSettings
 from scorefield.sds.objective import described
 from scorefield.sds.prompt_runs import (
@@ -205,14 +206,12 @@ def evaluate_prompts(
     prompts = normalised(prompts)
     if azimuths < 1:
         raise ValueError(f"azimuths must be at least 1 view; got {azimuths}")
-    runs = [
-        replace(settings, prompt=prompt) if settings else TextTo3DSettings(prompt)
-        for prompt in prompts
-    ]
-    for run in runs:
-        judge.check(run.prompt)
-        make_task(run, prior)  # refuses what it would refuse after the prompts before it
-    common = {**asdict(runs[0]), "objective": described(runs[0].objective)}
+    settings = settings or TextTo3DSettings(prompts[0])
+    for prompt in prompts:
+        judge.check(prompt)
+        # refuses what it would refuse after the prompts before it
+        TextTo3D(replace(settings, prompt=prompt), prior)
+    common = {**asdict(settings), "objective": described(settings.objective)}
     del common["prompt"]
     config = {
         "prompts": prompts,
@@ -225,16 +224,16 @@ def evaluate_prompts(
     folder = RunFolder.create(out, config, resume, free=()).path
 
     def make(prompt: str, path: Path) -> Row:
-        task, run_folder = begin(replace(runs[0], prompt=prompt), prior, path, resume=True)
+        task = TextTo3D(replace(settings, prompt=prompt), prior, asset=asset)
         ended: Row = {}
         try:
-            complete(
+            run(
                 task,
-                run_folder,
+                path,
+                resume=True,
                 progress=progress,
                 preview_every=preview_every,
                 checkpoint_every=checkpoint_every,
-                asset=asset,
             )
         except EmptySceneError as error:
             ended = {"status": "empty", "reason": str(error)}
@@ -243,7 +242,7 @@ def evaluate_prompts(
             judge.paint(prompt),
             azimuths,
             elevation,
-            (asset or AssetSettings()).mesh_resolution,
+            task.asset.mesh_resolution,
         )
         save_image(path / STRIP, _strip(prompt, views, azimuths))
         return asdict(_judged(views, prompt, judge)) | ended

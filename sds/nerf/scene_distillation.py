@@ -1,8 +1,10 @@
 """Text to 3D: a radiance field optimised until all its views please a frozen prior."""
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,9 +15,12 @@ from scorefield.priors.guidance.perp_neg import PerpNeg
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior
 from scorefield.priors.world import view_name
+from scorefield.runs.job import run
 from scorefield.sds.distillation import Distillation
+from scorefield.sds.nerf.asset_settings import AssetSettings
 from scorefield.sds.nerf.cameras import Cameras, view_prompt
 from scorefield.sds.nerf.fields import HashGrid
+from scorefield.sds.nerf.finish import finish
 from scorefield.sds.nerf.penalties import (
     entropy_penalty,
     opacity_penalty,
@@ -34,6 +39,9 @@ from scorefield.sds.nerf.turntable import view_sheet
 from scorefield.sds.nerf.view_negatives import view_negatives
 from scorefield.sds.objective import Denoisers
 from scorefield.sds.objectives import Phi
+from scorefield.sds.presets import preset_for, settings_by
+
+__all__ = ["TextTo3D", "begin_scene", "text_to_3d"]
 
 _FIELD = -1
 """Key of what the field begins as, besides the numbers of the steps, which have 0 and above."""
@@ -59,17 +67,29 @@ def _groups(scene: Scene, settings: TextTo3DSettings) -> list[dict[str, Any]]:
 
 
 class TextTo3D:
-    """A `Task` of the optimisation loop: one update looks at a few views of the scene."""
+    """A `Job`: one update looks at a few views of the scene, which ends as a mesh.
+
+    settings: what to make, and how.
+    prior: what it should look like.
+    scene: what is optimised; None: a new one of the field that the settings name.
+    asset: of the mesh and the pictures; None: the defaults.
+
+    Raises:
+        ValueError: words the prior does not know, a prior without views, a prompt the objective
+            lacks, or a size too small for the prior.
+    """
 
     def __init__(
         self,
         settings: TextTo3DSettings,
         prior: ImagePrior,
         scene: Scene | None = None,
+        asset: AssetSettings | None = None,
     ) -> None:
         if not settings.size:
             settings = replace(settings, size=prior.image_size)
         self.settings = settings
+        self.asset = asset or AssetSettings()
         self.prior = prior
         self.device = prior.device
         settings.check_sizes(prior.image_size)
@@ -80,6 +100,11 @@ class TextTo3D:
         )
         self.distillation.check([settings.prompt])
         _check_views(settings.prompt, prior)
+
+    @property
+    def steps(self) -> int:
+        """Number of updates."""
+        return self.settings.steps
 
     @property
     def phi(self) -> Phi | None:
@@ -195,6 +220,55 @@ class TextTo3D:
     def config(self) -> dict[str, Any]:
         """All that the result depends on, as JSON values."""
         return self.distillation.config()
+
+    def finish(self, folder: Path, *, progress: bool = True) -> dict[str, Path]:
+        """Write mesh, turntable and views; see `scorefield.sds.nerf.finish.finish`."""
+        title = self.settings.prompt
+        return finish(self.scene, folder, self.asset, title=title, progress=progress)
+
+
+def text_to_3d(
+    prompt: str | TextTo3DSettings,
+    prior: ImagePrior,
+    out: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    preview_every: int = 100,
+    checkpoint_every: int = 100,
+    asset: AssetSettings | None = None,
+) -> Path:
+    """Distil a prompt into a scene and write its mesh, turntable and views; returns the folder.
+
+    ``text_to_3d("a red mushroom", load_prior("shapes"), "runs/mushroom")`` is all it takes. The
+    folder is a run folder: killed at any moment, the same call with `resume` goes on.
+
+    Args:
+        prompt: what to make, by the preset that is chosen for the prior; or all settings.
+        prior: what it should look like.
+        out: a new or empty folder, or with `resume` the folder of the same run.
+        resume: go on with the run in the folder, if there is one.
+        progress: whether to show progress on standard error.
+        preview_every: a preview after every so many steps; 0 for none.
+        checkpoint_every: a checkpoint after every so many steps; 0 for the last only.
+        asset: of the mesh and the pictures; None: the defaults.
+
+    Raises:
+        ValueError: before anything starts: settings, words or folder are not accepted.
+        EmptySceneError: at the end, the pictures written: the scene came out empty.
+        NonFiniteError: on the way; the last checkpoint is kept.
+    """
+    if isinstance(prompt, str):
+        prompt = TextTo3DSettings(prompt, **settings_by(preset_for(prior, "scene"), prior, {}))
+    run(
+        TextTo3D(prompt, prior, asset=asset),
+        out,
+        resume=resume,
+        progress=progress,
+        preview_every=preview_every,
+        checkpoint_every=checkpoint_every,
+    )
+    return Path(out)
 
 
 def _check_views(prompt: str, prior: ImagePrior) -> None:

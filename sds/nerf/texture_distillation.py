@@ -1,70 +1,92 @@
-"""Paint for a surface that stays as it is: its colours optimised until all views please a prior.
+"""Paint for a mesh that stays as it is: its colours optimised until all views please a prior.
 
 The colours are a field in space, read on the surface, so that a seam of the texture is none in the
 paint (as texture fields, Oechsle et al. 2019); at the end they are baked into a texture.
 """
 
+import hashlib
 import math
+import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+import trimesh
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.images import contact_sheet
+from scorefield.images import contact_sheet, save_gif, save_image
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior
+from scorefield.runs.job import run
 from scorefield.sds.distillation import Distillation
-from scorefield.sds.nerf.asset import Surface
-from scorefield.sds.nerf.cameras import Cameras, view_prompt
-from scorefield.sds.nerf.fields import Field, VoxelGrid
+from scorefield.sds.nerf.asset import Surface, bake, unwrap
+from scorefield.sds.nerf.asset_settings import AssetSettings
+from scorefield.sds.nerf.cameras import Cameras, orbit, view_prompt
+from scorefield.sds.nerf.fields import VoxelGrid
 from scorefield.sds.nerf.mesh import albedo_at
+from scorefield.sds.nerf.mesh_files import export_mesh
 from scorefield.sds.nerf.radiance_field import Lights, draw_lights
-from scorefield.sds.nerf.surface_views import surface_values
+from scorefield.sds.nerf.surface_views import asset_views, surface_values
 from scorefield.sds.nerf.texture_settings import TextureSettings
+from scorefield.sds.nerf.user_mesh import UserMesh, is_unwrapped, load_mesh
+from scorefield.sds.presets import preset_for, settings_by
 
-__all__ = ["TextureDistillation"]
+__all__ = ["TextureDistillation", "texture_mesh"]
 
 FINER = 2
 """Pixels of the rasteriser per pixel of a view, along one axis: smooth edges."""
 
+_AROUND = Cameras.at([0.0, 90.0, 180.0, 270.0, 0.0], [15.0, 15.0, 15.0, 15.0, 75.0])
+"""Front, sides, back and overhead, for looking at."""
+
 
 class TextureDistillation:
-    """A `Task` of the optimisation loop: one update looks at a few views of the painted surface.
+    """A `Job`: one update looks at a few views of the painted surface, which ends as a texture.
+
+    Texture coordinates of the mesh are kept if every triangle has a place of its own in them; else
+    it is unwrapped.
 
     Args:
         settings: what to paint, and how.
         prior: what it should look like.
-        surface: what is painted, within the unit sphere.
-        field: whose colours are optimised; None: a grey `VoxelGrid`.
-        digest: tells the surface from others; part of the run's config.
+        given: what is painted.
+        asset: its `texture`, `up`, `frames` and `picture_size`; None: the defaults.
     """
 
     def __init__(
         self,
         settings: TextureSettings,
         prior: ImagePrior,
-        surface: Surface,
-        field: Field | None = None,
-        digest: str = "",
+        given: UserMesh,
+        asset: AssetSettings | None = None,
     ) -> None:
         settings.check_sizes(prior.image_size)
         self.settings = settings
         self.prior = prior
-        self.surface = surface
-        self.digest = digest
-        self.field = (field or VoxelGrid(resolution=settings.detail)).to(prior.device)
+        self.given = given
+        self.asset = asset or AssetSettings()
         self.distillation = Distillation(settings, prior)
         self.distillation.check([settings.prompt])
+        mesh = given.mesh if is_unwrapped(given.mesh) else unwrap(given.mesh, self.asset.texture)
+        places = torch.tensor(np.array(mesh.vertices), dtype=torch.float32, device=prior.device)
+        self.surface = Surface(mesh, places[:, None])
+        self.field = VoxelGrid(resolution=settings.detail).to(prior.device)
         self.optimizer = torch.optim.Adam(
             self.field.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), eps=1e-15
         )
-        normals = torch.tensor(surface.mesh.vertex_normals, dtype=torch.float32)
-        points = torch.tensor(surface.mesh.vertices, dtype=torch.float32)
-        self._vertices = torch.cat([surface.places.flatten(1).cpu(), normals, points], dim=1)
+        normals = torch.tensor(mesh.vertex_normals, dtype=torch.float32)
+        points = torch.tensor(mesh.vertices, dtype=torch.float32)
+        self._vertices = torch.cat([places.cpu(), normals, points], dim=1)
+
+    @property
+    def steps(self) -> int:
+        """Number of updates."""
+        return self.settings.steps
 
     def step(self, step: int) -> Mapping[str, float]:
         """Render views, ask the prior, update the colours."""
@@ -125,9 +147,8 @@ class TextureDistillation:
     @torch.no_grad()
     def preview(self, step: int) -> Float[Tensor, "3 height width"]:
         """Front, sides, back and overhead, unlit."""
-        cameras = Cameras.at([0.0, 90.0, 180.0, 270.0, 0.0], [15.0, 15.0, 15.0, 15.0, 75.0])
-        pictures = self.render(cameras, 96, torch.full((3, 1, 1), 0.8))
-        return contact_sheet(pictures, columns=5, labels=cameras.views)
+        pictures = self.render(_AROUND, 96, torch.full((3, 1, 1), 0.8))
+        return contact_sheet(pictures, columns=5, labels=_AROUND.views)
 
     def state(self) -> dict[str, Any]:
         """Colours, optimiser and, if there is one, phi."""
@@ -142,4 +163,77 @@ class TextureDistillation:
 
     def config(self) -> dict[str, Any]:
         """All that the result depends on, as JSON values."""
-        return {**self.distillation.config(), "surface": self.digest}
+        return {**self.distillation.config(), "surface": _digest(self.surface.mesh)}
+
+    def finish(self, folder: Path, *, progress: bool = True) -> dict[str, Path]:
+        """Write the mesh with its texture, of its own size and place, a turntable and views.
+
+        Returns:
+            The written files: "views", "turntable", "glb", "obj", "ply", "mtl" and "png".
+        """
+        asset, size = self.asset, self.asset.picture_size
+        painted = bake(self.surface, self.field, asset.texture)
+        sheet = contact_sheet(asset_views(painted, _AROUND, size), 5, labels=_AROUND.views)
+        turn = asset_views(painted, orbit(asset.frames), size)
+        written = {
+            "views": save_image(folder / "views.png", sheet),
+            "turntable": save_gif(folder / "turntable.gif", turn),
+        }
+        painted.apply_transform(self.given.back)
+        paths = export_mesh(painted, folder, title=self.settings.prompt, up=asset.up)
+        return written | {path.suffix[1:]: path for path in paths}
+
+
+def _digest(mesh: trimesh.Trimesh) -> str:
+    """Tells the mesh from others: a run of another one is another run."""
+    data = (mesh.vertices.round(6) + 0.0).tobytes() + np.asarray(mesh.faces, np.int64).tobytes()
+    return hashlib.sha256(data).hexdigest()
+
+
+def texture_mesh(
+    mesh: str | os.PathLike[str],
+    prompt: str | TextureSettings,
+    prior: ImagePrior,
+    out: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    preview_every: int = 100,
+    checkpoint_every: int = 100,
+    asset: AssetSettings | None = None,
+) -> Path:
+    """Paint a mesh to a prompt and write it with its texture; returns the folder.
+
+    Size, place and triangles stay as they are. Texture coordinates are kept if every triangle has
+    a place of its own in them; else the mesh is unwrapped. The folder is a run folder: killed at
+    any moment, the same call with `resume` goes on.
+
+    Args:
+        mesh: a file, see `load_mesh`.
+        prompt: what to paint, by the preset that is chosen for the prior; or all settings.
+        prior: what it should look like.
+        out: a new or empty folder, or with `resume` the folder of the same run.
+        resume: go on with the run in the folder, if there is one.
+        progress: whether to show progress on standard error.
+        preview_every: a preview after every so many steps; 0 for none.
+        checkpoint_every: a checkpoint after every so many steps; 0 for the last only.
+        asset: its `texture`, `up` (of the mesh that is read, too), `frames` and `picture_size`.
+
+    Raises:
+        ValueError: before anything starts: mesh, settings, words or folder are not accepted.
+        NonFiniteError: on the way; the last checkpoint is kept.
+    """
+    asset = asset or AssetSettings()
+    if isinstance(prompt, str):
+        usual = settings_by(preset_for(prior, "scene"), prior, {})
+        names = {one.name for one in fields(TextureSettings)}
+        prompt = TextureSettings(prompt, **{k: v for k, v in usual.items() if k in names})
+    run(
+        TextureDistillation(prompt, prior, load_mesh(mesh, asset.up), asset),
+        out,
+        resume=resume,
+        progress=progress,
+        preview_every=preview_every,
+        checkpoint_every=checkpoint_every,
+    )
+    return Path(out)

@@ -6,17 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import trimesh
 from numpy.typing import NDArray
 
 from scorefield.sds.nerf.asset_settings import UpAxis
 from scorefield.sds.nerf.mesh_files import Y_UP
+from scorefield.sds.nerf.rasterise import rasterise, texture_coordinates
 
-__all__ = ["UserMesh", "load_mesh"]
+__all__ = ["UserMesh", "is_unwrapped", "load_mesh"]
 
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
 RADIUS = 0.8
 """Of the sphere around the mesh, where the cameras expect an object."""
+TRIED = 512
+"""Texels a side at which overlaps of texture coordinates are looked for."""
 
 
 @dataclass(frozen=True)
@@ -67,3 +71,17 @@ def load_mesh(path: str | os.PathLike[str], up: UpAxis | None = None) -> UserMes
     back[:3, 3] = middle
     mesh.apply_transform(np.linalg.inv(back))
     return UserMesh(mesh, back)
+
+
+def is_unwrapped(mesh: trimesh.Trimesh) -> bool:
+    """Whether every triangle has a place of its own in the texture."""
+    try:
+        uv = texture_coordinates(mesh)
+    except ValueError:
+        return False
+    if not (torch.isfinite(uv).all() and uv.min() >= 0 and uv.max() <= 1):
+        return False
+    found = rasterise(TRIED * uv[torch.as_tensor(np.array(mesh.faces))], TRIED)
+    texels = (found.row * TRIED + found.column).unique()
+    # Centres on an edge belong to two triangles.
+    return len(texels) > 0 and len(found.row) < 1.02 * len(texels)

@@ -1,5 +1,5 @@
 from .distillation import TextToSvg as TextToSvg
-from .finish import text_to_svg as text_to_svg
+from .distillation import text_to_svg as text_to_svg
 from .settings import Augmentation as Augmentation
 from .settings import TextToSvgSettings as TextToSvgSettings
 from .styles import Icon as Icon

@@ -4,8 +4,10 @@ Jain et al. 2022, "VectorFusion: Text-to-SVG by Abstracting Pixel-Based Diffusio
 """
 
 import math
+import os
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,11 +17,15 @@ from torch import Tensor
 
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior
+from scorefield.runs.job import run
 from scorefield.sds.distillation import Distillation
 from scorefield.sds.objective import Denoisers, described
 from scorefield.sds.objectives import Phi
+from scorefield.sds.presets import preset_for, settings_by
 from scorefield.sds.svg.augmentation import warp
+from scorefield.sds.svg.cleaning import cleaned
 from scorefield.sds.svg.drawing import SIDE, WHITE, Drawing
+from scorefield.sds.svg.finish import finish_drawing
 from scorefield.sds.svg.penalties import crossing_penalty, saturation_penalty
 from scorefield.sds.svg.settings import TextToSvgSettings
 from scorefield.sds.svg.styles import Icon, PixelArt
@@ -32,7 +38,7 @@ from scorefield.sds.svg.trace import (
 )
 from scorefield.sds.vector import Document, Shape, ViewBox, parse_svg
 
-__all__ = ["TextToSvg"]
+__all__ = ["TextToSvg", "text_to_svg"]
 
 PREVIEW = 256
 """Side of the previews, pixels."""
@@ -42,14 +48,21 @@ _START = -1
 
 
 class TextToSvg:
-    """A `Task` of the optimisation loop: it traces a sample, then follows the prior.
+    """A `Job`: it traces a sample, then follows the prior, and writes the drawing.
+
+    settings: what to draw, and how.
+    prior: what it should look like.
+    size: longer side of the final picture, pixels.
 
     Raises:
         ValueError: words the prior does not know, a prompt the objective lacks, or a size that the
             codec does not divide.
     """
 
-    def __init__(self, settings: TextToSvgSettings, prior: ImagePrior) -> None:
+    def __init__(self, settings: TextToSvgSettings, prior: ImagePrior, size: int = 512) -> None:
+        if size < 1:
+            raise ValueError(f"size must be at least 1 pixel; got {size}")
+        self.size = size
         self.settings = settings
         self.prior = prior
         settings.check_sizes(prior.image_size)
@@ -62,6 +75,11 @@ class TextToSvg:
         self.distillation.check(self.prompt)
         with torch.no_grad():  # and so is a rasteriser that is not there or cannot draw this
             self.drawing.render(8)
+
+    @property
+    def steps(self) -> int:
+        """Updates of tracing and distillation together."""
+        return self.settings.updates
 
     @property
     def phi(self) -> Phi | None:
@@ -180,6 +198,61 @@ class TextToSvg:
             "rank": described(settings.rank),
             "rasterise": settings.rasterise and type(settings.rasterise).__name__,
         }
+
+    def finish(self, folder: Path, *, progress: bool = True) -> dict[str, Path]:
+        """Write `final.svg`, `final.png` and what else `finish_drawing` does.
+
+        The drawing is cleaned of what cannot be seen, and grouped.
+        """
+        document = self.drawing.document
+        # Of a grid every square counts, the white ones too.
+        if not isinstance(self.settings.style, PixelArt):
+            document = cleaned(document)
+        return finish_drawing(document, folder, size=self.size, traced=self.target)
+
+
+def text_to_svg(
+    prompt: str | TextToSvgSettings,
+    prior: ImagePrior,
+    out: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    preview_every: int = 10,
+    checkpoint_every: int = 100,
+    size: int = 512,
+) -> Path:
+    """Distil a prompt into a drawing and write it as SVG; returns the folder.
+
+    ``text_to_svg("a yellow duck", load_prior("shapes"), "runs/duck")`` is all it takes. The folder
+    is a run folder: killed at any moment, the same call with `resume` goes on.
+
+    Args:
+        prompt: what to draw, or all settings.
+        prior: what it should look like.
+        out: a new or empty folder, or with `resume` the folder of the same run.
+        resume: go on with the run in the folder, if there is one.
+        progress: whether to show progress on standard error.
+        preview_every: a preview, and a frame of the animation, after every so many steps; 0 for
+            neither.
+        checkpoint_every: a checkpoint after every so many steps; 0 for the last only.
+        size: longer side of `final.png`, pixels.
+
+    Raises:
+        ValueError: before anything starts: settings, words or folder are not accepted.
+        NonFiniteError: on the way; the last checkpoint is kept.
+    """
+    if isinstance(prompt, str):
+        prompt = TextToSvgSettings(prompt, **settings_by(preset_for(prior, "drawing"), prior, {}))
+    run(
+        TextToSvg(prompt, prior, size),
+        out,
+        resume=resume,
+        progress=progress,
+        preview_every=preview_every,
+        checkpoint_every=checkpoint_every,
+    )
+    return Path(out)
 
 
 def _put(settings: TextToSvgSettings, prior: ImagePrior) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from scorefield.images import contact_sheet, save_image
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.folder import RunFolder
+from scorefield.runs.job import run
 from scorefield.sds.judges import PromptJudge
 from scorefield.sds.prompt_runs import (
     Row,
@@ -23,7 +24,6 @@ from scorefield.sds.prompt_runs import (
     write_table,
 )
 from scorefield.sds.svg.distillation import TextToSvg
-from scorefield.sds.svg.finish import begin_drawing, complete_drawing
 from scorefield.sds.svg.resvg import check_resvg, render_with_resvg
 from scorefield.sds.svg.settings import TextToSvgSettings
 from scorefield.sds.vector import load_svg
@@ -45,7 +45,9 @@ def evaluate_drawings(
     *,
     resume: bool = False,
     progress: bool = True,
-    **options: int,
+    preview_every: int = 10,
+    checkpoint_every: int = 100,
+    size: int = 512,
 ) -> dict[str, Any]:
     """Draw every prompt, judge it, and write `table.json`, `table.md` and `sheet.png`.
 
@@ -61,7 +63,9 @@ def evaluate_drawings(
         settings: of every run; its prompt is replaced. None: the defaults.
         resume: go on with the evaluation in the folder, if there is one.
         progress: whether to show progress on standard error.
-        options: the other numbers of `complete_drawing`: preview_every, checkpoint_every, size.
+        preview_every: of each run, as `text_to_svg`.
+        checkpoint_every: of each run, as `text_to_svg`.
+        size: of each `final.png`, as `text_to_svg`.
 
     Returns:
         The content of `table.json`: "rows", one per prompt, its "status" being "done" or "failed"
@@ -74,19 +78,24 @@ def evaluate_drawings(
     check_resvg()
     prompts = normalised(prompts)
     settings = settings or TextToSvgSettings(prompts[0])
-    runs = [replace(settings, prompt=prompt) for prompt in prompts]
-    for run in runs:
-        judge.check(run.prompt)
-        TextToSvg(run, prior)  # refuses what it would refuse after the prompts before it
-    common = TextToSvg(runs[0], prior).config()
+    for prompt in prompts:
+        judge.check(prompt)
+        # refuses what it would refuse after the prompts before it
+        TextToSvg(replace(settings, prompt=prompt), prior)
+    common = TextToSvg(settings, prior).config()
     del common["prompt"]
     config = {"prompts": prompts, "settings": common, "judge": judge.name}
     folder = RunFolder.create(out, config, resume, free=()).path
 
     def make(prompt: str, path: Path) -> Row:
-        run = replace(runs[0], prompt=prompt)
-        task, run_folder = begin_drawing(run, prior, path, resume=True)
-        written = complete_drawing(task, run_folder, progress=progress, **options)
+        written = run(
+            TextToSvg(replace(settings, prompt=prompt), prior, size),
+            path,
+            resume=True,
+            progress=progress,
+            preview_every=preview_every,
+            checkpoint_every=checkpoint_every,
+        )
         shapes = len(list(load_svg(written["svg"]).shapes())) - 1  # without the background
         return {"shapes": shapes, **_judged(_seen(written["svg"], SIZE), prompt, judge)}
 

@@ -10,7 +10,7 @@ from .priors.loading import load_prior as load_prior
 from .priors.sampling import sample as sample
 from .sds.distillation import Distillation as Distillation
 from .sds.edit import edit as edit
-from .sds.nerf.finish import text_to_3d as text_to_3d
-from .sds.svg.finish import text_to_svg as text_to_svg
+from .sds.nerf.scene_distillation import text_to_3d as text_to_3d
+from .sds.svg.distillation import text_to_svg as text_to_svg
 
 __version__: str

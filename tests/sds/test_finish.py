@@ -1,6 +1,7 @@
 """From a prompt to files: what is written, what is refused, and that a resumed run is the same."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,13 @@ from PIL import Image
 from scorefield.priors.codec import PixelCodec
 from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.prior import ImagePrior
-from scorefield.runs.folder import RunFolder
+from scorefield.runs.job import Job, begin
 from scorefield.sds.nerf.asset_settings import AssetSettings
 from scorefield.sds.nerf.fields import VoxelGrid
-from scorefield.sds.nerf.finish import begin, finish, text_to_3d
+from scorefield.sds.nerf.finish import finish
 from scorefield.sds.nerf.mesh import EmptySceneError
 from scorefield.sds.nerf.radiance_field import Scene
-from scorefield.sds.nerf.scene_distillation import TextTo3D
+from scorefield.sds.nerf.scene_distillation import TextTo3D, text_to_3d
 from scorefield.sds.nerf.settings import TextTo3DSettings
 
 SMALL = AssetSettings(mesh_resolution=24, texture=64, frames=3, picture_size=16)
@@ -107,7 +108,11 @@ def test_a_finished_run_is_not_run_again(
 ) -> None:
     text_to_3d(SETTINGS, prior, tmp_path, progress=False, asset=SMALL)
     (tmp_path / "mesh.glb").unlink()
-    monkeypatch.setattr(TextTo3D, "step", None)
+
+    def again(self: TextTo3D, number: int) -> Mapping[str, float]:
+        raise AssertionError("the steps are done")
+
+    monkeypatch.setattr(TextTo3D, "step", again)
     text_to_3d(SETTINGS, prior, tmp_path, progress=False, resume=True, asset=SMALL)
     assert (tmp_path / "mesh.glb").exists()
 
@@ -120,27 +125,27 @@ def test_a_finished_run_is_not_run_again(
         ({"size": 1}, "size must be at least 2 pixels"),
     ],
 )
-def test_begin_refuses_and_writes_nothing(
+def test_what_cannot_be_made_is_refused_and_nothing_is_written(
     tmp_path: Path, prior: ImagePrior, change: dict[str, Any], message: str
 ) -> None:
     settings = TextTo3DSettings(**{"prompt": "a red cup", **change})
     with pytest.raises(ValueError, match=message):
-        begin(settings, prior, tmp_path / "run")
+        text_to_3d(settings, prior, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_begin_refuses_a_run_with_other_steps(tmp_path: Path, prior: ImagePrior) -> None:
     """The annealing spans the steps: with other steps it is another run."""
-    begin(SETTINGS, prior, tmp_path)
+    begin(TextTo3D(SETTINGS, prior), tmp_path)
+    other = TextTo3D(replace(SETTINGS, steps=9), prior)
     with pytest.raises(ValueError, match="made with steps = 4, now steps = 9"):
-        begin(TextTo3DSettings("a red cup", steps=9, views=1, samples=8, seed=3), prior, tmp_path,
-              resume=True)  # fmt: skip
+        begin(other, tmp_path, resume=True)
 
 
 def test_begin_refuses_a_damaged_checkpoint(tmp_path: Path, prior: ImagePrior) -> None:
-    task, folder = begin(SETTINGS, prior, tmp_path)
-    assert isinstance(folder, RunFolder)
-    folder.save_checkpoint(1, task.state())
+    task = TextTo3D(SETTINGS, prior)
+    assert isinstance(task, Job)
+    begin(task, tmp_path).save_checkpoint(1, task.state())
     (tmp_path / "checkpoint" / "state.json").write_text("{")
     with pytest.raises(ValueError, match="cannot be read"):
-        begin(SETTINGS, prior, tmp_path, resume=True)
+        begin(task, tmp_path, resume=True)

@@ -13,15 +13,15 @@ from scorefield.cli.main import main
 from scorefield.priors.codec import PixelCodec
 from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.prior import ImagePrior
-from scorefield.sds.nerf.asset import Surface, unwrap
+from scorefield.runs.job import begin
+from scorefield.sds.nerf.asset import unwrap
 from scorefield.sds.nerf.asset_settings import AssetSettings
 from scorefield.sds.nerf.cameras import Cameras
 from scorefield.sds.nerf.fields import VoxelGrid
 from scorefield.sds.nerf.radiance_field import Lights
-from scorefield.sds.nerf.texture_distillation import TextureDistillation
-from scorefield.sds.nerf.texture_mesh import begin_texture, is_unwrapped, texture_mesh
+from scorefield.sds.nerf.texture_distillation import TextureDistillation, texture_mesh
 from scorefield.sds.nerf.texture_settings import TextureSettings
-from scorefield.sds.nerf.user_mesh import load_mesh
+from scorefield.sds.nerf.user_mesh import UserMesh, is_unwrapped, load_mesh
 
 RED = (0.9, 0.2, 0.1)
 SMALL = AssetSettings(texture=64, frames=2, picture_size=16)
@@ -50,9 +50,8 @@ def painted_box(detail: int = 16) -> TextureDistillation:
     prior = ImagePrior(EmpiricalPrior(torch.zeros(1, 3, 8, 8), ["a box front view"]), PixelCodec(),
                        image_size=8)  # fmt: skip
     mesh = unwrap(trimesh.creation.box([1.0, 1.0, 1.0]), 64)
-    places = torch.tensor(np.array(mesh.vertices), dtype=torch.float32)[:, None]
     return TextureDistillation(
-        TextureSettings("a box", detail=detail), prior, Surface(mesh, places)
+        TextureSettings("a box", detail=detail), prior, UserMesh(mesh, np.eye(4))
     )
 
 
@@ -153,7 +152,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
     other = load_mesh(box)
     other.mesh.apply_scale(0.5)
     with pytest.raises(ValueError, match="made with surface"):
-        begin_texture(other, settings, prior, whole, resume=True)
+        begin(TextureDistillation(settings, prior, other, SMALL), whole, resume=True)
 
 
 def test_a_field_of_the_surface_is_what_is_painted() -> None:

@@ -45,3 +45,11 @@ class DistillingCommand(PriorCommand):
         self.check_scale()
         given = by_preset(self, settings, [name for name, _, _ in options], prior)
         return {"seed": self.seed, **given}
+
+    def pace(self) -> dict[str, Any]:
+        """How the run is kept and shown, as `scorefield.runs.run` takes it."""
+        return {
+            "progress": not self.quiet,
+            "preview_every": self.preview_every,
+            "checkpoint_every": self.checkpoint_every,
+        }

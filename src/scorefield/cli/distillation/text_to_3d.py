@@ -1,7 +1,7 @@
 """`scorefield text-to-3d`: an object from a prompt."""
 
 from dataclasses import dataclass, make_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tyro
 
@@ -27,13 +27,9 @@ class SceneCommand(DistillingCommand):
         """The settings for a prompt as given; with a prior, what is not given is its preset's."""
         return TextTo3DSettings(prompt, **self.given(TextTo3DSettings, SETTINGS, prior))
 
-    def kept(self) -> dict[str, Any]:
-        """How the run is kept and finished, as `complete` takes it."""
-        return {
-            "preview_every": self.preview_every,
-            "checkpoint_every": self.checkpoint_every,
-            "asset": AssetSettings(**{name: getattr(self, name) for name, _, _ in ASSET}),
-        }
+    def asset(self) -> AssetSettings:
+        """The settings of the files as given."""
+        return AssetSettings(**{name: getattr(self, name) for name, _, _ in ASSET})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,26 +40,28 @@ class _TextTo3D(SceneCommand):
     def run(self) -> Outcome:
         """Distil, and write mesh, turntable and views."""
         self.settings(self.prompt)  # what cannot be is refused before anything is loaded
-        kept = self.kept()
+        asset = self.asset()
 
         from scorefield.cli.loading import prior_of
-        from scorefield.sds.nerf.finish import begin, complete
+        from scorefield.runs.job import begin, run
         from scorefield.sds.nerf.mesh import EmptySceneError
+        from scorefield.sds.nerf.scene_distillation import TextTo3D
 
         prior = prior_of(self)
         settings = self.settings(self.prompt, prior)
-        task, folder = begin(settings, prior, self.out, resume=self.resume)
-        problem, written = None, {}
+        task = TextTo3D(settings, prior, asset=asset)
+        folder = begin(task, self.out, resume=self.resume)
+        problem = None
         with under_way():
             try:
-                written = complete(task, folder, progress=not self.quiet, **kept)
+                written = run(task, folder, **self.pace())
             except EmptySceneError as error:
                 problem = str(error)
                 written = {"views": self.out / "views.png", "turntable": self.out / "turntable.gif"}
         figures = {
             "out": str(self.out),
             "prompt": self.prompt,
-            "prior": task.prior.name,
+            "prior": prior.name,
             "preset": settings.preset,
             "steps": settings.steps,
             "seed": self.seed,

@@ -8,16 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from scorefield.cli.command import (
-    Outcome,
-    PriorCommand,
-    options_of,
-    under_way,
-)
-from scorefield.cli.distillation.objectives import ScheduleName, by_preset
+from scorefield.cli.command import Outcome, options_of, under_way
+from scorefield.cli.distillation.distilling import DistillingCommand
 from scorefield.domains import Count, Whole
-from scorefield.sds.levels import LevelRange
-from scorefield.sds.presets import ObjectiveName
 from scorefield.sds.svg.settings import TextToSvgSettings
 
 if TYPE_CHECKING:
@@ -34,11 +27,9 @@ SETTINGS = options_of(
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrawingCommand(PriorCommand):
+class DrawingCommand(DistillingCommand):
     """A command that distils drawings; `SETTINGS` are added to it."""
 
-    out: Path
-    """Folder of the run, new or empty; it holds all that a run killed half-way needs to go on."""
     style: StyleName = "icon"
     """icon: filled paths. sketch: black strokes. pixel-art: a grid of squares."""
     paths: Count | None = None
@@ -52,31 +43,18 @@ class DrawingCommand(PriorCommand):
     preset: str | None = None
     """Published settings to begin with, such as vectorfusion; None takes those for the prior,
     which `scorefield info` shows. Options that are given go before them."""
-    objective: ObjectiveName | None = None
-    """What makes a gradient of the prior: docs/objectives.md says which is for what; None takes
-    the preset's, sds of most."""
-    levels: LevelRange = LevelRange(0.02, 0.98, 0.3)  # noqa: RUF009  (frozen)
-    """Noise levels looked at."""
-    level_schedule: ScheduleName = "range"
-    """range: levels drawn from --levels. dreamtime: one level, which falls from the high to the low
-    one of --levels at DreamTime's pace."""
     rank_clip: str | None = None
     """CLIP (folder or hub id) that chooses the sample to trace; without it the prior does."""
     rasteriser: Literal["own", "diffvg"] = "own"
     """What draws; diffvg needs pydiffvg."""
-    resume: bool = False
-    """Go on with the run in --out; without one there, begin."""
     preview_every: Whole = 10
     """A picture, and a frame of the animation, after every so many steps; 0 for neither."""
-    checkpoint_every: Whole = 100
-    """A checkpoint after every so many steps; 0 for the last only."""
     picture_size: Count = 512
     """Longer side of final.png, pixels."""
 
     def settings(self, prompt: str, prior: "ImagePrior | None" = None) -> TextToSvgSettings:
         """The settings for a prompt as given; with a prior, what is not given is its preset's."""
-        self.check_scale()
-        given = by_preset(self, TextToSvgSettings, [name for name, _, _ in SETTINGS], prior)
+        given = self.given(TextToSvgSettings, SETTINGS, prior)
         if self.rank_clip is not None:
             from scorefield.sds.judges import ClipRank
 
@@ -87,7 +65,6 @@ class DrawingCommand(PriorCommand):
             given["rasterise"] = DiffvgRasterise()
         return TextToSvgSettings(
             prompt=prompt,
-            seed=self.seed,
             style=self.style_named(),
             start="" if self.start is None else _read(self.start),
             **given,
@@ -107,14 +84,6 @@ class DrawingCommand(PriorCommand):
             paths=usual.paths if self.paths is None else self.paths,
             segments=usual.segments if self.segments is None else self.segments,
         )
-
-    def numbers(self) -> dict[str, int]:
-        """How the run is kept and finished, as `complete_drawing` takes it."""
-        return {
-            "preview_every": self.preview_every,
-            "checkpoint_every": self.checkpoint_every,
-            "size": self.picture_size,
-        }
 
 
 def _read(path: Path) -> str:
@@ -139,13 +108,15 @@ class _TextToSvg(DrawingCommand):
         self.settings(self.prompt)  # what cannot be is refused before anything is loaded
 
         from scorefield.cli.loading import prior_of
-        from scorefield.sds.svg.finish import begin_drawing, complete_drawing
+        from scorefield.runs.job import begin, run
+        from scorefield.sds.svg.distillation import TextToSvg
 
         prior = prior_of(self)
         settings = self.settings(self.prompt, prior)
-        task, folder = begin_drawing(settings, prior, self.out, resume=self.resume)
+        task = TextToSvg(settings, prior, self.picture_size)
+        folder = begin(task, self.out, resume=self.resume)
         with under_way():
-            written = complete_drawing(task, folder, progress=not self.quiet, **self.numbers())
+            written = run(task, folder, **self.pace())
         figures = {
             "out": str(self.out),
             "prompt": self.prompt,

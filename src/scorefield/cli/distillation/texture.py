@@ -33,25 +33,17 @@ class _Texture(DistillingCommand):
         asset = AssetSettings(up=self.up, **{name: getattr(self, name) for name in names})
 
         from scorefield.cli.loading import prior_of
-        from scorefield.sds.nerf.texture_mesh import begin_texture, complete_texture
+        from scorefield.runs.job import begin, run
+        from scorefield.sds.nerf.texture_distillation import TextureDistillation
         from scorefield.sds.nerf.user_mesh import load_mesh
 
         given = load_mesh(self.mesh, self.up)
         prior = prior_of(self)
         settings = TextureSettings(self.prompt, **self.given(TextureSettings, SETTINGS, prior))
-        task, folder = begin_texture(
-            given, settings, prior, self.out, asset.texture, resume=self.resume
-        )
+        task = TextureDistillation(settings, prior, given, asset)
+        folder = begin(task, self.out, resume=self.resume)
         with under_way():
-            written = complete_texture(
-                task,
-                folder,
-                given,
-                asset,
-                progress=not self.quiet,
-                preview_every=self.preview_every,
-                checkpoint_every=self.checkpoint_every,
-            )
+            written = run(task, folder, **self.pace())
         figures = {
             "out": str(self.out),
             "mesh": str(self.mesh),

@@ -19,7 +19,7 @@ class _EvaluateTextTo3D(JudgingCommand, SceneCommand):
         """Make and judge every prompt."""
         prompts = read_prompts(self.prompts)
         self.settings(prompts[0])
-        kept = self.kept()
+        asset = self.asset()
 
         from scorefield.cli.loading import prior_of
         from scorefield.sds.nerf.evaluation import evaluate_prompts
@@ -36,8 +36,8 @@ class _EvaluateTextTo3D(JudgingCommand, SceneCommand):
             azimuths=self.azimuths,
             elevation=self.elevation,
             resume=self.resume,
-            progress=not self.quiet,
-            **kept,
+            **self.pace(),
+            asset=asset,
         )
         totals = table["totals"]
         missing = totals["empty"] + totals["failed"]

@@ -26,8 +26,8 @@ class _EvaluateTextToSvg(JudgingCommand, DrawingCommand):
             judge_of_prompts(self, prompts),
             settings,
             resume=self.resume,
-            progress=not self.quiet,
-            **self.numbers(),
+            **self.pace(),
+            size=self.picture_size,
         )
         totals = table["totals"]
         missing = totals["prompts"] - totals["done"]
