@@ -10,7 +10,8 @@ from demonstration_files import ACTIONS, STATES, buffer, lerobot, robomimic, wit
 from PIL import Image
 
 from scorefield.cli.main import main
-from scorefield.control.data.episodes import Episode, write_episodes
+from scorefield.control.data.episode import Episode
+from scorefield.control.data.episodes import write_episodes
 from scorefield.control.policies.loading import load_policy
 
 SMALL = ["--quiet", "--steps", "1", "--batch-size", "4", "--width", "16", "--layers", "1"]

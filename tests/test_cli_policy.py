@@ -8,7 +8,8 @@ import pytest
 from safetensors.torch import load_file
 
 from scorefield.cli.main import main
-from scorefield.control.data.episodes import Episode, Episodes, write_episodes
+from scorefield.control.data.episode import Episode
+from scorefield.control.data.episodes import Episodes, write_episodes
 from scorefield.control.data.spaces import Horizons
 from scorefield.control.policies.loading import load_policy
 

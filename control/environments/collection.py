@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from scorefield.control.data.episodes import Episode, EpisodeWriter
+from scorefield.control.data.episode import Episode
+from scorefield.control.data.episodes import EpisodeWriter
 from scorefield.control.environments.environment import Environment, Expert, Observations
 
 

@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from scorefield.control.data.episodes import observed_as
+from scorefield.control.data.episode import observed_as
 from scorefield.control.environments.image_observations import VIEW
 from scorefield.control.environments.simulators import GymnasiumEnvironment
 

@@ -11,7 +11,8 @@ from baseline_policy import BASELINES, BaselinePolicy, load_baseline
 from scipy import stats
 from torch import Tensor
 
-from scorefield.control.data.episodes import Episode, Episodes
+from scorefield.control.data.episode import Episode
+from scorefield.control.data.episodes import Episodes
 from scorefield.control.data.normalizer import Limits
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.windows import Windows

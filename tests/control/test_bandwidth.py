@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from scorefield.control.data.episodes import Episode, Episodes
+from scorefield.control.data.episode import Episode
+from scorefield.control.data.episodes import Episodes
 from scorefield.control.data.normalizer import Limits
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.spacing import spacing

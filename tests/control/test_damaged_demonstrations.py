@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from demonstration_files import ACTIONS, FRAMES, STATES, buffer, lerobot, robomimic
 
-from scorefield.control.data.episodes import Episode, Episodes, write_episodes
+from scorefield.control.data.episode import Episode
+from scorefield.control.data.episodes import Episodes, write_episodes
 from scorefield.control.data.formats import open_demonstrations
 
 

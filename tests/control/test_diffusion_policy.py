@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.control.data.episodes import Episode, Episodes
+from scorefield.control.data.episode import Episode
+from scorefield.control.data.episodes import Episodes
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.windows import Windows
 from scorefield.control.networks.network import ChunkNetwork

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scorefield.control.data.episodes import INDEX, Episode, Episodes, EpisodeWriter, write_episodes
+from scorefield.control.data.episode import Episode
+from scorefield.control.data.episodes import INDEX, Episodes, EpisodeWriter, write_episodes
 from scorefield.files import part_path
 
 

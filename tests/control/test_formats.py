@@ -21,7 +21,8 @@ from demonstration_files import (
     with_pictures,
 )
 
-from scorefield.control.data.episodes import Episode, Episodes, write_episodes
+from scorefield.control.data.episode import Episode
+from scorefield.control.data.episodes import Episodes, write_episodes
 from scorefield.control.data.formats import (
     open_demonstrations,
     read_episodes,

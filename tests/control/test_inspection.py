@@ -8,7 +8,8 @@ import pytest
 from demonstration_files import robomimic
 from numpy.typing import NDArray
 
-from scorefield.control.data.episodes import Episode, write_episodes
+from scorefield.control.data.episode import Episode
+from scorefield.control.data.episodes import write_episodes
 from scorefield.control.data.formats import open_demonstrations
 from scorefield.control.data.inspection import Inspection, inspect, of_pictures
 

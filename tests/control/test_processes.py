@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from scorefield.cli.main import main
-from scorefield.control.data.episodes import Episode, Episodes
+from scorefield.control.data.episode import Episode
+from scorefield.control.data.episodes import Episodes
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.windows import Windows
 from scorefield.control.networks.settings import PerceptronSettings, Predicts

@@ -11,7 +11,8 @@ import pytest
 
 from scorefield.cli.main import main
 from scorefield.cli.policy.environments import demonstration_of, environment_of
-from scorefield.control.data.episodes import Episode, write_episodes
+from scorefield.control.data.episode import Episode
+from scorefield.control.data.episodes import write_episodes
 from scorefield.control.environments.environment import Environment
 from scorefield.control.environments.registered import registered
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from scorefield.control.data.episodes import Episode, Episodes, write_episodes
+from scorefield.control.data.episode import Episode
+from scorefield.control.data.episodes import Episodes, write_episodes
 from scorefield.control.data.spaces import Horizons
 from scorefield.control.data.windows import Windows
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from scorefield.control.data.episodes import Episode, observed_as
+from scorefield.control.data.episode import Episode, observed_as
 from scorefield.control.data.formats.reading import DataError, as_bytes, damaged, joined
 
 Kind = Literal["vector", "pictures", "depth", "other"]

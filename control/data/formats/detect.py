@@ -5,7 +5,8 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from scorefield.control.data.episodes import INDEX, Episode
+from scorefield.control.data.episode import Episode
+from scorefield.control.data.episodes import INDEX
 from scorefield.control.data.formats.demonstrations import Demonstrations
 from scorefield.control.data.formats.folder import Folder
 from scorefield.control.data.formats.hdf5 import SUFFIXES, Hdf5

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scorefield.control.data.episodes import Episode
+from scorefield.control.data.episode import Episode
 from scorefield.control.data.formats.demonstrations import (
     Demonstrations,
     Feature,
