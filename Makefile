@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/ready
 DEMO := runs/demo
 
-.PHONY: demo test test-slow lint types layers docs wheel clean
+.PHONY: demo test test-slow drill drill-fast lint types layers docs wheel clean
 
 demo: $(READY)
 	$(BIN)/scorefield text-to-3d "a red mushroom" --out $(DEMO) $(if $(wildcard $(DEMO)),--resume)
@@ -15,6 +15,14 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/pytest -q -m slow
+
+# Damaged files, kills, full disks, random commands; stopped, it goes on where it was.
+drill: $(READY)
+	$(BIN)/python tests/drill
+
+drill-fast: $(READY)
+	rm -rf build/drill-fast
+	$(BIN)/python tests/drill --fast --out build/drill-fast
 
 lint: $(READY)
 	$(BIN)/ruff check .

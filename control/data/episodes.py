@@ -25,6 +25,7 @@ from scorefield.control.data.episode import Episode, check_alike, checked_number
 from scorefield.control.data.episode_files import INDEX as INDEX
 from scorefield.control.data.episode_files import append, cut, mapped, read_index
 from scorefield.files import part_path, write_text
+from scorefield.locks import lock_folder
 
 
 class Episodes:
@@ -160,12 +161,14 @@ class EpisodeWriter:
             about: JSON values that say what is collected; saved in the index.
 
         Raises:
-            ValueError: the folder holds something else.
+            ValueError: the folder holds something else, or another process writes to it.
         """
         self.folder = Path(folder)
         self.about = json.loads(json.dumps(dict(about)))
         self._first: Episode | None = None
         self._index: dict[str, Any] = {"ends": [], "keys": [], "rate": None, "shapes": {}}
+        if self.folder.exists():
+            self._lock = lock_folder(self.folder)  # before its index is read
         if (self.folder / INDEX).exists():
             self._index = read_index(self.folder)
             if self._index["about"] != self.about:
@@ -175,7 +178,7 @@ class EpisodeWriter:
                 )
         elif self.folder.exists() and _entries(self.folder) - {part_path(INDEX).name}:
             raise ValueError(f"{self.folder} is not empty and holds no {INDEX}; choose another")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = lock_folder(self.folder)
         if len(self) == 0:
             for file in self.folder.glob("*.npy"):  # of a writer killed in its first episode
                 file.unlink()

@@ -8,7 +8,6 @@ without exporting anew, and the graphs stay as large as the network.
 import copy
 import importlib
 import os
-import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,7 +19,8 @@ from torch import Tensor, nn
 
 from scorefield.control.policies.diffusion_policy import DiffusionPolicy
 from scorefield.control.policies.solver import SolverStep
-from scorefield.files import write_json
+from scorefield.files import whole_file, write_json, write_text
+from scorefield.integrity import SEAL, write_seal
 from scorefield.priors.noise import keyed_noise, noise_generator
 
 _OPSET = 17
@@ -30,7 +30,7 @@ _TOLERANCE = 1e-3  # of the parity check, over the half range of an action
 def export_policy(
     policy: DiffusionPolicy, folder: str | os.PathLike[str], *, seed: int = 0
 ) -> float:
-    """Writes encoder.onnx, denoiser.onnx, policy.json and runner.py, and tries them.
+    """Writes encoder.onnx, denoiser.onnx, policy.json and runner.py, tries and seals them.
 
     runner.py is a copy of `scorefield.control.policies.runner`; with it the folder needs numpy and
     onnxruntime alone. Batches may have any size.
@@ -67,12 +67,15 @@ def export_policy(
     n, horizons, spaces = len(seen[0]), policy.horizons, policy.spaces
     network, actions = _still(policy.network), _still(policy.actions)
     encoder = _Encoder(_still(policy.encoder), network, list(observations))
-    _to_onnx(encoder, seen, list(observations), "prepared", folder / "encoder.onnx")
+    (folder / SEAL).unlink(missing_ok=True)  # of an earlier export
+    with whole_file(folder / "encoder.onnx") as part:
+        _to_onnx(encoder, seen, list(observations), "prepared", part)
     chunk = torch.zeros(n, horizons.prediction, spaces.action)
     with torch.no_grad():
         inputs = (chunk, torch.zeros(n), encoder(*seen))
     names = ["chunk", "time", "prepared"]
-    _to_onnx(_Denoiser(network), inputs, names, "out", folder / "denoiser.onnx")
+    with whole_file(folder / "denoiser.onnx") as part:
+        _to_onnx(_Denoiser(network), inputs, names, "out", part)
     config = {
         "spaces": spaces.as_json(),
         "horizons": asdict(horizons),
@@ -85,7 +88,7 @@ def export_policy(
         "steps": [_numbers(step) for step in policy.table()],
     }
     write_json(folder / "policy.json", config)
-    shutil.copyfile(Path(__file__).with_name("runner.py"), folder / "runner.py")
+    write_text(folder / "runner.py", Path(__file__).with_name("runner.py").read_text("utf-8"))
     noise = keyed_noise(seed, range(n), 0, (horizons.prediction, spaces.action))
     expected = policy.act(observations, seed=seed).cpu()
     arrays = {name: tensor.numpy() for name, tensor in observations.items()}
@@ -97,6 +100,7 @@ def export_policy(
             f"the exported policy's actions differ by {difference:.2g} of their half range from "
             f"the policy's; do not use {folder}"
         )
+    write_seal(folder)
     return difference
 
 

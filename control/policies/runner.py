@@ -8,6 +8,7 @@
 This file stands by itself: `scorefield policy export` puts a copy of it beside the policy.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -17,28 +18,42 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+_NEEDED = {"spaces", "horizons", "observations", "actions", "bound", "steps"}
+
 
 class ExportedPolicy:
     """A policy from the folder that `scorefield policy export` wrote.
 
     Args:
-        folder: with policy.json, encoder.onnx and denoiser.onnx.
+        folder: with policy.json, encoder.onnx and denoiser.onnx, which are compared with the
+            checksums in scorefield.sha256 if it is there.
         threads: of onnxruntime; 0 for as many as there are cores.
+        unverified: load the files even if they differ from their checksums.
 
     Attributes:
         config: what policy.json says: spaces, horizons, normaliser of the actions, steps.
+
+    Raises:
+        ValueError: a file is missing, damaged, or not the one that was sealed; it is named.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], threads: int = 1) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str], threads: int = 1, *, unverified: bool = False
+    ) -> None:
         folder = Path(folder)
-        self.config: dict[str, Any] = json.loads((folder / "policy.json").read_text("utf-8"))
+        if not unverified:
+            _check_seal(folder)
+        try:
+            self.config: dict[str, Any] = json.loads((folder / "policy.json").read_text("utf-8"))
+            missing = _NEEDED - set(self.config)
+        except (OSError, ValueError, TypeError) as error:
+            raise ValueError(f"{folder / 'policy.json'}: cannot be read ({error})") from error
+        if missing:
+            raise ValueError(f"{folder / 'policy.json'}: lacks {sorted(missing)}; export again")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self._encoder, self._denoiser = (
-            onnxruntime.InferenceSession(
-                str(folder / name), options, providers=onnxruntime.get_available_providers()
-            )
-            for name in ("encoder.onnx", "denoiser.onnx")
+            _session(folder / name, options) for name in ("encoder.onnx", "denoiser.onnx")
         )
 
     def act(
@@ -108,3 +123,27 @@ class ExportedPolicy:
             if not np.isfinite(array).all():
                 raise ValueError(f"{name!r} is not finite; hold the robot, look at its sensors")
         return seen, alone
+
+
+def _check_seal(folder: Path) -> None:
+    """Compares the files with their checksums, in the format of sha256sum, if there are any."""
+    seal = folder / "scorefield.sha256"
+    if not seal.is_file():
+        return
+    for line in seal.read_text("utf-8", errors="replace").splitlines():
+        digest, _, name = line.partition("  ")
+        file = folder / name
+        if not file.is_file():
+            raise ValueError(f"{file}: is missing, or {seal} is damaged; copy the folder again")
+        if hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+            raise ValueError(f"{file}: is not the file that was exported; copy the folder again")
+
+
+def _session(file: Path, options: Any) -> onnxruntime.InferenceSession:
+    try:
+        return onnxruntime.InferenceSession(
+            str(file), options, providers=onnxruntime.get_available_providers()
+        )
+    except Exception as error:  # onnxruntime has a kind of its own for each way of damage
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{file}: cannot be read ({reason}); copy the folder again") from error

@@ -5,7 +5,8 @@ from pathlib import Path
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import save_file
 
-from scorefield.files import whole_file
+from scorefield.files import whole_folder
+from scorefield.integrity import write_seal
 from scorefield.priors.training.codec import CodecTask, scale_latents
 from scorefield.priors.training.data import world_images
 from scorefield.priors.training.judge import JudgeTask
@@ -91,15 +92,19 @@ def train_judge(
     resume: bool = False,
     progress: bool = True,
 ) -> Path:
-    """Train the judge on renders of its own; returns the file of its weights."""
+    """Train the judge on renders of its own; returns the file of its weights.
+
+    out: holds the pictures, the run folder `classifier`, and at last the sealed folder `judge`.
+    """
     images = world_images(JUDGE_SEED, pictures, out / "data", progress=progress)
     scenes = [draw_scene(JUDGE_SEED, index) for index in range(pictures)]
     task = JudgeTask(images, scenes, settings)
-    run_training(task, out / "judge", settings, resume, progress)
-    path = out / "judge" / "judge.safetensors"
-    with whole_file(path) as part:
-        save_file({k: v.half().contiguous() for k, v in task.averaged().state_dict().items()}, part)
-    return path
+    run_training(task, out / "classifier", settings, resume, progress)
+    with whole_folder(out / "judge") as part:
+        weights = {k: v.half().contiguous() for k, v in task.averaged().state_dict().items()}
+        save_file(weights, part / "judge.safetensors")
+        write_seal(part)
+    return out / "judge" / "judge.safetensors"
 
 
 def save_shapes(pipeline: StableDiffusionPipeline, folder: Path) -> Path:

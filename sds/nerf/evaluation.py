@@ -221,7 +221,8 @@ def evaluate_prompts(
         "azimuths": azimuths,
         "elevation": elevation,
     }
-    folder = RunFolder.create(out, config, resume, free=()).path
+    owned = RunFolder.create(out, config, resume, free=())  # as long as it lives
+    folder = owned.path
 
     def make(prompt: str, path: Path) -> Row:
         task = TextTo3D(replace(settings, prompt=prompt), prior, asset=asset)

@@ -85,7 +85,8 @@ def evaluate_drawings(
     common = TextToSvg(settings, prior).config()
     del common["prompt"]
     config = {"prompts": prompts, "settings": common, "judge": judge.name}
-    folder = RunFolder.create(out, config, resume, free=()).path
+    owned = RunFolder.create(out, config, resume, free=())  # as long as it lives
+    folder = owned.path
 
     def make(prompt: str, path: Path) -> Row:
         written = run(

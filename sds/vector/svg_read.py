@@ -31,14 +31,16 @@ def load_svg(path: str | os.PathLike[str]) -> Document:
     """Read an SVG file.
 
     Raises:
-        ValueError: if the file is not SVG, or is refused as unsafe.
+        ValueError: if the file is missing or not SVG, or is refused as unsafe.
     """
     path = FilePath(path)
-    size = path.stat().st_size
-    if size > MOST_BYTES:
-        raise ValueError(f"{path}: {size} bytes, more than the {MOST_BYTES} that are read")
     try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise ValueError(f"{size} bytes, more than the {MOST_BYTES} that are read")
         document, left_out = _read(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if left_out:

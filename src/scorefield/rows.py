@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scorefield.files import write_text
+from scorefield.locks import lock_path
 
 Row = dict[str, Any]
 """JSON values by name."""
@@ -31,7 +31,7 @@ class RowStore:
 
     Raises:
         ValueError: The file holds something else, or rows of other settings (the first that
-            differs is named, with both values).
+            differs is named, with both values), or another process writes to it.
     """
 
     def __init__(self, path: Path | None, settings: Mapping[str, Any], key: Sequence[str]) -> None:
@@ -41,8 +41,11 @@ class RowStore:
         if path is None:
             return
         given = json.loads(json.dumps(dict(settings)))
-        lines = _whole_lines(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
+        self._lock = lock_path(path)
         try:
+            lines = _whole_lines(path)
             head, *rows = [json.loads(line) for line in lines] or [{"settings": given}]
             difference = first_difference(head["settings"], given)
             for row in rows:
@@ -58,8 +61,12 @@ class RowStore:
                 f"{path} is of other settings: it was made with {name} = {before}, now {name} = "
                 f"{now}; give the same again, or choose another file or folder"
             )
-        if not lines or path.stat().st_size != len("".join(lines).encode()):
-            write_text(path, "".join(lines) or _line({"settings": given}))
+        text = "".join(lines) or _line({"settings": given})
+        if path.stat().st_size != len(text.encode()):
+            # In place, for the lock is this file's; what a kill cuts short is dropped once more.
+            with path.open("r+", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.truncate()
 
     @property
     def rows(self) -> list[Row]:

@@ -150,8 +150,31 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "denoiser.onnx",
         "policy.json",
         "runner.py",
+        "scorefield.sha256",
     }
     assert main(["policy", "export", str(saved), "--out", str(out)]) == 2
     assert "is not empty" in capsys.readouterr().err
     assert main(["policy", "export", str(tmp_path), "--out", str(tmp_path / "other")]) == 2
     assert "cannot be read as a policy" in capsys.readouterr().err
+
+
+def test_a_changed_export_is_refused_unless_it_is_asked_for(tmp_path: Path) -> None:
+    export_policy(with_limits(), tmp_path)
+    state = {"state": STATES.numpy()}
+    expected = ExportedPolicy(tmp_path).act(state)
+    file = tmp_path / "denoiser.onnx"
+    whole = file.read_bytes()
+    for place in np.random.default_rng(0).integers(len(whole), size=20):
+        data = bytearray(whole)
+        data[place] ^= 1
+        file.write_bytes(data)
+        with pytest.raises(ValueError, match=r"denoiser\.onnx: is not the file that was exported"):
+            ExportedPolicy(tmp_path)
+    file.write_bytes(whole[:100])
+    with pytest.raises(ValueError, match=r"denoiser\.onnx: cannot be read"):
+        ExportedPolicy(tmp_path, unverified=True)
+    file.write_bytes(whole)
+    np.testing.assert_array_equal(ExportedPolicy(tmp_path, unverified=True).act(state), expected)
+    file.unlink()
+    with pytest.raises(ValueError, match=r"denoiser\.onnx: is missing"):
+        ExportedPolicy(tmp_path)

@@ -16,6 +16,7 @@ from contextlib import nullcontext, redirect_stderr, redirect_stdout
 import scorefield
 from scorefield.cli.command import Command, Failed, check_files
 from scorefield.cli.commands import COMMANDS, GROUPS, Entry
+from scorefield.cli.failures import failure_of
 from scorefield.domains import check_numbers
 from scorefield.integrity import unverified
 
@@ -76,12 +77,17 @@ def _run(load: Callable[[], type[Command]], words: Sequence[str], program: str) 
     except Failed as failed:
         return _complain(f"error: {failed}", 1, debug)
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
-            return _complain(f"error: {_lower(command)}", 1, debug)
+        if (failure := failure_of(error, command)) is not None:
+            return _complain(f"error: {failure}", 1, debug)
         more = "" if debug else " (--debug shows where)"
         return _complain(f"error: {type(error).__name__}: {_line(error)}{more}", 1, debug)
     if outcome.figures:  # of several processes, the first one speaks
-        print(json.dumps(outcome.figures, indent=2) if command.json else "\n".join(outcome.lines))
+        try:
+            said = json.dumps(outcome.figures, indent=2) if command.json else outcome.lines
+            print(said if isinstance(said, str) else "\n".join(said), flush=True)
+        except OSError as error:  # a reader that went away, a full disk
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nor at the end of the process
+            return _complain(f"error: {failure_of(error, command)}", 1, debug)
     if outcome.problem is not None:
         return _complain(f"error: done in part: {outcome.problem}", 1, False)
     return 0
@@ -120,21 +126,6 @@ def _unboxed(text: str) -> str:
     if len(paragraphs) > 1 and paragraphs[1][0].startswith("Perhaps you meant"):
         said += f"; perhaps you meant {paragraphs[1][1].strip()}"
     return said
-
-
-_TAKES_MEMORY = ("batch_size", "views", "size", "image_size", "n", "dtype")
-
-
-def _lower(command: Command) -> str:
-    """What to do when memory runs out, in the options that a command has."""
-    given = [
-        f"--{name.replace('_', '-')} (now {value})"
-        for name in _TAKES_MEMORY
-        if (value := getattr(command, name, None)) is not None
-    ]
-    spare = ", give --low-memory" if getattr(command, "low_memory", True) is False else ""
-    lower = f"lower {', '.join(given)}" if given else "use a device with more"
-    return f"the device is out of memory; {lower}{spare}; scorefield doctor shows what is free"
 
 
 def _complain(message: str, code: int, debug: bool) -> int:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from scorefield.files import whole_file
 from scorefield.gallery.plot import plot
 from scorefield.gallery.read import Run, find_runs, read_run
+from scorefield.locks import owned
 
 __all__ = ["check_site", "write_gallery"]
 
@@ -50,12 +51,19 @@ def write_gallery(runs: Iterable[str | os.PathLike[str]], out: str | os.PathLike
         The runs as they are shown.
 
     Raises:
-        ValueError: a folder is not accepted; nothing was written.
+        ValueError: a folder is not accepted, or another process is writing the page; nothing was
+            written.
     """
     out = check_site(out)
     shown = [read_run(path) for path in find_runs([Path(run) for run in runs])]
     if not shown:
         raise ValueError("there are no runs; give folders of runs")
+    with owned(out):
+        _write_site(shown, out)
+    return shown
+
+
+def _write_site(shown: list[Run], out: Path) -> None:
     if not (out / PAGE).exists():  # a writer that is killed leaves a folder that is ours
         _write(out / PAGE, f"<!doctype html><head>{MARK}</head>")
     parts = [_section(run, number, out) for number, run in enumerate(shown)]
@@ -73,7 +81,6 @@ def write_gallery(runs: Iterable[str | os.PathLike[str]], out: str | os.PathLike
 <main>{"".join(parts)}</main><script>{script}</script></body></html>
 """
     _write(out / PAGE, page)
-    return shown
 
 
 def _write(path: Path, text: str) -> None:

@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import scorefield
+from scorefield.locks import Lock, lock_folder
 from scorefield.rows import first_difference
-from scorefield.runs.lock import RunLock, lock_folder
 
 FREE_KEYS = frozenset(
     {"steps", "preview_every", "checkpoint_every", "progress", "resume", "out", "json", "quiet"}
@@ -44,7 +44,7 @@ class RunFolder:
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
         self.path = path
         self.config = dict(config)
-        self._lock: RunLock | None = None
+        self._lock: Lock | None = None
 
     @classmethod
     def create(
@@ -89,7 +89,6 @@ class RunFolder:
                 )
         folder = cls(path, settings)
         try:
-            path.mkdir(parents=True, exist_ok=True)
             folder._lock = lock_folder(path)
             folder._write_config()
         except OSError as error:

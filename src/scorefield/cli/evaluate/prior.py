@@ -15,6 +15,7 @@ from scorefield.cli.command import (
 )
 from scorefield.domains import Count, Domain, NotNegative, Whole
 from scorefield.files import write_json
+from scorefield.locks import owned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ class EvaluatePrior(PriorCommand):
         check_at_least(max(TRAINING_SEEDS) + 1, seed=self.seed)
         judge, prior = load_judge(self.judge), prior_of(self)
         prior.condition("a red mushroom, front view")  # refuses a prior of another world
-        with under_way():
+        with owned(self.out), under_way():
             figures = evaluate_prior(
                 prior,
                 judge,

@@ -10,6 +10,7 @@ from scorefield.cli.command import Outcome, PriorCommand, check_folder, under_wa
 from scorefield.cli.perception.picture_results import file_digest
 from scorefield.domains import Count
 from scorefield.files import whole_file
+from scorefield.locks import owned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +75,12 @@ class Features(PriorCommand):
         options: dict[str, Any] = {
             "ensemble": self.ensemble, "seed": self.seed, "batch_size": self.batch_size
         }  # fmt: skip
-        self.out.mkdir(parents=True, exist_ok=True)
         bad = []
-        with under_way(), tqdm(total=len(left), disable=self.quiet, desc="pictures") as bar:
+        with (
+            owned(self.out),
+            under_way(),
+            tqdm(total=len(left), disable=self.quiet, desc="pictures") as bar,
+        ):
             for path in left:
                 try:
                     image = load_image(path, prior.image_size)

@@ -38,7 +38,8 @@ class PictureResults:
     resume: whether to go on with a file that is there.
 
     Raises:
-        ValueError: a file that is there already, or is of other settings, or holds no results.
+        ValueError: a file that is there already, is of other settings, holds no results, or is
+            written by another process.
     """
 
     def __init__(self, path: Path | None, settings: dict[str, Any], resume: bool) -> None:

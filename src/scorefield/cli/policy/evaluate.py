@@ -16,6 +16,7 @@ from scorefield.cli.command import (
 )
 from scorefield.domains import Count, Whole
 from scorefield.files import write_json
+from scorefield.locks import owned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,7 @@ class PolicyEvaluate(Command):
         follow = {"nothing": None, "real-time": RealTime(self.delay), "warm-start": WarmStart()}[
             self.follow
         ]
-        with under_way():
+        with owned(self.out), under_way():
             rollouts = roll_out(
                 policy,
                 environment,

@@ -8,6 +8,7 @@ import tyro
 
 from scorefield.cli.command import Command, Outcome, check_at_least, check_folder
 from scorefield.domains import Count
+from scorefield.locks import owned
 from scorefield.priors.training.recipes import (
     BROAD_LOW_NOISE,
     BROAD_SETTINGS,
@@ -68,14 +69,15 @@ class TrainShapes(_Training):
 
         from scorefield.priors.training.shapes import train_shapes
 
-        path = train_shapes(
-            self.out,
-            pictures=self.pictures,
-            codec=self.adjusted(CODEC, self.codec_steps),
-            diffusion=self.adjusted(DIFFUSION, self.steps),
-            resume=self.resume,
-            progress=not self.quiet,
-        )
+        with owned(self.out):
+            path = train_shapes(
+                self.out,
+                pictures=self.pictures,
+                codec=self.adjusted(CODEC, self.codec_steps),
+                diffusion=self.adjusted(DIFFUSION, self.steps),
+                resume=self.resume,
+                progress=not self.quiet,
+            )
         figures = {"out": str(path), "steps": self.steps, "seed": self.seed}
         return Outcome(figures, [f"wrote {path}; use it with --prior {path}"])
 
@@ -134,15 +136,16 @@ class TrainPictures(_PictureTraining):
 
         from scorefield.priors.training.pictures import train_pictures
 
-        path = train_pictures(
-            self.folder,
-            self.out,
-            name=self.name,
-            pictures=pictures,
-            resume=self.resume,
-            progress=not self.quiet,
-            **self.stages(),
-        )
+        with owned(self.out):
+            path = train_pictures(
+                self.folder,
+                self.out,
+                name=self.name,
+                pictures=pictures,
+                resume=self.resume,
+                progress=not self.quiet,
+                **self.stages(),
+            )
         return self.outcome(path)
 
 
@@ -163,14 +166,15 @@ class TrainIcons(_PictureTraining):
 
         from scorefield.priors.training.icon_recipe import train_icons
 
-        path = train_icons(
-            self.out,
-            concepts=self.concepts,
-            pictures=pictures,
-            resume=self.resume,
-            progress=not self.quiet,
-            **self.stages(),
-        )
+        with owned(self.out):
+            path = train_icons(
+                self.out,
+                concepts=self.concepts,
+                pictures=pictures,
+                resume=self.resume,
+                progress=not self.quiet,
+                **self.stages(),
+            )
         return self.outcome(path)
 
 
@@ -189,13 +193,14 @@ class TrainJudge(_Training):
 
         from scorefield.priors.training.shapes import train_judge
 
-        path = train_judge(
-            self.out,
-            pictures=self.pictures,
-            settings=self.adjusted(JUDGE, self.steps),
-            resume=self.resume,
-            progress=not self.quiet,
-        )
+        with owned(self.out):
+            path = train_judge(
+                self.out,
+                pictures=self.pictures,
+                settings=self.adjusted(JUDGE, self.steps),
+                resume=self.resume,
+                progress=not self.quiet,
+            )
         figures = {"out": str(path), "steps": self.steps, "seed": self.seed}
         return Outcome(figures, [f"wrote {path}; use it with --judge {path}"])
 
@@ -218,7 +223,8 @@ class TrainDigits(_Training):
         from scorefield.priors.training.digits import train_digits
 
         settings = self.adjusted(DIGITS, self.steps)
-        path = train_digits(self.out, settings, resume=self.resume, progress=not self.quiet)
+        with owned(self.out):
+            path = train_digits(self.out, settings, resume=self.resume, progress=not self.quiet)
         figures = {"out": str(path), "steps": self.steps, "seed": self.seed}
         return Outcome(figures, [f"wrote {path}; use it with --prior {path}"])
 
@@ -235,16 +241,17 @@ class _TrainMotion(_Training):
 
         from scorefield.priors.training.motion import train_motion
 
-        path = train_motion(
-            self.out,
-            clips,
-            settings,
-            width,
-            name=name,
-            low_noise=low_noise,
-            resume=self.resume,
-            progress=not self.quiet,
-        )
+        with owned(self.out):
+            path = train_motion(
+                self.out,
+                clips,
+                settings,
+                width,
+                name=name,
+                low_noise=low_noise,
+                resume=self.resume,
+                progress=not self.quiet,
+            )
         figures = {"out": str(path), "steps": settings.steps, "seed": self.seed}
         return Outcome(figures, [f"wrote {path}; use it with --prior {path}"])
 

@@ -1,0 +1,177 @@
+"""Random command lines: words as people mistype them, numbers that mean nothing, files of any kind.
+
+Options and their types are read from the commands themselves, so that a new one is drilled too.
+"""
+
+import dataclasses
+import random
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from scorefield.cli.commands import COMMANDS
+from scorefield.cli.main import main
+
+NUMBERS = ("nan", "inf", "-inf", "-1", "0", "1", "2", "0.5", "1e-30", "1e30", "-0.0", "1e400")
+HUGE = ("99999999999999999999", "2147483648", "1000000")
+TEXT = (
+    "",
+    " ",
+    "a red cup",
+    "--",
+    "-",
+    "é😀",
+    "None",
+    "true",
+    "a" * 300,
+    "{}",
+    "a,b",
+    "../x",
+    "%s",
+)
+
+EXPENSIVE = ("train-prior icons", "text-to-3d", "evaluate text-to-3d", "texture", "doctor")
+"""Commands that are parsed, but not run with random options."""
+
+TINY: dict[str, str] = {
+    "sample": "red -n 1 --steps 1",
+    "compose": "red blue -n 1 --steps 2",
+    "edit": "PICTURE red --steps 2",
+    "invert": "PICTURE --steps 2",
+    "text-to-video": "red --prior motion-narrow -n 1 --steps 1",
+    "text-to-svg": "red --steps 1 --trace-steps 1 --samples 1 --views 1 --size 32 --paths 2"
+    " --picture-size 32",
+    "trace": "PICTURE",
+    "classify": "PICTURE --labels red,blue --budget 4",
+    "rank": "PICTURE --text red --draws 2",
+    "segment": "PICTURE",
+    "match": "PICTURE PICTURE2",
+    "features": "PICTURE --ensemble 1",
+    "energy": "PICTURE",
+    "policy collect": "two-routes --episodes 1 --batch 1",
+    "policy inspect": "DEMOS",
+    "policy train": "DEMOS --steps 1 --batch-size 4 --width 8 --layers 1",
+    "policy evaluate": "POLICY --env two-routes --episodes 1",
+    "policy export": "POLICY",
+    "gallery": "RUNS",
+    "info": "",
+    "seal": "COPY",
+    "distill": "PRIOR --prompts PROMPTS --steps 1 --updates 1 --fake-updates 1 --batch-size 2",
+    "evaluate prior": "-n 2 --steps 1 --renders 2 --judge JUDGE",
+    "evaluate text-to-svg": "--prompts PROMPTS --judge JUDGE --steps 1 --trace-steps 1 --samples 1"
+    " --views 1 --size 32 --paths 2 --picture-size 32",
+    "train-prior judge": "--pictures 2 --steps 1",
+    "train-prior pictures": "PICTURES --views 1 --steps 1 --codec-steps 1 --prior none",
+    "train-prior motion-narrow": "--steps 1 --width 8",
+}
+"""Words that make each command that is run as small as can be; then some options are spoilt."""
+
+OUT = {
+    "sample": "out.png", "compose": "out.png", "edit": "out.png", "text-to-video": "out.gif",
+    "trace": "out.svg", "segment": "out.png", "match": "out.png", "policy inspect": "out.png",
+    "classify": "out.jsonl", "rank": "out.jsonl",
+}  # fmt: skip
+"""What --out names where it is no folder; `info` and `seal` have none."""
+
+
+def _random_value(hint: Any, chance: random.Random, files: list[str], huge: bool) -> str:
+    """For an option of a type: mostly of its kind, sometimes nonsense."""
+    if chance.random() < 0.1:
+        return chance.choice(TEXT)
+    if get_origin(hint) is Literal and chance.random() < 0.8:
+        return str(chance.choice(get_args(hint)))
+    parts = {hint, *_parts(hint)}
+    if parts & {int, float}:
+        return chance.choice(NUMBERS + (HUGE if huge else ()))
+    if Path in parts or chance.random() < 0.3:
+        return chance.choice(files)
+    return chance.choice(TEXT)
+
+
+def _parts(hint: Any) -> set[Any]:
+    return {part for one in get_args(hint) for part in ({one} | _parts(one))}
+
+
+def _options(name: str) -> list[tuple[str, Any]]:
+    command = COMMANDS[name].load()
+    hints = get_type_hints(command, include_extras=True)
+    # with --debug a traceback is what was asked for
+    return [(n, hints[n]) for one in dataclasses.fields(command) if (n := one.name) != "debug"]
+
+
+def _spoilt(name: str, chance: random.Random, files: list[str], huge: bool) -> list[str]:
+    """One option with a value, right or wrong."""
+    option, hint = chance.choice(_options(name))
+    word = f"--{option.replace('_', '-')}"
+    if hint is bool:
+        return [chance.choice((word, word, f"--no{word[1:]}"))]
+    values = [_random_value(hint, chance, files, huge) for _ in range(chance.choice((1, 1, 1, 2)))]
+    return [f"{word}={values[0]}"] if chance.random() < 0.2 else [word, *values]
+
+
+def parsed(number: int, chance: random.Random) -> str:
+    """Parses a random command line in this process; the fault, if it ends other than in 0 or 2."""
+    import io
+    from contextlib import redirect_stderr, redirect_stdout
+
+    name = chance.choice(list(COMMANDS))
+    _idle(name)
+    files = [str(path) for path in (Path.cwd(), Path(__file__), Path("nowhere/at/all"))]
+    words = name.split()
+    for _ in range(chance.choice((0, 1, 1, 2))):
+        words.append(chance.choice([*TEXT, *files]))
+    for _ in range(chance.randrange(5)):
+        words += _spoilt(name, chance, files, huge=True)
+    for _ in range(chance.choice((0, 0, 0, 1, 2))):
+        words = _mistyped(words, chance)
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main(words)
+    lines = err.getvalue().splitlines()
+    if code == 0 or (code == 2 and len(lines) == 1 and lines[0].startswith("scorefield: error: ")):
+        return ""
+    if code == 2 and err.getvalue().startswith("usage: "):
+        return ""
+    return f"{words}: ended with {code}: {err.getvalue()[-300:]}"
+
+
+def _idle(name: str) -> None:
+    """Makes a command of this process do nothing once it is parsed."""
+    from scorefield.cli.command import Outcome
+
+    COMMANDS[name].load().run = lambda self: Outcome({}, [])  # type: ignore[method-assign]
+
+
+def _mistyped(words: list[str], chance: random.Random) -> list[str]:
+    """A word lost, doubled, exchanged with its neighbour or with a letter too few or many."""
+    at = chance.randrange(len(words))
+    kind, word = chance.randrange(4), words[at]
+    if kind == 0:
+        return words[:at] + words[at + 1 :]
+    if kind == 1:
+        return [*words[:at], word, *words[at:]]
+    if kind == 2:
+        return [*words[:at], *reversed(words[at : at + 2]), *words[at + 2 :]]
+    place = chance.randrange(len(word) + 1)
+    changed = word[:place] + chance.choice(("", "x", "-", "=", " ")) + word[place + 1 :]
+    return [*words[:at], changed, *words[at + 1 :]]
+
+
+def words_to_run(
+    number: int, chance: random.Random, material: Path, out: Path, spoilt: int = 2
+) -> tuple[str, list[str]]:
+    """A command that is run: its smallest words, with up to so many options spoilt."""
+    names = [name for name in TINY if name not in EXPENSIVE]
+    name = names[number % len(names)]
+    places = {one.stem.upper(): str(one) for one in material.iterdir() if one.name[0] != "."}
+    files = [*places.values(), str(out / "nowhere")]
+    words = [places.get(word, word) for word in TINY[name].split()]
+    options = {option for option, _ in _options(name)}
+    if "prior" in options and "--prior" not in words and "motion" not in name:
+        words += [] if words[:1] == [places["PRIOR"]] else ["--prior", places["PRIOR"]]
+    if "out" in options:
+        words += ["--out", str(out / OUT.get(name, "out"))]
+    for _ in range(chance.randrange(spoilt + 1)):
+        words += _spoilt(name, chance, files, huge=False)
+    if "quiet" in options and "--quiet" not in words:
+        words.append("--quiet")
+    return name, [*name.split(), *words]

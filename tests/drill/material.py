@@ -1,0 +1,151 @@
+"""Small files to work on, made once, and the commands that are stopped and resumed."""
+
+import importlib
+import json
+import os
+import shutil
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+WORDS = {
+    "text-to-3d": "text-to-3d @ --steps 4 --views 1 --samples 8 --size 16 --picture-size 16"
+    " --frames 2 --mesh-resolution 16 --texture 64 --preview-every 2 --checkpoint-every 2",
+    "texture": "texture MESH @ --steps 4 --views 1 --picture-size 16 --frames 2 --texture 64"
+    " --preview-every 2 --checkpoint-every 2",
+    "text-to-svg": "text-to-svg @ --steps 4 --trace-steps 2 --samples 1 --views 1 --size 32"
+    " --paths 3 --picture-size 32 --preview-every 2"
+    " --checkpoint-every 2",
+    "evaluate text-to-3d": "evaluate text-to-3d --prompts PROMPTS --judge JUDGE --steps 2 --views 1"
+    " --samples 8 --size 16 --picture-size 16 --frames 2 --mesh-resolution 16 --texture 64"
+    " --azimuths 1 --preview-every 0 --checkpoint-every 1",
+    "evaluate text-to-svg": "evaluate text-to-svg --prompts PROMPTS --judge JUDGE --steps 2"
+    " --trace-steps 2 --samples 1 --views 1 --size 32 --paths 2"
+    " --picture-size 32 --preview-every 0 --checkpoint-every 1",
+    "distill": "distill PRIOR --prompts PROMPTS --steps 2 --updates 3 --fake-updates 1"
+    " --batch-size 2 --least-spread 0 --preview-every 2 --checkpoint-every 1",
+    "train-prior digits": "train-prior digits --steps 2",
+    "train-prior judge": "train-prior judge --pictures 32 --steps 2",
+    "train-prior shapes": "train-prior shapes --pictures 32 --steps 2 --codec-steps 2",
+    "train-prior pictures": "train-prior pictures PICTURES --views 2 --steps 2 --codec-steps 2"
+    " --prior none",
+    "train-prior motion-narrow": "train-prior motion-narrow --steps 2 --width 8",
+    "policy collect": "policy collect two-routes --episodes 4 --batch 2 --pictures 16",
+    "policy train": "policy train DEMOS --env two-routes --steps 4 --batch-size 8 --width 16"
+    " --layers 1",
+    "policy train unet": "policy train DEMOS --observe state --network unet --steps 2"
+    " --batch-size 4 --executed 4",
+    "classify": "classify PICTURE PICTURE2 PICTURE3 PICTURE4 PICTURE5 --labels red,blue"
+    " --prior PRIOR --budget 8",
+    "rank": "rank PICTURE PICTURE2 PICTURE3 PICTURE4 PICTURE5 --text red --prior PRIOR --draws 2",
+    "features": "features PICTURE PICTURE2 PICTURE3 --prior PRIOR --ensemble 1",
+    "gallery": "gallery RUNS",
+}
+"""Commands that can be stopped and given again, as small as can be; @ is a prompt and a prior."""
+
+FILES = {"classify": "results.jsonl", "rank": "scores.jsonl"}
+"""What --out names where it is no folder."""
+
+WITHOUT_RESUME = ("gallery",)
+"""Commands that go on without being told."""
+
+
+def words_of(name: str, material: Path, out: Path, resume: bool) -> list[str]:
+    """A command as its words."""
+    places = {one.stem.upper(): str(one) for one in material.iterdir() if one.name[0] != "."}
+    words = []
+    for word in WORDS[name].split():
+        words += ["a red cup", "--prior", places["PRIOR"]] if word == "@" else [word]
+    words = [places.get(word, word) for word in words]
+    if name.startswith("evaluate"):
+        words += ["--prior", places["PRIOR"]]
+    if name != "gallery":
+        words.append("--quiet")
+    goes_on = resume and name not in WITHOUT_RESUME
+    return [*words, "--out", str(out / FILES.get(name, "")), *(["--resume"] if goes_on else [])]
+
+
+def shrink() -> None:
+    """Makes the scenes and batches of this process small where no option does."""
+    from scorefield.cli.priors import train
+    from scorefield.priors.training import pictures, shapes
+    from scorefield.priors.training.settings import TrainingSettings
+    from scorefield.sds.nerf.fields import VoxelGrid
+    from scorefield.sds.nerf.radiance_field import Scene
+
+    # By name, for the package has a function that is called like the module.
+    scenes = importlib.import_module("scorefield.sds.nerf.scene_distillation")
+    scenes.Scene = lambda *_: Scene(VoxelGrid(resolution=8, levels=2), cells=16)
+    shapes.preview_prompts = lambda: ["a red cup"]
+    pictures.preview_captions = partial(pictures.preview_captions, count=1)
+    for name, value in list(vars(train).items()):
+        if isinstance(value, TrainingSettings):
+            setattr(train, name, replace(value, batch_size=2, warmup=1))
+
+
+def make(folder: Path) -> int:
+    """Makes all files, into an empty folder; returns 0, as a process does that ended well."""
+    import tiny_models
+    import torch
+    import trimesh
+    from PIL import Image
+    from safetensors.torch import save_file
+
+    from scorefield.cli.main import main
+    from scorefield.integrity import write_seal
+    from scorefield.priors.judge import JudgeNet
+
+    tiny_models.build("sd", folder / "prior")
+    write_seal(folder / "prior")
+    torch.manual_seed(0)
+    save_file(JudgeNet().state_dict(), folder / "judge.safetensors")
+    (folder / "prompts.txt").write_text("a red cup\na blue lamp\n", encoding="utf-8")
+    noise = np.random.default_rng(0)
+    (folder / "pictures").mkdir()
+    for number, name in enumerate(("picture", "picture2", "picture3", "picture4", "picture5")):
+        pixels = noise.integers(0, 255, (20 + number, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+        Image.fromarray(pixels).save(folder / "pictures" / f"{name}.png")
+        (folder / "pictures" / f"{name}.txt").write_text("a red cup", encoding="utf-8")
+    trimesh.creation.icosphere(subdivisions=1).export(folder / "mesh.obj")
+    (folder / "drawing.svg").write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><defs>'
+        '<linearGradient id="g"><stop stop-color="red"/><stop offset="1" stop-color="#00f"/>'
+        "</linearGradient></defs><style>.a{fill:url(#g);stroke:teal}</style>"
+        '<g transform="rotate(10 16 16)"><path class="a" d="M2 2C9 1 9 20 30 30L4 25z"/>'
+        '<circle cx="9" cy="20" r="4" fill-opacity=".5"/></g></svg>\n',
+        encoding="utf-8",
+    )
+    demos = ["policy", "collect", "two-routes", "--episodes", "3", "--quiet"]
+    assert main([*demos, "--out", str(folder / "demos")]) == 0
+    train = words_of("policy train", folder, folder / "runs" / "trained", False)
+    assert main(train) == 0
+    os.rename(folder / "runs" / "trained" / "policy", folder / "policy")
+    draw = words_of("text-to-svg", folder, folder / "runs" / "drawn", False)
+    assert main(draw) == 0
+    _make_sealed(folder, folder / "sealed")
+    (folder / ".ready").write_text(json.dumps(sorted(one.name for one in folder.iterdir())))
+    return 0
+
+
+def _make_sealed(material: Path, folder: Path) -> None:
+    """Weights of every kind that is written with checksums."""
+    from importlib.resources import files
+
+    from scorefield.cli.main import main
+    from scorefield.control.policies.export import export_policy
+    from scorefield.control.policies.loading import load_policy
+
+    embedded = Path(str(files("scorefield.priors") / "weights"))
+    for name in ("digits", "judge"):  # the smaller ones; all have the same seal
+        shutil.copytree(embedded / name, folder / name)
+    shutil.copytree(material / "policy", folder / "policy")
+    export_policy(load_policy(material / "policy"), folder / "exported")
+    student = words_of("distill", material, material / "runs" / "distilled", False)
+    assert main(student) == 0
+    shutil.copytree(material / "runs" / "distilled" / "student", folder / "student")
+    judge = words_of("train-prior judge", material, material / "runs" / "judge", False)
+    assert main(judge) == 0
+    shutil.copytree(material / "runs" / "judge" / "judge", folder / "judge-trained")
