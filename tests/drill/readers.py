@@ -189,12 +189,11 @@ def _read_prompts(path: Path) -> object:
 
 
 def _make_results(folder: Path) -> Path:
-    from scorefield.cli.perception.picture_results import PictureResults
+    from scorefield.rows import RowStore
 
-    path = folder / "results.jsonl"
-    results = PictureResults(path, {"seed": 0}, False)
-    results._note([{"picture": f"{n}.png", "digest": "00", "score": n / 3} for n in range(3)])
-    return path
+    store = RowStore(folder / "results.jsonl", {"seed": 0}, ["picture"])
+    store.add(*({"picture": f"{n}.png", "digest": "00", "score": n / 3} for n in range(3)))
+    return folder / "results.jsonl"
 
 
 def _read_results(path: Path) -> object:
