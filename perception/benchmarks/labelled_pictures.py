@@ -1,4 +1,4 @@
-"""Pictures with labels: folders by class, WebDataset's shards, Parquet as Hugging Face writes it."""
+"""Pictures with labels: folders by class, WebDataset's shards, Hugging Face's Parquet."""
 
 import io
 import json

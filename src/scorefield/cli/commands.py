@@ -118,7 +118,8 @@ GROUPS: dict[str, dict[str, Entry]] = {
             "regions against VOC, ADE20K, COCO-Stuff, Cityscapes or masks of yours",
         ),
         "evaluate classifier": Entry(
-            "evaluate.classifier:EvaluateClassifier", "labels of folders, shards or tables of images"
+            "evaluate.classifier:EvaluateClassifier",
+            "labels of images in folders, shards, tables",
         ),
         "evaluate text-to-3d": Entry(
             "evaluate.text_to_3d:EvaluateTextTo3D", "make and score a list of prompts"

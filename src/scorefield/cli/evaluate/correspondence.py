@@ -36,7 +36,7 @@ class EvaluateCorrespondence(PriorCommand):
     template: str | None = None
     """Prompt of a category, {} being its name, such as "a photo of a {}"; None gives no prompt."""
     every: Count = 4
-    """Of the dense points of TSS, take each n-th along both axes; 1 is the published protocol."""
+    """Step between the dense points of TSS that are taken, pixels; 1 is the published protocol."""
     memory: Positive = 1.0
     """GiB for features of pictures that are kept for further pairs."""
     resume: bool = False

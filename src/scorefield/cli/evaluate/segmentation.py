@@ -23,9 +23,7 @@ class EvaluateSegmentation(PriorCommand):
     from which --resume goes on.
     """
 
-    data: tuple[
-        Literal["voc", "ade", "coco-stuff", "coco-stuff-27", "cityscapes", "folder"], Path
-    ]
+    data: tuple[Literal["voc", "ade", "coco-stuff", "coco-stuff-27", "cityscapes", "folder"], Path]
     """Which data set, and its folder as it is published; "folder" is one of yours with images/ and
     masks/."""
     out: Path
