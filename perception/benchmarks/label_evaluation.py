@@ -14,7 +14,7 @@ from scorefield.images import as_images, load_image
 from scorefield.perception.benchmarks.labelled_pictures import LabelledPicture
 from scorefield.perception.classification.classify import classify
 from scorefield.perception.classification.stopping import Policy
-from scorefield.priors.prior import FrozenPrior
+from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.rows import Row, RowStore
 
 _LIKELIEST = 5

@@ -15,7 +15,7 @@ from scorefield.perception.segmentation.metrics import (
     mean_iou,
 )
 from scorefield.perception.segmentation.segment import Method, segment
-from scorefield.priors.prior import FrozenPrior
+from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.rows import Row, RowStore
 
 
