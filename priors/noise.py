@@ -11,6 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+START, ON_THE_WAY, CORRECTION = 0, 1, 2
+"""Keys of an item's noise: what a walk starts from, what its steps add, what a corrector draws."""
+
 
 def noise_generator(seed: int, *key: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator that is a pure function of (seed, key).
@@ -47,3 +50,43 @@ def keyed_noise(
         return torch.empty((0, *shape), dtype=dtype, device=device)
     rows = [torch.randn(*shape, generator=noise_generator(seed, item, draw)) for item in items]
     return torch.stack(rows).to(dtype).to(device)
+
+
+def items_of(batch: int, items: Sequence[int] | None) -> Sequence[int]:
+    """The items whose noise the rows of a batch are given: their places, unless said otherwise.
+
+    Raises:
+        ValueError: not one item per row.
+    """
+    if items is None:
+        return range(batch)
+    if len(items) != batch:
+        raise ValueError(f"items must name each of the {batch} rows, got {len(items)}")
+    return items
+
+
+def item_generators(
+    batch: int, seed: int, items: Sequence[int] | None, *key: int
+) -> list[torch.Generator]:
+    """One generator per item of a batch, a function of (seed, item, *key).
+
+    Raises:
+        ValueError: not one item per row.
+    """
+    return [noise_generator(seed, item, *key) for item in items_of(batch, items)]
+
+
+def normal(
+    like: Float[Tensor, "batch *shape"], generators: Sequence[torch.Generator]
+) -> Float[Tensor, "batch *shape"]:
+    """Standard normal noise, row i from generator i, drawn on the CPU in float32."""
+    rows = [torch.randn(like.shape[1:], generator=generator) for generator in generators]
+    return torch.stack(rows).to(like)
+
+
+def rademacher(
+    like: Float[Tensor, "batch *shape"], generators: Sequence[torch.Generator]
+) -> Float[Tensor, "batch *shape"]:
+    """Random signs, row i from generator i, drawn on the CPU."""
+    rows = [torch.randint(2, like.shape[1:], generator=generator) for generator in generators]
+    return (2 * torch.stack(rows) - 1).to(like)

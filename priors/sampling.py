@@ -21,15 +21,11 @@ from scorefield.priors.composition.normalisable import check_density
 from scorefield.priors.denoiser import Composition, Denoiser
 from scorefield.priors.energy.mcmc import Corrector
 from scorefield.priors.levels import NoiseLevel
-from scorefield.priors.noise import keyed_noise, noise_generator
+from scorefield.priors.noise import CORRECTION, ON_THE_WAY, START, item_generators, keyed_noise
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.schedule import LOG_SNR_ROUNDING, DiscreteSchedule, NoiseSchedule
 
 SampleCallback = Callable[[int, int, Prediction], object]
-
-# Keys of an item's noise: what it starts from, what a scheduler adds on the way, and what a
-# corrector draws.
-_START, _ON_THE_WAY, _CORRECTION = 0, 1, 2
 
 # How far the weights of a composition may be from summing to one without a warning.
 _WEIGHT_SUM_TOLERANCE = 0.01
@@ -121,9 +117,9 @@ def sample(
             batch = items[start : start + batch_size]
             places = range(start, start + len(batch))
             part = denoiser if len(starts) == 1 else denoiser.rows(places)
-            walk = _Walk(path, keyed_noise(seed, batch, _START, shape, dtype, device))
-            generators = [noise_generator(seed, item, _ON_THE_WAY) for item in batch]
-            moves = [noise_generator(seed, item, _CORRECTION) for item in batch]
+            walk = _Walk(path, keyed_noise(seed, batch, START, shape, dtype, device))
+            generators = item_generators(len(batch), seed, batch, ON_THE_WAY)
+            moves = item_generators(len(batch), seed, batch, CORRECTION)
             for i in range(len(path)):
                 prediction = walk.step(i, part, generators)
                 if corrector is not None and i + 1 < len(path):

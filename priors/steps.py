@@ -1,18 +1,26 @@
-"""The deterministic walk from noise to sample, one step at a time, for loops written by hand.
+"""The walk from noise to sample: the levels it visits, a step of it, and the loop.
 
-`sample` runs diffusers' schedulers; what needs the single step (inversion, editing, particles) uses
-these two functions, which visit the same levels as `sample` does by default.
+`sample` runs diffusers' schedulers, which keep the loop's state in coordinates of their own; what
+needs the single step (inversion, editing, continued chunks, injected attention) walks by
+`denoise_loop`, and visits the same levels as `sample` does by default. Loops of their own have
+those that carry more than z: particles with weights, superpositions and likelihoods, which add up
+densities along the way, and the solver of policies, whose steps are numbers that are exported.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.schedule import DiscreteSchedule, NoiseSchedule
+
+StepRule = Callable[[Tensor, NoiseLevel, NoiseLevel, int], Tensor]
+"""From z, its level, the level to go to and the number of the step to the z there."""
 
 
 def level_path(schedule: NoiseSchedule, steps: int) -> list[NoiseLevel]:
@@ -38,6 +46,20 @@ def level_path(schedule: NoiseSchedule, steps: int) -> list[NoiseLevel]:
         levels = [schedule.at_fraction(u) for u in fractions]
     one = torch.ones((), dtype=torch.float64)
     return [*levels, NoiseLevel(one, torch.zeros_like(one))]
+
+
+def levels_walked(
+    schedule: NoiseSchedule, steps: int, strength: float | int = 1.0
+) -> list[NoiseLevel]:
+    """The last max(1, round(strength steps)) steps of `level_path`, noisiest level first.
+
+    Raises:
+        ValueError: strength outside (0, 1], or steps that the schedule does not have.
+    """
+    if not 0 < strength <= 1:
+        raise ValueError(f"strength must lie in (0, 1], got {strength}; 1 starts from pure noise")
+    path = level_path(schedule, steps)
+    return path[-1 - max(1, round(strength * steps)) :]
 
 
 def ddim_step(
@@ -78,3 +100,43 @@ def ddim_step(
     kept = (sigma**2 - fresh**2).clamp(min=0).sqrt()
     z = alpha * prediction.x0 + kept * prediction.eps + fresh * noise
     return z.to(prediction.z.dtype)
+
+
+def denoise_loop(
+    z: Float[Tensor, "batch *shape"],
+    levels: Sequence[NoiseLevel],
+    step: StepRule,
+    *,
+    label: str = "denoising",
+    progress: bool = False,
+) -> Float[Tensor, "batch *shape"]:
+    """Go from the first level to the last, cleaner or noisier, by a rule.
+
+    The loop of all that draws, edits and inverts in amplitudes of the denoiser's own schedule:
+
+        denoise_loop(z, levels, lambda z, here, to, i: ddim_step(denoiser(z, here), to))
+
+    Args:
+        z: at the first level.
+        levels: two or more, each of shape ().
+        step: the rule. It asks the denoiser itself, once or more often, or not at all.
+        label: of the progress bar.
+        progress: show a progress bar.
+
+    Raises:
+        FloatingPointError: as soon as z is not finite.
+    """
+    pairs = list(pairwise(levels))
+    for i, (here, to) in enumerate(tqdm(pairs, desc=label, disable=not progress, leave=False)):
+        z = step(z, here, to, i)
+        check_finite(z, to)
+    return z
+
+
+def check_finite(z: Tensor, level: NoiseLevel) -> None:
+    """Raise FloatingPointError if z, just arrived at a level, is not finite."""
+    if not bool(z.isfinite().all()):
+        raise FloatingPointError(
+            f"not finite at log-SNR {float(level.log_snr):.4g}; "
+            "lower the guidance scale or use a higher precision"
+        )

@@ -95,7 +95,7 @@ class EditSettings:
             ValueError: words the prior does not know, no source where there must be one, or more
                 steps than the schedule has levels.
         """
-        from scorefield.priors.editing.walk import levels_walked
+        from scorefield.priors.steps import levels_walked
 
         if self.method in READERS["source"] and not (source or "").strip():
             raise ValueError(f"{self.method} needs a source, the prompt of the image as it is")

@@ -6,7 +6,6 @@ one had planned, less and less, so that the two do not part at the seam. Nothing
 any denoiser of chunks is steered as it samples (Black et al. 2025, arXiv 2506.07339).
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -17,7 +16,7 @@ from torch import Tensor
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
-from scorefield.priors.steps import ddim_step, level_path
+from scorefield.priors.steps import ddim_step, denoise_loop, level_path
 
 
 def soft_mask(steps: int, frozen: int, overlap: int) -> Float[Tensor, " steps"]:
@@ -143,10 +142,11 @@ def continue_chunk(
     planned[:, : length - executed] = present[:, executed:]
     mask = soft_mask(length, frozen, length - executed)
     steered = Continuing(denoiser, planned, mask, limit)
-    z = noise
-    for level, to in itertools.pairwise(level_path(denoiser.schedule, steps)):
-        x0 = steered(z, level).x0
+
+    def step(z: Tensor, here: NoiseLevel, to: NoiseLevel, _: int) -> Tensor:
+        x0 = steered(z, here).x0
         if bound is not None:
             x0 = x0.clamp(-bound, bound)
-        z = ddim_step(Prediction.from_x0(z, level.expand(len(z)), x0), to)
-    return z
+        return ddim_step(Prediction.from_x0(z, here.expand(len(z)), x0), to)
+
+    return denoise_loop(noise, level_path(denoiser.schedule, steps), step)

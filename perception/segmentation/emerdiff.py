@@ -8,7 +8,6 @@ of that difference is the mask in pixels.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
@@ -33,6 +32,7 @@ from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prior import Prompts
 from scorefield.priors.schedule import NoiseSchedule
+from scorefield.priors.steps import denoise_loop
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,13 +196,14 @@ def walk_modulated(
     offsets: added to its output, a row per walk; None: `rows` walks that end in the picture.
     """
     rows = rows if offsets is None else len(offsets)
-    z = walk.start.expand(rows, *walk.start.shape[1:])
-    for i, (level, to) in enumerate(pairwise(walk.levels)):
-        here = offsets if i == 0 else None
-        with injected(prior.model, walk.records, i), modulated(prior.model, path, here):
-            prediction = denoiser(z, level)
-        z = ancestral_mean(prediction, to) + walk.residuals[i]
-    return z
+
+    def step(z: Tensor, here: NoiseLevel, to: NoiseLevel, i: int) -> Tensor:
+        added = offsets if i == 0 else None
+        with injected(prior.model, walk.records, i), modulated(prior.model, path, added):
+            prediction = denoiser(z, here)
+        return ancestral_mean(prediction, to) + walk.residuals[i]
+
+    return denoise_loop(walk.start.expand(rows, *walk.start.shape[1:]), walk.levels, step)
 
 
 @torch.no_grad()

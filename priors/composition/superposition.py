@@ -21,9 +21,9 @@ from torch import Tensor
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.energy.ito import ancestral_kernel, ito_increment
 from scorefield.priors.energy.likelihood import level_grid
-from scorefield.priors.energy.line_integral import item_generators, normal
 from scorefield.priors.exact.standard_normal import StandardNormal
 from scorefield.priors.experts import check_compatible, common_schedule, predict_experts
+from scorefield.priors.noise import item_generators, normal
 
 _Kappa = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From the experts' means of a step (experts, batch, D), its variance (batch or 1, 1) and log q

@@ -1,16 +1,12 @@
 """DDIM inversion: the noise from which the deterministic sampler makes a given sample."""
 
-from itertools import pairwise
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.priors.denoiser import Denoiser
-from scorefield.priors.editing.walk import bar, check_finite, levels_walked, walk
 from scorefield.priors.levels import NoiseLevel
-from scorefield.priors.prediction import Prediction
-from scorefield.priors.steps import ddim_step
+from scorefield.priors.steps import ddim_step, denoise_loop, levels_walked
 
 
 @torch.no_grad()
@@ -58,18 +54,19 @@ def ddim_invert(
             "one step from a level without signal to the clean one cannot be inverted; "
             f"use more steps than {steps}"
         )
-    z = x
-    for below, level in bar(list(pairwise(upwards)), "inverting", progress):
+
+    def step(z_below: Tensor, below: NoiseLevel, level: NoiseLevel, _: int) -> Tensor:
         alpha_below, sigma_below = below.like(x)
         alpha, sigma = level.like(x)
         kept = alpha**2 + sigma**2
         turned = alpha_below * sigma - sigma_below * alpha
         length = alpha * alpha_below + sigma * sigma_below
-        z_below = z
+        z = z_below
         for _ in range(iterations):
             z = ((kept * z_below + turned * denoiser(z, level).v) / length).to(x.dtype)
-        check_finite(z, level)
-    return z
+        return z
+
+    return denoise_loop(x, upwards, step, label="inverting", progress=progress)
 
 
 @torch.no_grad()
@@ -97,8 +94,8 @@ def ddim_generate(
         FloatingPointError: as soon as z is not finite.
     """
 
-    def advance(prediction: Prediction, to: NoiseLevel, i: int) -> Tensor:
-        return ddim_step(prediction, to)
+    def step(z: Tensor, here: NoiseLevel, to: NoiseLevel, _: int) -> Tensor:
+        return ddim_step(denoiser(z, here), to)
 
     levels = levels_walked(denoiser.schedule, steps, strength)
-    return walk(denoiser, z, levels, advance, progress=progress)
+    return denoise_loop(z, levels, step, progress=progress)

@@ -5,18 +5,16 @@ Huberman-Spiegelglas et al. 2024, "An edit friendly DDPM noise space: inversion 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.priors.denoiser import Denoiser
-from scorefield.priors.editing.walk import bar, check_finite, items_of, walk
 from scorefield.priors.levels import NoiseLevel
-from scorefield.priors.noise import keyed_noise
+from scorefield.priors.noise import items_of, keyed_noise
 from scorefield.priors.prediction import Prediction
-from scorefield.priors.steps import ddim_step, level_path
+from scorefield.priors.steps import check_finite, ddim_step, denoise_loop, level_path
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +63,11 @@ class NoiseMaps:
             FloatingPointError: as soon as z is not finite.
         """
 
-        def advance(prediction: Prediction, to: NoiseLevel, i: int) -> Tensor:
-            return ancestral_mean(prediction, to) + self.residuals[skip + i].to(self.x.device)
+        def step(z: Tensor, here: NoiseLevel, to: NoiseLevel, i: int) -> Tensor:
+            residual = self.residuals[skip + i].to(self.x.device)
+            return ancestral_mean(denoiser(z, here), to) + residual
 
-        return walk(denoiser, self.start(skip), self.levels[skip:], advance, progress=progress)
+        return denoise_loop(self.start(skip), self.levels[skip:], step, progress=progress)
 
     def twice(self) -> "NoiseMaps":
         """Every row a second time, after all rows: for walks of pairs."""
@@ -111,16 +110,19 @@ def edit_friendly_invert(
         ValueError: steps out of range, or another number of items than rows.
         FloatingPointError: as soon as a step is not finite.
     """
-    items = tuple(items_of(x, items))
+    items = tuple(items_of(len(x), items))
     levels = level_path(denoiser.schedule, steps)
     residuals = torch.empty((steps, *x.shape), dtype=x.dtype, device=storage)
-    z = _noisy(x, levels[0], seed, items, 0)
-    for i, (level, to) in enumerate(bar(list(pairwise(levels)), "inverting", progress)):
+
+    def step(z: Tensor, here: NoiseLevel, to: NoiseLevel, i: int) -> Tensor:
         below = _noisy(x, to, seed, items, i + 1)
-        residual = below - ancestral_mean(denoiser(z, level), to)
+        residual = below - ancestral_mean(denoiser(z, here), to)
         check_finite(residual, to)
         residuals[i] = residual
-        z = below
+        return below
+
+    start = _noisy(x, levels[0], seed, items, 0)
+    denoise_loop(start, levels, step, label="inverting", progress=progress)
     return NoiseMaps(x, tuple(levels), residuals, seed, items)
 
 

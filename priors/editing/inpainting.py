@@ -8,11 +8,17 @@ from torch import Tensor
 
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.editing.masks import check_mask, composite, mask_cells
-from scorefield.priors.editing.walk import START, RowNoise, bar, check_finite, items_of
 from scorefield.priors.levels import NoiseLevel
-from scorefield.priors.noise import keyed_noise
+from scorefield.priors.noise import (
+    ON_THE_WAY,
+    START,
+    item_generators,
+    items_of,
+    keyed_noise,
+    normal,
+)
 from scorefield.priors.prior import ImagePrior, Prompts
-from scorefield.priors.steps import ddim_step, level_path
+from scorefield.priors.steps import ddim_step, denoise_loop, level_path
 
 
 @torch.no_grad()
@@ -69,20 +75,20 @@ def inpaint_latents(
             f"{tuple(x.shape)}"
         ) from None
     levels = level_path(denoiser.schedule, steps)
-    items = items_of(x, items)
-    noise = RowNoise(seed, items)
+    items = items_of(len(x), items)
+    generators = item_generators(len(x), seed, items, ON_THE_WAY)
+
+    def step(z: Tensor, here: NoiseLevel, to: NoiseLevel, _: int) -> Tensor:
+        if to.sigma > here.sigma:
+            return _noise_back(z, here, to, normal(z, generators))
+        made = ddim_step(denoiser(z, here), to, 1, normal(z, generators))
+        known = to.add_noise(x, normal(z, generators)).to(x.dtype)
+        return torch.where(unknown, made, known)
+
     start = keyed_noise(seed, items, START, x.shape[1:], x.dtype, x.device)
     z = levels[0].add_noise(torch.where(unknown, 0, x), start).to(x.dtype)
-    visits = _visits(steps, resamplings, jump)
-    for here, to in bar(visits, "inpainting", progress):
-        if levels[to].sigma > levels[here].sigma:
-            z = _noise_back(z, levels[here], levels[to], noise.like(z))
-            continue
-        made = ddim_step(denoiser(z, levels[here]), levels[to], 1, noise.like(z))
-        known = levels[to].add_noise(x, noise.like(z)).to(x.dtype)
-        z = torch.where(unknown, made, known)
-        check_finite(z, levels[to])
-    return z
+    visited = [levels[place] for place in _places(steps, resamplings, jump)]
+    return denoise_loop(z, visited, step, label="inpainting", progress=progress)
 
 
 @torch.no_grad()
@@ -151,21 +157,20 @@ def inpaint(
     return composite(images, decoded, mask) if keep_pixels else decoded
 
 
-def _visits(steps: int, resamplings: int, jump: int) -> list[tuple[int, int]]:
-    """The moves between places of the path, (from, to); to < from noises back.
+def _places(steps: int, resamplings: int, jump: int) -> list[int]:
+    """The places of the path that are visited; a smaller one than before is noised back to.
 
     Stretches are counted from the last noisy place upwards, so that a shorter one is the noisiest.
     """
-    moves = []
-    ends = list(range(steps - 1, 0, -jump))[::-1]
+    places = [0]
     begin = 0
-    for end in ends:
+    for end in reversed(range(steps - 1, 0, -jump)):
         for repeat in range(resamplings):
             if repeat > 0:
-                moves.append((end, begin))
-            moves += [(i, i + 1) for i in range(begin, end)]
+                places.append(begin)
+            places += range(begin + 1, end + 1)
         begin = end
-    return [*moves, (steps - 1, steps)]
+    return [*places, steps]
 
 
 def _noise_back(z: Tensor, here: NoiseLevel, to: NoiseLevel, noise: Tensor) -> Tensor:

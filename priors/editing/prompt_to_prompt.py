@@ -18,13 +18,12 @@ from torch.nn import functional
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.editing.attention_edit import AttentionEdit
 from scorefield.priors.editing.edit_friendly import NoiseMaps, ancestral_mean
-from scorefield.priors.editing.walk import START, walk
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
 from scorefield.priors.levels import NoiseLevel
-from scorefield.priors.noise import keyed_noise
+from scorefield.priors.noise import START, keyed_noise
 from scorefield.priors.prediction import Prediction
-from scorefield.priors.steps import ddim_step, level_path
+from scorefield.priors.steps import ddim_step, denoise_loop, level_path
 
 
 def unet_of(prior: FrozenPrior) -> UNet2DConditionModel:
@@ -142,16 +141,18 @@ def prompt_to_prompt(
             start = keyed_noise(seed, items, START, prior.latent_shape, device=prior.device)
         z = torch.cat([start, start])
 
-    def advance(prediction: Prediction, to: NoiseLevel, i: int) -> Tensor:
-        if noise_maps is None:
-            return ddim_step(prediction, to)
-        return ancestral_mean(prediction, to) + both.residuals[skip + i].to(z.device)
-
     scale = prior.guidance_scale if scale is None else scale
     uncond = prior.condition(negative)
     with edited_attention(prior, edit) as pairs:
         guided = ClassifierFreeGuidance(pairs, uncond, scale)
-        sources, edited = walk(guided, z, levels, advance, progress=progress).chunk(2)
+
+        def step(z: Tensor, here: NoiseLevel, to: NoiseLevel, i: int) -> Tensor:
+            prediction = guided(z, here)
+            if noise_maps is None:
+                return ddim_step(prediction, to)
+            return ancestral_mean(prediction, to) + both.residuals[skip + i].to(z.device)
+
+        sources, edited = denoise_loop(z, levels, step, progress=progress).chunk(2)
     return sources, edited
 
 

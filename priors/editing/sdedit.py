@@ -7,11 +7,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.priors.denoiser import Denoiser
-from scorefield.priors.editing.walk import START, RowNoise, items_of, levels_walked, walk
 from scorefield.priors.levels import NoiseLevel
-from scorefield.priors.noise import keyed_noise
-from scorefield.priors.prediction import Prediction
-from scorefield.priors.steps import ddim_step
+from scorefield.priors.noise import (
+    ON_THE_WAY,
+    START,
+    item_generators,
+    items_of,
+    keyed_noise,
+    normal,
+)
+from scorefield.priors.steps import ddim_step, denoise_loop, levels_walked
 
 
 @torch.no_grad()
@@ -52,13 +57,13 @@ def sdedit(
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must lie in [0, 1], got {eta}")
     levels = levels_walked(denoiser.schedule, steps, strength)
-    items = items_of(x, items)
-    on_the_way = RowNoise(seed, items)
+    items = items_of(len(x), items)
+    generators = item_generators(len(x), seed, items, ON_THE_WAY)
 
-    def advance(prediction: Prediction, to: NoiseLevel, i: int) -> Tensor:
-        noise = on_the_way.like(x) if eta > 0 else None
-        return ddim_step(prediction, to, eta, noise)
+    def step(z: Tensor, here: NoiseLevel, to: NoiseLevel, _: int) -> Tensor:
+        noise = normal(x, generators) if eta > 0 else None
+        return ddim_step(denoiser(z, here), to, eta, noise)
 
     start = keyed_noise(seed, items, START, x.shape[1:], x.dtype, x.device)
     z = levels[0].add_noise(x, start).to(x.dtype)
-    return walk(denoiser, z, levels, advance, progress=progress)
+    return denoise_loop(z, levels, step, progress=progress)

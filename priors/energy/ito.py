@@ -21,8 +21,8 @@ from scorefield.priors.energy.likelihood import (
     level_grid,
     log_density_of_noise,
 )
-from scorefield.priors.energy.line_integral import item_generators, normal
 from scorefield.priors.levels import NoiseLevel
+from scorefield.priors.noise import item_generators, normal
 from scorefield.priors.prediction import Prediction
 
 

@@ -13,9 +13,9 @@ from tqdm.auto import tqdm
 
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.energy.likelihood import level_grid
-from scorefield.priors.energy.line_integral import item_generators, normal
 from scorefield.priors.energy.mcmc import Corrector, Moved
 from scorefield.priors.levels import NoiseLevel
+from scorefield.priors.noise import item_generators, normal
 
 
 def langevin(

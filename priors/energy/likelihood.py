@@ -24,9 +24,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from scorefield.priors.denoiser import Denoiser
-from scorefield.priors.energy.line_integral import item_generators, rademacher, with_graph
+from scorefield.priors.energy.line_integral import with_graph
 from scorefield.priors.exact.standard_normal import StandardNormal
 from scorefield.priors.levels import NoiseLevel
+from scorefield.priors.noise import item_generators, rademacher
 from scorefield.priors.schedule import NoiseSchedule
 
 LogDensity = Callable[[Tensor, NoiseLevel], Tensor]

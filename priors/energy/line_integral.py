@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scorefield.priors.denoiser import Denoiser, HasEnergy
 from scorefield.priors.levels import NoiseLevel
-from scorefield.priors.noise import noise_generator
+from scorefield.priors.noise import item_generators, rademacher
 
 
 def energy_change(
@@ -144,33 +144,3 @@ def with_graph(value: Tensor) -> Tensor:
             "take prior.with_network_gradient().condition(...)"
         )
     return value
-
-
-def item_generators(
-    batch: int, seed: int, items: Sequence[int] | None, *key: int
-) -> list[torch.Generator]:
-    """One generator per item of a batch, a function of (seed, item, *key).
-
-    Raises:
-        ValueError: not one item per row.
-    """
-    items = range(batch) if items is None else items
-    if len(items) != batch:
-        raise ValueError(f"items must number the batch: {len(items)} items, {batch} samples")
-    return [noise_generator(seed, item, *key) for item in items]
-
-
-def rademacher(
-    like: Float[Tensor, "batch *shape"], generators: Sequence[torch.Generator]
-) -> Float[Tensor, "batch *shape"]:
-    """Random signs, row i from generator i, drawn on the CPU."""
-    rows = [torch.randint(2, like.shape[1:], generator=generator) for generator in generators]
-    return (2 * torch.stack(rows) - 1).to(like)
-
-
-def normal(
-    like: Float[Tensor, "batch *shape"], generators: Sequence[torch.Generator]
-) -> Float[Tensor, "batch *shape"]:
-    """Standard normal noise, row i from generator i, drawn on the CPU in float32."""
-    rows = [torch.randn(like.shape[1:], generator=generator) for generator in generators]
-    return torch.stack(rows).to(like)

@@ -25,8 +25,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.priors.denoiser import Denoiser
-from scorefield.priors.energy.line_integral import energy_change, normal
+from scorefield.priors.energy.line_integral import energy_change
 from scorefield.priors.levels import NoiseLevel
+from scorefield.priors.noise import normal
 
 Moved = tuple[Float[Tensor, "batch *shape"], Float[Tensor, " batch"]]
 

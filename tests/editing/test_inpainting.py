@@ -36,7 +36,7 @@ def gaussian(schedule=None, copies=1):
 @pytest.mark.parametrize("schedule", [DiscreteSchedule.linear_beta(), FlowSchedule()])
 def test_resampling_approaches_the_conditional_mean(schedule, monkeypatch) -> None:
     # On a Gaussian every step is affine in the state and its noise: without noise it is the mean.
-    monkeypatch.setattr(inpainting.RowNoise, "like", lambda self, z: torch.zeros_like(z))
+    monkeypatch.setattr(inpainting, "normal", lambda like, _: torch.zeros_like(like))
     monkeypatch.setattr(inpainting, "keyed_noise", lambda *args: torch.zeros(1, 4).double())
     prior, known, mean = gaussian(schedule)
     x = torch.cat([known, torch.full((2,), 9.0).double()])[None]

@@ -114,7 +114,7 @@ def test_bad_input() -> None:
 
     with pytest.raises(ValueError, match=r"take prior\.with_network_gradient\(\)"):
         asymmetry(Frozen(torch.eye(2)), points(), LEVEL)
-    with pytest.raises(ValueError, match="items must number the batch: 2 items, 6 samples"):
+    with pytest.raises(ValueError, match="items must name each of the 6 rows, got 2"):
         asymmetry(mixture(), points(), LEVEL, items=[0, 1])
     with pytest.raises(ValueError, match="probes must be >= 1, got 0"):
         asymmetry(mixture(), points(), LEVEL, probes=0)

@@ -127,5 +127,5 @@ def test_bad_input() -> None:
         log_likelihood_ito(prior, X, paths=0)
     with pytest.raises(ValueError, match="n must be >= 1, got 0"):
         sample_with_likelihood(prior, (2,), 0)
-    with pytest.raises(ValueError, match="items must number the batch"):
+    with pytest.raises(ValueError, match="items must name each of the"):
         sample_with_likelihood(prior, (2,), 3, items=[0])

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from scorefield.priors import DiscreteSchedule, FlowSchedule, GaussianMixturePrior, sample
-from scorefield.priors.noise import keyed_noise
-from scorefield.priors.steps import ddim_step, level_path
+from scorefield.priors.noise import START, keyed_noise
+from scorefield.priors.steps import ddim_step, denoise_loop, level_path
 
 MEAN, SCALE = 0.7, 0.5
 SCHEDULES = [
@@ -24,10 +24,9 @@ def gaussian(schedule) -> GaussianMixturePrior:
 @pytest.mark.parametrize("steps", [1, 7, 25])
 def test_the_walk_is_that_of_the_default_sampler(schedule, steps) -> None:
     prior = gaussian(schedule)
-    z = keyed_noise(3, range(4), 0, (3,), torch.float64)
+    start = keyed_noise(3, range(4), START, (3,), torch.float64)
     levels = level_path(schedule, steps)
-    for level, to in pairwise(levels):
-        z = ddim_step(prior(z, level), to)
+    z = denoise_loop(start, levels, lambda z, here, to, _: ddim_step(prior(z, here), to))
     expected = sample(prior, (3,), 4, steps=steps, seed=3, dtype=torch.float64)
     # diffusers computes its coefficients in float32, and keeps the last alpha above zero
     torch.testing.assert_close(z, expected, rtol=0, atol=2e-4)
@@ -92,3 +91,31 @@ def test_refusals() -> None:
         ddim_step(prior(z, high), low, 1)
     with pytest.raises(ValueError, match="less noise only"):
         ddim_step(prior(z, low), high, 1, z)
+
+
+def test_the_loop_goes_from_level_to_level_whatever_the_direction() -> None:
+    schedule = DiscreteSchedule.linear_beta()
+    levels = level_path(schedule, 3)
+    visited = [levels[place] for place in (0, 1, 2, 0, 1)]
+    seen = []
+
+    def step(z, here, to, i):
+        seen.append((i, here, to))
+        return z + 1
+
+    z = denoise_loop(torch.zeros(2, 3), visited, step)
+    assert torch.equal(z, torch.full((2, 3), 4.0))
+    assert seen == [(i, *pair) for i, pair in enumerate(pairwise(visited))]
+
+
+def test_the_loop_stops_where_z_is_not_finite() -> None:
+    levels = level_path(FlowSchedule(), 4)
+    visited = []
+
+    def step(z, here, to, i):
+        visited.append(i)
+        return z / (i - 1)
+
+    with pytest.raises(FloatingPointError, match="not finite at log-SNR 0"):
+        denoise_loop(torch.ones(1, 2), levels, step)
+    assert visited == [0, 1]

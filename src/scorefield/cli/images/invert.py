@@ -48,7 +48,7 @@ class Invert(PriorCommand):
         from scorefield.cli.loading import prior_of
         from scorefield.images import contact_sheet, save_image
         from scorefield.priors.editing import ddim_generate, ddim_invert, edit_friendly_invert
-        from scorefield.priors.editing.walk import levels_walked
+        from scorefield.priors.steps import levels_walked
 
         load_picture(self.picture, None)  # before the networks, which take longer
         prior = prior_of(self)
