@@ -20,6 +20,8 @@ _BLUR = 1.0  # of masks, standard deviation in pixels
 _CORNER = math.radians(50)
 _ARM = 5.0  # pixels along the outline on both sides over which a corner turns
 _STEP = 1.0  # between the points of an outline, pixels
+_SHORTEST = 3  # points that a cubic always goes on for
+_FITTED = 40  # points of a long piece that its cubic is fitted to
 
 
 def outlines(mask: Bool[np.ndarray, "h w"]) -> list[Points]:
@@ -112,41 +114,69 @@ def _sharpened(loop: Points, index: int) -> Float[np.ndarray, "2"]:
     return met if np.linalg.norm(met - loop[index]) < 3 else loop[index].copy()
 
 
-def _fit(
-    points: Points, first: np.ndarray, last: np.ndarray, tolerance: float, depth: int = 0
-) -> list[Points]:
-    """Cubics through the ends with these directions, each as the points after its first."""
+def _fit(points: Points, first: np.ndarray, last: np.ndarray, tolerance: float) -> list[Points]:
+    """Cubics through the ends with these directions, each as the points after its first.
+
+    From the start on, each cubic goes as far as it can within the tolerance.
+    """
+    found: list[Points] = []
+    start, end = 0, len(points) - 1
+    while start < end:
+        # a far end is tried first, then halves of what is between one that can and one that cannot
+        good, bad, stop, chosen = start, end + 1, end, None
+        while good + 1 < bad:
+            ahead = last if stop == end else -_tangent(points, stop)
+            cubic, away = _cubic(points[start : stop + 1], first, ahead)
+            if away <= tolerance or stop - start < _SHORTEST:
+                good, chosen = stop, cubic
+            else:
+                bad = stop
+            stop = (good + bad) // 2 if good > start else start + max(1, (bad - start) // 2)
+        assert chosen is not None
+        found.append(chosen[1:])
+        start, first = good, _tangent(points, good)
+    return found
+
+
+def _tangent(points: Points, index: int) -> np.ndarray:
+    return _unit(points[min(index + 3, len(points) - 1)] - points[max(index - 3, 0)])
+
+
+def _cubic(points: Points, first: np.ndarray, last: np.ndarray) -> tuple[Points, float]:
+    """The cubic with these directions nearest to some points, and how far it is from one."""
     chord = float(np.linalg.norm(points[-1] - points[0]))
     if len(points) < 4:
         third = chord / 3
-        ends = points[0] + third * first, points[-1] + third * last, points[-1]
-        return [np.stack(ends)]
-    lengths = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+        ends = points[0], points[0] + third * first, points[-1] + third * last, points[-1]
+        return np.stack(ends), 0.0
+    if len(points) > 2 * _FITTED:  # the outline is smooth: not all are needed
+        points = points[np.linspace(0, len(points) - 1, _FITTED).round().astype(int)]
+    lengths = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
     t = lengths / max(lengths[-1], 1e-9)
-    cubic = _least_squares(points, t, first, last)
-    for _ in range(4):
+    cubic = _least_squares(points, t, first, last, lengths[-1])
+    for _ in range(3):
         t = _reparametrised(cubic, points, t)
-        cubic = _least_squares(points, t, first, last)
-    errors = np.linalg.norm(_at(cubic, t) - points, axis=1)
-    if errors.max() <= tolerance or depth > 8:
-        return [cubic[1:]]
-    split = int(np.clip(errors.argmax(), 2, len(points) - 3))
-    along = _unit(points[min(split + 3, len(points) - 1)] - points[max(split - 3, 0)])
-    left = _fit(points[: split + 1], first, -along, tolerance, depth + 1)
-    return left + _fit(points[split:], along, last, tolerance, depth + 1)
+        cubic = _least_squares(points, t, first, last, lengths[-1])
+    return cubic, float(np.hypot(*(_at(cubic, t) - points).T).max())
 
 
 def _least_squares(
-    points: Points, t: np.ndarray, first: np.ndarray, last: np.ndarray
+    points: Points, t: np.ndarray, first: np.ndarray, last: np.ndarray, length: float
 ) -> Float[np.ndarray, "4 2"]:
     b = _bernstein(t)
-    fixed = np.outer(b[:, 0] + b[:, 1], points[0]) + np.outer(b[:, 2] + b[:, 3], points[-1])
-    matrix = np.stack([np.outer(b[:, 1], first).ravel(), np.outer(b[:, 2], last).ravel()], axis=1)
-    reach, *_ = np.linalg.lstsq(matrix, (points - fixed).ravel(), rcond=None)
+    rest = points - np.outer(b[:, 0] + b[:, 1], points[0])
+    rest -= np.outer(b[:, 2] + b[:, 3], points[-1])
+    # two unknowns: how far the handles reach
+    aa, cc = b[:, 1] @ b[:, 1], b[:, 2] @ b[:, 2]
+    ac = (b[:, 1] @ b[:, 2]) * float(first @ last)
+    along, back = b[:, 1] @ (rest @ first), b[:, 2] @ (rest @ last)
+    det = aa * cc - ac * ac
     chord = float(np.linalg.norm(points[-1] - points[0]))
-    length = float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
-    if (reach < 0.05 * chord).any() or (reach > 1.5 * length).any():
-        reach = np.full(2, max(chord, length / 2) / 3)
+    reach = np.full(2, max(chord, length / 2) / 3)
+    if det > 1e-12:
+        free = np.array([along * cc - back * ac, back * aa - along * ac]) / det
+        if (free >= 0.05 * chord).all() and (free <= 1.5 * length).all():
+            reach = free
     return np.stack(
         [points[0], points[0] + reach[0] * first, points[-1] + reach[1] * last, points[-1]]
     )

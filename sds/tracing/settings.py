@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from scorefield.domains import Domain, Positive, Whole, check_numbers
+from scorefield.domains import Count, Domain, Positive, Whole, check_numbers
 
 __all__ = ["TraceSettings"]
 
@@ -13,18 +13,21 @@ class TraceSettings:
     """How few colours and nodes a traced drawing has.
 
     colours: most colours of its palette.
+    paths: most shapes; beyond that those that are missed least are left out.
     tolerance: farthest that outlines may lie from the picture's, in pixels of 256 along its longer
         side.
-    polish_steps: steps that move and recolour the finished shapes towards the picture.
+    polish_steps: times that the finished shapes are drawn, to be moved and recoloured towards the
+        picture.
     background: whether a white ground is drawn as well, as a rectangle.
-    side: longer side of the view box.
+    side: longer side of the view box, in user units.
     """
 
     colours: Annotated[int, Domain(2.0)] = 10
+    paths: Count = 32
     tolerance: Positive = 2.2
-    polish_steps: Whole = 150
+    polish_steps: Whole = 60
     background: bool = False
-    side: Annotated[int, Domain(8.0)] = 256
+    side: Annotated[int, Domain(8.0)] = 1024
 
     def __post_init__(self) -> None:
         check_numbers(self)

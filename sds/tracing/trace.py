@@ -1,19 +1,19 @@
 """A picture redrawn with few opaque shapes."""
 
-import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from scipy import ndimage
 from skimage.morphology import skeletonize
 from torch import Tensor
 
-from scorefield.sds.svg.drawing import Drawing, Rates
 from scorefield.sds.tracing.colour_names import colour_name
 from scorefield.sds.tracing.curves import Points, area, circle_of, fit_chain, fit_loop, outlines
 from scorefield.sds.tracing.palette import Labelled, label_pixels
+from scorefield.sds.tracing.polish import needed, polish
 from scorefield.sds.tracing.regions import Region, layered, regions_of
 from scorefield.sds.tracing.settings import TraceSettings
 from scorefield.sds.vector import (
@@ -22,6 +22,7 @@ from scorefield.sds.vector import (
     Document,
     Ellipse,
     FillRule,
+    Group,
     Join,
     LinearGradient,
     Path,
@@ -35,10 +36,6 @@ from scorefield.sds.vector.geometry import Subpath
 
 __all__ = ["trace_picture"]
 
-_POLISHED = 128
-"""Longer side of the drawing in the polish, pixels."""
-
-_RATES = Rates(points=0.5, widths=0.2, colours=0.004)
 _SMALLEST_HOLE = 3.0  # area, square pixels of the enlarged picture
 _LINE = 4.0  # a line is so many times longer than it is wide
 
@@ -68,30 +65,21 @@ def trace_picture(
     height, width = labelled.labels.shape
     unit = settings.side / max(height, width)
     underlap = max(2, round(0.75 * labelled.scale))
-    layers = layered(regions_of(labelled), underlap)
-    shapes = [shape for layer in layers if (shape := _shape(layer, settings, unit)) is not None]
+    layers = layered(regions_of(labelled, settings.paths), underlap)
+    inks = {id(layer.colour): _rgba(layer.colour) for layer in layers}
+    drawn = [(_shape(layer, inks, settings, unit), layer) for layer in layers]
+    shapes = [(shape, layer.mask) for shape, layer in drawn if shape is not None]
     ground = _ground(labelled, settings, unit)
     box = ViewBox(0, 0, round(width * unit, 1), round(height * unit, 1))
-    document = Document([*ground, *shapes], box, size=(box.width, box.height))
+    document = Document([*ground, *(shape for shape, _ in shapes)], box, size=(width, height))
     if settings.polish_steps and shapes:
-        polish(document, image, settings.polish_steps)
-    _tidy(document)
-    return document
-
-
-def polish(document: Document, image: Float[Tensor, "3 height width"], steps: int) -> None:
-    """Moves and recolours the shapes towards the picture, by gradients of our own renderer."""
-    high, wide = image.shape[-2:]
-    # Each pixel of the picture is the mean of those that the drawing has there.
-    samples = max(1, _POLISHED // max(high, wide))
-    shrunk = min(1.0, _POLISHED / max(high, wide))
-    size = max(1, round(shrunk * high)), max(1, round(shrunk * wide))
-    target = F.interpolate(image[None].float(), size, mode="area")[0].clamp(0, 1)
-    drawing = Drawing(document, _RATES, opaque=True)
-    for step in range(steps):
-        picture = document.render(samples * size[0], samples * size[1], torch.ones(3))
-        loss = (F.avg_pool2d(picture[None], samples)[0] - target).square().mean()
-        drawing.update(loss, 0.5 * (1 + math.cos(math.pi * step / steps)))
+        first = settings.polish_steps // 2
+        polish(document, image, first)
+        kept = set(map(id, needed(document, image)))
+        shapes = [(shape, mask) for shape, mask in shapes if id(shape) in kept]
+        document.children = [*ground, *(shape for shape, _ in shapes)]
+        polish(document, image, settings.polish_steps - first)
+    return replace(document, children=[*ground, *_grouped(shapes)])
 
 
 def _ground(labelled: Labelled, settings: TraceSettings, unit: float) -> list[Shape]:
@@ -105,11 +93,13 @@ def _ground(labelled: Labelled, settings: TraceSettings, unit: float) -> list[Sh
     return [Shape(Rect(torch.zeros(2), size), fill=_rgba(colour), name="background")]
 
 
-def _shape(layer: Region, settings: TraceSettings, unit: float) -> Shape | None:
+def _shape(
+    layer: Region, inks: Mapping[int, Tensor], settings: TraceSettings, unit: float
+) -> Shape | None:
     loops = [loop for loop in outlines(layer.mask) if area(loop) >= _SMALLEST_HOLE]
     if not loops:
         return None
-    paint = _paint(layer, unit)
+    paint = _paint(layer, inks, unit)
     line = _line(layer.mask, settings.tolerance)
     if line is not None and isinstance(paint, Tensor):
         points, segments, width = line
@@ -125,9 +115,14 @@ def _shape(layer: Region, settings: TraceSettings, unit: float) -> Shape | None:
             return Shape(Circle(centre, torch.tensor((rx + ry) / 2)), fill=paint)
         return Shape(Ellipse(centre, torch.tensor([rx, ry])), fill=paint)
     fitted = [fit_loop(loop, settings.tolerance) for loop in loops]
+    if layer.wide is not None and (layer.wide != layer.mask).any():
+        wider = [loop for loop in outlines(layer.wide) if area(loop) >= _SMALLEST_HOLE]
+        simpler = [fit_loop(loop, settings.tolerance) for loop in wider]
+        if sum(len(inner) for _, inner in simpler) <= sum(len(inner) for _, inner in fitted):
+            fitted = simpler
     vertices = _tensor(np.concatenate([points for points, _ in fitted])) * unit
     subpaths = [Subpath(inner, closed=True) for _, inner in fitted]
-    rule = FillRule.EVEN_ODD if len(loops) > 1 else FillRule.NON_ZERO
+    rule = FillRule.EVEN_ODD if len(fitted) > 1 else FillRule.NON_ZERO
     return Shape(Path(vertices, tuple(subpaths)), fill=paint, rule=rule)
 
 
@@ -179,9 +174,9 @@ def _walked(bones: Bool[np.ndarray, "h w"], start: tuple[int, int]) -> Points:
         path.append(here)
 
 
-def _paint(layer: Region, unit: float) -> Tensor | LinearGradient:
+def _paint(layer: Region, inks: Mapping[int, Tensor], unit: float) -> Tensor | LinearGradient:
     if layer.ends is None:
-        return _rgba(layer.colour)
+        return inks[id(layer.colour)]
     points, colours = layer.ends
     if np.linalg.norm(colours[1] - colours[0]) < 0.05:
         return _rgba(colours.mean(axis=0))
@@ -190,24 +185,41 @@ def _paint(layer: Region, unit: float) -> Tensor | LinearGradient:
     return LinearGradient(start, end, torch.tensor([0.0, 1.0]), stops)
 
 
-@torch.no_grad()
-def _tidy(document: Document) -> None:
-    """Rounds what is written to a tenth, and names each shape by its colour."""
-    found = document.parameters()
-    for tensor in (*found.points, *found.widths):
-        tensor.copy_((10 * tensor).round() / 10)
-        tensor.requires_grad_(False)
-    for tensor in found.colours:
-        tensor.requires_grad_(False)
+def _grouped(shapes: Sequence[tuple[Shape, Bool[np.ndarray, "h w"]]]) -> list[Shape | Group]:
+    """Shapes of one colour together where nothing lies between them, each group named by it."""
+    above = [
+        [other for other in range(number) if (shapes[other][1] & mask).any()]
+        for number, (_, mask) in enumerate(shapes)
+    ]
+    placed: set[int] = set()
+    runs: list[list[Shape]] = []
+    while len(placed) < len(shapes):
+        free = [k for k in range(len(shapes)) if k not in placed and placed.issuperset(above[k])]
+        alike = [k for k in free if runs and _look(shapes[k][0]) == _look(runs[-1][0])]
+        chosen = (alike or free)[0]
+        placed.add(chosen)
+        if not alike:
+            runs.append([])
+        runs[-1].append(shapes[chosen][0])
     counts: dict[str, int] = {}
-    for shape in document.shapes():
-        if shape.name is not None:
-            continue
-        paint = shape.stroke.paint if shape.stroke is not None else shape.fill
+    children: list[Shape | Group] = []
+    for run in runs:
+        paint = run[0].stroke.paint if run[0].stroke is not None else run[0].fill
         colour = paint if isinstance(paint, Tensor) else paint.colours.mean(0)  # type: ignore[union-attr]
         name = colour_name(colour[:3].tolist())
         counts[name] = counts.get(name, 0) + 1
-        shape.name = name if counts[name] == 1 else f"{name}-{counts[name]}"
+        name = name if counts[name] == 1 else f"{name}-{counts[name]}"
+        if len(run) == 1:
+            run[0].name = name
+            children.append(run[0])
+        else:
+            children.append(Group(list(run), name=name))
+    return children
+
+
+def _look(shape: Shape) -> tuple[int, int]:
+    """What shapes of one colour share: the very tensor of their fill or stroke."""
+    return id(shape.fill), id(shape.stroke and shape.stroke.paint)
 
 
 def _rgba(colour: Float[np.ndarray, "3"]) -> Tensor:

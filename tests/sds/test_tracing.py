@@ -10,11 +10,13 @@ from torch import Tensor
 
 from scorefield.cli.main import main
 from scorefield.images import save_image
+from scorefield.sds.svg.economy import economy
+from scorefield.sds.svg.resvg import render_with_resvg
 from scorefield.sds.tracing import TraceSettings, trace_picture
 from scorefield.sds.tracing.clean_file import clean_svg
 from scorefield.sds.tracing.colour_names import colour_name
 from scorefield.sds.tracing.curves import fit_loop
-from scorefield.sds.tracing.trace import polish
+from scorefield.sds.tracing.polish import polish
 from scorefield.sds.vector import (
     Circle,
     Document,
@@ -24,7 +26,7 @@ from scorefield.sds.vector import (
     parse_svg,
 )
 
-PLAIN = TraceSettings(polish_steps=0)
+PLAIN = TraceSettings(polish_steps=0, side=256)
 
 
 def paint(
@@ -164,3 +166,42 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_pictures_too_small_to_trace_are_refused() -> None:
     with pytest.raises(ValueError, match="8 pixels"):
         trace_picture(torch.ones(3, 7, 64), PLAIN)
+
+
+def test_a_file_has_its_palette_as_classes_and_reads_back_the_same() -> None:
+    red, blue = (0.9, 0.1, 0.1), (0.15, 0.45, 0.9)
+    picture = paint((box(4, 4, 60, 60), blue), (disc(20, 32, 8), red), (disc(44, 32, 8), red))
+    document = trace_picture(picture, PLAIN)
+    text = clean_svg(document, "two discs")
+    assert text.count("#e61a1a") == 1 and ".red{fill:" in text  # both discs have it from there
+    assert '<g id="red" class="red">' in text and text.count('class="blue"') == 1
+    assert "<desc>3 shapes in blue, red</desc>" in text
+    again = parse_svg(text)
+    torch.testing.assert_close(again.render(128, 128), document.render(128, 128), atol=0.02, rtol=0)
+    resvg = render_with_resvg(text, 64)
+    torch.testing.assert_close(resvg, picture, atol=0.25, rtol=0)
+    assert (resvg - picture).abs().mean() < 0.005
+
+
+def test_no_more_shapes_than_asked_for_the_plainest_stay() -> None:
+    dots = [(disc(x, 32, 4 + x / 16), (0.1, 0.1, 0.1)) for x in (12, 30, 50)]
+    picture = paint((box(2, 2, 62, 62), (0.9, 0.8, 0.2)), *dots)
+    few = trace_picture(picture, TraceSettings(polish_steps=0, side=256, paths=3))
+    assert len(list(few.shapes())) == 3
+    assert [
+        round(float(s.geometry.centre[0]) / 4)
+        for s in few.shapes()
+        if isinstance(s.geometry, Circle)
+    ] == [50, 30]  # the smallest dot went
+
+
+def test_what_is_counted_of_a_drawing() -> None:
+    head = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10">'
+    text = (
+        f'{head}<rect id="background" width="10" height="10" fill="#fff"/>'
+        '<rect x="0" width="4" height="4" fill="red"/><g opacity=".5">'
+        '<path d="M4 0h4v8h-4z" fill="blue"/></g><path d="M4 4h4v4h-4z" fill="lime"/></svg>'
+    )
+    found = economy(text)
+    assert (found["paths"], found["nodes"], found["bytes"]) == (3, 12, len(text))
+    assert found["half_ink"] == pytest.approx(1 / 3, abs=0.02)  # 16 of 48 square units

@@ -1,1 +1,0 @@
-"""Published benchmarks in folders of one's own: their layouts, their protocols, their reports."""
