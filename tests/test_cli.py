@@ -158,6 +158,9 @@ READ = {
     "policy evaluate": ["MISSING", "--env", "two-routes", "--out", "OUT"],
     "policy export": ["MISSING", "--out", "OUT"],
     "evaluate prior": ["--judge", "MISSING", "--out", "OUT"],
+    "evaluate correspondence": ["--data", "spair", "MISSING", "--out", "OUT"],
+    "evaluate segmentation": ["--data", "voc", "MISSING", "--out", "OUT"],
+    "evaluate classifier": ["--data", "imagefolder", "MISSING", "--out", "OUT"],
     "evaluate text-to-3d": ["--prompts", "MISSING", "--out", "OUT"],
     "evaluate text-to-svg": ["--prompts", "MISSING", "--out", "OUT"],
 }

@@ -1,5 +1,7 @@
 """Where priors of each family are tapped and modulated for segmentation, and who says so."""
 
+from typing import Literal
+
 from scorefield.perception.segmentation.attention_hooks import cross_attention_paths
 from scorefield.perception.segmentation.clustering import (
     FeatureClusters,
@@ -89,6 +91,19 @@ def clusters_preset(
         clusters,
         source="the middle block at the level of DiffCut, timestep 50; not measured",
     )
+
+
+def method_named(
+    prior: FrozenPrior, name: Literal["emerdiff", "kmeans", "ncut"]
+) -> EmerDiff | FeatureClusters:
+    """The preset of a method as the command line names it.
+
+    Raises:
+        ValueError: as the presets do.
+    """
+    if name == "emerdiff":
+        return emerdiff_preset(prior)
+    return clusters_preset(prior, KMeansClusters() if name == "kmeans" else NormalisedCut())
 
 
 def _level(prior: FrozenPrior, timestep: int, log_snr: float) -> NoiseLevel:

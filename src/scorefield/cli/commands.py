@@ -109,6 +109,18 @@ GROUPS: dict[str, dict[str, Entry]] = {
     },
     "Evaluation": {
         "evaluate prior": Entry("evaluate.prior:EvaluatePrior", "score the samples of a prior"),
+        "evaluate correspondence": Entry(
+            "evaluate.correspondence:EvaluateCorrespondence",
+            "points found on SPair-71k, PF-PASCAL or TSS",
+        ),
+        "evaluate segmentation": Entry(
+            "evaluate.segmentation:EvaluateSegmentation",
+            "regions against VOC, ADE20K, COCO-Stuff, Cityscapes or masks of yours",
+        ),
+        "evaluate classifier": Entry(
+            "evaluate.classifier:EvaluateClassifier",
+            "labels of images in folders, shards, tables",
+        ),
         "evaluate text-to-3d": Entry(
             "evaluate.text_to_3d:EvaluateTextTo3D", "make and score a list of prompts"
         ),

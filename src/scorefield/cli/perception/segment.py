@@ -152,17 +152,16 @@ class Segment(PriorCommand):
         return {what: str(path) for what, path in paths.items()}
 
     def _method(self, prior: "FrozenPrior") -> "Method":
-        from scorefield.perception.segmentation.clustering import KMeansClusters, NormalisedCut
-        from scorefield.perception.segmentation.presets import clusters_preset, emerdiff_preset
+        from scorefield.perception.segmentation.presets import method_named
 
+        preset = method_named(prior, self.method)
         common: dict[str, Any] = {}
         if self.layer is not None:
             common["queries"] = self.layer
         if self.size is not None:
             common["size"] = self.size
         if self.method != "emerdiff":
-            clusters = KMeansClusters() if self.method == "kmeans" else NormalisedCut()
-            return replace(clusters_preset(prior, clusters), **common)
+            return replace(preset, **common)
         if self.strength is not None:
             common["strength"] = self.strength
         if self.log_snr is not None:
@@ -171,4 +170,5 @@ class Segment(PriorCommand):
             common["modulated"] = self.modulated
         if self.coarse:
             common["steps"] = COARSE
-        return replace(emerdiff_preset(prior), one_sided=self.one_sided, **common)
+        common["one_sided"] = self.one_sided
+        return replace(preset, **common)

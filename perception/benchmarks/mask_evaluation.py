@@ -1,0 +1,94 @@
+"""How well a prior's regions agree with those of a data set, picture by picture."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from scorefield.images import load_image
+from scorefield.perception.benchmarks.masked_pictures import Classes, MaskedPicture
+from scorefield.perception.segmentation.metrics import (
+    IGNORED,
+    class_counts,
+    image_miou,
+    mean_iou,
+)
+from scorefield.perception.segmentation.segment import Method, segment
+from scorefield.priors.frozen_prior import FrozenPrior
+from scorefield.rows import Row, RowStore
+
+
+def evaluate_masks(
+    pictures: Sequence[MaskedPicture],
+    classes: Classes,
+    prior: FrozenPrior,
+    k: int,
+    rows: RowStore,
+    *,
+    method: Method | None = None,
+    memory: float | int = 4.0,
+    seed: int = 0,
+    progress: bool = False,
+) -> list[Row]:
+    """The row of every picture: its mean IoU in two ways, and pixels by class, or its error.
+
+    Regions have no names: they are matched to classes one to one within the picture (Hungarian
+    method), as DiffSeg and DiffCut do, at the picture's own size.
+
+    rows: with the key "picture". Rows that are there are not computed again, but for those of
+        pictures that could not be read.
+    """
+    found = []
+    for one in tqdm(pictures, desc="pictures", disable=not progress):
+        row = rows.get(picture=one.name)
+        if row is None or "error" in row:
+            try:
+                truth, image = one.truth(classes), load_image(one.picture)
+                labels = segment(prior, image, k, method, memory=memory, seed=seed).labels
+                row = {"picture": one.name, **judged(labels, truth, classes.count)}
+            except (OSError, ValueError) as error:
+                row = {"picture": one.name, "error": " ".join(str(error).split())}
+            rows.add(row)
+        found.append(row)
+    return found
+
+
+def judged(labels: Any, truth: Any, classes: int) -> Row:
+    """What is kept of a picture: its figures, and pixels by class that has any."""
+    if not bool((truth != IGNORED).any()):
+        return {"miou": None, "miou_many_to_one": None, "inside": {}, "union": {}}
+    inside, union = class_counts(labels, truth, classes)
+    there = np.flatnonzero(union).tolist()
+    return {
+        "miou": image_miou(labels, truth),
+        "miou_many_to_one": image_miou(labels, truth, many_to_one=True),
+        "inside": {str(c): int(inside[c]) for c in there},
+        "union": {str(c): int(union[c]) for c in there},
+    }
+
+
+def mask_figures(rows: Sequence[Row], classes: int) -> dict[str, Any]:
+    """Mean IoU over the set, and per image, of the pictures that could be read.
+
+    ``set_miou`` sums intersections and unions over all pictures before it divides, and is the mean
+    over the classes that occur; ``image_miou`` is the mean of the pictures' own, and
+    ``image_miou_many_to_one`` the same where a class may be several regions.
+    """
+    counts = np.zeros((2, classes))
+    for row in rows:
+        for which, name in enumerate(("inside", "union")):
+            for c, pixels in row.get(name, {}).items():
+                counts[which, int(c)] += pixels
+    judged = [row for row in rows if row.get("miou") is not None]
+    there = np.flatnonzero(counts[1]).tolist()
+    return {
+        "pictures": len(judged),
+        "set_miou": mean_iou(counts) if there else None,
+        "image_miou": float(np.mean([row["miou"] for row in judged])) if judged else None,
+        "image_miou_many_to_one": float(np.mean([row["miou_many_to_one"] for row in judged]))
+        if judged
+        else None,
+        "iou": {str(c): float(counts[0, c] / counts[1, c]) for c in there},
+        "unread": sum("error" in row for row in rows),
+    }

@@ -1,0 +1,159 @@
+"""`scorefield evaluate classifier`: accuracy on pictures with labels."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from scorefield.cli.command import Outcome, PriorCommand, check_at_least, check_folder, under_way
+from scorefield.domains import Count, Positive
+from scorefield.files import write_json
+
+if TYPE_CHECKING:
+    from scorefield.perception.benchmarks.labelled_pictures import LabelledPicture
+
+Names = dict[str, str] | list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateClassifier(PriorCommand):
+    """Classify the pictures of a data set by the likelihood a prior gives them under each label.
+
+    OUT gets figures.json, report.html beside the published figures, and pictures.jsonl, a line per
+    picture, from which --resume goes on.
+    """
+
+    data: tuple[Literal["imagefolder", "webdataset", "parquet"], Path]
+    """How the data set is kept, and its folder: folders of pictures by label, shards, or tables."""
+    out: Path
+    """Folder of the figures, new or empty unless resuming."""
+    split: str = ""
+    """Folder above the labels, or what the names of shards and tables begin with; none is all."""
+    names: Path | None = None
+    """JSON file with the names of the labels: a list by number, or an object such as
+    {"n01440764": "tench"}; None takes what the data set says."""
+    n: Annotated[Count | None, tyro.conf.arg(aliases=("-n",))] = None
+    """Number of pictures, the first ones; None takes all."""
+    template: tuple[str, ...] = ("a photo of a {}",)
+    """Prompt of a label, {} being its name; several are alternatives."""
+    confidence: float = 0.99
+    """How often a dropped label would truly have lost: the winner survives this often."""
+    inflation: Positive = 4.0
+    """How much noise inflates a prior's errors beyond independent parts: 1 for digits."""
+    budget: Count | None = None
+    """Network evaluations per picture at most; None: 32 for every prompt."""
+    batch_size: Count = 64
+    """Rows in one pass of the network; changes the speed and the memory, not the results."""
+    resume: bool = False
+    """Go on with the evaluation in --out, with the same settings."""
+
+    def run(self) -> Outcome:
+        """Evaluate and write the figures."""
+        for template in self.template:
+            if "{}" not in template:
+                raise ValueError(f"--template must hold {{}}, the label's place; got {template!r}")
+        check_folder(self.out, self.resume)
+
+        from scorefield.cli.loading import prior_of
+        from scorefield.perception.benchmarks.label_evaluation import evaluate_labels, label_figures
+        from scorefield.perception.benchmarks.report import problem_of
+        from scorefield.perception.classification.classify import DRAWS
+        from scorefield.perception.classification.stopping import Race
+        from scorefield.rows import RowStore
+
+        pictures, names = self._pictures()
+        called = list(dict.fromkeys(names.values() if isinstance(names, dict) else names))
+        if len(called) < 2:
+            raise ValueError(f"a classifier needs two or more labels; {self.data[1]} has {called}")
+        prompts = {name: [template.format(name) for template in self.template] for name in called}
+        count = len(called) * len(self.template)
+        budget = DRAWS * count if self.budget is None else self.budget
+        check_at_least(count, budget=budget)
+        policy = Race(self.confidence, inflation=self.inflation)
+        prior = prior_of(self)
+        prior.condition([prompt for own in prompts.values() for prompt in own])
+        settings = {
+            "data": self.data[0], "split": self.split, "prior": self.prior,
+            "image_size": prior.image_size, "prompts": prompts, "policy": asdict(policy),
+            "budget": budget, "seed": self.seed,
+        }  # fmt: skip
+        rows = RowStore(self.out / "pictures.jsonl", settings, ["picture"])
+        with under_way():
+            found = evaluate_labels(
+                islice(pictures, self.n), names, prompts, prior, rows, policy=policy,
+                budget=budget, batch_size=self.batch_size, seed=self.seed, progress=not self.quiet,
+            )  # fmt: skip
+            figures = {**settings, **label_figures(found)}
+            problem = problem_of(found, "picture", "pictures")
+            write_json(self.out / "figures.json", figures)
+            self._report(figures, problem)
+        lines = [f"{figures['pictures']} pictures"]
+        if figures["pictures"]:
+            lines = [
+                f"{figures['pictures']} pictures: {100 * figures['accuracy']:.1f}% right, "
+                f"{100 * figures['mean_per_class']:.1f}% as the mean of the classes, "
+                f"{100 * figures['top5']:.1f}% among the first five; "
+                f"{figures['evaluations']:.0f} evaluations per picture"
+            ]
+        lines.append(f"wrote {self.out / 'report.html'}")
+        return Outcome({"out": str(self.out), **figures}, lines, problem)
+
+    def _pictures(self) -> "tuple[Iterable[LabelledPicture], Names]":
+        """The pictures, and what their labels are called."""
+        from scorefield.perception.benchmarks import labelled_pictures as data
+
+        kind, folder = self.data
+        names = None if self.names is None else _names(self.names)
+        if kind == "imagefolder":
+            found = data.imagefolder_pictures(folder, self.split)
+            return found, names or sorted({str(one.label) for one in found})
+        if kind == "parquet":
+            rows, own = data.parquet_pictures(folder, self.split)
+            if not names and not own:
+                raise ValueError(
+                    f"the tables in {folder} do not name their labels; give --names, a JSON list"
+                )
+            return rows, names or own
+        if not names:
+            raise ValueError("shards do not list their labels; give --names, a JSON list")
+        return data.webdataset_pictures(folder, self.split), names
+
+    def _report(self, figures: dict[str, Any], problem: str | None) -> None:
+        from scorefield.perception.benchmarks.report import percent, write_report
+
+        ways = {
+            "accuracy": "right",
+            "mean_per_class": "right, mean of the classes",
+            "top5": "right among the first five",
+        }
+        means = [[words, percent(figures.get(name))] for name, words in ways.items()]
+        classes = [
+            [name, str(one["pictures"]), percent(one["accuracy"])]
+            for name, one in figures.get("classes", {}).items()
+        ]
+        facts = {name: figures[name] for name in ("prior", "image_size", "split", "budget", "seed")}
+        facts["labels"] = len(figures["prompts"])
+        facts["prompts"] = "; ".join(self.template)
+        facts["evaluations per picture"] = f"{figures.get('evaluations', 0):.0f}"
+        tables = [
+            (f"{figures['pictures']} pictures, in percent", ("", "figure"), means),
+            ("By class", ("", "pictures", "right, %"), classes),
+        ]
+        title = f"{self.prior} on {self.data[1].name}"
+        write_report(self.out / "report.html", title, facts, tables, "classifier", problem)
+
+
+def _names(path: Path) -> Names:
+    """The names in a JSON file: a list, or an object of strings."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--names {path} is not JSON ({error})") from error
+    values = list(found.values()) if isinstance(found, dict) else found
+    if not isinstance(values, list) or not all(isinstance(name, str) and name for name in values):
+        raise ValueError(f"--names {path} must hold a list of names, or an object of them")
+    return found if isinstance(found, dict) else values

@@ -1,0 +1,143 @@
+"""`scorefield evaluate correspondence`: PCK on published pairs of pictures."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from scorefield.cli.command import Outcome, PriorCommand, check_folder, under_way
+from scorefield.domains import Count, Positive
+from scorefield.files import write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scorefield.perception.benchmarks.keypoint_pairs import KeypointPair
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateCorrespondence(PriorCommand):
+    """Find the annotated points of SPair-71k, PF-PASCAL or TSS with the features of a prior.
+
+    OUT gets figures.json, report.html beside the published figures, and pairs.jsonl, a line per
+    pair, from which --resume goes on.
+    """
+
+    data: tuple[Literal["spair", "pf-pascal", "tss"], Path]
+    """Which benchmark, and its folder as it is published."""
+    out: Path
+    """Folder of the figures, new or empty unless resuming."""
+    split: str = "test"
+    """Split of the benchmark: trn, val or test; TSS has one alone."""
+    n: Annotated[Count | None, tyro.conf.arg(aliases=("-n",))] = None
+    """Number of pairs, the first ones; None takes all."""
+    template: str | None = None
+    """Prompt of a category, {} being its name, such as "a photo of a {}"; None gives no prompt."""
+    every: Count = 4
+    """Step between the dense points of TSS that are taken, pixels; 1 is the published protocol."""
+    memory: Positive = 1.0
+    """GiB for features of pictures that are kept for further pairs."""
+    resume: bool = False
+    """Go on with the evaluation in --out, with the same settings."""
+
+    def run(self) -> Outcome:
+        """Evaluate and write the figures."""
+        if self.template is not None and "{}" not in self.template:
+            raise ValueError(
+                f"--template must hold {{}}, the category's place; got {self.template!r}"
+            )
+        check_folder(self.out, self.resume)
+
+        from scorefield.cli.loading import prior_of
+        from scorefield.perception.benchmarks.keypoint_evaluation import (
+            evaluate_keypoints,
+            keypoint_figures,
+        )
+        from scorefield.perception.benchmarks.report import problem_of
+        from scorefield.perception.correspondence.dift import dift_preset
+        from scorefield.rows import RowStore
+
+        pairs = self._pairs()[: self.n]
+        prior = prior_of(self)
+        preset = dift_preset(prior)
+        if self.template is not None:
+            names = sorted({pair.category for pair in pairs})
+            prior.condition([self.template.format(name) for name in names])
+        settings = {
+            "data": self.data[0], "split": self.split, "prior": self.prior,
+            "image_size": prior.image_size, "layers": list(preset.layers),
+            "log_snr": float(preset.level(prior.schedule).log_snr), "template": self.template,
+            "every": self.every, "seed": self.seed,
+        }  # fmt: skip
+        rows = RowStore(self.out / "pairs.jsonl", settings, ["pair"])
+        with under_way():
+            found = evaluate_keypoints(
+                pairs, self._describe(prior, preset), rows, memory=self.memory,
+                progress=not self.quiet,
+            )  # fmt: skip
+            figures = {**settings, **keypoint_figures(found)}
+            problem = problem_of(found, "pair", "pairs")
+            write_json(self.out / "figures.json", figures)
+            self._report(figures, problem)
+        lines = _lines(figures)
+        lines.append(f"wrote {self.out / 'report.html'}")
+        return Outcome({"out": str(self.out), **figures}, lines, problem)
+
+    def _pairs(self) -> "list[KeypointPair]":
+        from scorefield.perception.benchmarks import keypoint_pairs
+
+        name, folder = self.data
+        if name == "spair":
+            return keypoint_pairs.spair_pairs(folder, self.split)
+        if name == "pf-pascal":
+            return keypoint_pairs.pf_pascal_pairs(folder, self.split)
+        return keypoint_pairs.tss_pairs(folder, self.every)
+
+    def _describe(self, prior: Any, preset: Any) -> "Callable[[Tensor, str], Tensor]":
+        from scorefield.perception.correspondence.dift import features
+        from scorefield.perception.resize import squares
+
+        def describe(image: "Tensor", category: str) -> "Tensor":
+            prompt = None if self.template is None else self.template.format(category)
+            seen = squares(image[None], prior)
+            return features(prior, seen, prompt, preset=preset, seed=self.seed)[0]
+
+        return describe
+
+    def _report(self, figures: dict[str, Any], problem: str | None) -> None:
+        from scorefield.perception.benchmarks.report import percent, write_report
+
+        alphas = list(figures.get("per_point", {}))
+        heads = ["", "pairs", "points"]
+        heads += [f"PCK@{a} {how}" for how in ("per point", "per image") for a in alphas]
+        rows = [
+            [name, str(one["pairs"]), str(one["points"])]
+            + [percent(one[how][a]) for how in ("per_point", "per_image") for a in alphas]
+            for name, one in [("all", figures), *figures["categories"].items()]
+            if one["pairs"]
+        ]
+        facts = {
+            name: figures[name]
+            for name in ("prior", "image_size", "layers", "log_snr", "template", "split", "seed")
+        }
+        if figures["data"] == "tss":
+            facts["points"] = f"each {self.every}th pixel of the objects, along both axes"
+        title = f"{self.prior} on {self.data[0]}"
+        table = ("Share of points found, in percent", heads, rows)
+        write_report(self.out / "report.html", title, facts, [table], self.data[0], problem)
+
+
+def _lines(figures: dict[str, Any]) -> list[str]:
+    """The figures for people."""
+    if not figures["pairs"]:
+        return ["no pair could be read"]
+    lines = [f"{figures['pairs']} pairs, {figures['points']} points"]
+    for alpha, share in figures["per_point"].items():
+        lines.append(
+            f"PCK@{alpha}: {100 * share:.1f} per point, "
+            f"{100 * figures['per_image'][alpha]:.1f} per image, "
+            f"{100 * figures['by_category'][alpha]:.1f} mean of the categories"
+        )
+    return lines

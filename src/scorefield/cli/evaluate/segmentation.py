@@ -1,0 +1,121 @@
+"""`scorefield evaluate segmentation`: mean IoU on published pictures with masks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from scorefield.cli.command import Outcome, PriorCommand, check_folder, under_way
+from scorefield.domains import Count, Positive
+from scorefield.files import write_json
+
+if TYPE_CHECKING:
+    from scorefield.perception.benchmarks.masked_pictures import Classes, MaskedPicture
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSegmentation(PriorCommand):
+    """Compare the regions a prior sees with those of VOC, ADE20K, COCO-Stuff, Cityscapes or yours.
+
+    Regions have no names; within each picture they are matched to classes one to one. OUT gets
+    figures.json, report.html beside the published figures, and pictures.jsonl, a line per picture,
+    from which --resume goes on.
+    """
+
+    data: tuple[Literal["voc", "ade", "coco-stuff", "coco-stuff-27", "cityscapes", "folder"], Path]
+    """Which data set, and its folder as it is published; "folder" is one of yours with images/ and
+    masks/."""
+    out: Path
+    """Folder of the figures, new or empty unless resuming."""
+    split: str | None = None
+    """Split of the data set; None is the one that is published about (val)."""
+    n: Annotated[Count | None, tyro.conf.arg(aliases=("-n",))] = None
+    """Number of pictures, the first ones; None takes all."""
+    k: Annotated[Count, tyro.conf.arg(aliases=("-k",))] = 6
+    """Regions per picture at most."""
+    method: Literal["emerdiff", "kmeans", "ncut"] = "kmeans"
+    """Clusters of the prior's features, or sharp masks by modulating the prior, which take many
+    times as long."""
+    memory: Positive = 4.0
+    """GiB for recorded attention and one batch, beside the weights."""
+    resume: bool = False
+    """Go on with the evaluation in --out, with the same settings."""
+
+    def run(self) -> Outcome:
+        """Evaluate and write the figures."""
+        check_folder(self.out, self.resume)
+
+        from scorefield.cli.loading import prior_of
+        from scorefield.perception.benchmarks.mask_evaluation import evaluate_masks, mask_figures
+        from scorefield.perception.benchmarks.report import problem_of
+        from scorefield.perception.segmentation.presets import method_named
+        from scorefield.perception.segmentation.segment import check_method
+        from scorefield.rows import RowStore
+
+        pictures, classes = self._pictures()
+        pictures = pictures[: self.n]
+        prior = prior_of(self)
+        method = method_named(prior, self.method)
+        check_method(prior, method, self.memory)
+        settings = {
+            "data": self.data[0], "split": self.split, "prior": self.prior,
+            "image_size": prior.image_size, "method": self.method, "k": self.k,
+            "classes": classes.source, "seed": self.seed,
+        }  # fmt: skip
+        rows = RowStore(self.out / "pictures.jsonl", settings, ["picture"])
+        with under_way():
+            found = evaluate_masks(
+                pictures, classes, prior, self.k, rows, method=method, memory=self.memory,
+                seed=self.seed, progress=not self.quiet,
+            )  # fmt: skip
+            figures = {**settings, **mask_figures(found, classes.count)}
+            problem = problem_of(found, "picture", "pictures")
+            write_json(self.out / "figures.json", figures)
+            self._report(figures, problem)
+        lines = [f"{figures['pictures']} pictures"]
+        if figures["pictures"]:
+            lines = [
+                f"{figures['pictures']} pictures: mIoU {100 * figures['set_miou']:.1f} of the set, "
+                f"{100 * figures['image_miou']:.1f} per image "
+                f"({100 * figures['image_miou_many_to_one']:.1f} with several regions per class)"
+            ]
+        lines.append(f"wrote {self.out / 'report.html'}")
+        return Outcome({"out": str(self.out), **figures}, lines, problem)
+
+    def _pictures(self) -> "tuple[list[MaskedPicture], Classes]":
+        from scorefield.perception.benchmarks import masked_pictures as data
+
+        name, folder = self.data
+        split = {} if self.split is None else {"split": self.split}
+        if name == "voc":
+            return data.voc_pictures(folder, **split), data.VOC
+        if name == "ade":
+            return data.ade_pictures(folder, **split), data.ADE
+        if name == "cityscapes":
+            return data.cityscapes_pictures(folder, **split), data.CITYSCAPES
+        if name == "folder":
+            return data.folder_pictures(folder, **split), data.ANY
+        coarse = name == "coco-stuff-27"
+        return data.coco_pictures(folder, **split), data.COCO_27 if coarse else data.COCO
+
+    def _report(self, figures: dict[str, Any], problem: str | None) -> None:
+        from scorefield.perception.benchmarks.report import percent, write_report
+
+        ways = {
+            "set_miou": "mIoU of the set, regions matched within each picture",
+            "image_miou": "mIoU per image, one region to one class",
+            "image_miou_many_to_one": "mIoU per image, several regions to a class",
+        }
+        means = [[words, percent(figures[name])] for name, words in ways.items()]
+        ious = [[f"class {c}", percent(iou)] for c, iou in figures["iou"].items()]
+        facts = {
+            name: figures[name]
+            for name in ("prior", "image_size", "method", "k", "classes", "split", "seed")
+        }
+        tables = [
+            (f"{figures['pictures']} pictures, in percent", ("", "figure"), means),
+            ("Intersection over union by class, in percent", ("", "IoU"), ious),
+        ]
+        title = f"{self.prior} on {self.data[0]}"
+        write_report(self.out / "report.html", title, facts, tables, self.data[0], problem)
