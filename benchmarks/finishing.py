@@ -24,11 +24,11 @@ LOAD = """
 import sys
 from safetensors.torch import load_file
 from scorefield.sds import Scene
-from scorefield.sds.nerf.finish import finish
+from scorefield.sds.nerf.assets.finish import finish_scene
 scene = Scene()
 scene.load_state_dict(load_file(sys.argv[1]))
 """
-FINISH = LOAD + "finish(scene, sys.argv[2])"
+FINISH = LOAD + "finish_scene(scene, sys.argv[2])"
 
 
 def cpu_seconds(checkout: Path, script: str, *words: str) -> float:

@@ -13,7 +13,7 @@ import torch
 from scorefield.sds import Scene
 from scorefield.sds.nerf.cameras import orbit
 from scorefield.sds.nerf.fields import HashGrid, TriPlane, VoxelGrid
-from scorefield.sds.nerf.radiance_field import Shading
+from scorefield.sds.nerf.lights import Shading
 
 
 def seconds(scene: Scene, shading: Shading, repeats: int = 5) -> float:

@@ -4,9 +4,9 @@ from .edit import edit as edit
 from .image_distillation import ImageSettings as ImageSettings
 from .levels import DreamTime as DreamTime
 from .levels import LevelRange as LevelRange
-from .nerf.asset_settings import AssetSettings as AssetSettings
+from .nerf.assets.mesh_files import export_mesh as export_mesh
+from .nerf.assets.settings import AssetSettings as AssetSettings
 from .nerf.camera_distribution import CameraDistribution as CameraDistribution
-from .nerf.mesh_files import export_mesh as export_mesh
 from .nerf.radiance_field import Scene as Scene
 from .nerf.scene_distillation import TextTo3D as TextTo3D
 from .nerf.scene_distillation import text_to_3d as text_to_3d

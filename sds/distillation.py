@@ -208,8 +208,6 @@ class ModuleDistillation:
         *,
         learning_rate: float = 0.01,
     ) -> None:
-        if settings.steps < 1:
-            raise ValueError(f"steps must be at least 1; got {settings.steps}")
         if not learning_rate > 0:
             raise ValueError(f"learning_rate must be positive; got {learning_rate}")
         self.settings = settings

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.domains import Count, NotNegative, Positive
 from scorefield.images import contact_sheet, save_image
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise, noise_generator
@@ -41,26 +42,19 @@ class ImageSettings(RenderedSettings):
     learning_rate: Adam's.
     """
 
-    steps: int = 200
-    images: int = 4
+    steps: Count = 200
+    images: Count = 4
     levels: Levels = field(default_factory=lambda: LevelRange(0.02, 0.98))
     pixels: bool = False
-    start: float = 0.5
-    learning_rate: float = 0.05
+    start: NotNegative = 0.5
+    learning_rate: Positive = 0.05
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("images", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
         if (self.size or self.later_sizes) and not self.pixels:
             raise ValueError(f"size needs pixels=True: latents have their own; got {self.size}")
-        if not self.start >= 0:
-            raise ValueError(f"start must be at least 0; got {self.start}")
         if self.image and not self.pixels:
             raise ValueError(f"image needs pixels=True: it is a loss on them; got {self.image}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive; got {self.learning_rate}")
 
 
 class ImageDistillation:

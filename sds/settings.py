@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from scorefield.domains import Count, Whole, check_numbers
+from scorefield.domains import Count, NotNegative, Whole, check_numbers
 from scorefield.sds.levels import LevelRange, Levels
 
 if TYPE_CHECKING:
@@ -39,19 +39,16 @@ class DistillationSettings:
 
     prompt: str
     negative: str = ""
-    steps: int = 300
+    steps: Count = 300
     guidance: float = 7.5
     objective: "Objective" = field(default_factory=_sds)
-    image: float = 0.0
+    image: NotNegative = 0.0
     levels: Levels = LevelRange(0.02, 0.98, 0.3)  # noqa: RUF009  (frozen)
-    clip: float = 0.0
+    clip: NotNegative = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        for name in ("image", "clip"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be at least 0; got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

@@ -105,3 +105,14 @@ def test_check_your_prior(capsys: pytest.CaptureFixture[str]) -> None:
 def test_text_to_3d(tmp_path: Path) -> None:
     load("text_to_3d").main(str(tmp_path / "duck"), steps=60)
     assert (tmp_path / "duck" / "mesh.glb").stat().st_size > 0
+
+
+def test_own_generator(tmp_path: Path) -> None:
+    """The second call finds all steps done and writes the same picture again."""
+    example, out = load("own_generator"), tmp_path / "run"
+    example.main(str(out), steps=2)
+    first = (out / "final.png").read_bytes()
+    (out / "final.png").unlink()
+    example.main(str(out), steps=2)
+    assert (out / "final.png").read_bytes() == first
+    assert (out / "previews" / "000002.png").exists()

@@ -20,11 +20,12 @@ from scorefield.priors.prior import ImagePrior
 from scorefield.runs.folder import RunFolder
 from scorefield.runs.job import run
 from scorefield.sds.judges import PromptJudge
-from scorefield.sds.nerf.asset_settings import AssetSettings
+from scorefield.sds.nerf.assets.mesh import EmptySceneError, extract_surface
+from scorefield.sds.nerf.assets.rasterise import silhouette
+from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.cameras import orbit
-from scorefield.sds.nerf.mesh import EmptySceneError, extract_surface
-from scorefield.sds.nerf.radiance_field import Lights, Scene, Shading
-from scorefield.sds.nerf.rasterise import silhouette
+from scorefield.sds.nerf.lights import Lights, Shading
+from scorefield.sds.nerf.radiance_field import Scene
 from scorefield.sds.nerf.scene_distillation import TextTo3D
 from scorefield.sds.nerf.settings import TextTo3DSettings
 from scorefield.sds.objective import described

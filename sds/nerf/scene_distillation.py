@@ -17,25 +17,22 @@ from scorefield.priors.prior import ImagePrior
 from scorefield.priors.world import view_name
 from scorefield.runs.job import run
 from scorefield.sds.distillation import Distillation
-from scorefield.sds.nerf.asset_settings import AssetSettings
+from scorefield.sds.nerf.assets.finish import finish_scene
+from scorefield.sds.nerf.assets.settings import AssetSettings
+from scorefield.sds.nerf.assets.turntable import view_sheet
 from scorefield.sds.nerf.cameras import Cameras, view_prompt
 from scorefield.sds.nerf.fields import HashGrid
-from scorefield.sds.nerf.finish import finish
+from scorefield.sds.nerf.lights import Lights, Shading, draw_greys, draw_soft_lights
+from scorefield.sds.nerf.optimizer import descend, field_optimizer
 from scorefield.sds.nerf.penalties import (
     entropy_penalty,
     opacity_penalty,
     orientation_penalty,
     spread_penalty,
 )
-from scorefield.sds.nerf.radiance_field import (
-    Lights,
-    Rendering,
-    Scene,
-    Shading,
-    draw_lights,
-)
+from scorefield.sds.nerf.presets import PRESETS
+from scorefield.sds.nerf.radiance_field import Rendering, Scene
 from scorefield.sds.nerf.settings import TextTo3DSettings
-from scorefield.sds.nerf.turntable import view_sheet
 from scorefield.sds.nerf.view_negatives import view_negatives
 from scorefield.sds.objective import Denoisers
 from scorefield.sds.objectives import Phi
@@ -95,9 +92,7 @@ class TextTo3D:
         settings.check_sizes(prior.image_size)
         self.scene = (scene or begin_scene(settings)).to(self.device)
         self.distillation = Distillation(settings, prior)
-        self.optimizer = torch.optim.Adam(
-            _groups(self.scene, settings), lr=settings.learning_rate, betas=(0.9, 0.99), eps=1e-15
-        )
+        self.optimizer = field_optimizer(_groups(self.scene, settings), settings.learning_rate)
         self.distillation.check([settings.prompt])
         _check_views(settings.prompt, prior)
 
@@ -122,13 +117,8 @@ class TextTo3D:
         distilled, latents = self.distillation.look(
             rendering.images, self.denoisers(cameras), progress, generator
         )
-        loss, penalty = distilled.loss, self._penalty(rendering, progress)
-        self.optimizer.zero_grad(set_to_none=True)
-        (loss + penalty).backward()
-        for group in self.optimizer.param_groups:
-            falling = settings.learning_rate * (0.55 + 0.45 * math.cos(math.pi * progress))
-            group["lr"] = falling * group.get("share", 1.0)
-        self.optimizer.step()
+        penalty = self._penalty(rendering, progress)
+        descend(self.optimizer, distilled.loss + penalty, settings.learning_rate, progress)
         return {
             **distilled.figures,
             "opacity": rendering.opacity.mean().item(),
@@ -159,10 +149,7 @@ class TextTo3D:
         settings = self.settings
         size = settings.size_at(progress, self.prior.image_size)
         shading, lights = self._shading(cameras, progress, generator)
-        # Greys of random brightness: the object cannot hide in the background, nor leave
-        # part of its own shape or colour to it.
-        tone = 0.3 + 0.7 * torch.rand(settings.views, 1, generator=generator)
-        greys = tone.expand(-1, 3).to(self.device)
+        greys = draw_greys(settings.views, generator)[:, None].expand(-1, 3).to(self.device)
         background = greys if settings.background == "greys" else None  # the scene's own, learned
         return self.scene.render(
             cameras.to(self.device),
@@ -180,10 +167,7 @@ class TextTo3D:
     ) -> tuple[Shading, Lights | None]:
         settings = self.settings
         choice = torch.rand((), generator=generator).item()
-        lights = draw_lights(cameras, generator)
-        # The world's pictures are never darker than this in the shade.
-        ambient = 0.4 + 0.25 * torch.rand(len(cameras), generator=generator)
-        lights = replace(lights, ambient=ambient, diffuse=1 - ambient)
+        lights = draw_soft_lights(cameras, generator)
         if progress < settings.albedo_steps or choice > settings.shaded + settings.textureless:
             return Shading.ALBEDO, None
         lit = Shading.LAMBERTIAN if choice <= settings.shaded else Shading.TEXTURELESS
@@ -222,9 +206,9 @@ class TextTo3D:
         return self.distillation.config()
 
     def finish(self, folder: Path, *, progress: bool = True) -> dict[str, Path]:
-        """Write mesh, turntable and views; see `scorefield.sds.nerf.finish.finish`."""
+        """Write mesh, turntable and views; see `finish_scene`."""
         title = self.settings.prompt
-        return finish(self.scene, folder, self.asset, title=title, progress=progress)
+        return finish_scene(self.scene, folder, self.asset, title=title, progress=progress)
 
 
 def text_to_3d(
@@ -259,7 +243,7 @@ def text_to_3d(
         NonFiniteError: on the way; the last checkpoint is kept.
     """
     if isinstance(prompt, str):
-        prompt = TextTo3DSettings(prompt, **settings_by(preset_for(prior, "scene"), prior, {}))
+        prompt = TextTo3DSettings(prompt, **settings_by(preset_for(prior, PRESETS), prior, {}))
     run(
         TextTo3D(prompt, prior, asset=asset),
         out,

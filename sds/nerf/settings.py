@@ -1,9 +1,9 @@
-"""What is set of text to 3D. The command line shows it without loading torch."""
+"""What is set of objects seen by cameras. The command line shows it without loading torch."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from scorefield.domains import NotNegative
+from scorefield.domains import Count, NotNegative, Positive, Share
 from scorefield.sds.nerf.camera_distribution import CameraDistribution
 from scorefield.sds.settings import RenderedSettings
 
@@ -11,20 +11,37 @@ FieldName = Literal["voxels", "hash", "hash-large"]
 
 
 @dataclass(frozen=True)
-class TextTo3DSettings(RenderedSettings):
-    """How a scene is distilled: `RenderedSettings`, and what a scene needs besides.
+class ViewedSettings(RenderedSettings):
+    """How an object is distilled that cameras see: `RenderedSettings`, and the cameras.
 
     The defaults are those of the embedded prior.
 
     views: cameras per update, spread evenly around the object.
+    cameras: distribution of the cameras.
+    learning_rate: Adam's, at the start; falls to a tenth of it along a cosine.
+    """
+
+    clip: NotNegative = 1.0
+    views: Count = 4
+    cameras: CameraDistribution = CameraDistribution()  # noqa: RUF009  (frozen)
+    learning_rate: Positive = 0.015
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.prompt.strip():
+            raise ValueError("the prompt is empty; say what to make, such as 'a red mushroom'")
+
+
+@dataclass(frozen=True)
+class TextTo3DSettings(ViewedSettings):
+    """How a scene is distilled: `ViewedSettings`, and what a scene needs besides.
+
     samples: points looked at along a ray through the whole sphere.
     field: what density and colour are kept in: voxels, fastest on a CPU; hash, a small hash grid;
         hash-large, Instant-NGP's of 16 levels, for a GPU.
     background: what is behind the object: greys of random brightness, or a learned sky.
     perp_neg: strength of the views as negative prompts of each other (Perp-Neg), against faces on
         the back; 0 leaves it out, 1 has threestudio's weights.
-    cameras: distribution of the cameras.
-    learning_rate: Adam's, at the start; falls to a tenth of it along a cosine.
     albedo_steps: share of the run that sees the colour without shading, before shading starts.
     shaded: share of the later updates that see the colours shaded.
     textureless: share of the later updates that see a white surface, shaded.
@@ -38,17 +55,13 @@ class TextTo3DSettings(RenderedSettings):
     smoothness: weight of the total variation of the field's grid, against noisy shapes.
     """
 
-    clip: float = 1.0
-    views: int = 4
-    samples: int = 48
+    samples: Count = 48
     field: FieldName = "voxels"
     background: Literal["greys", "sky"] = "greys"
-    perp_neg: float = 0.0
-    cameras: CameraDistribution = CameraDistribution()  # noqa: RUF009  (frozen)
-    learning_rate: float = 0.015
-    albedo_steps: float = 0.2
-    shaded: float = 0.5
-    textureless: float = 0.0
+    perp_neg: NotNegative = 0.0
+    albedo_steps: Share = 0.2
+    shaded: Share = 0.5
+    textureless: Share = 0.0
     opacity: NotNegative = 5.0
     orientation: NotNegative = 20.0
     entropy: NotNegative = 40.0
@@ -57,22 +70,10 @@ class TextTo3DSettings(RenderedSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.prompt.strip():
-            raise ValueError("the prompt is empty; say what to make, such as 'a red mushroom'")
-        for name in ("steps", "views", "samples"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
-        for name in ("albedo_steps", "shaded", "textureless"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be between 0 and 1; got {getattr(self, name)}")
         if self.shaded + self.textureless > 1:
             raise ValueError(
                 f"shaded + textureless must be at most 1; got {self.shaded} + {self.textureless}"
             )
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive; got {self.learning_rate}")
-        if not self.perp_neg >= 0:
-            raise ValueError(f"perp_neg must be at least 0; got {self.perp_neg}")
         if self.perp_neg and self.negative:
             raise ValueError(
                 "perp_neg takes the place of a negative prompt; give one of them, got "

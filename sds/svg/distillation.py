@@ -27,6 +27,7 @@ from scorefield.sds.svg.cleaning import cleaned
 from scorefield.sds.svg.drawing import SIDE, WHITE, Drawing
 from scorefield.sds.svg.finish import finish_drawing
 from scorefield.sds.svg.penalties import crossing_penalty, saturation_penalty
+from scorefield.sds.svg.presets import PRESETS
 from scorefield.sds.svg.settings import TextToSvgSettings
 from scorefield.sds.svg.styles import Icon, PixelArt
 from scorefield.sds.svg.trace import (
@@ -243,7 +244,7 @@ def text_to_svg(
         NonFiniteError: on the way; the last checkpoint is kept.
     """
     if isinstance(prompt, str):
-        prompt = TextToSvgSettings(prompt, **settings_by(preset_for(prior, "drawing"), prior, {}))
+        prompt = TextToSvgSettings(prompt, **settings_by(preset_for(prior, PRESETS), prior, {}))
     run(
         TextToSvg(prompt, prior, size),
         out,

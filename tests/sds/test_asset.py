@@ -8,7 +8,7 @@ import torch
 import trimesh
 from PIL import Image
 
-from scorefield.sds.nerf.asset import (
+from scorefield.sds.nerf.assets.asset import (
     fill_gaps,
     make_asset,
     painted,
@@ -16,19 +16,19 @@ from scorefield.sds.nerf.asset import (
     texel_values,
     unwrap,
 )
-from scorefield.sds.nerf.asset_settings import AssetSettings
-from scorefield.sds.nerf.cameras import Cameras
-from scorefield.sds.nerf.fields import Field
-from scorefield.sds.nerf.mesh import silhouette_threshold
-from scorefield.sds.nerf.mesh_files import export_mesh
-from scorefield.sds.nerf.radiance_field import Scene
-from scorefield.sds.nerf.rasterise import rasterise, silhouette
-from scorefield.sds.nerf.surface_views import (
+from scorefield.sds.nerf.assets.mesh import silhouette_threshold
+from scorefield.sds.nerf.assets.mesh_files import export_mesh
+from scorefield.sds.nerf.assets.rasterise import rasterise, silhouette
+from scorefield.sds.nerf.assets.settings import AssetSettings
+from scorefield.sds.nerf.assets.surface_views import (
     asset_views,
     render_texture,
     surface_values,
     texture_of,
 )
+from scorefield.sds.nerf.cameras import Cameras
+from scorefield.sds.nerf.fields import Field
+from scorefield.sds.nerf.radiance_field import Scene
 
 SETTINGS = AssetSettings(mesh_resolution=96, faces=2000, texture=512)
 

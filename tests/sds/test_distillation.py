@@ -1,16 +1,28 @@
 """Distillation of a module of one's own."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import trimesh
 from torch import Tensor, nn
 
 from scorefield.priors import load_prior
 from scorefield.priors.prior import ImagePrior
-from scorefield.runs.folder import RunFolder
-from scorefield.runs.loop import optimise
+from scorefield.runs import run
+from scorefield.runs.job import Job
 from scorefield.sds import SDS, VSD, DistillationSettings, ModuleDistillation, Objective
+from scorefield.sds.image_distillation import ImageDistillation, ImageSettings
+from scorefield.sds.nerf.scene_distillation import TextTo3D
+from scorefield.sds.nerf.settings import TextTo3DSettings
+from scorefield.sds.nerf.texture.distillation import TextureDistillation
+from scorefield.sds.nerf.texture.settings import TextureSettings
+from scorefield.sds.nerf.texture.user_mesh import UserMesh
+from scorefield.sds.svg.distillation import TextToSvg
+from scorefield.sds.svg.settings import TextToSvgSettings
 
 
 class Shifted(nn.Module):
@@ -35,24 +47,24 @@ def test_a_module_resumes_bit_for_bit(
     prior: ImagePrior, tmp_path: Path, objective: Objective
 ) -> None:
     """Module, Adam, phi and phi's Adam: all are in the checkpoint."""
+    settings = DistillationSettings("a red mushroom", steps=4, objective=objective, image=0.1)
 
-    def go(folder: str, steps: int, resume: bool = False) -> ModuleDistillation:
-        settings = DistillationSettings("a red mushroom", steps=4, objective=objective, image=0.1)
-        task = ModuleDistillation(settings, prior, Shifted(prior.image_size))
-        optimise(
-            task,
-            steps=steps,
-            folder=RunFolder.create(tmp_path / folder, task.config(), resume=resume),
-            preview_every=2,
-            checkpoint_every=2,
-            progress=False,
-            resume=resume,
-        )
+    class Killed(ModuleDistillation):
+        def step(self, step: int) -> Mapping[str, float]:
+            if step == 3:
+                raise KeyboardInterrupt
+            return super().step(step)
+
+    def go(folder: str, task: ModuleDistillation, resume: bool = False) -> ModuleDistillation:
+        options = {"preview_every": 2, "checkpoint_every": 2}
+        run(task, tmp_path / folder, resume=resume, progress=False, **options)
         return task
 
-    whole = go("whole", 4)
-    go("parts", 2)
-    parts = go("parts", 4, resume=True)
+    whole = go("whole", ModuleDistillation(settings, prior, Shifted(prior.image_size)))
+    with pytest.raises(KeyboardInterrupt):
+        go("parts", Killed(settings, prior, Shifted(prior.image_size)))
+    task = ModuleDistillation(settings, prior, Shifted(prior.image_size))
+    parts = go("parts", task, resume=True)
     assert torch.equal(whole.images(), parts.images())
     assert not torch.equal(whole.images(), torch.full_like(whole.images(), 0.5))
     phi, other = whole.distillation.phi, parts.distillation.phi
@@ -60,7 +72,7 @@ def test_a_module_resumes_bit_for_bit(
     if phi is not None and other is not None:
         for name, value in phi.parameters.items():
             assert torch.equal(value, other.parameters[name]), name
-    for name in ("metrics.jsonl", "previews/000004.png"):
+    for name in ("metrics.jsonl", "previews/000002.png", "previews/000004.png", "final.png"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
 
 
@@ -79,3 +91,19 @@ def test_unknown_words_are_refused_before_the_first_step(prior: ImagePrior) -> N
         ModuleDistillation(
             DistillationSettings("a xyzzy mushroom"), prior, Shifted(prior.image_size)
         )
+
+
+def test_all_generators_are_jobs(prior: ImagePrior) -> None:
+    settings = {"prompt": "a red mushroom", "steps": 7}
+    box = UserMesh(trimesh.creation.box(), np.eye(4))
+    jobs = [
+        ModuleDistillation(DistillationSettings(**settings), prior, Shifted(prior.image_size)),
+        ImageDistillation(ImageSettings(**settings), prior),
+        TextTo3D(TextTo3DSettings(**settings), prior),
+        TextureDistillation(TextureSettings(**settings), prior, box),
+        TextToSvg(TextToSvgSettings(**settings, trace_steps=5), prior),
+    ]
+    assert all(isinstance(job, Job) for job in jobs)
+    assert [job.steps for job in jobs] == [7, 7, 7, 7, 12]
+    for job in jobs:  # the schedules span the steps: with others it is another run
+        assert json.loads(json.dumps(job.config()))["steps"] == 7

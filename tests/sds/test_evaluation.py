@@ -17,7 +17,7 @@ from scorefield.priors.training.tokenizer import make_tokenizer
 from scorefield.priors.world import CATEGORIES, COLORS, VIEWS
 from scorefield.priors.world.judge import Judge, JudgeNet, Verdict
 from scorefield.sds.judges import ClipJudge, Looks, WorldJudge, parse_prompt
-from scorefield.sds.nerf.asset_settings import AssetSettings
+from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.evaluation import evaluate_prompts, evaluate_scene
 from scorefield.sds.nerf.fields import Field
 from scorefield.sds.nerf.radiance_field import Scene

@@ -14,10 +14,10 @@ from scorefield.priors.codec import PixelCodec
 from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.job import Job, begin
-from scorefield.sds.nerf.asset_settings import AssetSettings
+from scorefield.sds.nerf.assets.finish import finish_scene
+from scorefield.sds.nerf.assets.mesh import EmptySceneError
+from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.fields import VoxelGrid
-from scorefield.sds.nerf.finish import finish
-from scorefield.sds.nerf.mesh import EmptySceneError
 from scorefield.sds.nerf.radiance_field import Scene
 from scorefield.sds.nerf.scene_distillation import TextTo3D, text_to_3d
 from scorefield.sds.nerf.settings import TextTo3DSettings
@@ -45,7 +45,7 @@ def ball(density: float = 0.0) -> Scene:
 
 
 def test_finish_writes_mesh_turntable_and_views(tmp_path: Path) -> None:
-    written = finish(ball(), tmp_path / "new", SMALL)
+    written = finish_scene(ball(), tmp_path / "new", SMALL)
     assert sorted(written) == ["glb", "mtl", "obj", "ply", "png", "turntable", "views"]
     assert all(path.parent == tmp_path / "new" and path.is_file() for path in written.values())
     with Image.open(written["turntable"]) as turntable:
@@ -56,7 +56,7 @@ def test_finish_writes_mesh_turntable_and_views(tmp_path: Path) -> None:
 
 def test_an_empty_scene_is_an_error_but_its_pictures_are_written(tmp_path: Path) -> None:
     with pytest.raises(EmptySceneError, match="the pictures are in"):
-        finish(ball(density=-50.0), tmp_path, SMALL)
+        finish_scene(ball(density=-50.0), tmp_path, SMALL)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["turntable.gif", "views.png"]
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 import trimesh
 
+from scorefield.sds.nerf.assets.mesh import EmptySceneError, extract_mesh, silhouette_threshold
+from scorefield.sds.nerf.assets.mesh_files import export_mesh
+from scorefield.sds.nerf.assets.rasterise import silhouette
 from scorefield.sds.nerf.cameras import Cameras, orbit
 from scorefield.sds.nerf.fields import Field, VoxelGrid
-from scorefield.sds.nerf.mesh import EmptySceneError, extract_mesh, silhouette_threshold
-from scorefield.sds.nerf.mesh_files import export_mesh
 from scorefield.sds.nerf.radiance_field import Scene
-from scorefield.sds.nerf.rasterise import silhouette
 
 RED, BLUE = (0.9, 0.2, 0.1), (0.1, 0.3, 0.8)
 

@@ -4,24 +4,19 @@ import pytest
 import torch
 from PIL import Image
 
+from scorefield.sds.nerf.assets.turntable import save_turntable, view_sheet
 from scorefield.sds.nerf.camera_distribution import CameraDistribution
 from scorefield.sds.nerf.cameras import Cameras, orbit
 from scorefield.sds.nerf.fields import Field, VoxelGrid
+from scorefield.sds.nerf.lights import Lights, Shading, draw_lights
+from scorefield.sds.nerf.marching import normals_of
 from scorefield.sds.nerf.penalties import (
     entropy_penalty,
     opacity_penalty,
     orientation_penalty,
     spread_penalty,
 )
-from scorefield.sds.nerf.radiance_field import (
-    Lights,
-    Rendering,
-    Scene,
-    Shading,
-    Sky,
-    draw_lights,
-)
-from scorefield.sds.nerf.turntable import save_turntable, view_sheet
+from scorefield.sds.nerf.radiance_field import Rendering, Scene, Sky
 
 RED = (0.9, 0.2, 0.1)
 
@@ -223,7 +218,7 @@ def test_skipping_empty_space_changes_nothing():
 def test_hidden_samples_hardly_matter(monkeypatch):
     scene, cameras = Scene(Ball(density=20.0)), orbit(2)
     cut = scene.render(cameras, 16, 16)
-    monkeypatch.setattr("scorefield.sds.nerf.radiance_field.VISIBLE", 1e-30)
+    monkeypatch.setattr("scorefield.sds.nerf.marching.VISIBLE", 1e-30)
     full = scene.render(cameras, 16, 16)
     assert 0 < (cut.images - full.images).abs().max() < 2e-4
 
@@ -255,7 +250,7 @@ def test_occupancy_is_saved_with_the_scene():
 
 def test_normals_point_out():
     points = 0.45 * torch.nn.functional.normalize(torch.randn(50, 3, generator=generator()))
-    normals = Scene(VoxelGrid()).normals(points)
+    normals = normals_of(VoxelGrid(), points)
     torch.testing.assert_close(normals, points / 0.45, atol=2e-3, rtol=0)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.cli.distillation.objectives import levels_named
+from scorefield.cli.distillation.distilling import levels_named
 from scorefield.priors import (
     DiscreteSchedule,
     FrozenPrior,

@@ -15,17 +15,22 @@ from scorefield.priors.prior import ImagePrior
 from scorefield.priors.schedule import DiscreteSchedule
 from scorefield.sds.distillation import DistillationSettings, ModuleDistillation, fitted
 from scorefield.sds.image_distillation import ImageDistillation, ImageSettings
+from scorefield.sds.nerf import presets as scenes
 from scorefield.sds.nerf.fields import HashGrid
 from scorefield.sds.nerf.scene_distillation import TextTo3D
 from scorefield.sds.nerf.settings import TextTo3DSettings
-from scorefield.sds.presets import PRESETS, PriorKind, kind_of, preset_for, settings_by
+from scorefield.sds.nerf.texture import presets as paint
+from scorefield.sds.nerf.texture.settings import TextureSettings
+from scorefield.sds.presets import Preset, PriorKind, kind_of, preset_for, settings_by
 from scorefield.sds.settings import RenderedSettings
+from scorefield.sds.svg import presets as drawings
 from scorefield.sds.svg.settings import TextToSvgSettings
 
-GENERATORS: dict[str, type[RenderedSettings]] = {
-    "scene": TextTo3DSettings,
-    "drawing": TextToSvgSettings,
-}
+MADE: list[tuple[type[RenderedSettings], tuple[Preset, ...]]] = [
+    (TextTo3DSettings, scenes.PRESETS),
+    (TextureSettings, paint.PRESETS),
+    (TextToSvgSettings, drawings.PRESETS),
+]
 
 
 @pytest.fixture(scope="module")
@@ -114,28 +119,25 @@ def test_pixels_begin_coarse(shapes: ImagePrior) -> None:
     assert detail[0] < 0.3 * detail[1]
 
 
-def test_presets_are_settings() -> None:
-    for preset in PRESETS:
-        kind = GENERATORS[preset.generator]
+@pytest.mark.parametrize(("kind", "presets"), MADE, ids=["scene", "paint", "drawing"])
+def test_presets_are_settings(kind: type[RenderedSettings], presets: tuple[Preset, ...]) -> None:
+    for preset in presets:
         assert preset.values.keys() <= {one.name for one in fields(kind)}
         kind("a cup", **preset.values)
         assert preset.source
-    for kind_name in get_args(PriorKind):
-        for generator in GENERATORS:
-            names = [
-                one.name for one in PRESETS if kind_name in one.kinds and one.generator == generator
-            ]
-            assert names and len(set(names)) == len(names)
+    for prior_kind in get_args(PriorKind):
+        names = [one.name for one in presets if prior_kind in one.kinds]
+        assert names and len(set(names)) == len(names)
 
 
 def test_the_embedded_preset_is_the_defaults(shapes: ImagePrior) -> None:
     assert kind_of(shapes) == "embedded"
-    for generator, settings in GENERATORS.items():
-        preset = preset_for(shapes, generator)
+    for settings, presets in MADE:
+        preset = preset_for(shapes, presets)
         made = settings("a cup", **settings_by(preset, shapes, {}))
         assert made == settings("a cup", preset="embedded")
-    with pytest.raises(ValueError, match="no preset 'dreamfusion' that makes a scene with shapes"):
-        preset_for(shapes, "scene", "dreamfusion")
+    with pytest.raises(ValueError, match=r"no preset 'dreamfusion' for shapes .*give embedded"):
+        preset_for(shapes, scenes.PRESETS, "dreamfusion")
 
 
 def test_weights_of_penalties_are_for_1024_latents(shapes: ImagePrior) -> None:

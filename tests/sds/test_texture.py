@@ -14,14 +14,14 @@ from scorefield.priors.codec import PixelCodec
 from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.job import begin
-from scorefield.sds.nerf.asset import unwrap
-from scorefield.sds.nerf.asset_settings import AssetSettings
+from scorefield.sds.nerf.assets.asset import unwrap
+from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.cameras import Cameras
 from scorefield.sds.nerf.fields import VoxelGrid
-from scorefield.sds.nerf.radiance_field import Lights
-from scorefield.sds.nerf.texture_distillation import TextureDistillation, texture_mesh
-from scorefield.sds.nerf.texture_settings import TextureSettings
-from scorefield.sds.nerf.user_mesh import UserMesh, is_unwrapped, load_mesh
+from scorefield.sds.nerf.lights import Lights
+from scorefield.sds.nerf.texture.distillation import TextureDistillation, texture_mesh
+from scorefield.sds.nerf.texture.settings import TextureSettings
+from scorefield.sds.nerf.texture.user_mesh import UserMesh, is_unwrapped, load_mesh
 
 RED = (0.9, 0.2, 0.1)
 SMALL = AssetSettings(texture=64, frames=2, picture_size=16)

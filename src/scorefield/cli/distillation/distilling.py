@@ -1,17 +1,19 @@
 """What commands share that distil one prompt into a run folder."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from scorefield.cli.command import PriorCommand
-from scorefield.cli.distillation.objectives import ScheduleName, by_preset
+from scorefield.cli.command import NAMES, PriorCommand
 from scorefield.domains import Whole
-from scorefield.sds.levels import LevelRange
-from scorefield.sds.presets import ObjectiveName
+from scorefield.sds.levels import DreamTime, LevelRange, Levels
+from scorefield.sds.presets import ObjectiveName, Preset
 
 if TYPE_CHECKING:
     from scorefield.priors.prior import ImagePrior
+
+ScheduleName = Literal["range", "dreamtime"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +41,58 @@ class DistillingCommand(PriorCommand):
     """A checkpoint after every so many steps; 0 for the last only."""
 
     def given(
-        self, settings: type[Any], options: list[tuple[str, Any, Any]], prior: "ImagePrior | None"
+        self,
+        settings: type[Any],
+        options: list[tuple[str, Any, Any]],
+        presets: Sequence[Preset],
+        prior: "ImagePrior | None",
     ) -> dict[str, Any]:
-        """The settings as given but for the prompt; with a prior, the rest is its preset's."""
+        """The settings but for the prompt: what was said, and before it the preset's.
+
+        Args:
+            settings: the class of the settings.
+            options: those of them that are options.
+            presets: of what is made.
+            prior: the preset is of its kind; None, as long as no prior is loaded, checks what was
+                said.
+
+        Raises:
+            ValueError: no such preset for the prior, or a level schedule outside the levels.
+        """
+        from scorefield.sds.presets import objective_named, preset_for, settings_by
+
         self.check_scale()
-        given = by_preset(self, settings, [name for name, _, _ in options], prior)
-        return {"seed": self.seed, **given}
+        preset = None if prior is None else preset_for(prior, presets, self.preset)
+        usual = {} if preset is None else preset.values
+        given: dict[str, Any] = {"seed": self.seed}
+        for name in (*(name for name, _, _ in options), "levels"):
+            said, default = getattr(self, name), getattr(settings, name)
+            option = NAMES.get(name, name)
+            if is_dataclass(said):
+                given[name] = self._group(option, said, default, usual.get(name, default))
+            elif self._was_said(option, said, default):
+                given[name] = said
+        given["levels"] = levels_named(self.level_schedule, given["levels"])
+        if self.objective is not None:
+            given["objective"] = self.objective
+        if preset is not None and prior is not None:
+            return settings_by(preset, prior, given)
+        guidance = given.get("guidance", settings.guidance)
+        return {**given, "objective": objective_named(self.objective or "sds", guidance)}
+
+    def _was_said(self, option: str, said: Any, default: Any) -> bool:
+        return bool(said != default) or option.replace("_", "-") in self.typed
+
+    def _group(self, option: str, said: Any, default: Any, usual: Any) -> Any:
+        """The usual group of settings, with what was said of its fields."""
+        changed = {
+            one.name: getattr(said, one.name)
+            for one in fields(said)
+            if self._was_said(
+                f"{option}.{one.name}", getattr(said, one.name), getattr(default, one.name)
+            )
+        }
+        return replace(usual, **changed)
 
     def pace(self) -> dict[str, Any]:
         """How the run is kept and shown, as `scorefield.runs.run` takes it."""
@@ -53,3 +101,16 @@ class DistillingCommand(PriorCommand):
             "preview_every": self.preview_every,
             "checkpoint_every": self.checkpoint_every,
         }
+
+
+def levels_named(name: ScheduleName, levels: LevelRange) -> Levels:
+    """The schedule of that name between the limits of a range."""
+    if name == "range":
+        return levels
+    given = DreamTime()
+    if not levels.low <= given.lower <= given.upper <= levels.high:
+        raise ValueError(
+            f"dreamtime dwells between {given.lower} and {given.upper}; --levels.low must lie "
+            f"below and --levels.high above, got {levels.low} and {levels.high}"
+        )
+    return DreamTime(low=levels.low, high=levels.high)

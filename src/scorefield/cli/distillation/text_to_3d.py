@@ -7,7 +7,8 @@ import tyro
 
 from scorefield.cli.command import Outcome, options_of, under_way
 from scorefield.cli.distillation.distilling import DistillingCommand
-from scorefield.sds.nerf.asset_settings import AssetSettings
+from scorefield.sds.nerf.assets.settings import AssetSettings
+from scorefield.sds.nerf.presets import PRESETS
 from scorefield.sds.nerf.settings import TextTo3DSettings
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class SceneCommand(DistillingCommand):
 
     def settings(self, prompt: str, prior: "ImagePrior | None" = None) -> TextTo3DSettings:
         """The settings for a prompt as given; with a prior, what is not given is its preset's."""
-        return TextTo3DSettings(prompt, **self.given(TextTo3DSettings, SETTINGS, prior))
+        return TextTo3DSettings(prompt, **self.given(TextTo3DSettings, SETTINGS, PRESETS, prior))
 
     def asset(self) -> AssetSettings:
         """The settings of the files as given."""
@@ -44,7 +45,7 @@ class _TextTo3D(SceneCommand):
 
         from scorefield.cli.loading import prior_of
         from scorefield.runs.job import begin, run
-        from scorefield.sds.nerf.mesh import EmptySceneError
+        from scorefield.sds.nerf.assets.mesh import EmptySceneError
         from scorefield.sds.nerf.scene_distillation import TextTo3D
 
         prior = prior_of(self)

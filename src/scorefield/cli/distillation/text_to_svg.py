@@ -11,6 +11,7 @@ import tyro
 from scorefield.cli.command import Outcome, options_of, under_way
 from scorefield.cli.distillation.distilling import DistillingCommand
 from scorefield.domains import Count, Whole
+from scorefield.sds.svg.presets import PRESETS
 from scorefield.sds.svg.settings import TextToSvgSettings
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class DrawingCommand(DistillingCommand):
 
     def settings(self, prompt: str, prior: "ImagePrior | None" = None) -> TextToSvgSettings:
         """The settings for a prompt as given; with a prior, what is not given is its preset's."""
-        given = self.given(TextToSvgSettings, SETTINGS, prior)
+        given = self.given(TextToSvgSettings, SETTINGS, PRESETS, prior)
         if self.rank_clip is not None:
             from scorefield.sds.judges import ClipRank
 

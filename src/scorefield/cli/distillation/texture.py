@@ -7,8 +7,9 @@ import tyro
 
 from scorefield.cli.command import Outcome, options_of, under_way
 from scorefield.cli.distillation.distilling import DistillingCommand
-from scorefield.sds.nerf.asset_settings import AssetSettings, UpAxis
-from scorefield.sds.nerf.texture_settings import TextureSettings
+from scorefield.sds.nerf.assets.settings import AssetSettings, UpAxis
+from scorefield.sds.nerf.texture.presets import PRESETS
+from scorefield.sds.nerf.texture.settings import TextureSettings
 
 SETTINGS = options_of(TextureSettings, "prompt", "seed", "preset", "objective", "levels")
 """The settings of the paint that become options as they are."""
@@ -28,18 +29,20 @@ class _Texture(DistillingCommand):
 
     def run(self) -> Outcome:
         """Paint, and write mesh, texture, turntable and views."""
-        TextureSettings(self.prompt, **self.given(TextureSettings, SETTINGS, None))
+        TextureSettings(self.prompt, **self.given(TextureSettings, SETTINGS, PRESETS, None))
         names = [name for name, _, _ in ASSET]
         asset = AssetSettings(up=self.up, **{name: getattr(self, name) for name in names})
 
         from scorefield.cli.loading import prior_of
         from scorefield.runs.job import begin, run
-        from scorefield.sds.nerf.texture_distillation import TextureDistillation
-        from scorefield.sds.nerf.user_mesh import load_mesh
+        from scorefield.sds.nerf.texture.distillation import TextureDistillation
+        from scorefield.sds.nerf.texture.user_mesh import load_mesh
 
         given = load_mesh(self.mesh, self.up)
         prior = prior_of(self)
-        settings = TextureSettings(self.prompt, **self.given(TextureSettings, SETTINGS, prior))
+        settings = TextureSettings(
+            self.prompt, **self.given(TextureSettings, SETTINGS, PRESETS, prior)
+        )
         task = TextureDistillation(settings, prior, given, asset)
         folder = begin(task, self.out, resume=self.resume)
         with under_way():

@@ -10,7 +10,9 @@ from scorefield.priors.codec import LatentCodec
 from scorefield.priors.features.memory import pass_memory
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.text import PromptEncoder
+from scorefield.sds.nerf import presets as scenes
 from scorefield.sds.presets import Preset, kind_of, presets_of
+from scorefield.sds.svg import presets as drawings
 
 GIB = 2**30
 
@@ -18,7 +20,8 @@ GIB = 2**30
 def describe(prior: FrozenPrior, prompt: str | None) -> Outcome:
     """Scale, steps, precision, memory and presets of a prior, as figures and as lines."""
     kind = kind_of(prior)
-    presets = {} if prior.is_video else {g: presets_of(kind, g) for g in ("scene", "drawing")}
+    made = {} if prior.is_video else {"scene": scenes.PRESETS, "drawing": drawings.PRESETS}
+    presets = {generator: presets_of(kind, found) for generator, found in made.items()}
     memory = memory_of(prior, prompt)
     figures = {
         "kind": kind,

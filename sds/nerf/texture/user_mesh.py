@@ -10,9 +10,9 @@ import torch
 import trimesh
 from numpy.typing import NDArray
 
-from scorefield.sds.nerf.asset_settings import UpAxis
-from scorefield.sds.nerf.mesh_files import Y_UP
-from scorefield.sds.nerf.rasterise import rasterise, texture_coordinates
+from scorefield.sds.nerf.assets.mesh_files import Y_UP
+from scorefield.sds.nerf.assets.rasterise import rasterise, texture_coordinates
+from scorefield.sds.nerf.assets.settings import UpAxis
 
 __all__ = ["UserMesh", "is_unwrapped", "load_mesh"]
 

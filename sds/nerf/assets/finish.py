@@ -6,19 +6,19 @@ from pathlib import Path
 from tqdm import tqdm
 
 from scorefield.images import save_gif, save_image
-from scorefield.sds.nerf.asset import make_asset
-from scorefield.sds.nerf.asset_settings import AssetSettings
+from scorefield.sds.nerf.assets.asset import make_asset
+from scorefield.sds.nerf.assets.mesh import EmptySceneError
+from scorefield.sds.nerf.assets.mesh_files import export_mesh
+from scorefield.sds.nerf.assets.settings import AssetSettings
+from scorefield.sds.nerf.assets.surface_views import asset_views
+from scorefield.sds.nerf.assets.turntable import save_turntable, view_sheet
 from scorefield.sds.nerf.cameras import orbit
-from scorefield.sds.nerf.mesh import EmptySceneError
-from scorefield.sds.nerf.mesh_files import export_mesh
 from scorefield.sds.nerf.radiance_field import Scene
-from scorefield.sds.nerf.surface_views import asset_views
-from scorefield.sds.nerf.turntable import save_turntable, view_sheet
 
-__all__ = ["finish"]
+__all__ = ["finish_scene"]
 
 
-def finish(
+def finish_scene(
     scene: Scene,
     folder: str | os.PathLike[str],
     settings: AssetSettings | None = None,

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from scorefield.images import contact_sheet, save_gif, save_mp4
 from scorefield.sds.nerf.cameras import Cameras, orbit
-from scorefield.sds.nerf.radiance_field import Scene, Shading
+from scorefield.sds.nerf.lights import Shading
+from scorefield.sds.nerf.radiance_field import Scene
 
 __all__ = ["render_views", "save_turntable", "view_sheet"]
 

@@ -17,11 +17,11 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from scorefield.sds.nerf.asset_settings import AssetSettings
+from scorefield.sds.nerf.assets.mesh import albedo_at, extract_surface, seen_points
+from scorefield.sds.nerf.assets.rasterise import rasterise, texture_coordinates
+from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.fields import Field
-from scorefield.sds.nerf.mesh import albedo_at, extract_surface, seen_points
 from scorefield.sds.nerf.radiance_field import Scene
-from scorefield.sds.nerf.rasterise import rasterise, texture_coordinates
 
 __all__ = [
     "Surface",

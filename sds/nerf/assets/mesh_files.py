@@ -9,7 +9,7 @@ import trimesh
 from numpy.typing import NDArray
 
 from scorefield.files import whole_file
-from scorefield.sds.nerf.asset_settings import UpAxis
+from scorefield.sds.nerf.assets.settings import UpAxis
 
 __all__ = ["export_mesh"]
 

@@ -9,8 +9,8 @@ import trimesh
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from scorefield.sds.nerf.assets.rasterise import rasterise, texture_coordinates
 from scorefield.sds.nerf.cameras import Cameras
-from scorefield.sds.nerf.rasterise import rasterise, texture_coordinates
 
 __all__ = ["asset_views", "look_up", "render_texture", "surface_values", "texture_of"]
 

@@ -5,10 +5,8 @@ paint (as texture fields, Oechsle et al. 2019); at the end they are baked into a
 """
 
 import hashlib
-import math
 import os
 from collections.abc import Mapping
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +22,18 @@ from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.job import run
 from scorefield.sds.distillation import Distillation
-from scorefield.sds.nerf.asset import Surface, bake, unwrap
-from scorefield.sds.nerf.asset_settings import AssetSettings
+from scorefield.sds.nerf.assets.asset import Surface, bake, unwrap
+from scorefield.sds.nerf.assets.mesh import albedo_at
+from scorefield.sds.nerf.assets.mesh_files import export_mesh
+from scorefield.sds.nerf.assets.settings import AssetSettings
+from scorefield.sds.nerf.assets.surface_views import asset_views, surface_values
 from scorefield.sds.nerf.cameras import Cameras, orbit, view_prompt
 from scorefield.sds.nerf.fields import VoxelGrid
-from scorefield.sds.nerf.mesh import albedo_at
-from scorefield.sds.nerf.mesh_files import export_mesh
-from scorefield.sds.nerf.radiance_field import Lights, draw_lights
-from scorefield.sds.nerf.surface_views import asset_views, surface_values
-from scorefield.sds.nerf.texture_settings import TextureSettings
-from scorefield.sds.nerf.user_mesh import UserMesh, is_unwrapped, load_mesh
+from scorefield.sds.nerf.lights import Lights, draw_greys, draw_soft_lights
+from scorefield.sds.nerf.optimizer import descend, field_optimizer
+from scorefield.sds.nerf.texture.presets import PRESETS
+from scorefield.sds.nerf.texture.settings import TextureSettings
+from scorefield.sds.nerf.texture.user_mesh import UserMesh, is_unwrapped, load_mesh
 from scorefield.sds.presets import preset_for, settings_by
 
 __all__ = ["TextureDistillation", "texture_mesh"]
@@ -76,9 +76,8 @@ class TextureDistillation:
         places = torch.tensor(np.array(mesh.vertices), dtype=torch.float32, device=prior.device)
         self.surface = Surface(mesh, places[:, None])
         self.field = VoxelGrid(resolution=settings.detail).to(prior.device)
-        self.optimizer = torch.optim.Adam(
-            self.field.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), eps=1e-15
-        )
+        parameters = list(self.field.parameters())
+        self.optimizer = field_optimizer([{"params": parameters}], settings.learning_rate)
         normals = torch.tensor(mesh.vertex_normals, dtype=torch.float32)
         points = torch.tensor(mesh.vertices, dtype=torch.float32)
         self._vertices = torch.cat([places.cpu(), normals, points], dim=1)
@@ -93,23 +92,15 @@ class TextureDistillation:
         settings, progress = self.settings, step / self.settings.steps
         generator = noise_generator(settings.seed, step)
         cameras = settings.cameras.draw(settings.views, generator)
-        lights = draw_lights(cameras, generator)
-        # As in the training of a scene: never darker in the shade than the world's pictures, and
-        # in front of greys of random brightness.
-        ambient = 0.4 + 0.25 * torch.rand(len(cameras), generator=generator)
-        lights = replace(lights, ambient=ambient, diffuse=1 - ambient)
-        tone = 0.3 + 0.7 * torch.rand(len(cameras), 1, 1, 1, generator=generator)
+        lights = draw_soft_lights(cameras, generator)
+        greys = draw_greys(len(cameras), generator)[:, None, None, None]
         size = settings.size_at(progress, self.prior.image_size)
-        images = self.render(cameras, size, tone, lights)
+        images = self.render(cameras, size, greys, lights)
         prompts = [view_prompt(settings.prompt, view) for view in cameras.views]
         distilled, latents = self.distillation.look(
             images, self.distillation.denoisers(prompts), progress, generator
         )
-        self.optimizer.zero_grad(set_to_none=True)
-        distilled.loss.backward()
-        for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * (0.55 + 0.45 * math.cos(math.pi * progress))
-        self.optimizer.step()
+        descend(self.optimizer, distilled.loss, settings.learning_rate, progress)
         return {**distilled.figures, **self.distillation.learn(latents, prompts, generator)}
 
     def render(
@@ -225,9 +216,7 @@ def texture_mesh(
     """
     asset = asset or AssetSettings()
     if isinstance(prompt, str):
-        usual = settings_by(preset_for(prior, "scene"), prior, {})
-        names = {one.name for one in fields(TextureSettings)}
-        prompt = TextureSettings(prompt, **{k: v for k, v in usual.items() if k in names})
+        prompt = TextureSettings(prompt, **settings_by(preset_for(prior, PRESETS), prior, {}))
     run(
         TextureDistillation(prompt, prior, load_mesh(mesh, asset.up), asset),
         out,

@@ -1,0 +1,183 @@
+"""Ray marching: the volume rendering integral along rays through the unit sphere.
+
+Along a ray, samples of density sigma and length delta have opacity a = 1 - exp(-sigma delta);
+sample k gets the weight w_k = a_k prod_{j<k} (1 - a_j) (Mildenhall et al. 2020, eq. 3). The
+samples of a ray tile its chord through the unit sphere exactly, so a constant density has the
+closed-form opacity 1 - exp(-sigma chord).
+
+Only samples that are worth a look reach the field, packed together and scattered back without
+accumulation, so that the same generator gives the same bits.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from scorefield.sds.nerf.fields import Field
+from scorefield.sds.nerf.lights import Lights
+
+__all__ = ["Marched", "Rays", "march", "normals_of"]
+
+VISIBLE = 1e-4  # samples behind less transmittance than this are not evaluated
+NORMAL_WEIGHT = 1e-3  # samples that weigh less get no normal: they take ambient light only
+FLAT = 1e-2  # a density that differs by less over two steps has no direction: bounds gradients
+NORMAL_STEP = 1 / 32  # of the finite differences, about one voxel of the default field
+
+
+@dataclass(frozen=True)
+class Rays:
+    """R rays in any order.
+
+    Attributes:
+        origins, directions: (R, 3), the directions of unit length.
+        camera: number of the camera of each, (R,).
+        jitter: where in its interval a sample is taken, in [0, 1), (R,).
+    """
+
+    origins: Tensor
+    directions: Tensor
+    camera: Tensor
+    jitter: Tensor
+
+    def split(self, size: int) -> list["Rays"]:
+        """The same in pieces of at most `size` rays."""
+        parts = [getattr(self, field.name).split(size) for field in fields(self)]
+        return [Rays(*part) for part in zip(*parts, strict=True)]
+
+    def tile(self, samples: int) -> tuple[Tensor, Tensor]:
+        """Distances and lengths (R, samples) of samples that tile the chord of the sphere.
+
+        All are diameter / samples long but the last, which ends with the chord; those after it
+        have length 0, as all of a ray that misses.
+        """
+        middle = -(self.origins * self.directions).sum(dim=-1)
+        closest = self.origins + middle[:, None] * self.directions
+        half = (1 - closest.square().sum(dim=-1)).clamp_min(0).sqrt()
+        near, far = (middle - half).clamp_min(0), (middle + half).clamp_min(0)
+        step = 2 / samples
+        edges = torch.arange(samples, device=near.device, dtype=near.dtype) * step
+        edges = near[:, None] + edges
+        delta = (far[:, None] - edges).clamp(0, step)
+        return edges + self.jitter[:, None] * delta, delta
+
+    def points(self, t: Tensor, index: Tensor) -> Tensor:
+        """The points (N, 3) of the flat sample indices (N,)."""
+        ray = index // t.shape[1]
+        return self.origins[ray] + t.flatten()[index, None] * self.directions[ray]
+
+
+@dataclass(frozen=True)
+class Marched:
+    """Sums along rays: (R,) or (R, 3); `orientation` (R, 1)."""
+
+    opacity: Tensor
+    depth: Tensor
+    spread: Tensor
+    colour: Tensor
+    normals: Tensor | None = None
+    orientation: Tensor | None = None
+
+
+def march(
+    field: Field,
+    occupied: Callable[[Tensor], Tensor],
+    rays: Rays,
+    samples: int,
+    *,
+    lights: Lights | None = None,
+    white: bool = False,
+    normals: bool = False,
+) -> Marched:
+    """The sums along each ray.
+
+    Args:
+        field: what is looked at.
+        occupied: which of points (N, 3) are worth a look, (N,).
+        rays: R of them.
+        samples: along the sphere's diameter.
+        lights: one per camera, which scale the colours; None: unlit.
+        white: white in place of the field's colours.
+        normals: compute normals and the orientation also without lights.
+    """
+    t, delta = rays.tile(samples)
+    index = delta.flatten().nonzero()[:, 0]
+    points = rays.points(t, index)
+    index = index[occupied(points)]
+    index = index[_is_visible(field, rays.points(t, index), index, delta)]
+    points = rays.points(t, index)
+
+    density, albedo = field(points)
+    optical = _scatter(density, index, delta.numel()).view_as(delta) * delta
+    weights = _weights(optical)
+    opacity = -torch.expm1(-optical.sum(dim=1))
+    depth = (weights * t).sum(dim=1) / opacity.clamp_min(1e-6)
+    spread = (weights * (t - depth[:, None]).square()).sum(dim=1)
+
+    weight = weights.flatten()[index]
+    ray = index // samples
+    if white:
+        albedo = torch.ones_like(albedo)
+    if not normals and lights is None:
+        colour = _sum_per_ray(weight[:, None] * albedo, index, delta)
+        return Marched(opacity, depth, spread, colour)
+
+    heavy = (weight > NORMAL_WEIGHT).nonzero()[:, 0]
+    normal = _scatter(normals_of(field, points[heavy]), heavy, len(points))
+    if lights is not None:
+        albedo = albedo * _brightness(lights, rays.camera[ray], points, normal)
+    away = (normal * rays.directions[ray]).sum(dim=-1, keepdim=True).clamp_min(0)
+    values = [weight[:, None] * torch.cat([albedo, normal], dim=-1)]
+    values += [weight.detach()[:, None] * away.square()]
+    sums = _sum_per_ray(torch.cat(values, dim=-1), index, delta)
+    colour, normal, orientation = sums.split([3, 3, 1], dim=-1)
+    return Marched(opacity, depth, spread, colour, normal, orientation)
+
+
+def normals_of(field: Field, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
+    """Unit outward normals -grad(density) / |grad(density)|, short or zero where it is flat.
+
+    The gradient is taken by central differences, second order in their step and differentiable in
+    the field's parameters.
+    """
+    steps = NORMAL_STEP * torch.eye(3, dtype=points.dtype, device=points.device)
+    around = points + torch.stack([steps, -steps])[:, :, None]  # (2, 3, N, 3)
+    ahead, behind = field.density(around.view(-1, 3)).view(2, 3, -1)
+    return F.normalize((behind - ahead).T, dim=-1, eps=FLAT)
+
+
+def _brightness(lights: Lights, camera: Tensor, points: Tensor, normal: Tensor) -> Tensor:
+    """Of points (N, 3) with normals, each in the light of its camera, (N, 1)."""
+    towards = F.normalize(lights.position.to(points)[camera] - points, dim=-1)
+    cosine = (normal * towards).sum(dim=-1).clamp_min(0)
+    ambient, diffuse = lights.ambient.to(points), lights.diffuse.to(points)
+    return (ambient[camera] + diffuse[camera] * cosine)[:, None]
+
+
+@torch.no_grad()
+def _is_visible(field: Field, points: Tensor, index: Tensor, delta: Tensor) -> Tensor:
+    """Which samples enough light reaches, by a look at the densities alone."""
+    density = field.density(points)
+    passed = _scatter(density, index, delta.numel()).view_as(delta) * delta
+    before = passed.cumsum(dim=1) - passed
+    return before.flatten()[index] < -math.log(VISIBLE)
+
+
+def _scatter(values: Tensor, index: Tensor, size: int) -> Tensor:
+    """Zeros of length `size` with `values` at the distinct places `index`."""
+    return values.new_zeros(size, *values.shape[1:]).index_put((index,), values)
+
+
+def _sum_per_ray(values: Tensor, index: Tensor, delta: Tensor) -> Tensor:
+    """Sum of the values (N, C) of each ray, (R, C), in a fixed order."""
+    return _scatter(values, index, delta.numel()).view(*delta.shape, -1).sum(dim=1)
+
+
+def _weights(optical: Tensor) -> Tensor:
+    """Weights of the samples from their sigma delta (R, S): a_k prod_{j<k} (1 - a_j)."""
+    before = optical.cumsum(dim=1) - optical
+    return torch.exp(-before) * -torch.expm1(-optical)

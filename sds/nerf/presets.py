@@ -1,0 +1,116 @@
+"""Presets of scenes: `TextTo3DSettings` by method and kind of prior.
+
+The weights of the penalties are for 1,024 latents: threestudio's stand against a loss summed over
+the 16,384 of Stable Diffusion, hence the division by 16.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from scorefield.sds.levels import LevelRange
+from scorefield.sds.nerf.camera_distribution import CameraDistribution
+from scorefield.sds.presets import Preset
+
+__all__ = ["PRESETS"]
+
+_CAMERAS = CameraDistribution(
+    elevation=(-10.0, 45.0),
+    overhead_share=0.0,
+    sphere_share=0.5,
+    distance=(1.5, 2.0),
+    fov=(40.0, 70.0),
+    look_at_jitter=0.2,
+    up_jitter=0.02,
+)
+
+_SCENE: Mapping[str, Any] = {
+    "steps": 10_000,
+    "guidance": 101.0,
+    "levels": LevelRange(0.02, 0.98),
+    "clip": 0.0,
+    "views": 1,
+    "size": 64,
+    "samples": 128,
+    "field": "hash-large",
+    "background": "sky",
+    "cameras": _CAMERAS,
+    "learning_rate": 0.01,
+    "albedo_steps": 0.2,
+    "shaded": 0.375,
+    "textureless": 0.375,
+    "opacity": 1 / 16,
+    "orientation": 1000 / 16,
+    "entropy": 0.0,
+    "spread": 0.0,
+    "smoothness": 0.0,
+}
+
+_UNLIT: Mapping[str, Any] = {
+    "albedo_steps": 1.0, "shaded": 0.0, "textureless": 0.0, "orientation": 0.0,
+}  # fmt: skip
+
+PRESETS: tuple[Preset, ...] = (
+    Preset("embedded", ("embedded",), "measured on the prior `shapes`, docs/results.md"),
+    Preset(
+        "dreamfusion",
+        ("sd", "sdxl"),
+        "threestudio configs/dreamfusion-sd.yaml; its orientation weight is the one it ends at",
+        values=_SCENE,
+    ),
+    Preset(
+        "dreamfusion",
+        ("if",),
+        "threestudio configs/dreamfusion-if.yaml; Poole et al. 2022",
+        values={
+            **_SCENE,
+            "guidance": 21.0,
+            "cameras": replace(_CAMERAS, elevation=(-10.0, 90.0)),
+        },
+    ),
+    Preset(
+        "dreamfusion",
+        ("flow",),
+        "as for Stable Diffusion, with the prior's own guidance: no configuration is published",
+        values={name: value for name, value in _SCENE.items() if name != "guidance"},
+    ),
+    Preset(
+        "prolificdreamer",
+        ("sd", "sdxl"),
+        "threestudio configs/prolificdreamer.yaml, its first stage (Wang et al. 2023)",
+        "vsd",
+        {
+            **_SCENE,
+            **_UNLIT,
+            "steps": 25_000,
+            "guidance": 7.5,
+            "levels": LevelRange(0.02, 0.98, 0.5),
+            "later_sizes": (512,),
+            "later_from": (0.2,),
+            "cameras": replace(_CAMERAS, distance=(1.0, 1.5), look_at_jitter=0.0, up_jitter=0.0),
+            "opacity": 10 / 16,
+            "spread": 1 / 16,
+        },
+    ),
+    Preset(
+        "sdi",
+        ("sd", "sdxl"),
+        "Lukoianov et al. 2024: guidance, inversion and levels; the sizes are ours",
+        "sdi",
+        {
+            **_SCENE,
+            **_UNLIT,
+            "guidance": 7.5,
+            "levels": LevelRange(0.25, 0.98, 0.25, width=0.0),
+            "later_sizes": (256, 512),
+        },
+    ),
+    Preset(
+        "csd",
+        ("sd", "sdxl"),
+        "Yu et al. 2023, the coarse stage; the rest as dreamfusion",
+        "csd",
+        {**_SCENE, **_UNLIT, "steps": 5_000, "guidance": 7.5},
+    ),
+)
+"""Of each kind of prior the first one is chosen for it."""
