@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LINES, MODULES = 350, 20
-IN_WORK = {"priors/prior.py", "priors/levels.py", "sds/nerf/radiance_field.py", "sds/nerf"}
+IN_WORK = {"priors/prior.py", "priors/levels.py"}
 
 
 def modules() -> list[Path]:

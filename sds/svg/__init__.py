@@ -1,4 +1,9 @@
-"""Text to SVG: drawings distilled from a frozen prior."""
+"""Text to SVG: drawings distilled from a frozen prior.
+
+`distillation` has the job. A `drawing` of one of the `styles` is traced from a sample (`trace`),
+then looked at in views (`augmentation`) under `penalties`; `cleaning` and `finish` make the files,
+and `evaluation` scores a list of prompts by an independent renderer.
+"""
 
 import lazy_loader
 

@@ -1,4 +1,8 @@
-"""Run folders that resume to the same bits, and the one optimisation loop."""
+"""Run folders that resume to the same bits, the one optimisation loop, and the one way to run.
+
+`folder` keeps a run, `loop` optimises a `Task` in it, and `job` does all from the first step to the
+final files.
+"""
 
 import lazy_loader
 
