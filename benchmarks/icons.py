@@ -76,7 +76,7 @@ def draw(folder: Path, labels: list[str], n: int, steps: int, out: Path) -> tupl
         which += [number] * n
     samples = torch.cat(pictures)
     for part, first in enumerate(range(0, len(samples), 80)):
-        save_image(contact_sheet(samples[first : first + 80]), out / f"samples-{part}.png")
+        save_image(out / f"samples-{part}.png", contact_sheet(samples[first : first + 80]))
     return samples, torch.tensor(which)
 
 

@@ -75,6 +75,7 @@ def fetch_package(package: str, folder: Path) -> Path:
     with tarfile.open(archive) as tar:
         tar.extractall(partial, filter="data")
     (partial / "package").replace(target)
+    partial.rmdir()
     return target
 
 

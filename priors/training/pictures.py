@@ -1,5 +1,6 @@
 """Train a text-to-image prior on a folder of pictures with captions."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -113,10 +114,9 @@ def train_pictures(
 
 
 def preview_captions(pictures: Sequence[CaptionedPicture], count: int = _SHOWN) -> list[str]:
-    """Captions of all kinds of pictures: the first of each, evenly thinned to `count`."""
-    firsts = sorted({picture.captions[0] for picture in pictures if picture.captions})
-    chosen = np.linspace(0, len(firsts) - 1, min(count, len(firsts))).round().astype(int)
-    return [firsts[i] for i in chosen]
+    """What most pictures show: the first captions of all, the `count` commonest, by name."""
+    firsts = Counter(picture.captions[0] for picture in pictures if picture.captions)
+    return sorted(caption for caption, _ in firsts.most_common(count))
 
 
 def _views(
