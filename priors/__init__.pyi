@@ -1,7 +1,6 @@
 from .codec import PixelCodec as PixelCodec
 from .composition.compose import compose as compose
 from .composition.compose import conjunction as conjunction
-from .composition.video_adapter import guided_video_adapter as guided_video_adapter
 from .conformance import check_prior as check_prior
 from .denoiser import Composition as Composition
 from .denoiser import Denoiser as Denoiser
@@ -23,6 +22,7 @@ from .guidance.projected import AdaptiveProjectedGuidance as AdaptiveProjectedGu
 from .levels import NoiseLevel as NoiseLevel
 from .loading import load_prior as load_prior
 from .prediction import Prediction as Prediction
+from .prior import Guidance as Guidance
 from .prior import ImagePrior as ImagePrior
 from .rescaled import RescaledDenoiser as RescaledDenoiser
 from .sampling import sample as sample

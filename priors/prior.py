@@ -1,6 +1,7 @@
 """Priors over images and videos: denoisers indexed by prompts, and the codec of their space."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -17,6 +18,43 @@ Prompts = str | Sequence[str]
 
 # Decoded at once; four pictures of 512 pixels take about 3 GiB in float32.
 _DECODED_PIXELS = 4 * 512**2
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Classifier-free guidance of a prior: eps_uncond + scale (eps_cond - eps_uncond).
+
+    ``Guidance(3.0, negative="blurry")``. Where one is asked for, a number is the scale alone.
+
+    Attributes:
+        scale: how strong; 1 is unguided, None the prior's own.
+        negative: prompts that it leads away from, in place of no prompt.
+        rescale: in [0, 1], of the contrast of high scales; see `ClassifierFreeGuidance`.
+        interval: log-SNRs (low, high) between which to guide; None guides at all levels.
+    """
+
+    scale: float | int | None = None
+    negative: Prompts | None = None
+    rescale: float | int = 0.0
+    interval: tuple[float | int, float | int] | None = None
+
+    @classmethod
+    def of(cls, given: "Guidance | float | int | None", scale: float | int) -> "Guidance":
+        """What was given, itself or its scale alone, with that scale where it has none."""
+        guidance = given if isinstance(given, Guidance) else cls(given)
+        return replace(guidance, scale=scale) if guidance.scale is None else guidance
+
+    def between(self, uncond: Denoiser, cond: Denoiser) -> Denoiser:
+        """The denoiser that leads away from the one, towards the other.
+
+        Raises:
+            ValueError: no scale, or one that is not finite, a rescale out of range, an empty
+                interval.
+        """
+        if self.scale is None:
+            raise ValueError("a guidance without a scale takes its prior's; give a scale")
+        guided = ClassifierFreeGuidance(cond, uncond, self.scale, self.rescale)
+        return guided if self.interval is None else GuidanceInterval(guided, cond, *self.interval)
 
 
 @runtime_checkable
@@ -103,26 +141,16 @@ class ImagePrior:
         """The denoiser under a prompt, one prompt per item of the batch, or (None) no prompt."""
         return self.conditional.condition(prompts)
 
-    def guided(
-        self,
-        prompts: Prompts,
-        scale: float | int | None = None,
-        *,
-        negative: Prompts | None = None,
-        rescale: float | int = 0.0,
-        interval: tuple[float | int, float | int] | None = None,
-    ) -> Denoiser:
-        """Classifier-free guidance towards prompts and away from `negative` (or no prompt).
+    def guided(self, prompts: Prompts, guidance: Guidance | float | int | None = None) -> Denoiser:
+        """The denoiser guided towards prompts.
 
-        scale: eps_uncond + scale (eps_cond - eps_uncond); 1 is unguided, None the prior's own.
-        interval: the log-SNRs (low, high) between which to guide; None for all.
+        guidance: how, or its scale alone; None is the prior's own scale.
         """
-        scale = self.guidance_scale if scale is None else scale
+        guidance = Guidance.of(guidance, self.guidance_scale)
         cond = self.condition(prompts)
         # not every prior can do without a prompt, and without guidance none has to
-        uncond = cond if scale == 1 and negative is None else self.condition(negative)
-        guided = ClassifierFreeGuidance(cond, uncond, scale, rescale)
-        return guided if interval is None else GuidanceInterval(guided, cond, *interval)
+        unguided = guidance.scale == 1 and guidance.negative is None
+        return guidance.between(cond if unguided else self.condition(guidance.negative), cond)
 
     def encode(self, images: Float[Tensor, "b *f 3 h w"]) -> Float[Tensor, "b *lf c lh lw"]:
         """Images or videos in [0, 1] to latents; gradients flow to the images.
@@ -144,42 +172,28 @@ class ImagePrior:
     def generate(
         self,
         prompts: Prompts,
-        *,
-        scale: float | int | None = None,
-        negative: Prompts | None = None,
-        rescale: float | int = 0.0,
-        interval: tuple[float | int, float | int] | None = None,
+        guidance: Guidance | float | int | None = None,
         **options: Any,
     ) -> Float[Tensor, "b *f 3 h w"]:
         """One image or video in [0, 1] per prompt: `generate_latents`, decoded.
 
-        Item i depends on the seed, its prompt and i, not on the batch. `options` are those of
-        `sample`: steps, seed, scheduler, batch_size, progress, callback.
+        Item i depends on the seed, its prompt and i, not on the batch.
+
+        guidance: as of `guided`.
+        options: those of `sample`: steps, seed, scheduler, batch_size, progress, callback.
         """
-        guidance: dict[str, Any] = {
-            "scale": scale,
-            "negative": negative,
-            "rescale": rescale,
-            "interval": interval,
-        }
-        return self.decode_in_parts(self.generate_latents(prompts, **guidance, **options))
+        return self.decode_in_parts(self.generate_latents(prompts, guidance, **options))
 
     @torch.no_grad()
     def generate_latents(
         self,
         prompts: Prompts,
-        *,
-        scale: float | int | None = None,
-        negative: Prompts | None = None,
-        rescale: float | int = 0.0,
-        interval: tuple[float | int, float | int] | None = None,
+        guidance: Guidance | float | int | None = None,
         **options: Any,
     ) -> Float[Tensor, "b *lf c lh lw"]:
         """The latents of one image or video per prompt; the arguments are those of `generate`."""
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        denoiser = self.guided(
-            prompts, scale, negative=negative, rescale=rescale, interval=interval
-        )
+        denoiser = self.guided(prompts, guidance)
         own = {"scheduler": self.scheduler, "steps": self.steps, "device": self.device}
         return sample(denoiser, self.latent_shape, n=len(prompts), **{**own, **options})
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from scorefield.priors.denoiser import Denoiser
     from scorefield.priors.editing.attention_edit import AttentionEdit
     from scorefield.priors.frozen_prior import FrozenPrior
+    from scorefield.priors.prior import Guidance
 
 Method = Literal["sdedit", "inversion", "inpaint", "prompt-to-prompt", "dds", "pds"]
 """Ways to edit; see `edit`."""
@@ -84,6 +85,13 @@ class EditSettings:
         check_numbers(self)
 
     @property
+    def guidance(self) -> "Guidance":
+        """The scale and the negative prompt."""
+        from scorefield.priors.prior import Guidance
+
+        return Guidance(self.scale, self.negative or None)
+
+    @property
     def walks(self) -> bool:
         """Whether the method walks a schedule; the others update latents."""
         return self.method not in _RATES
@@ -99,7 +107,7 @@ class EditSettings:
 
         if self.method in READERS["source"] and not (source or "").strip():
             raise ValueError(f"{self.method} needs a source, the prompt of the image as it is")
-        prior.guided(prompt, self.scale, negative=self.negative or None)
+        prior.guided(prompt, self.guidance)
         prior.condition(source)
         if not self.walks:
             return 0
@@ -177,8 +185,7 @@ def _inpainted(
         pixels,
         (area > 0.5).to(pixels),
         prompt,
-        scale=settings.scale,
-        negative=settings.negative or None,
+        guidance=settings.guidance,
         steps=settings.steps,
         resamplings=settings.resamplings,
         seed=settings.seed,
@@ -227,7 +234,7 @@ def _walked(
     from scorefield.priors.editing.sdedit import sdedit
 
     def guided(words: str) -> "Denoiser":
-        return prior.guided(words, settings.scale, negative=settings.negative or None)
+        return prior.guided(words, settings.guidance)
 
     steps, seed = settings.steps, settings.seed
     latents = prior.encode(pixels)
@@ -246,8 +253,7 @@ def _walked(
     _, edited = prompt_to_prompt(
         prior,
         _attention(prior, source, prompt, settings),
-        scale=settings.scale,
-        negative=settings.negative or None,
+        guidance=settings.guidance,
         noise_maps=maps,
         skip=skip,
         progress=progress,

@@ -17,7 +17,7 @@ from scorefield.priors.noise import (
     keyed_noise,
     normal,
 )
-from scorefield.priors.prior import ImagePrior, Prompts
+from scorefield.priors.prior import Guidance, ImagePrior, Prompts
 from scorefield.priors.steps import ddim_step, denoise_loop, level_path
 
 
@@ -98,8 +98,7 @@ def inpaint(
     mask: Float[Tensor, "m 1 mh mw"],
     prompts: Prompts,
     *,
-    scale: float | int | None = None,
-    negative: Prompts | None = None,
+    guidance: Guidance | float | int | None = None,
     steps: int = 50,
     resamplings: int = 5,
     jump: int = 2,
@@ -119,8 +118,7 @@ def inpaint(
         mask: shape (b or 1, 1, h, w), in [0, 1], 1 where the picture is made anew; values between
             count as masked and blend the old and the new pixels.
         prompts: of the whole picture, one or one per image.
-        scale: of the guidance; None takes the prior's own.
-        negative: what guidance leads away from.
+        guidance: as of `ImagePrior.guided`.
         steps: as in `inpaint_latents`, so are the next four.
         resamplings: walks over every stretch.
         jump: steps of a stretch.
@@ -143,7 +141,7 @@ def inpaint(
         )
     check_mask(mask, images)
     made = inpaint_latents(
-        prior.guided(prompts, scale, negative=negative),
+        prior.guided(prompts, guidance),
         prior.encode(images),
         mask_cells(mask, prior.codec.factor),
         steps=steps,

@@ -19,10 +19,10 @@ from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.editing.attention_edit import AttentionEdit
 from scorefield.priors.editing.edit_friendly import NoiseMaps, ancestral_mean
 from scorefield.priors.frozen_prior import FrozenPrior
-from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import START, keyed_noise
 from scorefield.priors.prediction import Prediction
+from scorefield.priors.prior import Guidance
 from scorefield.priors.steps import ddim_step, denoise_loop, level_path
 
 
@@ -92,8 +92,7 @@ def prompt_to_prompt(
     prior: FrozenPrior,
     edit: AttentionEdit,
     *,
-    scale: float | int | None = None,
-    negative: str | None = None,
+    guidance: Guidance | float | int | None = None,
     steps: int = 50,
     seed: int = 0,
     items: Sequence[int] = (0,),
@@ -107,13 +106,12 @@ def prompt_to_prompt(
     By default both are sampled by DDIM from one noise, the sources being those of ``sample`` with
     that seed and those items.  For a picture that exists, give either ``start``, its noise by
     `ddim_invert`, or better ``noise_maps``, its `edit_friendly_invert` under
-    ``prior.guided(edit.source, scale, negative=negative)``: the source is then that picture.
+    ``prior.guided(edit.source, guidance)``: the source is then that picture.
 
     Args:
         prior: a prior with a U-Net.
         edit: prompts and attention.
-        scale: of the guidance of both; None takes the prior's own.
-        negative: what guidance leads away from.
+        guidance: of both, as of `ImagePrior.guided`.
         steps: of the walk; not used with ``noise_maps``, which have their own.
         seed: of the noise.
         items: the pictures to make; not used with ``start`` or ``noise_maps``.
@@ -141,10 +139,10 @@ def prompt_to_prompt(
             start = keyed_noise(seed, items, START, prior.latent_shape, device=prior.device)
         z = torch.cat([start, start])
 
-    scale = prior.guidance_scale if scale is None else scale
-    uncond = prior.condition(negative)
+    guidance = Guidance.of(guidance, prior.guidance_scale)
+    uncond = prior.condition(guidance.negative)
     with edited_attention(prior, edit) as pairs:
-        guided = ClassifierFreeGuidance(pairs, uncond, scale)
+        guided = guidance.between(uncond, pairs)
 
         def step(z: Tensor, here: NoiseLevel, to: NoiseLevel, i: int) -> Tensor:
             prediction = guided(z, here)

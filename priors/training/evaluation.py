@@ -71,7 +71,7 @@ def evaluate_prior(
     labels = [balanced_label(i) for i in range(n)]
     prompts = [caption(*label) for label in labels]
     images = prior.generate(
-        prompts, scale=scale, steps=steps, seed=seed, batch_size=batch_size, progress=progress
+        prompts, scale, steps=steps, seed=seed, batch_size=batch_size, progress=progress
     ).cpu()
     first, second = (_render(_matching_scenes(seed, labels, which)) for which in (0, 1))
     fresh = [draw_scene(seed, _FRESH + i) for i in range(renders)]

@@ -79,7 +79,7 @@ def test_weights_reach_every_token_of_the_word() -> None:
 @pytest.mark.parametrize("scale", [1, 3])
 def test_the_source_is_the_sample_and_its_own_attention_reproduces_it(prior, scale) -> None:
     edit = AttentionEdit.replacement(tokenizer_of(prior), RED, RED, **WHOLE)
-    source, edited = prompt_to_prompt(prior, edit, scale=scale, steps=3, seed=4, items=(1,))
+    source, edited = prompt_to_prompt(prior, edit, guidance=scale, steps=3, seed=4, items=(1,))
     assert torch.equal(source, edited)
     guided, noise = prior.guided(RED, scale), keyed_noise(4, [1], 0, prior.latent_shape)
     expected = ddim_generate(guided, noise, steps=3)
@@ -168,11 +168,11 @@ def test_a_picture_that_exists_is_the_source_through_its_noise_maps(prior) -> No
     edit = AttentionEdit.refinement(tokenizer_of(prior), RED, BLUE)
     maps = edit_friendly_invert(prior.guided(RED, 2), x, steps=4)
     for skip in (0, 1):
-        source, edited = prompt_to_prompt(prior, edit, scale=2, noise_maps=maps, skip=skip)
+        source, edited = prompt_to_prompt(prior, edit, guidance=2, noise_maps=maps, skip=skip)
         torch.testing.assert_close(source, x, rtol=0, atol=1e-4)
         assert (edited - x).abs().max() > 0.1
     start = ddim_invert(prior.condition(RED), x, steps=4)
-    source, _ = prompt_to_prompt(prior, edit, scale=1, steps=4, start=start)
+    source, _ = prompt_to_prompt(prior, edit, guidance=1, steps=4, start=start)
     assert source.shape == x.shape
 
 

@@ -184,7 +184,7 @@ def test_samples_are_the_pipelines(
 @pytest.mark.parametrize("name", TINY)
 def test_generates_from_noise(tiny: Tiny, name: str) -> None:
     prior = load(tiny, name)
-    images = prior.generate(prompt_of(name), steps=2, scale=1.0)
+    images = prior.generate(prompt_of(name), 1.0, steps=2)
     size = (3, prior.image_size, prior.image_size)
     assert images.shape == (1, *(size if prior.frames is None else (prior.frames, *size)))
     assert images.dtype == torch.float32

@@ -10,9 +10,10 @@ from scorefield.priors.codec import LatentCodec, PixelCodec
 from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.families import from_pipeline
 from scorefield.priors.frozen_prior import FrozenPrior
+from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
 from scorefield.priors.loading import _quiet
 from scorefield.priors.noise import keyed_noise
-from scorefield.priors.prior import ImagePrior
+from scorefield.priors.prior import Guidance, ImagePrior
 from scorefield.priors.sampling import sample
 from scorefield.priors.schedule import DiscreteSchedule
 
@@ -190,7 +191,7 @@ def test_guided(prior: FrozenPrior, z: Tensor) -> None:
     assert torch.equal(prior.guided(PROMPTS, 1.0)(z, level).v, cond)
     close(prior.guided(PROMPTS, 3.0)(z, level).v, uncond + 3 * (cond - uncond))
     close(prior.guided(PROMPTS)(z, level).v, uncond + 7.5 * (cond - uncond))
-    guided = prior.guided(PROMPTS, 3.0, negative="a chair")
+    guided = prior.guided(PROMPTS, Guidance(3.0, negative="a chair"))
     close(guided(z, level).v, negative + 3 * (cond - negative))
 
 
@@ -224,16 +225,42 @@ def test_latent_shape_and_image_size(epsilon_prior: FrozenPrior) -> None:
     assert epsilon_prior.decode(latents).shape == images.shape
 
 
+def test_every_setting_of_a_guidance_counts(epsilon_prior: FrozenPrior) -> None:
+    """`guided` is what its denoisers make by hand, inside the interval and outside."""
+    prior = epsilon_prior
+    guidance = Guidance(3.0, "a chair", rescale=0.5, interval=(-2.0, 2.0))
+    guided = prior.guided(PROMPTS, guidance)
+    cond, uncond = prior.condition(PROMPTS), prior.condition("a chair")
+    inside = ClassifierFreeGuidance(cond, uncond, 3.0, 0.5)
+    for log_snr, expected in ((0.0, inside), (3.0, cond)):
+        level = prior.schedule.at_log_snr(log_snr)
+        z = keyed_noise(0, range(len(PROMPTS)), 0, prior.latent_shape)
+        assert torch.equal(guided(z, level).v, expected(z, level).v)
+    latents = prior.generate_latents(PROMPTS, guidance, steps=2, seed=1)
+    drawn = sample(
+        guided, prior.latent_shape, len(PROMPTS), steps=2, seed=1, scheduler=prior.scheduler
+    )
+    assert torch.equal(latents, drawn)
+
+
+def test_a_guidance_takes_the_priors_scale_or_needs_one(epsilon_prior: FrozenPrior) -> None:
+    assert Guidance.of(None, 7.5) == Guidance.of(Guidance(), 7.5) == Guidance(7.5)
+    assert Guidance.of(2.0, 7.5) == Guidance(2.0)
+    cond = epsilon_prior.condition("a chair")
+    with pytest.raises(ValueError, match="without a scale"):
+        Guidance().between(cond, cond)
+
+
 def test_generate(epsilon_prior: FrozenPrior) -> None:
     prompts = ["a red cup", "a blue chair", "a green duck"]
-    images = epsilon_prior.generate(prompts, steps=2, seed=1, scale=2.0)
+    images = epsilon_prior.generate(prompts, guidance=2.0, steps=2, seed=1)
     assert images.shape == (3, 3, 128, 128)
     assert bool(((images >= 0) & (images <= 1)).all())
     assert not images.requires_grad
-    assert torch.equal(images, epsilon_prior.generate(prompts, steps=2, seed=1, scale=2.0))
-    other = epsilon_prior.generate(prompts, steps=2, seed=2, scale=2.0)
+    assert torch.equal(images, epsilon_prior.generate(prompts, guidance=2.0, steps=2, seed=1))
+    other = epsilon_prior.generate(prompts, guidance=2.0, steps=2, seed=2)
     assert not torch.allclose(images, other, atol=0.01)
-    split = epsilon_prior.generate(prompts, steps=2, seed=1, scale=2.0, batch_size=2)
+    split = epsilon_prior.generate(prompts, guidance=2.0, steps=2, seed=1, batch_size=2)
     # rounding of float32, well under the eighth of a grey level
     torch.testing.assert_close(images, split, rtol=0, atol=5e-4)
 

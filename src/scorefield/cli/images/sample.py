@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -55,22 +55,17 @@ class Sample(PriorCommand):
 
         from scorefield.cli.loading import prior_of
         from scorefield.images import contact_sheet, save_image
+        from scorefield.priors.prior import Guidance
 
         prior = prior_of(self)
         steps = prior.steps if self.steps is None else self.steps
         prompts = [prompt for prompt in self.prompts for _ in range(self.n)]
-        negative = self.negative or None
-        guidance: dict[str, Any] = {
-            "scale": self.scale,
-            "negative": negative,
-            "rescale": self.rescale,
-            "interval": self.interval,
-        }
-        prior.guided(self.prompts, **guidance)
+        guidance = Guidance(self.scale, self.negative or None, self.rescale, self.interval)
+        prior.guided(self.prompts, guidance)
         with under_way():
             latents = prior.generate_latents(
                 prompts,
-                **guidance,
+                guidance,
                 steps=steps,
                 seed=self.seed,
                 batch_size=self.batch_size,
