@@ -64,6 +64,15 @@ def test_a_full_disk_is_told_in_one_line(
     assert told.count("\n") == 1
 
 
+@pytest.mark.parametrize("words", [["seal", "a" * 300], ["info", "a" * 300]])
+def test_a_name_that_no_file_can_have_is_refused(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert "aaa...: no file can have that name" in told and told.count("\n") == 1
+
+
 def test_a_reader_that_went_away_is_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "weights.json").touch()
     reading, writing = os.pipe()

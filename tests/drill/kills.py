@@ -12,13 +12,16 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from forks import Ended, Started, fault_of, last_line, run
-from material import FILES, WORDS, words_of
+from material import WORDS, words_of
+
+from scorefield.files import write_json
 
 GROWING = ("metrics.jsonl", "results.jsonl", "scores.jsonl", "config.json.new", ".npy")
 """Ends of names of files that are no results before the run is over."""
@@ -91,14 +94,12 @@ class Stopping:
     def __init__(self, place: Path, names: list[str]) -> None:
         self.place, self.material, self.names = place, place / "material", names
 
-    def prepare(self) -> None:
-        """Runs every command undisturbed, unless it was before."""
-        (self.place / "undisturbed").mkdir(exist_ok=True)
-        for name in self.names:
-            if not self._kept(name).exists():
-                self._kept(name).write_text(json.dumps(vars(self._measured(name))))
-
     def undisturbed(self, name: str) -> Undisturbed:
+        """Its run without a disturbance, which is made when it is first asked for."""
+        with _locked(self.place / "undisturbed.lock"):
+            if not self._kept(name).exists():
+                (self.place / "undisturbed").mkdir(exist_ok=True)
+                write_json(self._kept(name), asdict(self._measured(name)))
         return Undisturbed(**json.loads(self._kept(name).read_text()))
 
     def _kept(self, name: str) -> Path:
@@ -229,6 +230,16 @@ class Stopping:
         return f"{told}: {fault}" if fault else ""
 
 
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Inside, the other processes of the drill wait."""
+    import fcntl
+
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def _sleep(seconds: float) -> None:
     import time
 
@@ -241,6 +252,3 @@ def commands(fast: bool) -> list[str]:
     if fast:
         return ["policy collect", "policy train", "gallery", "classify"]
     return [*(one for one in WORDS if one not in slow), *WORDS]
-
-
-__all__ = ["FILES", "Stopping", "commands"]

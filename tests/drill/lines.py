@@ -8,6 +8,8 @@ import random
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from material import places_of
+
 from scorefield.cli.commands import COMMANDS
 from scorefield.cli.main import main
 
@@ -29,8 +31,8 @@ TEXT = (
     "%s",
 )
 
-EXPENSIVE = ("train-prior icons", "text-to-3d", "evaluate text-to-3d", "texture", "doctor")
-"""Commands that are parsed, but not run with random options."""
+FETCHES = ("train-prior icons",)
+"""Commands that need npm and a network, and are parsed alone."""
 
 TINY: dict[str, str] = {
     "sample": "red -n 1 --steps 1",
@@ -54,12 +56,21 @@ TINY: dict[str, str] = {
     "policy export": "POLICY",
     "gallery": "RUNS",
     "info": "",
+    "doctor": "",
+    "text-to-3d": "red --steps 1 --views 1 --samples 8 --size 16 --picture-size 16 --frames 1"
+    " --mesh-resolution 8 --texture 32",
+    "texture": "MESH red --steps 1 --views 1 --picture-size 16 --frames 1 --texture 32",
     "seal": "COPY",
     "distill": "PRIOR --prompts PROMPTS --steps 1 --updates 1 --fake-updates 1 --batch-size 2",
     "evaluate prior": "-n 2 --steps 1 --renders 2 --judge JUDGE",
+    "evaluate text-to-3d": "--prompts PROMPTS --judge JUDGE --steps 1 --views 1 --samples 8"
+    " --size 16 --picture-size 16 --frames 1 --mesh-resolution 8 --texture 32 --azimuths 1",
     "evaluate text-to-svg": "--prompts PROMPTS --judge JUDGE --steps 1 --trace-steps 1 --samples 1"
     " --views 1 --size 32 --paths 2 --picture-size 32",
     "train-prior judge": "--pictures 2 --steps 1",
+    "train-prior digits": "--steps 1",
+    "train-prior shapes": "--pictures 2 --steps 1 --codec-steps 1",
+    "train-prior motion-broad": "--steps 1 --width 8",
     "train-prior pictures": "PICTURES --views 1 --steps 1 --codec-steps 1 --prior none",
     "train-prior motion-narrow": "--steps 1 --width 8",
 }
@@ -143,6 +154,8 @@ def _idle(name: str) -> None:
 
 def _mistyped(words: list[str], chance: random.Random) -> list[str]:
     """A word lost, doubled, exchanged with its neighbour or with a letter too few or many."""
+    if not words:
+        return words
     at = chance.randrange(len(words))
     kind, word = chance.randrange(4), words[at]
     if kind == 0:
@@ -160,9 +173,8 @@ def words_to_run(
     number: int, chance: random.Random, material: Path, out: Path, spoilt: int = 2
 ) -> tuple[str, list[str]]:
     """A command that is run: its smallest words, with up to so many options spoilt."""
-    names = [name for name in TINY if name not in EXPENSIVE]
-    name = names[number % len(names)]
-    places = {one.stem.upper(): str(one) for one in material.iterdir() if one.name[0] != "."}
+    name = list(TINY)[number % len(TINY)]
+    places = places_of(material)
     files = [*places.values(), str(out / "nowhere")]
     words = [places.get(word, word) for word in TINY[name].split()]
     options = {option for option, _ in _options(name)}

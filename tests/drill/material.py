@@ -52,9 +52,15 @@ WITHOUT_RESUME = ("gallery",)
 """Commands that go on without being told."""
 
 
+def places_of(material: Path) -> dict[str, str]:
+    """What words in capitals stand for."""
+    places = {one.stem.upper(): str(one) for one in material.iterdir() if one.name[0] != "."}
+    return places | {"JUDGE": str(material / "judge" / "judge.safetensors")}
+
+
 def words_of(name: str, material: Path, out: Path, resume: bool) -> list[str]:
     """A command as its words."""
-    places = {one.stem.upper(): str(one) for one in material.iterdir() if one.name[0] != "."}
+    places = places_of(material)
     words = []
     for word in WORDS[name].split():
         words += ["a red cup", "--prior", places["PRIOR"]] if word == "@" else [word]
@@ -88,19 +94,17 @@ def shrink() -> None:
 def make(folder: Path) -> int:
     """Makes all files, into an empty folder; returns 0, as a process does that ended well."""
     import tiny_models
-    import torch
     import trimesh
     from PIL import Image
-    from safetensors.torch import save_file
 
     from scorefield.cli.main import main
     from scorefield.integrity import write_seal
-    from scorefield.priors.judge import JudgeNet
 
     tiny_models.build("sd", folder / "prior")
     write_seal(folder / "prior")
-    torch.manual_seed(0)
-    save_file(JudgeNet().state_dict(), folder / "judge.safetensors")
+    words = words_of("train-prior judge", folder, folder / "runs" / "judged", False)
+    assert main(words) == 0
+    shutil.copytree(folder / "runs" / "judged" / "judge", folder / "judge")
     (folder / "prompts.txt").write_text("a red cup\na blue lamp\n", encoding="utf-8")
     noise = np.random.default_rng(0)
     (folder / "pictures").mkdir()
@@ -146,6 +150,4 @@ def _make_sealed(material: Path, folder: Path) -> None:
     student = words_of("distill", material, material / "runs" / "distilled", False)
     assert main(student) == 0
     shutil.copytree(material / "runs" / "distilled" / "student", folder / "student")
-    judge = words_of("train-prior judge", material, material / "runs" / "judge", False)
-    assert main(judge) == 0
-    shutil.copytree(material / "runs" / "judge" / "judge", folder / "judge-trained")
+    shutil.copytree(material / "judge", folder / "judge-trained")

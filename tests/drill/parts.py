@@ -18,6 +18,8 @@ import readers
 from disks import in_small_disk
 from kills import Stopping, commands
 
+from scorefield.cli.commands import COMMANDS
+
 GIGABYTE = 2**30
 
 
@@ -38,12 +40,11 @@ class Part:
 def parts(place: Path, fast: bool) -> dict[str, Part]:
     """All parts, working in a folder that has the material."""
     stopping = Stopping(place, commands(fast))
-    if not fast:
-        stopping.prepare()
-    elif not (place / "undisturbed").exists():
-        stopping.prepare()
     count = len(stopping.names)
     return {
+        "commands": Part(
+            "every command once, as small as can be", len(lines.TINY), 0, _Smoke(place)
+        ),
         "lines": Part("random command lines, parsed", 10_000, 300, lines.parsed, grouped=True),
         "runs": Part("random options, run", 1_000, 10, _Runs(place)),
         "files": Part(
@@ -83,6 +84,24 @@ class _Runs:
         ended = forks.run(words, out, _limited(GIGABYTE * 6))
         fault = forks.fault_of(ended)
         return f"{name} {words}: {fault}" if fault else ""
+
+
+class _Smoke:
+    """Every command there is must have its words, and end well."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __call__(self, number: int, chance: random.Random) -> str:
+        if lacking := sorted(set(COMMANDS) - set(lines.TINY) - set(lines.FETCHES)):
+            return f"{', '.join(lacking)}: not in lines.py"
+        out, own = _fresh(self.place, "smoke"), _fresh(self.place, "own")
+        shutil.copytree(self.place / "material" / "policy", own / "copy")
+        material = self.place / "material"
+        name, words = lines.words_to_run(number, chance, material, out, spoilt=0)
+        ended = forks.run([str(own / "copy") if one == "COPY" else one for one in words], out)
+        fault = forks.fault_of(ended, (0,))
+        return f"{name}: {fault}" if fault else ""
 
 
 class _Files:
@@ -146,8 +165,8 @@ _WEIGHTS = (".safetensors", ".onnx")
 
 
 def _load_sealed(folder: Path) -> object:
-    if folder.name == "judge":
-        return readers._read_judge(folder / "judge.safetensors")
+    if folder.name.startswith("judge"):
+        return readers._read_judge(folder)
     if folder.name == "policy":
         return readers._read_policy(folder)
     if folder.name == "exported":

@@ -131,7 +131,7 @@ def _read_prior(path: Path) -> object:
 def _read_judge(path: Path) -> object:
     from scorefield.cli.loading import load_judge
 
-    return load_judge(path)
+    return load_judge(path / "judge.safetensors")
 
 
 def _make_lora(folder: Path) -> Path:
@@ -259,7 +259,7 @@ FORMATS: dict[str, Format] = {
     "prior": Format(_copied("prior"), _read_prior, 4),
     "prior without seal": Format(_unsealed("prior"), _read_prior, 4),
     "lora": Format(_make_lora, _read_lora, 2),
-    "judge": Format(_copied("judge.safetensors"), _read_judge),
+    "judge": Format(_copied("judge"), _read_judge),
     "run": Format(_make_run, _read_run, 20),
     "prompts": Format(_copied("prompts.txt"), _read_prompts),
     "results": Format(_make_results, _read_results),

@@ -1,5 +1,6 @@
 """What the machine refuses, in words of our own: disks that are full, memory that is used up."""
 
+import errno
 import os
 import re
 
@@ -27,12 +28,19 @@ def failure_of(error: BaseException, command: Command) -> str | None:
     if isinstance(error, BrokenPipeError):
         return "standard output was closed before all of it was written"
     if isinstance(error, OSError):
+        if is_of_name(error):
+            return f"{os.fsdecode(error.filename or '')[:60]}...: no file can have that name"
         if error.strerror is None:
             return _of_disk(" ".join(str(error).split()), command)
         name = error.filename
         where = f"{os.fsdecode(name)}: " if isinstance(name, str | bytes | os.PathLike) else ""
         return _of_disk(f"{where}{error.strerror}", command)
     return None
+
+
+def is_of_name(error: BaseException) -> bool:
+    """Whether a name that was given can be none of a file; that is refused before starting."""
+    return isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP)
 
 
 def _no_memory(error: BaseException) -> bool:

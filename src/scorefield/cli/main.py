@@ -16,7 +16,7 @@ from contextlib import nullcontext, redirect_stderr, redirect_stdout
 import scorefield
 from scorefield.cli.command import Command, Failed, check_files
 from scorefield.cli.commands import COMMANDS, GROUPS, Entry
-from scorefield.cli.failures import failure_of
+from scorefield.cli.failures import failure_of, is_of_name
 from scorefield.domains import check_numbers
 from scorefield.integrity import unverified
 
@@ -78,7 +78,7 @@ def _run(load: Callable[[], type[Command]], words: Sequence[str], program: str) 
         return _complain(f"error: {failed}", 1, debug)
     except Exception as error:
         if (failure := failure_of(error, command)) is not None:
-            return _complain(f"error: {failure}", 1, debug)
+            return _complain(f"error: {failure}", 2 if is_of_name(error) else 1, debug)
         more = "" if debug else " (--debug shows where)"
         return _complain(f"error: {type(error).__name__}: {_line(error)}{more}", 1, debug)
     if outcome.figures:  # of several processes, the first one speaks

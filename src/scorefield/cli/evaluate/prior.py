@@ -67,7 +67,11 @@ class EvaluatePrior(PriorCommand):
             card = write_card(figures, self.command, self.out)
             write_json(self.out / "figures.json", figures)
         lines = [
-            *(f"{name}: {figures[name]:.3f}" for name in figures if name.endswith("accuracy")),
+            *(  # None: nothing that was sampled has a front
+                f"{name}: {share:.3f}"
+                for name, share in figures.items()
+                if name.endswith("accuracy") and share is not None
+            ),
             f"worst category: {figures['worst_category']}",
             f"Frechet distance: {figures['frechet_distance']:.3f} "
             f"(between renders: {figures['frechet_floor']:.3f})",
