@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/ready
 DEMO := runs/demo
 
-.PHONY: demo test test-slow drill drill-fast lint types layers docs wheel clean
+.PHONY: demo test test-slow drill drill-fast test-lowest test-newest lint types layers docs wheel clean
 
 demo: $(READY)
 	$(BIN)/scorefield text-to-3d "a red mushroom" --out $(DEMO) $(if $(wildcard $(DEMO)),--resume)
@@ -23,6 +23,23 @@ drill: $(READY)
 drill-fast: $(READY)
 	rm -rf build/drill-fast
 	$(BIN)/python tests/drill --fast --out build/drill-fast
+
+# Every command once with the lowest direct versions that pyproject.toml allows, and with the newest;
+# torch is what pip finds a wheel of.
+test-lowest:
+	rm -rf build/lowest
+	$(PYTHON) -m venv build/lowest
+	build/lowest/bin/pip install -q -c constraints.txt torch
+	build/lowest/bin/python tests/bounds.py > build/lowest/constraints.txt
+	build/lowest/bin/pip install -q -c build/lowest/constraints.txt ".[control,lora,svg,test,video]"
+	build/lowest/bin/python tests/drill --only commands --out build/lowest/drill
+
+test-newest:
+	rm -rf build/newest
+	$(PYTHON) -m venv build/newest
+	build/newest/bin/pip install -q -c constraints.txt torch
+	build/newest/bin/pip install -q ".[control,lora,svg,test,video]"
+	build/newest/bin/python tests/drill --only commands --out build/newest/drill
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -86,16 +86,24 @@ def load_prior(
         check_controlnet(Path(controlnet), kind)
     with _quiet():
         pipeline = _load(folder, kind, dtype, variant)
-        check_complete(folder, index, pipeline, variant)
-        _bound_tokenizers(pipeline)
-        attach_loras(pipeline, loras)
-        if controlnet is not None:
-            pipeline.controlnet = load_controlnet(Path(controlnet), pipeline.unet, dtype)
-        _check_finite(pipeline, folder)
         try:
+            check_complete(folder, index, pipeline, variant)
+            _bound_tokenizers(pipeline)
+            attach_loras(pipeline, loras)
+            if controlnet is not None:
+                pipeline.controlnet = load_controlnet(Path(controlnet), pipeline.unet, dtype)
+            _check_finite(pipeline, folder)
             prior = FAMILIES[kind].build(pipeline, Card(**card))
+        except PriorError:
+            raise
         except ValueError as error:
             raise PriorError(f"{folder}: {error}") from error
+        except (TypeError, LookupError, AttributeError, ArithmeticError) as error:
+            # values that a config of this family cannot have, and that diffusers lets through
+            raise PriorError(
+                f"{folder}: its settings cannot be used ({type(error).__name__}: "
+                f"{_reason(error)}); copy the folder again"
+            ) from error
     if low_memory:
         _spare(prior)
     return prior.to(device)

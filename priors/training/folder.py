@@ -75,21 +75,25 @@ def read_folder(folder: Path) -> list[CaptionedPicture]:
 
 def _from_metadata(folder: Path) -> list[CaptionedPicture]:
     pictures = []
-    for number, line in enumerate((folder / METADATA).read_text("utf-8").splitlines(), 1):
+    try:
+        text = (folder / METADATA).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{folder / METADATA}: cannot be read ({error})") from error
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         where = f"{folder / METADATA}, line {number}"
         try:
             entry = json.loads(line)
             name, text = entry["file_name"], entry["text"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(
                 f'{where}: give a line such as {{"file_name": "a.png", "text": "a fox"}}'
             ) from error
         texts = [text] if isinstance(text, str) else text
         if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):
             raise ValueError(f"{where}: text must be a caption or a list of captions")
-        if not (folder / name).is_file():
+        if not isinstance(name, str) or not (folder / name).is_file():
             raise ValueError(f"{where}: no picture {name}; correct the name or remove the line")
         pictures.append(CaptionedPicture(folder / name, tuple(t.strip() for t in texts if t)))
     if not any(picture.captions for picture in pictures):

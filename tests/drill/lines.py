@@ -55,7 +55,7 @@ TINY: dict[str, str] = {
     "policy evaluate": "POLICY --env two-routes --episodes 1",
     "policy export": "POLICY",
     "gallery": "RUNS",
-    "info": "",
+    "info": "PRIOR",
     "doctor": "",
     "text-to-3d": "red --steps 1 --views 1 --samples 8 --size 16 --picture-size 16 --frames 1"
     " --mesh-resolution 8 --texture 32",
@@ -75,6 +75,12 @@ TINY: dict[str, str] = {
     "train-prior motion-narrow": "--steps 1 --width 8",
 }
 """Words that make each command that is run as small as can be; then some options are spoilt."""
+
+TAKES_PRIOR = (
+    "sample", "compose", "edit", "invert", "text-to-3d", "texture", "text-to-svg", "classify",
+    "rank", "segment", "match", "features", "energy", "evaluate prior",
+)  # fmt: skip
+"""Commands to which --prior of the material is added."""
 
 OUT = {
     "sample": "out.png", "compose": "out.png", "edit": "out.png", "text-to-video": "out.gif",
@@ -178,8 +184,8 @@ def words_to_run(
     files = [*places.values(), str(out / "nowhere")]
     words = [places.get(word, word) for word in TINY[name].split()]
     options = {option for option, _ in _options(name)}
-    if "prior" in options and "--prior" not in words and "motion" not in name:
-        words += [] if words[:1] == [places["PRIOR"]] else ["--prior", places["PRIOR"]]
+    if name in TAKES_PRIOR or ("--prompts" in words and "distill" not in name):
+        words += ["--prior", places["PRIOR"]]
     if "out" in options:
         words += ["--out", str(out / OUT.get(name, "out"))]
     for _ in range(chance.randrange(spoilt + 1)):

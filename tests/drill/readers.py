@@ -101,7 +101,7 @@ def _mesh(suffix: str) -> Format:
         return path
 
     def read(path: Path) -> object:
-        from scorefield.sds.nerf.user_mesh import load_mesh
+        from scorefield.sds.nerf.texture.user_mesh import load_mesh
 
         return load_mesh(path)
 
@@ -153,17 +153,15 @@ def _read_lora(path: Path) -> object:
     return load_prior(path.parents[2] / "material" / "prior", lora=path)
 
 
+_RUN = {"prompt": "a cup", "steps": {"n": 2}}
+
+
 def _read_run(path: Path) -> object:
     from scorefield.gallery.read import read_run
     from scorefield.runs import RunFolder
 
     read_run(path)
-    config = (
-        json.loads((path / "config.json").read_text()) if (path / "config.json").exists() else {}
-    )
-    config = config if isinstance(config, dict) else {}
-    config.pop("scorefield_version", None)
-    run = RunFolder.create(path, config, resume=True)
+    run = RunFolder.create(path, _RUN, resume=True)
     run.truncate_metrics(10**6)
     return run.load_checkpoint()
 
@@ -173,7 +171,7 @@ def _make_run(folder: Path) -> Path:
 
     from scorefield.runs import RunFolder
 
-    run = RunFolder.create(folder / "run", {"prompt": "a cup", "steps": {"n": 2}})
+    run = RunFolder.create(folder / "run", _RUN)
     for step in range(3):
         run.write_row(step, {"loss": 1.0 / (1 + step)})
     run.preview_path(2).write_bytes(b"")

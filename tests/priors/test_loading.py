@@ -131,6 +131,22 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str, str]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("file", "key", "value"),
+    [
+        ("scheduler/scheduler_config.json", "prediction_type", {"a": 1}),
+        ("tokenizer/tokenizer_config.json", "model_max_length", "x"),
+        ("scorefield.json", "guidance_scale", "x"),
+    ],
+)
+def test_values_that_diffusers_lets_through(
+    folder: Path, file: str, key: str, value: object
+) -> None:
+    there = json.loads((folder / file).read_text()) if (folder / file).exists() else {}
+    (folder / file).write_text(json.dumps({**there, key: value}))
+    assert str(folder) in refusal(folder)
+
+
 @pytest.mark.parametrize("name", DAMAGES)
 def test_damaged_folders(folder: Path, name: str) -> None:
     damage, names, remedy = DAMAGES[name]

@@ -354,6 +354,13 @@ def test_no_checkpoint_is_none_and_a_damaged_one_an_error(tmp_path: Path) -> Non
         folder.load_checkpoint()
 
 
+@pytest.mark.parametrize("content", [b"\xff{", b"[]", b"", b"[" * 100_000])
+def test_settings_that_are_none_are_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"config\.json is damaged"):
+        RunFolder.create(tmp_path, CONFIG, resume=True)
+
+
 # --- killed while saving ---
 
 

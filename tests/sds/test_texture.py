@@ -79,6 +79,7 @@ def test_a_mesh_comes_into_our_axes_and_goes_back(tmp_path: Path, suffix: str, u
         ("a.png", b"", "a mesh ends in one of .glb"),
         ("a.obj", b"v 0 0 0\nv 1 0 0\nv 2 0 0\n", "cannot be read|has no surface"),
         ("a.obj", b"v 0 0 0\nv 1 0 0\nv 2 0 0\nf 1 2 3\n", "has no surface"),
+        ("a.off", b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 9\n", "cannot be read|has no surface"),
     ],
 )
 def test_what_is_no_mesh_is_refused_in_a_line(

@@ -69,13 +69,16 @@ def test_captions_beside_pictures_and_of_folders(tmp_path: Path) -> None:
         ('{"file_name": "b.png", "text": "a fox"}', "line 1: no picture b.png"),
         ('{"file_name": "a.png", "text": 3}', "line 1: text must be"),
         ('{"file_name": "a.png", "text": ""}', "no captions"),
+        ('{"file_name": 3, "text": "a fox"}', "line 1: no picture 3"),
+        ("[" * 100_000, "line 1: give a line such as"),
+        ("\xe6", "metadata.jsonl: cannot be read"),
         (None, "a.png: no caption; write it into a.txt"),
     ],
 )
 def test_what_is_wrong_with_a_folder(tmp_path: Path, metadata: str | None, message: str) -> None:
     dot(tmp_path / "a.png")
     if metadata is not None:
-        (tmp_path / "metadata.jsonl").write_text(metadata)
+        (tmp_path / "metadata.jsonl").write_text(metadata, encoding="latin-1")
     with pytest.raises(ValueError, match=message):
         read_folder(tmp_path)
 

@@ -55,11 +55,12 @@ def load_mesh(path: str | os.PathLike[str], up: UpAxis | None = None) -> UserMes
         raise ValueError(f"{path}: there is no such file")
     try:
         mesh: Any = trimesh.load_scene(path).to_mesh()
+        faces = np.asarray(getattr(mesh, "faces", ()))
+        sound = len(faces) > 0 and bool(np.isfinite(mesh.vertices).all()) and mesh.area > 0
     except Exception as error:  # each reader has its own kinds
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path}: cannot be read as a mesh ({reason})") from error
-    faces = np.asarray(getattr(mesh, "faces", ()))
-    if not len(faces) or not np.isfinite(mesh.vertices).all() or not mesh.area > 0:
+    if not sound:
         raise ValueError(f"{path}: the mesh has no surface; give one with triangles")
     mesh.update_faces(mesh.nondegenerate_faces())
     mesh.remove_unreferenced_vertices()

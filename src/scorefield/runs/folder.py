@@ -234,13 +234,15 @@ def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
 def _read_config(path: Path) -> dict[str, Any]:
     file = path / "config.json"
     try:
-        settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(settings, dict):
+            raise ValueError("it holds no settings")
     except FileNotFoundError as error:
         raise ValueError(
             f"{path} has no config.json, so it is not a run that can be resumed; "
             "choose another folder"
         ) from error
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is damaged ({error}); choose another folder") from error
     settings.pop(_VERSION_KEY, None)
     return settings
