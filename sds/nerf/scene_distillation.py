@@ -90,6 +90,7 @@ class TextTo3D:
         self.prior = prior
         self.device = prior.device
         settings.check_sizes(prior.image_size)
+        self.given = type(scene.field).__qualname__ if scene else ""
         self.scene = (scene or begin_scene(settings)).to(self.device)
         self.distillation = Distillation(settings, prior)
         self.optimizer = field_optimizer(_groups(self.scene, settings), settings.learning_rate)
@@ -202,8 +203,9 @@ class TextTo3D:
         self.distillation.load_state(state)
 
     def config(self) -> dict[str, Any]:
-        """All that the result depends on, as JSON values."""
-        return self.distillation.config()
+        """All that the result depends on, as JSON values; of a given scene its field's class."""
+        config = self.distillation.config()
+        return config | {"field": self.given} if self.given else config
 
     def finish(self, folder: Path, *, progress: bool = True) -> dict[str, Path]:
         """Write mesh, turntable and views; see `finish_scene`."""

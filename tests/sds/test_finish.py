@@ -5,19 +5,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import trimesh
+from jaxtyping import Float
 from PIL import Image
+from torch import Tensor, nn
 
 from scorefield.priors.codec import PixelCodec
 from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.prior import ImagePrior
-from scorefield.runs.job import Job, begin
+from scorefield.runs.job import Job, begin, run
 from scorefield.sds.nerf.assets.finish import finish_scene
 from scorefield.sds.nerf.assets.mesh import EmptySceneError
 from scorefield.sds.nerf.assets.settings import AssetSettings
-from scorefield.sds.nerf.fields import VoxelGrid
+from scorefield.sds.nerf.fields import Field, VoxelGrid
 from scorefield.sds.nerf.radiance_field import Scene
 from scorefield.sds.nerf.scene_distillation import TextTo3D, text_to_3d
 from scorefield.sds.nerf.settings import TextTo3DSettings
@@ -101,6 +104,31 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
     ]
     for name in names:
         assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
+
+
+class Dice(Field):
+    """A cube whose colour is learnt: a field of one's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.colour = nn.Parameter(torch.zeros(3))
+
+    def forward(
+        self, points: Float[Tensor, "points 3"]
+    ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points 3"]]:
+        density = 50.0 * (points.abs().amax(dim=1) < 0.4)
+        return density.to(points), torch.sigmoid(self.colour).expand_as(points)
+
+
+def test_a_field_of_ones_own_ends_as_a_mesh_and_no_other_goes_on_with_it(
+    tmp_path: Path, prior: ImagePrior
+) -> None:
+    task = TextTo3D(SETTINGS, prior, Scene(Dice(), cells=16), SMALL)
+    mesh = trimesh.load_mesh(run(task, tmp_path, progress=False)["ply"])
+    np.testing.assert_allclose(mesh.bounds, [[-0.4] * 3, [0.4] * 3], atol=2 / 23)  # a cell
+    assert not torch.equal(task.scene.field.colour, torch.zeros(3)), "the colour is learnt"
+    with pytest.raises(ValueError, match='made with field = "Dice", now field = "voxels"'):
+        run(TextTo3D(SETTINGS, prior), tmp_path, resume=True, progress=False)
 
 
 def test_a_finished_run_is_not_run_again(
