@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from scorefield.priors import load_prior
 from scorefield.runs import run
-from scorefield.sds import VSD, DistillationSettings, ModuleDistillation
+from scorefield.sds import SDS, DistillationSettings, ModuleDistillation, Objective
 
 
 class Painter(nn.Module):
@@ -28,12 +28,17 @@ class Painter(nn.Module):
         return colours.permute(2, 0, 1)[None]
 
 
-def main(out: str = "runs/painter", steps: int = 200) -> None:
-    """Paint a red mushroom; the same command goes on with a run that was stopped."""
+def main(out: str = "runs/painter", steps: int = 200, objective: Objective | None = None) -> None:
+    """Paint a red mushroom; the same command goes on with a run that was stopped.
+
+    With `VSD()` a score of the painter's own pictures is trained beside it, and kept with the run.
+    """
     prior = load_prior("shapes")
     torch.manual_seed(0)
-    # VSD trains a score of the painter's own pictures beside it; the levels fall over the run.
-    settings = DistillationSettings("a red mushroom", steps=steps, objective=VSD())
+    # The levels fall over the run: first the large shapes, then the details.
+    settings = DistillationSettings(
+        "a red mushroom, front view", steps=steps, objective=objective or SDS()
+    )
     task = ModuleDistillation(settings, prior, Painter(prior.image_size))
     written = run(task, out, resume=True, preview_every=50, checkpoint_every=50)
     print("wrote", written["final"])

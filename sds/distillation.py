@@ -279,5 +279,7 @@ class ModuleDistillation:
         }
 
     def finish(self, folder: Path, *, progress: bool = True) -> dict[str, Path]:
-        """Write `final.png`, the images side by side; a subclass may write more."""
-        return {"final": save_image(folder / "final.png", self.preview(self.steps))}
+        """Write `final.png`, the image or the images side by side; a subclass may write more."""
+        images = self.images().clamp(0, 1)
+        picture = contact_sheet(images) if len(images) > 1 else images[0]
+        return {"final": save_image(folder / "final.png", picture)}

@@ -6,6 +6,8 @@ from types import ModuleType
 
 import pytest
 
+from scorefield.sds import SDS, VSD, Objective
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -107,12 +109,13 @@ def test_text_to_3d(tmp_path: Path) -> None:
     assert (tmp_path / "duck" / "mesh.glb").stat().st_size > 0
 
 
-def test_own_generator(tmp_path: Path) -> None:
+@pytest.mark.parametrize("objective", [SDS(), VSD()], ids=["sds", "vsd"])
+def test_own_generator(tmp_path: Path, objective: Objective) -> None:
     """The second call finds all steps done and writes the same picture again."""
     example, out = load("own_generator"), tmp_path / "run"
-    example.main(str(out), steps=2)
+    example.main(str(out), steps=2, objective=objective)
     first = (out / "final.png").read_bytes()
     (out / "final.png").unlink()
-    example.main(str(out), steps=2)
+    example.main(str(out), steps=2, objective=objective)
     assert (out / "final.png").read_bytes() == first
     assert (out / "previews" / "000002.png").exists()
