@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.images import Images, as_images
 from scorefield.priors.codec import Codec
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance, GuidanceInterval
@@ -152,17 +153,39 @@ class ImagePrior:
         unguided = guidance.scale == 1 and guidance.negative is None
         return guidance.between(cond if unguided else self.condition(guidance.negative), cond)
 
-    def encode(self, images: Float[Tensor, "b *f 3 h w"]) -> Float[Tensor, "b *lf c lh lw"]:
+    def encode(self, images: Images) -> Float[Tensor, "b *lf c lh lw"]:
         """Images or videos in [0, 1] to latents; gradients flow to the images.
 
+        images: as `pixels` takes them.
+
         Raises:
-            ValueError: images for a prior of videos or the reverse, or a size that the codec does
-                not divide.
+            ValueError: as `pixels` does, or a size that the codec does not divide.
         """
-        if images.ndim != 4 + self.is_video:
-            wanted = "videos (b, frames, 3, h, w)" if self.is_video else "images (b, 3, h, w)"
-            raise ValueError(f"{self.name} encodes {wanted}; got shape {tuple(images.shape)}")
-        return self.codec.encode(images)
+        return self.codec.encode(self.pixels(images))
+
+    def pixels(self, images: Images) -> Float[Tensor, "b *f 3 h w"]:
+        """A batch of what was given, one image or several, as `encode` takes them.
+
+        images: as `scorefield.images.as_images` takes them; files give their middle square at the
+            prior's size, tensors and arrays keep theirs. Videos are tensors (b, frames, 3, h, w).
+            A batch that requires a gradient is a generator's, which may overshoot [0, 1].
+
+        Raises:
+            ValueError: images for a prior of videos or the reverse, values outside [0, 1], no
+                image, or one that cannot be read.
+        """
+        shape = tuple(getattr(images, "shape", ()))
+        if self.is_video or len(shape) > 4:
+            if not isinstance(images, Tensor) or len(shape) != 4 + self.is_video:
+                wanted = "videos (b, frames, 3, h, w)" if self.is_video else "images (b, 3, h, w)"
+                raise ValueError(f"{self.name} encodes {wanted}; got shape {shape}")
+            return images
+        if isinstance(images, Tensor) and images.requires_grad and len(shape) == 4:
+            return images
+        found = as_images(images, self.image_size)
+        if isinstance(images, Tensor) and images.is_floating_point() and shape == found.shape:
+            found = images.contiguous()  # in its own precision
+        return found.to(self.device)
 
     def decode(self, latents: Float[Tensor, "b *lf c lh lw"]) -> Float[Tensor, "b *f 3 h w"]:
         """Latents to images or videos in [0, 1]."""

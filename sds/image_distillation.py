@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.domains import Count, NotNegative, Positive
-from scorefield.images import contact_sheet, save_image
+from scorefield.images import Images, contact_sheet, save_image
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise, noise_generator
 from scorefield.priors.prior import ImagePrior
@@ -219,7 +219,7 @@ class ImageEdit(ImageDistillation):
 
 def edit_image(
     prior: ImagePrior,
-    images: Float[Tensor, "b 3 h w"],
+    images: Images,
     source: str,
     target: str,
     *,
@@ -237,7 +237,7 @@ def edit_image(
     ``edit_image(prior, images, "a red chair", "a blue chair")``. Picture i depends on the seed and
     i, not on the others.
 
-    images: in [0, 1], of the prior's size.
+    images: one or a batch, of the prior's size, as `ImagePrior.encode` takes them.
     source, target: what they show, and what they shall show.
     objective: `DDS` or `PDS`.
     steps: updates of the latents, by gradient descent.
@@ -249,6 +249,7 @@ def edit_image(
         ValueError: before anything starts: words the prior does not know, sizes, numbers.
         NonFiniteError: on the way, where the learning rate is too large.
     """
+    images = prior.pixels(images)
     settings = ImageSettings(
         prompt=target,
         negative=negative or "",

@@ -7,12 +7,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
+from scorefield.images import Images, as_image
 from scorefield.perception.correspondence.matches import Matches, Size
 
 
 def propagate_edit(
     edit: Float[Tensor, "4 h w"],
-    target: Float[Tensor, "3 h2 w2"],
+    target: Images,
     matches: Matches,
     *,
     threshold: float | int = 3.0,
@@ -24,6 +25,7 @@ def propagate_edit(
     another. The matches that count are those of points under the edit.
 
     edit: colours and opacity in [0, 1] on the source picture.
+    target: one image, as `scorefield.images.as_images` takes it.
     matches: from the source picture to the target.
     threshold: of the homography's inliers, pixels.
 
@@ -32,6 +34,7 @@ def propagate_edit(
     """
     from kornia.geometry import warp_perspective
 
+    picture = as_image(target).to(edit)
     opaque = edit[3] > 0
     if not bool(opaque.any()):
         raise ValueError("the edit is transparent everywhere; mark what to carry over")
@@ -42,9 +45,9 @@ def propagate_edit(
     matrix = torch.linalg.inv(shift) @ matrix @ shift
     # premultiplied, or the colours of transparent pixels would bleed in
     premultiplied = torch.cat([edit[:3] * edit[3:], edit[3:]])[None]
-    size = (target.shape[1], target.shape[2])
+    size = (picture.shape[1], picture.shape[2])
     warped = warp_perspective(premultiplied, matrix[None].to(edit), size)[0]
-    return warped[:3] + (1 - warped[3:]) * target
+    return warped[:3] + (1 - warped[3:]) * picture
 
 
 def _under(mask: Bool[Tensor, "h w"], points: Float[Tensor, "points 2"]) -> Bool[Tensor, " points"]:

@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.images import Images
 from scorefield.priors.denoiser import Denoiser
-from scorefield.priors.editing.masks import check_mask, composite, mask_cells
+from scorefield.priors.editing.masks import check_mask, composite, mask_cells, read_mask
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import (
     ON_THE_WAY,
@@ -94,8 +95,8 @@ def inpaint_latents(
 @torch.no_grad()
 def inpaint(
     prior: ImagePrior,
-    images: Float[Tensor, "b 3 h w"],
-    mask: Float[Tensor, "m 1 mh mw"],
+    images: Images,
+    mask: Images,
     prompts: Prompts,
     *,
     guidance: Guidance | float | int | None = None,
@@ -114,9 +115,10 @@ def inpaint(
 
     Args:
         prior: latents or pixels.
-        images: in [0, 1], of the prior's size.
-        mask: shape (b or 1, 1, h, w), in [0, 1], 1 where the picture is made anew; values between
-            count as masked and blend the old and the new pixels.
+        images: one or a batch, of the prior's size, as `ImagePrior.encode` takes them.
+        mask: one, or one per image, in the same forms, of one channel (b, 1, h, w) or white on
+            black; 1 where the picture is made anew. Values between count as masked and blend the
+            old and the new pixels.
         prompts: of the whole picture, one or one per image.
         guidance: as of `ImagePrior.guided`.
         steps: as in `inpaint_latents`, so are the next four.
@@ -133,6 +135,7 @@ def inpaint(
             out of range.
         FloatingPointError: as soon as a sample is not finite.
     """
+    images, mask = prior.pixels(images), read_mask(mask, prior.image_size).to(prior.device)
     side = prior.image_size
     if images.shape[-2:] != (side, side):
         raise ValueError(

@@ -1,9 +1,28 @@
 """Masks: 1 where a picture is to be made anew, 0 where it is known."""
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
+
+from scorefield.images import Images, as_images
+
+
+def read_mask(mask: Images, size: int) -> Float[Tensor, "b 1 h w"]:
+    """A mask in any of the forms of an image, or of truth values; colours count by their brightest.
+
+    size: side of the square that files give.
+
+    Raises:
+        ValueError: one that cannot be read.
+    """
+    if isinstance(mask, Tensor | np.ndarray):
+        mask = torch.as_tensor(mask)
+        mask = mask.float() if mask.dtype == torch.bool else mask
+        if mask.ndim == 4 and mask.shape[1] == 1 and mask.is_floating_point():
+            return mask
+    return as_images(mask, size).amax(dim=1, keepdim=True)
 
 
 def check_mask(mask: Tensor, images: Tensor) -> None:

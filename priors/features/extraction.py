@@ -8,10 +8,12 @@ through the network together, and no further than the last wanted layer.
 import hashlib
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.images import Images
 from scorefield.priors.codec import LatentCodec
 from scorefield.priors.condition import Condition
 from scorefield.priors.features.cache import FeatureCache, feature_key, prior_key
@@ -34,7 +36,7 @@ def picture_key(image: Float[Tensor, "*shape"]) -> int:
 @torch.no_grad()
 def extract_features(
     prior: FrozenPrior,
-    images: Float[Tensor, "b *f 3 h w"],
+    images: Images,
     layers: Sequence[str],
     level: NoiseLevel,
     prompts: Prompts | None = None,
@@ -51,6 +53,7 @@ def extract_features(
     a picture is keyed by (seed, its content, draw), so that neither the batch nor the order
     matters. Each picture is encoded once, and the network runs as far as the last layer named.
 
+    images: one or a batch, as `ImagePrior.encode` takes them.
     layers: short names as `scorefield info` lists them ("up1", "mid", "block12"), or paths of
         modules; the maps come under the same names.
     level: of shape (); `prior.schedule.at_timestep(261)`, say.
@@ -71,11 +74,11 @@ def extract_features(
         )
     if not layers:
         raise ValueError("no layers were given; `scorefield info` lists those of a prior")
-    if not len(images):
+    if isinstance(images, Tensor | np.ndarray | Sequence) and not len(images):
         raise ValueError("no pictures were given; give at least one")
     if level.alpha.ndim:
         raise ValueError("features are those of one level; give a level of shape ()")
-    images = images.to(prior.device, torch.float32)
+    images = prior.pixels(images).to(prior.device, torch.float32)
     model = prior.model
     paths = {name: layer_path(model, name) for name in layers}
     condition = prior.condition(prompts).condition.expand(len(images))
