@@ -23,7 +23,7 @@ from material import WORDS, words_of
 
 from scorefield.files import write_json
 
-GROWING = ("metrics.jsonl", "results.jsonl", "scores.jsonl", "config.json.new", ".npy")
+GROWING = (".jsonl", "config.json.new", ".npy")
 """Ends of names of files that are no results before the run is over."""
 
 GROWING_FOLDERS = ("checkpoint", "checkpoint-new", "checkpoint-old")

@@ -63,6 +63,9 @@ TINY: dict[str, str] = {
     "seal": "COPY",
     "distill": "PRIOR --prompts PROMPTS --steps 1 --updates 1 --fake-updates 1 --batch-size 2",
     "evaluate prior": "-n 2 --steps 1 --renders 2 --judge JUDGE",
+    "evaluate classifier": "--data imagefolder LABELLED --split val --budget 2 --template {}",
+    "evaluate segmentation": "--data folder MASKED -k 2",
+    "evaluate correspondence": "--data spair PAIRED",
     "evaluate text-to-3d": "--prompts PROMPTS --judge JUDGE --steps 1 --views 1 --samples 8"
     " --size 16 --picture-size 16 --frames 1 --mesh-resolution 8 --texture 32 --azimuths 1",
     "evaluate text-to-svg": "--prompts PROMPTS --judge JUDGE --steps 1 --trace-steps 1 --samples 1"
@@ -78,7 +81,8 @@ TINY: dict[str, str] = {
 
 TAKES_PRIOR = (
     "sample", "compose", "edit", "invert", "text-to-3d", "texture", "text-to-svg", "classify",
-    "rank", "segment", "match", "features", "energy", "evaluate prior",
+    "rank", "segment", "match", "features", "energy", "evaluate prior", "evaluate classifier",
+    "evaluate segmentation", "evaluate correspondence",
 )  # fmt: skip
 """Commands to which --prior of the material is added."""
 

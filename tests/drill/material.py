@@ -24,6 +24,10 @@ WORDS = {
     "evaluate text-to-svg": "evaluate text-to-svg --prompts PROMPTS --judge JUDGE --steps 2"
     " --trace-steps 2 --samples 1 --views 1 --size 32 --paths 2"
     " --picture-size 32 --preview-every 0 --checkpoint-every 1",
+    "evaluate classifier": "evaluate classifier --data imagefolder LABELLED --split val --budget 2"
+    " --template {}",
+    "evaluate segmentation": "evaluate segmentation --data folder MASKED -k 2",
+    "evaluate correspondence": "evaluate correspondence --data spair PAIRED",
     "distill": "distill PRIOR --prompts PROMPTS --steps 2 --updates 3 --fake-updates 1"
     " --batch-size 2 --least-spread 0 --preview-every 2 --checkpoint-every 1",
     "train-prior digits": "train-prior digits --steps 2",
@@ -113,6 +117,7 @@ def make(folder: Path) -> int:
         Image.fromarray(pixels).save(folder / f"{name}.png")
         Image.fromarray(pixels).save(folder / "pictures" / f"{name}.png")
         (folder / "pictures" / f"{name}.txt").write_text("a red cup", encoding="utf-8")
+    _make_benchmarks(folder)
     trimesh.creation.icosphere(subdivisions=1).export(folder / "mesh.obj")
     (folder / "drawing.svg").write_text(
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><defs>'
@@ -132,6 +137,30 @@ def make(folder: Path) -> int:
     _make_sealed(folder, folder / "sealed")
     (folder / ".ready").write_text(json.dumps(sorted(one.name for one in folder.iterdir())))
     return 0
+
+
+def _make_benchmarks(folder: Path) -> None:
+    """Data sets as `evaluate classifier`, `segmentation` and `correspondence` read them."""
+    from PIL import Image
+
+    pixels = np.random.default_rng(1).integers(0, 255, (3, 20, 30, 3), dtype=np.uint8)
+    halves = np.repeat([[0] * 15 + [1] * 15], 20, axis=0).astype(np.uint8)
+    places = ["labelled/val/red", "labelled/val/blue", "masked/images", "masked/masks"]
+    places += ["paired/JPEGImages/cat", "paired/PairAnnotation/test"]
+    for place in places:
+        (folder / place).mkdir(parents=True)
+    for name, picture in zip("abc", pixels, strict=True):
+        for place in (places[0], places[1], places[2], places[4]):
+            Image.fromarray(picture).save(folder / place / f"{name}.png")
+        Image.fromarray(halves).save(folder / "masked" / "masks" / f"{name}.png")
+    points, box = [[4, 5], [10, 9]], [0, 0, 29, 19]
+    for number, (one, other) in enumerate(("ab", "bc", "ca")):
+        pair = {
+            "src_imname": f"{one}.png", "trg_imname": f"{other}.png", "category": "cat",
+            "src_kps": points, "trg_kps": points, "src_bndbox": box, "trg_bndbox": box,
+        }  # fmt: skip
+        name = f"{number:06d}-{one}-{other}:cat.json"
+        (folder / "paired" / "PairAnnotation" / "test" / name).write_text(json.dumps(pair))
 
 
 def _make_sealed(material: Path, folder: Path) -> None:
