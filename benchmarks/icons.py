@@ -9,7 +9,7 @@ trained on the training icons; what it reads of real icons of two sets that neit
 prior has seen (OpenMoji, EmojiOne 1) is the bar. Copies: for each sample the nearest
 training icon, by mean absolute difference of 16x16 pixels,
 beside how near the held-out icons are to the training icons.
-OUT gets figures.json and sheets of the samples.
+OUT gets figures.json and sheets of the samples, one of each concept, in the order of the card.
 """
 
 import argparse
@@ -75,8 +75,8 @@ def draw(folder: Path, labels: list[str], n: int, steps: int, out: Path) -> tupl
         pictures.append(prior.decode(latents).clamp(0, 1))
         which += [number] * n
     samples = torch.cat(pictures)
-    for part, first in enumerate(range(0, len(samples), 80)):
-        save_image(out / f"samples-{part}.png", contact_sheet(samples[first : first + 80]))
+    for i in range(n):
+        save_image(out / f"samples-{i}.png", contact_sheet(samples[i::n], columns=11))
     return samples, torch.tensor(which)
 
 

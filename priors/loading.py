@@ -28,7 +28,7 @@ from scorefield.priors.text import PromptEncoder
 
 __all__ = ["EMBEDDED", "PriorError", "check_folder", "load_prior"]
 
-EMBEDDED = ("shapes", "digits", "motion-broad", "motion-narrow")
+EMBEDDED = ("shapes", "icons", "digits", "motion-broad", "motion-narrow")
 """The priors that ship with the package, each a folder of `weights`."""
 
 

@@ -45,6 +45,12 @@ def test_permissions_are_those_of_a_new_file(tmp_path: Path) -> None:
             save_file({"a": torch.zeros(1)}, part)
             part.chmod(0o600)
         assert stat.S_IMODE((tmp_path / "weights.safetensors").stat().st_mode) == 0o640
+        with whole_folder(tmp_path / "prior") as part:
+            (part / "unet").mkdir()
+            save_file({"a": torch.zeros(1)}, part / "unet" / "a.safetensors")
+            write_json(part / "card.json", {})
+        modes = [file.stat().st_mode for file in (tmp_path / "prior").rglob("*.*")]
+        assert [stat.S_IMODE(mode) for mode in modes] == [0o640, 0o640]
     finally:
         os.umask(before)
 

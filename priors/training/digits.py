@@ -14,7 +14,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.nn import functional as F
 
-from scorefield.files import write_json
+from scorefield.files import whole_folder, write_json
 from scorefield.images import contact_sheet
 from scorefield.integrity import write_seal
 from scorefield.priors.families import from_pipeline
@@ -185,10 +185,11 @@ def train_digits(
 
 def save_digits(network: UNet2DModel, folder: Path) -> Path:
     """Write the prior, its network halved in place, with its card."""
-    make_digits_pipeline(network.half()).save_pretrained(folder, safe_serialization=True)
     card = {"name": "digits", "guidance_scale": GUIDANCE_SCALE, "labels": _names()}
-    write_json(folder / "scorefield.json", card)
-    write_seal(folder)
+    with whole_folder(folder) as part:
+        make_digits_pipeline(network.half()).save_pretrained(part, safe_serialization=True)
+        write_json(part / "scorefield.json", card)
+        write_seal(part)
     return folder
 
 

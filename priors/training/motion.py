@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from scorefield.files import write_json
+from scorefield.files import whole_folder, write_json
 from scorefield.images import contact_sheet
 from scorefield.integrity import write_seal
 from scorefield.priors.clip_unet import ClipUNet
@@ -250,11 +250,6 @@ def train_motion(
 def save_motion(module: TextToClips, folder: Path, name: str) -> Path:
     """Write a prior in diffusers' layout, halved in place, with the card of its vocabulary."""
     module.half()
-    module.unet.save_pretrained(folder / "unet", safe_serialization=True)
-    module.text_encoder.save_pretrained(folder / "text_encoder")
-    # A tokenizer that has been used would be saved with the padding of its last use.
-    make_tokenizer(CLIP_WORDS, _TOKENS).save_pretrained(folder / "tokenizer")
-    make_clip_schedule().scheduler(DDIMScheduler).save_pretrained(folder / "scheduler")
     index = {
         "_class_name": "ClipPipeline",
         "_diffusers_version": diffusers.__version__,
@@ -263,13 +258,19 @@ def save_motion(module: TextToClips, folder: Path, name: str) -> Path:
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "unet": ["scorefield.priors.clip_unet", "ClipUNet"],
     }
-    write_json(folder / "model_index.json", index)
     card = {
         "name": name,
         "guidance_scale": GUIDANCE_SCALE,
         "vocabulary": CLIP_WORDS,
         "frames": FRAMES,
     }
-    write_json(folder / "scorefield.json", card)
-    write_seal(folder)
+    with whole_folder(folder) as part:
+        module.unet.save_pretrained(part / "unet", safe_serialization=True)
+        module.text_encoder.save_pretrained(part / "text_encoder")
+        # A tokenizer that has been used would be saved with the padding of its last use.
+        make_tokenizer(CLIP_WORDS, _TOKENS).save_pretrained(part / "tokenizer")
+        make_clip_schedule().scheduler(DDIMScheduler).save_pretrained(part / "scheduler")
+        write_json(part / "model_index.json", index)
+        write_json(part / "scorefield.json", card)
+        write_seal(part)
     return folder

@@ -35,12 +35,12 @@ BROAD_LOW_NOISE, NARROW_LOW_NOISE = 1.0, 1.5
 """How much oftener than evenly they are trained at low noise: timesteps are u^this of all."""
 
 PICTURES_CODEC = TrainingSettings(
-    steps=2000, batch_size=16, learning_rate=1e-3, warmup=50, ema=0.995
+    steps=1000, batch_size=16, learning_rate=1e-3, warmup=50, ema=0.995
 )
 """The codec of a folder of pictures, from the weights of another."""
 
 PICTURES_DENOISER = TrainingSettings(
-    steps=6000, batch_size=32, learning_rate=1e-3, warmup=50, ema=0.998
+    steps=7000, batch_size=32, learning_rate=1e-3, warmup=50, ema=0.998
 )
 """The denoiser of a folder of pictures, from the weights of another."""
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from scorefield.files import whole_file, write_json
+from scorefield.files import whole_file, whole_folder, write_json
 from scorefield.images import contact_sheet
 from scorefield.integrity import write_seal
 from scorefield.priors.families import from_pipeline
@@ -104,17 +104,18 @@ def make_pipeline(
 
 def save_prior(pipeline: StableDiffusionPipeline, folder: Path, card: PriorCard) -> Path:
     """Write a pipeline, its networks halved in place, with its card."""
-    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
-        part.half()
-    pipeline.save_pretrained(folder, safe_serialization=True, max_shard_size=SHARD_SIZE)
+    for network in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        network.half()
     content = {
         "name": card.name,
         "guidance_scale": card.guidance_scale,
         "vocabulary": list(card.vocabulary),
         **card.more,
     }
-    write_json(folder / "scorefield.json", content)
-    write_seal(folder)
+    with whole_folder(folder) as part:
+        pipeline.save_pretrained(part, safe_serialization=True, max_shard_size=SHARD_SIZE)
+        write_json(part / "scorefield.json", content)
+        write_seal(part)
     return folder
 
 

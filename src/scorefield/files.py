@@ -52,7 +52,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Gives an empty folder to fill, which becomes `path` when the block ends without an error.
 
-    A folder that is there is replaced. On an error the part is deleted and `path` stays as it was.
+    A folder that is there is replaced. The finished files have the permissions of newly created
+    ones, whatever their writers set. On an error the part is deleted and `path` stays as it was.
 
     Raises:
         OSError: the folder cannot be written.
@@ -65,6 +66,7 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     part.mkdir()
     try:
         yield part
+        _allow_as_new(part)
         shutil.rmtree(old, ignore_errors=True)
         if path.exists():
             os.rename(path, old)  # a folder that is not empty cannot be renamed onto
@@ -73,6 +75,17 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _allow_as_new(folder: Path) -> None:
+    """Give all files of a folder the permissions that the umask gives to new ones."""
+    probe = folder / ".probe"
+    probe.touch()
+    mode = probe.stat().st_mode
+    probe.unlink()
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            file.chmod(mode)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
