@@ -100,11 +100,16 @@ def check_prior(
 
     Raises:
         ConformanceError: it breaks some; the message and `.failures` say which and how.
-        ValueError: no shape is given for a prior without `latent_shape`.
+        ValueError: no shape is given for a prior without `latent_shape`, or it is no prior.
     """
     shape = getattr(prior, "latent_shape", None) if shape is None else shape
     if shape is None:
-        raise ValueError("the prior has no latent_shape; give the shape of one sample")
+        raise ValueError("the prior has no latent_shape; give the shape of one sample, shape=...")
+    if not isinstance(prior, Denoiser) and not callable(getattr(prior, "condition", None)):
+        raise ValueError(
+            f"{type(prior).__name__} is no Denoiser, and has no condition(prompts) that makes one; "
+            "derive it from scorefield.priors.Denoiser, with schedule and predict(z, level)"
+        )
     where: Any = getattr(prior, "device", "cpu") if device is None else device
     device = torch.device(where)
     subject = _Subject(prior, tuple(prompts), tuple(shape), tolerance, device)

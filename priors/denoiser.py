@@ -40,8 +40,7 @@ from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.schedule import NoiseSchedule
 
-# Weights that sum to one but for rounding leave no multiple of z over.
-_ROUNDING = 1e-5
+_ROUNDING = 1e-5  # weights that sum to one but for this leave no multiple of z over
 
 
 class Denoiser(ABC):

@@ -1,6 +1,5 @@
 """What is installed is what is in the tree."""
 
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -11,12 +10,11 @@ from typing import Any
 
 import jaxtyping
 import pytest
+from source_copy import ROOT, SUBSYSTEMS, copy_sources
 
 import scorefield
 from scorefield.runs.folder import RunFolder
 
-ROOT = Path(__file__).parents[1]
-SUBSYSTEMS = ("priors", "sds", "perception", "control")
 WEIGHT_SUFFIXES = {".safetensors", ".json", ".txt", ".md", ".sha256"}
 
 
@@ -102,18 +100,6 @@ def test_the_wheel_holds_every_module_and_the_embedded_weights(tmp_path: Path) -
         "scorefield",
         f"scorefield-{scorefield.__version__}.dist-info",
     }
-
-
-def copy_sources(target: Path) -> None:
-    for folder in (*SUBSYSTEMS, "src"):
-        for path in (ROOT / folder).rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts:
-                copy = target / path.relative_to(ROOT)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, copy)
-    for name in ("pyproject.toml", "LICENSE", "README.md"):
-        if (ROOT / name).exists():
-            shutil.copyfile(ROOT / name, target / name)
 
 
 def expected_files() -> set[str]:

@@ -34,6 +34,8 @@ def load_policy(
         ValueError: a file is missing or damaged, or the policy is for other spaces; both are shown.
     """
     folder = Path(folder)
+    if not (folder / CONFIG).exists() and (folder / "policy" / CONFIG).exists():
+        raise ValueError(f"{folder} is a training; its policy is in {folder / 'policy'}")
     check_seal(folder)
     try:
         config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))

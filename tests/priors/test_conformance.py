@@ -67,6 +67,17 @@ def test_a_denoiser_alone_and_a_prior_of_pictures_pass() -> None:
     assert "conditions" not in check_prior(mixture.condition(None), shape=(3,))
     with pytest.raises(ValueError, match="no latent_shape; give the shape"):
         check_prior(mixture)
+
+    class Own:
+        """What somebody may write who has seen a denoiser called."""
+
+        schedule = FlowSchedule()
+
+        def __call__(self, z: Tensor, level: NoiseLevel) -> Prediction:
+            return Prediction.from_eps(z, level, 0.1 * z)
+
+    with pytest.raises(ValueError, match=r"Own is no Denoiser.* derive it from .*Denoiser"):
+        check_prior(Own(), shape=(3,))
     pictures = keyed_noise(0, range(4), 0, (3, 8, 8)).tanh()
     prior = ImagePrior(
         EmpiricalPrior(pictures, ["a", "b", "a c", "b c"]), PixelCodec(), image_size=8
