@@ -10,8 +10,7 @@ denoisers and are denoisers:
 
 The sum is the score of the product of the *noisy* densities, prod_i p_i(z)^{w_i}, at each level. It
 is not the score of the noised product of the data, except where there is no noise, so a sampler
-that follows it down does not sample the product; docs/composition.md says what it samples.
-Correctors (``sample(..., corrector=...)``) and `sample_fkc` make it exact.
+that follows it down does not sample the product (docs/composition.md) without a corrector.
 """
 
 from abc import ABC, abstractmethod
@@ -81,8 +80,8 @@ class Denoiser(ABC):
     def rows(self, index: Sequence[int]) -> "Denoiser":
         """This denoiser for the items ``index`` of the batch it was conditioned for.
 
-        A denoiser that does not depend on the place in the batch is its own rows.  One that holds
-        a condition per item, or other denoisers, passes the selection on.
+        One that does not depend on the place in the batch is its own rows; one that holds a
+        condition per item, or other denoisers, passes the selection on.
         """
         return self
 
