@@ -1,4 +1,4 @@
-"""The drawing that is delivered: without what cannot be seen, in a named group."""
+"""The drawing that is delivered: without what cannot be seen."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from scorefield.sds.svg.drawing import WHITE
 from scorefield.sds.vector import Document, Group, Rect, Shape
 
-__all__ = ["cleaned"]
+__all__ = ["cleaned", "on_white"]
 
 SIZE = 128
 """Side of the pictures in which shapes are looked for, pixels."""
@@ -17,12 +17,11 @@ SIZE = 128
 
 @torch.no_grad()
 def cleaned(document: Document, least: float = 3e-4) -> Document:
-    """A copy for people: shapes nobody misses are left out, the others grouped on a white ground.
+    """A copy for people, without the shapes that nobody misses.
 
     Shape by shape, beginning with the lowest, it is left out if the picture on white without it
     differs by less than `least`, a mean over pixels and channels in [0, 1]. Only shapes outside of
-    groups are looked at. The ground is a shape of its own, "background", so that it can be taken
-    away; the others are in the group "drawing", in their order. Tensors are shared.
+    groups are looked at. Tensors are shared.
     """
     children = list(document.children)
     picture = _picture(document, children)
@@ -33,14 +32,15 @@ def cleaned(document: Document, least: float = 3e-4) -> Document:
         without = _picture(document, rest)
         if (without - picture).abs().mean() < least:
             children, picture = rest, without
+    return replace(document, children=children)
+
+
+def on_white(document: Document) -> Document:
+    """A copy with a white ground, a shape "background" that can be taken away."""
     x, y, width, height = (float(number) for number in document.view_box)
-    ground = Shape(
-        Rect(torch.tensor([x, y]), torch.tensor([width, height])),
-        fill=torch.ones(4),
-        name="background",
-    )
-    group = Group(children, name="drawing")
-    return replace(document, children=[ground, group])
+    corner, size = torch.tensor([x, y]), torch.tensor([width, height])
+    ground = Shape(Rect(corner, size), fill=torch.ones(4), name="background")
+    return replace(document, children=[ground, *document.children])
 
 
 def _picture(document: Document, children: list[Shape | Group]) -> Float[Tensor, "3 size size"]:

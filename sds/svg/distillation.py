@@ -23,12 +23,12 @@ from scorefield.sds.objective import Denoisers, described
 from scorefield.sds.objectives import Phi
 from scorefield.sds.presets import preset_for, settings_by
 from scorefield.sds.svg.augmentation import warp
-from scorefield.sds.svg.cleaning import cleaned
+from scorefield.sds.svg.cleaning import cleaned, on_white
 from scorefield.sds.svg.drawing import SIDE, WHITE, Drawing
 from scorefield.sds.svg.finish import finish_drawing
 from scorefield.sds.svg.penalties import crossing_penalty, saturation_penalty
 from scorefield.sds.svg.presets import PRESETS
-from scorefield.sds.svg.settings import TextToSvgSettings
+from scorefield.sds.svg.settings import MOST_TRACED, TextToSvgSettings
 from scorefield.sds.svg.styles import Icon, PixelArt
 from scorefield.sds.svg.trace import (
     best_sample,
@@ -37,7 +37,9 @@ from scorefield.sds.svg.trace import (
     layers,
     place,
 )
-from scorefield.sds.vector import Document, Shape, ViewBox, parse_svg
+from scorefield.sds.tracing.settings import TraceSettings
+from scorefield.sds.tracing.trace import trace_picture
+from scorefield.sds.vector import Document, Shape, ViewBox, parse_svg, svg_text
 
 __all__ = ["TextToSvg", "text_to_svg"]
 
@@ -49,7 +51,7 @@ _START = -1
 
 
 class TextToSvg:
-    """A `Job`: it traces a sample, then follows the prior, and writes the drawing.
+    """A `Job`: it redraws a sample, then follows the prior, and writes the drawing.
 
     settings: what to draw, and how.
     prior: what it should look like.
@@ -73,6 +75,7 @@ class TextToSvg:
         self.distillation = Distillation(settings, prior)
         self.drawing = _begin(settings, prior.device)
         self.target: Tensor | None = None
+        self.redrawn = ""  # the target with few shapes, an SVG
         self.distillation.check(self.prompt)
         with torch.no_grad():  # and so is a rasteriser that is not there or cannot draw this
             self.drawing.render(8)
@@ -106,10 +109,26 @@ class TextToSvg:
                 side = settings.style.grid
                 squares = settings.style.squares(F.adaptive_avg_pool2d(self.target, side))
                 self.drawing.replace([], [_moved(square, self.prior.device) for square in squares])
+            elif settings.redraws:
+                assert isinstance(settings.style, Icon)
+                few = TraceSettings(paths=min(settings.style.paths, MOST_TRACED))
+                self._redraw(svg_text(trace_picture(self.target, few)))
         done = step - (settings.updates - settings.distillation_steps)
         if done < 0 and self.target is not None:
             return self._trace(step, self.target)
         return self._distil(done, noise_generator(settings.seed, step))
+
+    def _redraw(self, text: str) -> None:
+        """Go on with a drawing of few opaque shapes; those of one colour share it."""
+        document = parse_svg(text)
+        known: dict[tuple[float, ...], Tensor] = {}
+        for shape in document.shapes():
+            if isinstance(shape.fill, Tensor):
+                shape.fill = known.setdefault(tuple(shape.fill.tolist()), shape.fill)
+        _move(document, self.prior.device)
+        rates, rasterise = self.settings.style.rates, self.settings.rasterise
+        self.drawing = Drawing(document, rates, opaque=True, rasterise=rasterise)
+        self.redrawn = text
 
     def _trace(self, step: int, target: Tensor) -> Mapping[str, float]:
         settings, style = self.settings, self.settings.style
@@ -145,7 +164,7 @@ class TextToSvg:
             figures["crossing"] = crossing.item()
         if style.saturation:
             loss = loss + self.weight * style.saturation * saturation_penalty(views)
-        factor = settings.settle if settings.traces else 1.0
+        factor = settings.settle if settings.fits or settings.redraws else 1.0
         self.drawing.update(loss, factor * _rate(progress, settings.warmup))
         prompts = [self.prompt] * settings.views
         return {**figures, **self.distillation.learn(latents, prompts, generator)}
@@ -157,8 +176,8 @@ class TextToSvg:
         settings = self.settings
         return bool(
             isinstance(settings.style, Icon)
-            and not settings.start
-            and not settings.traces
+            and not settings.given
+            and not settings.samples_first
             and settings.renew_every
             and step
             and step % settings.renew_every == 0
@@ -182,10 +201,14 @@ class TextToSvg:
         state: dict[str, Any] = {"drawing": self.drawing.state()}
         if self.target is not None:
             state["target"] = self.target
+        if self.redrawn:
+            state["redrawn"] = self.redrawn
         return {**state, **self.distillation.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Inverse of `state`."""
+        if state.get("redrawn"):
+            self._redraw(state["redrawn"])
         self.drawing.load_state(state["drawing"])
         self.target = state.get("target")
         self.distillation.load_state(state)
@@ -203,13 +226,16 @@ class TextToSvg:
     def finish(self, folder: Path, *, progress: bool = True) -> dict[str, Path]:
         """Write `final.svg`, `final.png` and what else `finish_drawing` does.
 
-        The drawing is cleaned of what cannot be seen, and grouped.
+        The drawing is cleaned of what cannot be seen, unless it was a user's, and titled.
         """
-        document = self.drawing.document
+        settings, document = self.settings, self.drawing.document
         # Of a grid every square counts, the white ones too.
-        if not isinstance(self.settings.style, PixelArt):
+        if not (settings.given or isinstance(settings.style, PixelArt)):
             document = cleaned(document)
-        return finish_drawing(document, folder, size=self.size, traced=self.target)
+        if settings.background:
+            document = on_white(document)
+        title = None if settings.given else settings.prompt
+        return finish_drawing(document, folder, size=self.size, traced=self.target, title=title)
 
 
 def text_to_svg(
@@ -259,20 +285,20 @@ def text_to_svg(
 def _put(settings: TextToSvgSettings, prior: ImagePrior) -> str:
     """The prompt as it is put to a prior: in the first way that it knows all words of."""
     templates = (settings.template,) if settings.template else settings.style.prompts
-    for template in templates[:-1]:
+    for template in () if len(templates) == 1 else templates:
         prompt = template.replace("{}", settings.prompt)
         try:
             prior.condition(prompt)
         except ValueError:  # a word that it does not know
             continue
         return prompt
-    return templates[-1].replace("{}", settings.prompt)
+    return templates[0].replace("{}", settings.prompt) if settings.template else settings.prompt
 
 
 def _begin(settings: TextToSvgSettings, device: torch.device) -> Drawing:
     """The drawing as it is before the first step."""
     style = settings.style
-    if settings.start:
+    if settings.given:
         with warnings.catch_warnings():  # what is left out was said when the file was read
             warnings.simplefilter("ignore", UserWarning)
             document = parse_svg(settings.start)
@@ -282,10 +308,8 @@ def _begin(settings: TextToSvgSettings, device: torch.device) -> Drawing:
         generator = noise_generator(settings.seed, _START)
         shapes = [] if settings.samples_first else style.start(generator)
         document = Document(list[Any](shapes), style.view_box)
-    for kind in document.parameters():
-        for tensor in kind:
-            tensor.data = tensor.data.to(device)
-    varies = not settings.start
+    _move(document, device)
+    varies = not settings.given
     return Drawing(
         document,
         style.rates,
@@ -295,13 +319,17 @@ def _begin(settings: TextToSvgSettings, device: torch.device) -> Drawing:
     )
 
 
+def _move(document: Document, device: torch.device) -> None:
+    for kind in document.parameters():
+        for tensor in kind:
+            tensor.data = tensor.data.to(device)
+
+
 def _moved(shape: Shape, device: torch.device) -> Shape:
     """The shape with its tensors on a device."""
     if device.type == "cpu":
         return shape
-    for tensor in Document([shape], ViewBox(0, 0, SIDE, SIDE)).parameters():
-        for one in tensor:
-            one.data = one.data.to(device)
+    _move(Document([shape], ViewBox(0, 0, SIDE, SIDE)), device)
     return shape
 
 

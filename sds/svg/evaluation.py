@@ -24,14 +24,22 @@ from scorefield.sds.prompt_runs import (
     write_table,
 )
 from scorefield.sds.svg.distillation import TextToSvg
+from scorefield.sds.svg.economy import economy
 from scorefield.sds.svg.resvg import check_resvg, render_with_resvg
 from scorefield.sds.svg.settings import TextToSvgSettings
-from scorefield.sds.vector import load_svg
 
 __all__ = ["evaluate_drawings"]
 
 SIZE = 256
 """Side of the judged pictures, pixels."""
+
+_COUNTED = {
+    "paths": ("paths", 0),
+    "nodes": ("nodes", 0),
+    "bytes": ("bytes", 0),
+    "half_ink": ("half-transparent ink", 2),
+}
+"""What `economy` counts, as a column is called and how many digits it has."""
 
 _QUESTIONS = {"retrieved": "R-Precision", "category": "category", "color": "colour"}
 
@@ -97,12 +105,15 @@ def evaluate_drawings(
             preview_every=preview_every,
             checkpoint_every=checkpoint_every,
         )
-        shapes = len(list(load_svg(written["svg"]).shapes())) - 1  # without the background
-        return {"shapes": shapes, **_judged(_seen(written["svg"], SIZE), prompt, judge)}
+        found = economy(written["svg"].read_text(encoding="utf-8"))
+        return {**found, **_judged(_seen(written["svg"], SIZE), prompt, judge)}
 
     def missed(prompt: str, path: Path) -> Row:
         blank = _judged(torch.ones(3, SIZE, SIZE), prompt, judge)
-        return {"shapes": 0, **{name: given and [False] for name, given in blank.items()}}
+        return {
+            **dict.fromkeys(_COUNTED, 0),
+            **{name: given and [False] for name, given in blank.items()},
+        }
 
     rows = judge_each(prompts, folder, make, missed, progress=progress)
     pictures = [
@@ -127,9 +138,12 @@ def _judged(picture: Tensor, prompt: str, judge: PromptJudge) -> dict[str, list[
 
 
 def _markdown(table: Mapping[str, Any]) -> str:
-    shapes = [str(row["shapes"]) for row in table["rows"]]
+    counted = {
+        name: ([f"{row[key]:.{places}f}" for row in table["rows"]], "")
+        for key, (name, places) in _COUNTED.items()
+    }
     notes = (
         f"final.svg as resvg renders it at {SIZE}x{SIZE}, judged by {table['judge']}; prior "
         f"{table['settings']['prior']}. A prompt without a drawing counts as a miss."
     )
-    return markdown_table(table, _QUESTIONS, {"shapes": (shapes, "")}, notes)
+    return markdown_table(table, _QUESTIONS, counted, notes)

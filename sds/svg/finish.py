@@ -7,8 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.files import write_text
 from scorefield.images import load_image, save_gif, save_image
 from scorefield.sds.svg.drawing import WHITE
+from scorefield.sds.tracing.clean_file import clean_svg
 from scorefield.sds.vector import Document
 
 __all__ = ["finish_drawing"]
@@ -27,6 +29,7 @@ def finish_drawing(
     *,
     size: int = 512,
     traced: Float[Tensor, "3 h w"] | None = None,
+    title: str | None = None,
 ) -> dict[str, Path]:
     """Write `final.svg`, `final.png` and, from the folder's previews, `making.gif`.
 
@@ -38,6 +41,8 @@ def finish_drawing(
         folder: where; made if missing.
         size: longer side of `final.png`, pixels.
         traced: the sample that the drawing began with, if there was one.
+        title: what it shows, for a file that a designer opens (see `clean_svg`); None writes the
+            document as it is.
 
     Returns:
         The written files by what they are: "svg", "png" and, where there are any, "making" and
@@ -48,8 +53,13 @@ def finish_drawing(
     height, width = (
         max(1, round(size * side / max(box.width, box.height))) for side in (box.height, box.width)
     )
+    svg = folder / "final.svg"
+    if title is None:
+        document.save(svg, digits=_DIGITS)
+    else:
+        write_text(svg, clean_svg(document, title))
     written = {
-        "svg": document.save(folder / "final.svg", digits=_DIGITS),
+        "svg": svg,
         "png": save_image(folder / "final.png", document.render(height, width, WHITE).cpu()),
     }
     previews = sorted((folder / "previews").glob("*.png"))

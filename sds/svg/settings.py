@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from scorefield.sds.svg.trace import Rank
     from scorefield.sds.vector.document import Rasterise
 
+STARTS = ("traced", "layers", "random")
+"""What a drawing begins with, besides a drawing."""
+
+MOST_TRACED = 32
+"""Shapes of a tracing."""
+
 _CORNERS = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
 
 
@@ -77,16 +83,18 @@ class TextToSvgSettings(RenderedSettings):
 
     style: what the drawing is made of.
     template: how the prompt is put, {} standing for it; "" takes the style's.
-    start: SVG text that the drawing starts from, with its own shapes in place of the style's; ""
-        starts anew.
-    samples: pictures of the prior of which the best is traced; 0 starts at random. A sketch always
-        does.
-    trace_steps: updates of the tracing, before the distillation; pixel art takes over the sample's
-        colours and needs none.
+    start: what an icon begins with. "traced": the best sample, redrawn with few opaque shapes that
+        stay opaque; "layers": clouds of paths fitted to it, whose opacity is free; "random":
+        circles; or the text of an SVG file, whose shapes, names and groups are kept, in place of
+        any style's. A sketch begins at random.
+    background: whether the white ground is drawn as well, as a rectangle.
+    samples: pictures of the prior of which the best is traced; 0 starts at random.
+    trace_steps: updates of the fit of "layers", before the distillation.
     settle: factor of the learning rates in the distillation of what was traced. It is a picture
-        already, and the full rates of a random start would dissolve it.
-    steps: updates of the distillation; the schedules span them. 0 takes 100 for what begins with a
-        sample, 500 for a random start or a drawing of yours.
+        already: the full rates of a random start would dissolve it, and a third of them opens
+        cracks between opaque shapes, which move each by itself.
+    steps: updates of the distillation; the schedules span them. 0 takes 40 for a redrawn sample,
+        100 for what begins with a sample otherwise, 500 for a random start or a drawing of yours.
     views: augmented views per update.
     augmentation: what the views show.
     warmup: share of the steps in which the learning rates rise to the style's; they end at 0.4 of
@@ -101,10 +109,11 @@ class TextToSvgSettings(RenderedSettings):
     steps: int = 0
     style: "Style" = field(default_factory=_icon)
     template: str = ""
-    start: str = ""
+    start: str = "traced"
+    background: bool = False
     samples: int = 4
     trace_steps: int = 200
-    settle: float = 0.3
+    settle: float = 0.1
     views: int = 4
     augmentation: Augmentation = Augmentation(0.95, 0.1)
     warmup: float = 0.05
@@ -130,6 +139,10 @@ class TextToSvgSettings(RenderedSettings):
         for name in ("warmup", "renew_until"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be between 0 and 1; got {getattr(self, name)}")
+        if not (self.start in STARTS or self.start.lstrip().startswith("<")):
+            raise ValueError(
+                f"start must be {', '.join(STARTS)} or the text of an SVG; got {self.start[:40]!r}"
+            )
         if not self.settle >= 0:
             raise ValueError(f"settle must be at least 0; got {self.settle}")
 
@@ -138,21 +151,35 @@ class TextToSvgSettings(RenderedSettings):
         """Whether the drawing begins with a sample of the prior."""
         from scorefield.sds.svg.styles import Sketch
 
-        return bool(self.samples and not self.start and not isinstance(self.style, Sketch))
+        sampled = self.samples and self.start in ("traced", "layers")
+        return bool(sampled and not isinstance(self.style, Sketch))
 
     @property
-    def traces(self) -> bool:
-        """Whether paths are fitted to that sample first."""
+    def given(self) -> bool:
+        """Whether it begins with a drawing of the user's."""
+        return self.start not in STARTS
+
+    @property
+    def redraws(self) -> bool:
+        """Whether that sample is redrawn with opaque shapes first."""
         from scorefield.sds.svg.styles import Icon
 
-        return self.samples_first and isinstance(self.style, Icon)
+        return self.samples_first and self.start == "traced" and isinstance(self.style, Icon)
+
+    @property
+    def fits(self) -> bool:
+        """Whether clouds of paths are fitted to that sample first."""
+        from scorefield.sds.svg.styles import Icon
+
+        return self.samples_first and self.start == "layers" and isinstance(self.style, Icon)
 
     @property
     def distillation_steps(self) -> int:
         """`steps`, or what the start needs."""
-        return self.steps or (100 if self.samples_first else 500)
+        usual = 40 if self.redraws else 100 if self.samples_first else 500
+        return self.steps or usual
 
     @property
     def updates(self) -> int:
         """Of tracing and distillation together."""
-        return self.distillation_steps + (self.trace_steps if self.traces else 0)
+        return self.distillation_steps + (self.trace_steps if self.fits else 0)

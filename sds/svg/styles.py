@@ -81,6 +81,8 @@ class Icon:
         "{}, minimal flat 2d vector icon. lineal color. on a white background. trending on "
         "artstation",
         "a flat icon of {}, white background",
+        "an icon of {}",
+        "{}",
     )
     view_box: ClassVar[ViewBox] = ViewBox(0, 0, SIDE, SIDE)
     opaque: ClassVar[bool] = False
@@ -142,6 +144,7 @@ class Sketch:
     prompts: ClassVar[tuple[str, ...]] = (
         "{}, minimal 2d line drawing. on a white background. trending on artstation",
         "{}, white background",
+        "{}",
     )
     view_box: ClassVar[ViewBox] = ViewBox(0, 0, SIDE, SIDE)
     opaque: ClassVar[bool] = True
@@ -188,6 +191,7 @@ class PixelArt:
     prompts: ClassVar[tuple[str, ...]] = (
         "{}, pixel art. on a white background. trending on artstation",
         "{}, white background",
+        "{}",
     )
     opaque: ClassVar[bool] = True
     crossing: ClassVar[float] = 0.0

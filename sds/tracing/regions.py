@@ -129,7 +129,7 @@ def _merged(
 
     def cheapest(k: int) -> tuple[float, int]:
         total = sum(border[k].values())
-        near = [j for j, length in border[k].items() if length >= _TOUCHING * total]
+        near = [j for j, length in border[k].items() if length >= _TOUCHING * total] or border[k]
         return min((area[k] * float(np.linalg.norm(lab[k] - lab[j])), j) for j in near)
 
     while True:

@@ -28,7 +28,7 @@ def test_a_drawing_and_its_json(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["text-to-svg", "a yellow duck", *TINY, "--json", "--out", str(out)]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["asked"] == "a flat icon of a yellow duck, white background"
-    assert told["shapes"] == 3 and told["steps"] == 4
+    assert 1 <= told["shapes"] <= 3 and told["steps"] == 2
     assert set(told["files"]) == {"svg", "png", "traced"}
     assert all(Path(path).stat().st_size > 0 for path in told["files"].values())
     # The drawing is a start for another one.

@@ -20,6 +20,7 @@ from scorefield.sds.svg import (
     TextToSvgSettings,
     text_to_svg,
 )
+from scorefield.sds.svg.economy import economy
 from scorefield.sds.svg.evaluation import evaluate_drawings
 from scorefield.sds.svg.trace import rank_by_prior
 from scorefield.sds.vector import DiffvgRasterise, load_svg
@@ -53,6 +54,7 @@ def settings(**changes: object) -> TextToSvgSettings:
         "style": Icon(paths=4),
         "template": "{}",
         "guidance": 1.0,
+        "start": "layers",
         "trace_steps": 20,
         "steps": 20,
         "renew_every": 7,
@@ -204,7 +206,54 @@ def test_what_was_traced_keeps_its_paths_and_moves_at_a_part_of_the_rates(
     assert moves == pytest.approx([1.0, 0.25], rel=0.02)
 
 
+def test_a_redrawn_sample_moves_and_stays_opaque(prior: ImagePrior, tmp_path: Path) -> None:
+    given = settings(start="traced", style=Icon(), steps=6)
+    assert given.updates == 6
+    task = run(TextToSvg(given, prior))
+    (shape,) = task.drawing.shapes
+    assert isinstance(shape.fill, Tensor) and float(shape.fill.detach()[3]) == 1.0
+    assert distance(task.drawing.render(64).detach()) < 0.1
+    written = task.finish(tmp_path)
+    text = written["svg"].read_text()
+    assert "<title>red</title>" in text and "<desc>" in text and ".red{fill:" in text
+    assert "background" not in text
+    found = economy(text)
+    assert found["half_ink"] == 0 and found["paths"] == 1
+    asked = TextToSvg(settings(start="traced", background=True), prior)
+    asked.step(0)
+    assert 'id="background"' in asked.finish(tmp_path)["svg"].read_text()
+
+
+def test_a_redrawn_sample_resumes_bit_for_bit(prior: ImagePrior) -> None:
+    given = settings(start="traced", steps=4)
+    whole, first, second = (TextToSvg(given, prior) for _ in range(3))
+    for step in range(4):
+        whole.step(step)
+    for step in range(2):
+        first.step(step)
+    second.load_state(first.state())
+    for step in range(2, 4):
+        second.step(step)
+    pairs = zip(whole.drawing.parameters(), second.drawing.parameters(), strict=True)
+    for mine, theirs in pairs:
+        assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+
+
+def test_a_given_file_keeps_names_groups_and_unseen_shapes(
+    prior: ImagePrior, tmp_path: Path
+) -> None:
+    text = (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><g id="ball">'
+        '<circle id="under" cx="12" cy="12" r="2" fill="#00ff00"/>'
+        '<circle id="over" cx="12" cy="12" r="6" fill="#00ff00"/></g></svg>'
+    )
+    task = run(TextToSvg(settings(start=text, steps=2), prior))
+    written = load_svg(task.finish(tmp_path)["svg"])
+    assert [node.name for node in written.nodes()] == ["ball", "under", "over"]
+
+
 def test_steps_follow_from_the_start() -> None:
+    assert settings(steps=0, start="traced").updates == 40
     assert settings(steps=0).updates == 20 + 100
     assert settings(steps=0, samples=0).updates == 500
     assert settings(steps=0, style=PixelArt(8)).updates == 100
@@ -277,6 +326,7 @@ def test_a_list_of_prompts_is_drawn_and_judged(prior: ImagePrior, tmp_path: Path
     ("changes", "message"),
     [
         ({"steps": -1}, "steps must be at least 0"),
+        ({"start": "clouds"}, "traced, layers, random"),
         ({"settle": -0.1}, "at least 0"),
         ({"template": "a flat icon"}, "must hold {}"),
         ({"warmup": 1.5}, "between 0 and 1"),
@@ -289,9 +339,10 @@ def test_bad_settings_are_refused(changes: dict[str, object], message: str) -> N
 
 
 def test_a_prompt_is_put_in_the_first_way_that_the_prior_knows(prior: ImagePrior) -> None:
-    """Discs know no prompt but red and blue, so the style's plain way is refused, named."""
-    with pytest.raises(ValueError, match="white background"):
-        TextToSvg(settings(template=""), prior)
+    """Discs know no prompt but red and blue: none of the style's ways, but the bare words."""
+    assert TextToSvg(settings(template=""), prior).prompt == "red"
+    with pytest.raises(ValueError, match="flat red"):
+        TextToSvg(settings(template="a flat {}"), prior)
 
 
 def test_the_backend_can_be_chosen(prior: ImagePrior) -> None:

@@ -12,7 +12,7 @@ from scorefield.cli.command import Outcome, options_of, under_way
 from scorefield.cli.distillation.distilling import DistillingCommand
 from scorefield.domains import Count, Whole
 from scorefield.sds.svg.presets import PRESETS
-from scorefield.sds.svg.settings import TextToSvgSettings
+from scorefield.sds.svg.settings import STARTS, TextToSvgSettings
 
 if TYPE_CHECKING:
     from scorefield.priors.prior import ImagePrior
@@ -34,13 +34,16 @@ class DrawingCommand(DistillingCommand):
     style: StyleName = "icon"
     """icon: filled paths. sketch: black strokes. pixel-art: a grid of squares."""
     paths: Count | None = None
-    """Number of paths of an icon, 64 by default, or of strokes of a sketch, 16."""
+    """Most paths of an icon, 64 by default, of which a tracing has 32 at most; or number of strokes
+    of a sketch, 16."""
     segments: Count | None = None
     """Curves of each path: of an icon 4, of a sketch 5."""
     grid: Count | None = None
     """Squares along each side of pixel art, 32 by default."""
-    start: Path | None = None
-    """An SVG file to start from: its own shapes are moved, none is replaced."""
+    start: str = "traced"
+    """What an icon begins with. traced: the best sample of the prior, redrawn with few opaque
+    shapes. layers: clouds of half-transparent paths fitted to it. random: circles. Or an SVG file,
+    whose shapes are moved, and whose names and groups stay."""
     preset: str | None = None
     """Published settings to begin with, such as vectorfusion; None takes those for the prior,
     which `scorefield info` shows. Options that are given go before them."""
@@ -67,7 +70,7 @@ class DrawingCommand(DistillingCommand):
         return TextToSvgSettings(
             prompt=prompt,
             style=self.style_named(),
-            start="" if self.start is None else _read(self.start),
+            start=self.start if self.start in STARTS else _read(Path(self.start)),
             **given,
         )
 
