@@ -2,6 +2,7 @@ from .classification.calibration import fit_temperature as fit_temperature
 from .classification.classify import Classification as Classification
 from .classification.classify import classify as classify
 from .classification.error_measure import ErrorMeasure as ErrorMeasure
+from .classification.rejection import label_fit as label_fit
 from .classification.stopping import Race as Race
 from .classification.stopping import Stages as Stages
 from .classification.text_scores import text_scores as text_scores
@@ -15,6 +16,7 @@ from .correspondence.matching import NearestPixel as NearestPixel
 from .correspondence.matching import SoftArgmax as SoftArgmax
 from .correspondence.propagation import propagate_edit as propagate_edit
 from .correspondence.propagation import propagate_labels as propagate_labels
+from .correspondence.sift import SiftFusion as SiftFusion
 from .segmentation.clustering import FeatureClusters as FeatureClusters
 from .segmentation.clustering import KMeansClusters as KMeansClusters
 from .segmentation.clustering import NormalisedCut as NormalisedCut

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from scorefield.images import load_image
 from scorefield.perception.benchmarks.keypoint_pairs import KeypointPair
-from scorefield.perception.correspondence.matching import NearestPixel, vectors_at
+from scorefield.perception.correspondence.matching import Locate, NearestPixel, vectors_at
 from scorefield.rows import Row, RowStore
 
 ALPHAS = (0.1, 0.05, 0.01)
@@ -56,30 +56,31 @@ def evaluate_keypoints(
     describe: Describe,
     rows: RowStore,
     *,
+    locate: Locate | None = None,
     memory: float | int = 1.0,
     progress: bool = False,
 ) -> list[Row]:
     """The row of every pair: how many points it has and how many are right, or its error.
 
-    Points are found where the target's map, interpolated to the picture, is most similar
-    (`NearestPixel`, Tang et al. 2023). Rows that are there are not computed again, but for those of
+    Rows that are there are not computed again, but for those of
     pairs that could not be read.
 
     rows: with the key "pair".
+    locate: how points are found; None is `NearestPixel`, the rule of Tang et al. 2023.
     memory: GiB for the maps of pictures that are kept for further pairs.
     """
-    maps = KeptMaps(describe, memory)
+    maps, locate = KeptMaps(describe, memory), NearestPixel() if locate is None else locate
     found = []
     for pair in tqdm(pairs, desc="pairs", disable=not progress):
         row = rows.get(pair=pair.name)
         if row is None or "error" in row:
-            row = {"pair": pair.name, "category": pair.category, **_judged(pair, maps)}
+            row = {"pair": pair.name, "category": pair.category, **_judged(pair, maps, locate)}
             rows.add(row)
         found.append(row)
     return found
 
 
-def _judged(pair: KeypointPair, maps: KeptMaps) -> Row:
+def _judged(pair: KeypointPair, maps: KeptMaps, locate: Locate) -> Row:
     try:
         points = pair.read()
         (a, source_size), (b, target_size) = (
@@ -87,7 +88,7 @@ def _judged(pair: KeypointPair, maps: KeptMaps) -> Row:
         )
         at = points.source.to(a)
         errors = [
-            (NearestPixel()(vectors_at(a, some, source_size), b, target_size)[0] - true.to(a))
+            (locate(vectors_at(a, some, source_size), b, target_size, a)[0] - true.to(a))
             .norm(dim=1)
             .cpu()
             for some, true in zip(at.split(256), points.target.split(256), strict=True)

@@ -15,6 +15,7 @@ from scorefield.perception.correspondence.matching import (
     match_features,
     mutual_matches,
 )
+from scorefield.perception.correspondence.sift import SiftFusion
 from scorefield.perception.resize import squares
 from scorefield.priors.features.cache import FeatureCache
 from scorefield.priors.features.extraction import extract_features
@@ -23,6 +24,8 @@ from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prior import Prompts
 from scorefield.priors.schedule import NoiseSchedule
+
+_PIXELS_PER_CELL = 4
 
 
 @dataclass(frozen=True)
@@ -227,6 +230,7 @@ def match(
     *,
     preset: DiftPreset | None = None,
     locate: Locate | None = None,
+    sift: SiftFusion | None = None,
     seed: int = 0,
 ) -> Matches:
     """Where points of image a are in image b; without points, the cells that agree mutually.
@@ -237,6 +241,8 @@ def match(
     a, b: one image each, as `scorefield.images.as_images` takes it: a tensor, an array or a path.
     points: pixels (x, y) of a, see `scorefield.perception.correspondence.matching`.
     prompts: one for both pictures or one for each.
+    locate: how points are found, see `match_features`; of a fusion, None is its own.
+    sift: match dense SIFT together with the features; see `docs/correspondence.md` for when to.
 
     Raises:
         ValueError: as `features` and `match_features` do.
@@ -249,6 +255,9 @@ def match(
         features(prior, squares(image[None], prior), text, preset=preset, seed=seed)[0]
         for image, text in zip((a, b), texts, strict=True)
     ]
+    if sift is not None:
+        maps = [with_sift(m, image, prior, sift) for m, image in zip(maps, (a, b), strict=True)]
+        locate = sift.locate if locate is None and points is not None else locate
     source, target = maps
     source_size, target_size = (a.shape[1], a.shape[2]), (b.shape[1], b.shape[2])
     if points is None:
@@ -258,3 +267,18 @@ def match(
     return match_features(
         source, target, points, source_size=source_size, target_size=target_size, locate=locate
     )
+
+
+def with_sift(
+    features: Float[Tensor, "c h w"],
+    image: Float[Tensor, "3 height width"],
+    prior: FrozenPrior,
+    sift: SiftFusion,
+) -> Float[Tensor, "c2 h w"]:
+    """A map of `features` joined with SIFT of the picture.
+
+    SIFT sees the picture's own pixels, up to four along each side of a cell.
+    """
+    cells = max(features.shape[-2:])
+    side = min(max(*image.shape[-2:], cells), _PIXELS_PER_CELL * cells)
+    return sift.join(features[None], squares(image[None], prior, side))[0]

@@ -15,14 +15,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from scorefield.perception.correspondence.matches import Matches, Size
+from scorefield.perception.correspondence.nearest import nearest_both_ways
 
-Locate = Callable[[Tensor, Tensor, Size], tuple[Tensor, Tensor]]
-"""From unit vectors (points, channels), a map (channels, h, w) and a picture's size to the points
-(points, 2) where it resembles them most, and their similarity (points,)."""
+Locate = Callable[[Tensor, Tensor, Size, Tensor], tuple[Tensor, Tensor]]
+"""From unit vectors (points, channels), a map (channels, h, w), its picture's size and the map that
+the vectors are of, to the points (points, 2) where it resembles them most, and their similarity
+(points,)."""
 
 # Similarities held at once: 128 MiB of float32.
 _VALUES = 1 << 25
-# Cells of either map whose similarities are held at once: 4 MiB, which caches hold.
+# Cells of the map that vectors are of, in one part of the dual softmax.
 _BLOCK = 1 << 10
 # Another place is one this share of the longer side away: several cells of deep layers.
 _ELSEWHERE = 8
@@ -59,7 +61,10 @@ def vectors_at(
 
 
 def nearest_cell(
-    vectors: Float[Tensor, "points c"], target: Float[Tensor, "c h w"], size: Size
+    vectors: Float[Tensor, "points c"],
+    target: Float[Tensor, "c h w"],
+    size: Size,
+    origin: Float[Tensor, "c h2 w2"] | None = None,
 ) -> tuple[Float[Tensor, "points 2"], Float[Tensor, " points"]]:
     """The centre of the cell most similar to each vector."""
     best, where = _most_similar(vectors, functional.normalize(target, dim=0).flatten(1).T)
@@ -72,28 +77,6 @@ def _most_similar(
     """For each vector of a, the largest product with one of b and its index; a part at a time."""
     found = [(part @ b.T).max(1) for part in a.split(max(1, values // len(b)))]
     return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
-
-
-def nearest_both_ways(
-    a: Float[Tensor, "n c"], b: Float[Tensor, "m c"], block: int = _BLOCK
-) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"], Int[Tensor, " m"]]:
-    """For each vector of a the largest product with one of b and its index, and the index for b.
-
-    Every product is computed once, a block at a time; memory is that of one block. Of equal
-    products the first counts.
-    """
-    best = [vectors.new_full((len(vectors),), -torch.inf) for vectors in (a, b)]
-    where = [torch.zeros(len(vectors), dtype=torch.long, device=a.device) for vectors in (a, b)]
-    for i in range(0, len(a), block):
-        for j in range(0, len(b), block):
-            products = a[i : i + block] @ b[j : j + block].T
-            for side, at, first, part in ((0, i, j, products), (1, j, i, products.T)):
-                # values alone are found much faster than their indices, which few rows need
-                better = part.amax(1) > best[side][at : at + len(part)]
-                rows = better.nonzero()[:, 0]
-                top = part[rows].max(1)
-                best[side][at + rows], where[side][at + rows] = top.values, first + top.indices
-    return best[0], where[0], where[1]
 
 
 @dataclass(frozen=True)
@@ -109,7 +92,11 @@ class NearestPixel:
     values: int = _VALUES
 
     def __call__(
-        self, vectors: Float[Tensor, "points c"], target: Float[Tensor, "c h w"], size: Size
+        self,
+        vectors: Float[Tensor, "points c"],
+        target: Float[Tensor, "c h w"],
+        size: Size,
+        origin: Float[Tensor, "c h2 w2"] | None = None,
     ) -> tuple[Float[Tensor, "points 2"], Float[Tensor, " points"]]:
         """The pixels, and the cosine there."""
         chunk = max(1, self.values // (size[0] * size[1]))
@@ -149,7 +136,11 @@ class SoftArgmax:
             raise ValueError(f"temperature must be positive; got {self.temperature}")
 
     def __call__(
-        self, vectors: Float[Tensor, "points c"], target: Float[Tensor, "c h w"], size: Size
+        self,
+        vectors: Float[Tensor, "points c"],
+        target: Float[Tensor, "c h w"],
+        size: Size,
+        origin: Float[Tensor, "c h2 w2"] | None = None,
     ) -> tuple[Float[Tensor, "points 2"], Float[Tensor, " points"]]:
         """The places, and the cosine at the best cell."""
         unit = functional.normalize(target, dim=0).flatten(1)
@@ -169,6 +160,49 @@ class SoftArgmax:
         return weights @ cell_centres(target, size).to(weights), best
 
 
+@dataclass(frozen=True)
+class DualSoftmax:
+    """The cell that is likely from both sides (Rocco et al. 2018; LoFTR, Sun et al. 2021).
+
+    The softmax of similarity / temperature over the target's cells, times that over the cells of
+    the map the vectors are of: a cell that resembles much of the other picture is no one's match.
+
+    temperature: of both softmaxes, in cosines.
+
+    Raises:
+        ValueError: a temperature that is not positive.
+    """
+
+    temperature: float | int = 0.02
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be positive; got {self.temperature}")
+
+    def __call__(
+        self,
+        vectors: Float[Tensor, "points c"],
+        target: Float[Tensor, "c h w"],
+        size: Size,
+        origin: Float[Tensor, "c h2 w2"],
+    ) -> tuple[Float[Tensor, "points 2"], Float[Tensor, " points"]]:
+        """The centres of the cells, and the cosine there."""
+        theirs, ours = (functional.normalize(m, dim=0).flatten(1).T for m in (target, origin))
+        total = torch.zeros_like(theirs[:, 0])
+        for part in ours.split(_BLOCK):
+            # cosines are at most 1, so that nothing overflows
+            total += ((part @ theirs.T - 1) / self.temperature).exp_().sum(0)
+        # the softmax over the target has one sum for all its cells, which orders nothing
+        taken = self.temperature / 2 * total.log()
+        found, cosines = [], []
+        for part in vectors.split(max(1, _VALUES // len(theirs))):
+            similarity = part @ theirs.T
+            best = (similarity - taken).argmax(1)
+            found.append(best)
+            cosines.append(similarity.gather(1, best[:, None])[:, 0])
+        return cell_centres(target, size)[torch.cat(found)], torch.cat(cosines)
+
+
 def match_features(
     source: Float[Tensor, "c h w"],
     target: Float[Tensor, "c2 h2 w2"],
@@ -182,7 +216,8 @@ def match_features(
 
     source_size, target_size: height and width of the pictures that points are pixels of.
     points: None is the centres of the source's cells.
-    locate: how the best place is found: `NearestPixel` (None), `nearest_cell` or `SoftArgmax`.
+    locate: how the best place is found: `NearestPixel` (None), `nearest_cell`, `SoftArgmax` or
+        `DualSoftmax`.
 
     Raises:
         ValueError: maps of different channels, or a point outside the picture.
@@ -191,9 +226,9 @@ def match_features(
     locate = NearestPixel() if locate is None else locate
     points = cell_centres(source, source_size) if points is None else points.to(source.device)
     points = points.to(source.dtype)
-    found, similarity = locate(vectors_at(source, points, source_size), target, target_size)
+    found, similarity = locate(vectors_at(source, points, source_size), target, target_size, source)
     found = found.to(points)
-    back, _ = locate(vectors_at(target, found, target_size), source, source_size)
+    back, _ = locate(vectors_at(target, found, target_size), source, source_size, target)
     return _matches(source, target, points, found, similarity, (back - points).norm(dim=1),
                     source_size, target_size)  # fmt: skip
 

@@ -12,7 +12,7 @@ from correspondence_evaluation import (
     evaluate_correspondence,
 )
 from correspondence_report import correspondence_table, plot_sweep
-from landmark_errors import DualSoftmax, accuracy, landmark_errors, nearest_pixel
+from landmark_errors import accuracy, landmark_errors
 from landmarks import PROGRAM, Landmarks
 from torch import Tensor
 from torch.nn import functional
@@ -100,20 +100,6 @@ def test_joined_sift_has_the_mean_cosine(pairs: list[SemanticPair]) -> None:
     each = [functional.normalize(DenseSift(side)(images), dim=1) for side in (4, 8)]
     cosines = [(m[0, :, 20, 30] * m[1, :, 33, 12]).sum() for m in (joined, *each)]
     torch.testing.assert_close(cosines[0], (cosines[1] + cosines[2]) / 2)
-
-
-def test_dual_softmax_is_the_product_of_both() -> None:
-    """Written out for maps of few places; a hub, similar to all, is left for the second best."""
-    generator = torch.Generator().manual_seed(0)
-    source, target = (torch.randn(4, 3, 5, generator=generator) for _ in range(2))
-    unit = [functional.normalize(m, dim=0).flatten(1) for m in (source, target)]
-    similarity = unit[0].T @ unit[1] / 0.1
-    product = similarity.softmax(0) * similarity.softmax(1)
-    best = product.argmax(1)
-    found = DualSoftmax(0.1)(source, unit[0].T, target, (3, 5))
-    assert torch.equal(found, torch.stack([best % 5, best // 5], 1) + 0.5)
-    plain = nearest_pixel(source, unit[0].T, target, (3, 5))
-    assert not torch.equal(found, plain)
 
 
 def test_an_untrained_network_shares_nothing_but_the_shape() -> None:

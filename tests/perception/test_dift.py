@@ -172,6 +172,10 @@ def test_match_command(ducks: list[Path], tmp_path: Path, capsys: pytest.Capture
     figures = json.loads(capsys.readouterr().out)
     assert [row["source"] for row in figures["matches"]] == [[30, 30], [20.5, 40]]
     assert load_image(out).shape[1] == 384
+    assert main([*words, "--points", "30,30", "--with", "sift", "--weight", "0.5", "--json"]) == 0
+    fused = json.loads(capsys.readouterr().out)
+    assert fused["with"] == "sift" and fused["weight"] == 0.5 and len(fused["matches"]) == 1
+    assert fused["matches"][0]["similarity"] != figures["matches"][0]["similarity"]
     # two matches are no homography, and are drawn all the same
     out.unlink()
     assert main([*words, "--points", "30,30 20.5,40", "--json", "--homography"]) == 1
@@ -188,6 +192,7 @@ def test_match_command(ducks: list[Path], tmp_path: Path, capsys: pytest.Capture
         (["--points", "99,3"], "99,3 is outside the picture of 64x64"),
         (["--layer", "up7"], "no layer 'up7'"),
         (["--out", "x.txt"], "--out must end in"),
+        (["--weight", "0.5"], "give --with sift as well"),
         (["--log-snr", "99"], "log"),
     ],
 )

@@ -11,12 +11,12 @@ from scorefield.perception.correspondence.dift import match
 from scorefield.perception.correspondence.drawing import draw_matches
 from scorefield.perception.correspondence.matches import Matches
 from scorefield.perception.correspondence.matching import (
+    DualSoftmax,
     NearestPixel,
     SoftArgmax,
     cell_centres,
     match_features,
     mutual_matches,
-    nearest_both_ways,
     nearest_cell,
     vectors_at,
 )
@@ -25,6 +25,8 @@ from scorefield.perception.correspondence.metrics import (
     keypoint_accuracy,
     resampled_accuracy,
 )
+from scorefield.perception.correspondence.nearest import nearest_both_ways
+from scorefield.perception.correspondence.sift import SiftFusion, joined_sift
 from scorefield.priors.loading import load_prior
 
 SIZE = (32, 48)
@@ -154,6 +156,25 @@ def test_blocks_find_what_the_dense_products_have(n: int, m: int, block: int) ->
     assert back.tolist() == [row.index(max(row)) for row in products.T.tolist()]
 
 
+def test_rounded_products_give_the_same_answer() -> None:
+    """Smooth maps, whose neighbours are alike but for the rounding, of no whole strips."""
+    small = [random_map(seed, channels=24, height=6, width=7) for seed in (0, 1)]
+    a, b = (
+        functional.normalize(
+            functional.interpolate(m[None], (33, 41), mode="bicubic")[0].flatten(1).T, dim=1
+        )
+        for m in small
+    )
+    b = b[:-100]
+    plain = nearest_both_ways(a, b, rounded=False)
+    found = nearest_both_ways(a, b, block=256, rounded=True)
+    torch.testing.assert_close(found[0], plain[0])
+    for ours, theirs in zip(found[1:], plain[1:], strict=True):
+        assert torch.equal(ours, theirs)
+    # the answer of rounded products alone is another one
+    assert not torch.equal((a.bfloat16() @ b.bfloat16().T).argmax(1), plain[1])
+
+
 def test_the_ratio_looks_for_another_place() -> None:
     """Beside the best cell the second is as similar, and far away there is one of cosine 0.6."""
     target = torch.zeros(2, 1, 40)
@@ -227,6 +248,51 @@ def test_a_large_target_is_searched_in_parts() -> None:
     parts = match_features(source, target, locate=NearestPixel(values=200 * 300), **options)
     assert torch.equal(whole.target, parts.target)
     torch.testing.assert_close(whole.similarity, parts.similarity)
+
+
+def test_dual_softmax_is_the_product_of_both() -> None:
+    """Written out for maps of few places; a hub, similar to all, is left for the second best."""
+    generator = torch.Generator().manual_seed(0)
+    source, target = (torch.randn(4, 3, 5, generator=generator) for _ in range(2))
+    unit = [functional.normalize(m, dim=0).flatten(1) for m in (source, target)]
+    similarity = unit[0].T @ unit[1] / 0.1
+    product = similarity.softmax(0) * similarity.softmax(1)
+    best = product.argmax(1)
+    found, _ = DualSoftmax(0.1)(unit[0].T, target, (3, 5), source)
+    assert torch.equal(found, torch.stack([best % 5, best // 5], 1) + 0.5)
+    plain, _ = nearest_cell(unit[0].T, target, (3, 5))
+    assert not torch.equal(found, plain)
+
+
+def test_dual_softmax_of_many_points_and_cells_is_that_of_each() -> None:
+    source, target = random_map(0), random_map(1)
+    options = {"source_size": SIZE, "target_size": SIZE, "locate": DualSoftmax()}
+    every = match_features(source, target, **options)
+    one = match_features(source, target, every.source[17:18], **options)
+    assert torch.equal(one.target[0], every.target[17])
+    with pytest.raises(ValueError, match="temperature must be positive; got 0"):
+        DualSoftmax(0)
+
+
+@pytest.mark.parametrize("weight", [0, 0.3, 1])
+def test_a_fusion_has_the_weighted_cosine(weight: float) -> None:
+    images = torch.rand(2, 3, 16, 20, generator=torch.Generator().manual_seed(0))
+    maps = torch.stack([random_map(0), random_map(1)])[:, :, :8, :10]
+    fused = SiftFusion(weight).join(maps, images)
+    sift = functional.interpolate(joined_sift(images), (8, 10), mode="bilinear")
+    assert fused.shape == (2, 16 + 5 * 128, 8, 10)
+    torch.testing.assert_close(fused.norm(dim=1), torch.ones(2, 8, 10))
+    cosines = [
+        functional.cosine_similarity(m[0, :, 3, 4], m[1, :, 5, 6], dim=0)
+        for m in (fused, maps, sift)
+    ]
+    torch.testing.assert_close(cosines[0], weight * cosines[1] + (1 - weight) * cosines[2])
+
+
+def test_a_fusion_of_another_weight_is_refused() -> None:
+    for weight in (-0.1, 1.1):
+        with pytest.raises(ValueError, match="weight must lie in 0 to 1"):
+            SiftFusion(weight)
 
 
 def test_a_permutation_is_undone() -> None:

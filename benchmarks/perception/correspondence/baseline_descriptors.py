@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from scorefield.perception.correspondence.sift import BIN_SIZES, dense_sift, joined_sift
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.noise import noise_generator
 
@@ -45,18 +46,9 @@ class DenseSift:
 
     bin_size: int = 4
 
-    def __post_init__(self) -> None:
-        if self.bin_size < 2 or self.bin_size % 2:
-            raise ValueError(f"bin_size must be even and positive; got {self.bin_size}")
-
     def __call__(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c h w"]:
         """The descriptors."""
-        from kornia.color import rgb_to_grayscale
-        from kornia.feature import DenseSIFTDescriptor
-
-        # the sixteen bins are centred between pixels; the mean of four descriptors is on one
-        sift = DenseSIFTDescriptor(spatial_bin_size=self.bin_size, padding=3 * self.bin_size // 2)
-        return functional.avg_pool2d(sift(rgb_to_grayscale(images)), 2, 1)
+        return dense_sift(images, self.bin_size)
 
 
 @dataclass(frozen=True)
@@ -66,12 +58,11 @@ class JoinedSift:
     bin_sizes: sides of the bins, pixels, even.
     """
 
-    bin_sizes: tuple[int, ...] = (2, 4, 6, 8, 12)
+    bin_sizes: tuple[int, ...] = BIN_SIZES
 
     def __call__(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c h w"]:
         """The joined descriptors."""
-        every = [functional.normalize(DenseSift(side)(images), dim=1) for side in self.bin_sizes]
-        return torch.cat(every, dim=1)
+        return joined_sift(images, self.bin_sizes)
 
 
 def random_prior(prior: FrozenPrior, seed: int = 0) -> FrozenPrior:

@@ -3,42 +3,35 @@
 from collections.abc import Sequence
 
 from baseline_descriptors import DenseSift, JoinedSift, RgbPatches
-from landmark_errors import (
-    FIGURE,
-    Describe,
-    DualSoftmax,
-    Find,
-    accuracy_of,
-    kept_errors,
-    nearest_pixel,
-)
+from landmark_errors import FIGURE, Describe, accuracy_of, kept_errors
 from world_pairs import SemanticPair
 
+from scorefield.perception.correspondence.matching import DualSoftmax, Locate, NearestPixel
 from scorefield.rows import RowStore
 
 SIFT = "dense SIFT"
 
 
-def baselines() -> dict[str, dict[str, tuple[Describe, Find]]]:
+def baselines() -> dict[str, dict[str, tuple[Describe, Locate]]]:
     """Descriptors that know no pictures, by kind and by setting."""
     joined = JoinedSift()
     bins = ", ".join(map(str, joined.bin_sizes))
     return {
-        SIFT: {f"bins of {side} pixels": (DenseSift(side), nearest_pixel)
+        SIFT: {f"bins of {side} pixels": (DenseSift(side), NearestPixel())
                for side in joined.bin_sizes},
-        f"{SIFT}, joined": {f"bins of {bins} pixels": (joined, nearest_pixel)},
+        f"{SIFT}, joined": {f"bins of {bins} pixels": (joined, NearestPixel())},
         f"{SIFT}, joined, dual softmax": {
             f"bins of {bins} pixels, temperature {t:g}": (joined, DualSoftmax(t))
             for t in (0.01, 0.02, 0.05, 0.1)
         },
-        "RGB patches": {f"{side} x {side} pixels": (RgbPatches(side), nearest_pixel)
+        "RGB patches": {f"{side} x {side} pixels": (RgbPatches(side), NearestPixel())
                         for side in (1, 5, 9, 15)},
     }  # fmt: skip
 
 
 def tuned_baselines(
     parts: RowStore, tuning: Sequence[SemanticPair]
-) -> tuple[dict[str, tuple[str, Describe, Find]], dict[str, float]]:
+) -> tuple[dict[str, tuple[str, Describe, Locate]], dict[str, float]]:
     """The best setting of each kind of descriptor on the tuning pairs, and its PCK there."""
     methods, tuned = {}, {}
     for name, settings in baselines().items():

@@ -16,14 +16,12 @@ from baselines import tuned_baselines
 from landmark_errors import (
     FIGURE,
     Describe,
-    Find,
     accuracy_of,
     chunks_of,
     intervals_of,
     kept_errors,
     landmark_errors,
     lists_of,
-    nearest_pixel,
     part_of,
     ratios_of,
 )
@@ -33,6 +31,7 @@ from tqdm import tqdm
 from world_pairs import SemanticPair, draw_pairs
 
 from scorefield.perception.correspondence.dift import DiftPreset, dift_preset, features
+from scorefield.perception.correspondence.matching import Locate, NearestPixel
 from scorefield.perception.correspondence.metrics import keypoint_accuracy, resampled_accuracy
 from scorefield.priors.features.cache import prior_key
 from scorefield.priors.features.extraction import extract_features
@@ -115,12 +114,12 @@ def _best(table: Mapping[str, Sequence[float]], log_snrs: Sequence[float]) -> tu
     return name, log_snrs[i]
 
 
-def features_of(prior: FrozenPrior, preset: DiftPreset) -> tuple[str, Describe, Find]:
+def features_of(prior: FrozenPrior, preset: DiftPreset) -> tuple[str, Describe, Locate]:
     level = float(preset.level(prior.schedule).log_snr)
     return (
         f"{' + '.join(preset.layers)}, log-SNR {level:.2g}",
         lambda images: features(prior, images, preset=preset),
-        nearest_pixel,
+        NearestPixel(),
     )
 
 
@@ -172,7 +171,7 @@ def evaluate_correspondence(
     middle = log_snrs[len(log_snrs) // 2 :][:1]
     theirs = sweep(untrained, tuning, middle, **options)
 
-    def alone(of: FrozenPrior, layer: str, log_snr: float) -> tuple[str, Describe, Find]:
+    def alone(of: FrozenPrior, layer: str, log_snr: float) -> tuple[str, Describe, Locate]:
         return features_of(of, DiftPreset((layer,), log_snr=log_snr))
 
     methods = {

@@ -1,60 +1,30 @@
 """Where descriptors find landmarks, and the shares of them that are right."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 from world_pairs import SemanticPair
 
 from scorefield.intervals import percentiles
-from scorefield.perception.correspondence.matches import Size
-from scorefield.perception.correspondence.matching import NearestPixel, vectors_at
+from scorefield.perception.correspondence.matching import Locate, NearestPixel, vectors_at
 from scorefield.perception.correspondence.metrics import keypoint_accuracy, resampled_accuracy
 from scorefield.rows import RowStore
 
 Describe = Callable[[Tensor], Tensor]
 """Pictures (n, 3, h, w) to maps (n, channels, h, w)."""
 
-Find = Callable[[Tensor, Tensor, Tensor, Size], Tensor]
-"""From a source map, vectors at points of it (points, channels), a target map and its picture's
-size to where the points are in the target (points, 2)."""
-
 ALPHAS = (0.1, 0.05)
 PAIRS_AT_ONCE = 4
 FIGURE = "pck@0.1 per point"
-
-
-def nearest_pixel(source: Tensor, vectors: Tensor, target: Tensor, size: Size) -> Tensor:
-    """The most similar pixel, as by Tang et al. 2023."""
-    return NearestPixel()(vectors, target, size)[0]
-
-
-@dataclass(frozen=True)
-class DualSoftmax:
-    """The pixel whose similarity is large among both pictures' (Rocco et al. 2018; LoFTR, 2021).
-
-    The softmax over the target's pixels times the softmax over the source's, of similarities over
-    the temperature: a pixel that resembles much of the source is no one's match.
-    """
-
-    temperature: float
-
-    def __call__(self, source: Tensor, vectors: Tensor, target: Tensor, size: Size) -> Tensor:
-        """The pixels; maps have a vector per pixel."""
-        ours, theirs = (functional.normalize(m, dim=0).flatten(1) for m in (source, target))
-        every = (ours.T @ theirs / self.temperature).logsumexp(0)
-        # the softmax over the target has one sum for all its pixels, which does not matter
-        best = (2 * (vectors @ theirs) / self.temperature - every).argmax(1)
-        return torch.stack([best % size[1], best // size[1]], 1) + 0.5
+_NEAREST = NearestPixel()
 
 
 def landmark_errors(
-    pairs: Sequence[SemanticPair], describe: Describe, find: Find = nearest_pixel
+    pairs: Sequence[SemanticPair], describe: Describe, find: Locate = _NEAREST
 ) -> list[Float[Tensor, " points"]]:
     """The distances, in pixels, between the landmarks and where a descriptor finds them."""
     errors = []
@@ -64,7 +34,7 @@ def landmark_errors(
         for pair, source, target in zip(chunk, maps[::2], maps[1::2], strict=True):
             size = (pair.images.shape[2], pair.images.shape[3])
             vectors = vectors_at(source, pair.source.to(source), size)
-            found = find(source, vectors, target, size)
+            found, _ = find(vectors, target, size, source)
             errors.append((found - pair.target.to(found)).norm(dim=1).cpu())
     return errors
 
@@ -124,7 +94,7 @@ def kept_errors(
     name: str,
     pairs: Sequence[SemanticPair],
     describe: Describe,
-    find: Find = nearest_pixel,
+    find: Locate = _NEAREST,
 ) -> list[Tensor]:
     """`landmark_errors`, some pairs at a time, each kept when it is done."""
     return [

@@ -34,7 +34,7 @@ class SemanticPair:
 
 
 def draw_pairs(
-    seed: int, n: int, *, turn: float | int = 45.0, size: int = 64
+    seed: int, n: int, *, turn: float | int = 45.0, size: int = 64, flat: bool = False
 ) -> list[SemanticPair]:
     """Pairs number 0 to n - 1 of a seed; the categories that have a front take turns.
 
@@ -48,12 +48,16 @@ def draw_pairs(
 
     turn: degrees.
     size: of the pictures, pixels.
+    flat: show the second instance as an icon, in even colours without light on white; everything
+        else about the pairs stays the same.
     """
     names = sorted(FRONTED)
-    return [_draw(seed, index, names[index % len(names)], turn, size) for index in range(n)]
+    return [_draw(seed, index, names[index % len(names)], turn, size, flat) for index in range(n)]
 
 
-def _draw(seed: int, index: int, category: str, turn: float | int, size: int) -> SemanticPair:
+def _draw(
+    seed: int, index: int, category: str, turn: float | int, size: int, flat: bool
+) -> SemanticPair:
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng([seed, index, attempt, 2])
         number = 2 * (index * _ATTEMPTS + attempt)
@@ -75,6 +79,8 @@ def _draw(seed: int, index: int, category: str, turn: float | int, size: int) ->
                     light=light,
                 )
             )
+        if flat:
+            scenes[1] = replace(scenes[1], ambient=1.0, background=np.ones((2, 3)))
         pair = _pair(scenes, size)
         if len(pair.source) >= _LEAST:
             return pair

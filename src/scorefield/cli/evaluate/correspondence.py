@@ -35,6 +35,8 @@ class EvaluateCorrespondence(PriorCommand):
     """Number of pairs, the first ones; None takes all."""
     template: str | None = None
     """Prompt of a category, {} being its name, such as "a photo of a {}"; None gives no prompt."""
+    fuse: Annotated[Literal["sift"] | None, tyro.conf.arg(name="with")] = None
+    """Descriptor to match together with the features: dense SIFT."""
     every: Count = 4
     """Step between the dense points of TSS that are taken, pixels; 1 is the published protocol."""
     memory: Positive = 1.0
@@ -57,6 +59,7 @@ class EvaluateCorrespondence(PriorCommand):
         )
         from scorefield.perception.benchmarks.report import problem_of
         from scorefield.perception.correspondence.dift import dift_preset
+        from scorefield.perception.correspondence.sift import SiftFusion
         from scorefield.rows import RowStore
 
         pairs = self._pairs()[: self.n]
@@ -69,12 +72,14 @@ class EvaluateCorrespondence(PriorCommand):
             "data": self.data[0], "split": self.split, "prior": self.prior,
             "image_size": prior.image_size, "layers": list(preset.layers),
             "log_snr": float(preset.level(prior.schedule).log_snr), "template": self.template,
-            "every": self.every, "seed": self.seed,
+            "with": self.fuse, "every": self.every, "seed": self.seed,
         }  # fmt: skip
+        sift = None if self.fuse is None else SiftFusion()
         rows = RowStore(self.out / "pairs.jsonl", settings, ["pair"])
         with under_way():
             found = evaluate_keypoints(
-                pairs, self._describe(prior, preset), rows, memory=self.memory,
+                pairs, self._describe(prior, preset, sift), rows,
+                locate=None if sift is None else sift.locate, memory=self.memory,
                 progress=not self.quiet,
             )  # fmt: skip
             figures = {**settings, **keypoint_figures(found)}
@@ -95,14 +100,15 @@ class EvaluateCorrespondence(PriorCommand):
             return keypoint_pairs.pf_pascal_pairs(folder, self.split)
         return keypoint_pairs.tss_pairs(folder, self.every)
 
-    def _describe(self, prior: Any, preset: Any) -> "Callable[[Tensor, str], Tensor]":
-        from scorefield.perception.correspondence.dift import features
+    def _describe(self, prior: Any, preset: Any, sift: Any) -> "Callable[[Tensor, str], Tensor]":
+        from scorefield.perception.correspondence.dift import features, with_sift
         from scorefield.perception.resize import squares
 
         def describe(image: "Tensor", category: str) -> "Tensor":
             prompt = None if self.template is None else self.template.format(category)
             seen = squares(image[None], prior)
-            return features(prior, seen, prompt, preset=preset, seed=self.seed)[0]
+            found = features(prior, seen, prompt, preset=preset, seed=self.seed)[0]
+            return found if sift is None else with_sift(found, image, prior, sift)
 
         return describe
 
@@ -120,7 +126,16 @@ class EvaluateCorrespondence(PriorCommand):
         ]
         facts = {
             name: figures[name]
-            for name in ("prior", "image_size", "layers", "log_snr", "template", "split", "seed")
+            for name in (
+                "prior",
+                "image_size",
+                "layers",
+                "log_snr",
+                "template",
+                "with",
+                "split",
+                "seed",
+            )
         }
         if figures["data"] == "tss":
             facts["points"] = f"each {self.every}th pixel of the objects, along both axes"

@@ -6,15 +6,26 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from scorefield.cli.command import Outcome, PriorCommand, check_at_least, under_way
+from scorefield.cli.command import (
+    Outcome,
+    PriorCommand,
+    check_at_least,
+    check_unused,
+    under_way,
+)
 from scorefield.cli.perception.picture_results import PictureResults
-from scorefield.domains import Count, Positive
+from scorefield.domains import Count, Positive, Share
 from scorefield.perception.classification.choices import Loss, Quantity, Spacing
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from scorefield.perception.classification.classify import Classification
+    from scorefield.perception.classification.rejection import LabelFit
+    from scorefield.priors.frozen_prior import FrozenPrior
+
+NONE = "none of these"
+"""What is said of a picture that no label fits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +59,11 @@ class Classify(PriorCommand):
     """Range (low high) of the noise levels."""
     temperature: Positive = 1.0
     """Temperature of the probabilities: above 1, less sure than the likelihoods."""
+    reject: Share | None = None
+    """Share of pictures that do fit a label which may be called "none of these", such as 0.05; None
+    names a label for every picture."""
+    own: Count = 60
+    """Pictures of the labels that the prior makes for --reject, to know what fits."""
     out: Path | None = None
     """File of one JSON line per picture (results.jsonl); new, unless resuming."""
     resume: bool = False
@@ -66,6 +82,8 @@ class Classify(PriorCommand):
         for template in self.template:
             if "{}" not in template:
                 raise ValueError(f"--template must hold {{}}, the label's place; got {template!r}")
+
+        self._check_reject()
 
         from scorefield.cli.loading import prior_of
         from scorefield.perception.classification.classify import DRAWS, classify
@@ -91,26 +109,71 @@ class Classify(PriorCommand):
             "temperature": self.temperature,
             "seed": self.seed,
         }
+        if self.reject is not None:
+            settings |= {"reject": self.reject, "own": self.own}
         prior = prior_of(self)
         prior.condition([prompt for own in prompts.values() for prompt in own])
         results = PictureResults(self.out, settings, self.resume)  # makes the file, so last
 
         def judge(images: "Tensor", items: list[int]) -> list[dict[str, Any]]:
-            return _rows(
-                classify(
-                    prior, images, prompts, policy=policy, measure=measure, budget=budget,
-                    temperature=self.temperature, seed=self.seed, items=items,
-                    batch_size=self.batch_size,
-                )
+            found = classify(
+                prior, images, prompts, policy=policy, measure=measure, budget=budget,
+                temperature=self.temperature, seed=self.seed, items=items,
+                batch_size=self.batch_size,
             )  # fmt: skip
+            rows = _rows(found)
+            if reference is not None:
+                self._reject(rows, prior, images, items, reference)
+            return rows
 
         with under_way():
+            reference = None if self.reject is None else self._reference(prior, labels)
             results.stream(self.pictures, prior, judge, quiet=self.quiet)
         rows, problem = results.of(self.pictures)
         lines = [_line(row) for row in rows if "error" not in row]
         if self.out is not None:
             lines.append(f"wrote {self.out}")
         return Outcome({**settings, "results": rows}, lines, problem)
+
+    def _check_reject(self) -> None:
+        """Refuse too few pictures to tell so small a share by."""
+        if self.reject is None:
+            check_unused(self, "classify without --reject", "own")
+        elif self.reject == 0:
+            raise ValueError("--reject 0 rejects nothing; leave it out")
+        elif 2 / (self.own + 1) >= self.reject:
+            raise ValueError(
+                f"--own {self.own} pictures are too few to reject at {self.reject:g}; give more "
+                f"than {2 / self.reject - 1:.0f}"
+            )
+
+    def _reference(self, prior: "FrozenPrior", labels: list[str]) -> "LabelFit":
+        """How well the prior's own pictures of the labels fit them."""
+        from scorefield.perception.classification.rejection import label_fit
+
+        prompts = [self.template[0].format(labels[i % len(labels)]) for i in range(self.own)]
+        pictures = prior.generate(prompts, seed=self.seed, progress=not self.quiet)
+        return label_fit(prior, pictures, prompts, seed=self.seed, batch_size=self.batch_size)
+
+    def _reject(
+        self,
+        rows: list[dict[str, Any]],
+        prior: "FrozenPrior",
+        images: "Tensor",
+        items: list[int],
+        reference: "LabelFit",
+    ) -> None:
+        """Note how well each picture fits its label, and take labels back that do not."""
+        from scorefield.perception.classification.rejection import label_fit
+
+        prompts = [self.template[0].format(row["label"]) for row in rows]
+        fit = label_fit(
+            prior, images, prompts, seed=self.seed, items=items, batch_size=self.batch_size
+        )
+        for row, p, gain in zip(rows, fit.p_values(reference), fit.gains, strict=True):
+            row |= {"fit": round(float(p), 4), "gain": round(float(gain), 3)}
+            if self.reject is not None and p < self.reject:
+                row |= {"label": NONE, "nearest": row["label"]}
 
 
 def _rows(found: "Classification") -> list[dict[str, Any]]:
@@ -137,5 +200,8 @@ def _line(row: dict[str, Any]) -> str:
     """A result for people: the label, the likeliest three, what it took."""
     likely = sorted(row["probabilities"].items(), key=lambda pair: -pair[1])[:3]
     odds = ", ".join(f"{label} {value:.3f}" for label, value in likely)
+    fit = f", fit {row['fit']:.3f}" if "fit" in row else ""
     sure = f"confidence {row['confidence']:.3f}" + ("" if row["decided"] else ", undecided")
-    return f"{row['picture']}: {row['label']} ({odds}; {row['evaluations']} evaluations, {sure})"
+    return (
+        f"{row['picture']}: {row['label']} ({odds}; {row['evaluations']} evaluations, {sure}{fit})"
+    )

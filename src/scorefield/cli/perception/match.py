@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from scorefield.cli.command import Outcome, PriorCommand, check_picture, check_unused, under_way
-from scorefield.domains import Count, Whole
+from scorefield.domains import Count, Share, Whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +36,11 @@ class Match(PriorCommand):
     """Log-SNR of the noise level the prior is tapped at; None is the preset's."""
     ensemble: Count | None = None
     """Draws of noise that are averaged; None is the preset's."""
+    fuse: Annotated[Literal["sift"] | None, tyro.conf.arg(name="with")] = None
+    """Descriptor to match together with the features: dense SIFT, which knows places more
+    exactly."""
+    weight: Share | None = None
+    """Share of the prior in the fused similarity, 0 to 1; None is the tuned one."""
     prompts: tuple[str, ...] = ()
     """What both pictures show, or one prompt for each."""
     homography: bool = False
@@ -46,6 +51,8 @@ class Match(PriorCommand):
         check_picture(self.out)
         if self.points is not None:
             check_unused(self, "--points", "most")
+        if self.fuse is None and self.weight is not None:
+            raise ValueError("--weight is the prior's share in a fusion; give --with sift as well")
         if len(self.prompts) > 2:
             raise ValueError(f"--prompts takes one or two prompts; got {len(self.prompts)}")
 
@@ -53,6 +60,7 @@ class Match(PriorCommand):
         from scorefield.images import load_image, save_image
         from scorefield.perception.correspondence.dift import dift_preset, match
         from scorefield.perception.correspondence.drawing import draw_matches
+        from scorefield.perception.correspondence.sift import SiftFusion
         from scorefield.priors.features.taps import layer_path
 
         a, b = (load_image(path) for path in self.pictures)
@@ -67,10 +75,13 @@ class Match(PriorCommand):
             preset.level(prior.schedule)
         if self.ensemble is not None:
             preset = replace(preset, ensemble=self.ensemble)
+        sift = None if self.fuse is None else SiftFusion()
+        if sift is not None and self.weight is not None:
+            sift = replace(sift, weight=self.weight)
         prompts = {0: None, 1: self.prompts[:1] * 2, 2: self.prompts}[len(self.prompts)]
         prior.condition(prompts)
         with under_way():
-            every = match(prior, a, b, points, prompts, preset=preset, seed=self.seed)
+            every = match(prior, a, b, points, prompts, preset=preset, sift=sift, seed=self.seed)
             matches = every
             if points is None and self.most:
                 sizes = ((a.shape[1], a.shape[2]), (b.shape[1], b.shape[2]))
@@ -88,6 +99,8 @@ class Match(PriorCommand):
             "out": str(self.out),
             "layers": list(preset.layers),
             "log_snr": float(preset.level(prior.schedule).log_snr),
+            "with": self.fuse,
+            "weight": None if sift is None else sift.weight,
             "matches": rows,
         }
         lines = [f"wrote {self.out}"]
