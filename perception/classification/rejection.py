@@ -58,7 +58,7 @@ class LabelFit:
             (reference.gains[None] <= self.gains[:, None]).sum(1),
             (reference.errors[None] >= self.errors[:, None]).sum(1),
         ]
-        both = torch.stack([(1 + count) / (1 + len(reference)) for count in worse])
+        both = torch.stack([(1 + count).double() / (1 + len(reference)) for count in worse])
         return (2 * both.amin(0)).clamp(max=1)
 
 
