@@ -23,9 +23,9 @@ HERE = Path(__file__).resolve().parents[1]
 LOAD = """
 import sys
 from safetensors.torch import load_file
-from scorefield.sds import Scene
+from scorefield.sds import RadianceField
 from scorefield.sds.nerf.assets.finish import finish_scene
-scene = Scene()
+scene = RadianceField()
 scene.load_state_dict(load_file(sys.argv[1]))
 """
 FINISH = LOAD + "finish_scene(scene, sys.argv[2])"

@@ -29,7 +29,7 @@ from scorefield.priors.families.unets import UNetAdapter
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.sampling import sample
 from scorefield.priors.schedule import DiscreteSchedule
-from scorefield.sds.objective import Denoisers, distill
+from scorefield.sds.objective import PromptedDenoisers, distill
 
 TOKENS, DIM = 77, 768
 
@@ -132,7 +132,7 @@ def main() -> None:
         level = prior.schedule.at_timestep(500)
         return distill(denoisers, z, level, torch.zeros_like(z)).gradient
 
-    denoisers = Denoisers.of(prior, "a", 7.5)
+    denoisers = PromptedDenoisers.of(prior, "a", 7.5)
     plain, guided = prior.guided("a", 1.0), prior.guided("a", 7.5)
     embeds = {"prompt_embeds": states[:1], "negative_prompt_embeds": states[1:]}
     works: dict[str, Callable[[], object]] = {

@@ -10,13 +10,13 @@ import time
 
 import torch
 
-from scorefield.sds import Scene
+from scorefield.sds import RadianceField
 from scorefield.sds.nerf.cameras import orbit
 from scorefield.sds.nerf.fields import HashGrid, TriPlane, VoxelGrid
 from scorefield.sds.nerf.lights import Shading
 
 
-def seconds(scene: Scene, shading: Shading, repeats: int = 5) -> float:
+def seconds(scene: RadianceField, shading: Shading, repeats: int = 5) -> float:
     """CPU time of one forward and backward pass, the best of several."""
     cameras = orbit(1)
     best = float("inf")
@@ -32,7 +32,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     base: dict[tuple[str, Shading], float] = {}
     for field in (VoxelGrid(), TriPlane(), HashGrid()):
-        blob, full = Scene(field), Scene(field)
+        blob, full = RadianceField(field), RadianceField(field)
         blob.update_occupancy()
         for name, scene in (("blob", blob), ("all occupied", full)):
             for shading in (Shading.ALBEDO, Shading.LAMBERTIAN):

@@ -5,10 +5,10 @@ from torch import Tensor, nn
 
 from scorefield.priors import DiscreteSchedule, FrozenPrior, PixelCodec
 from scorefield.priors.conformance import ConformanceError, check_prior
-from scorefield.priors.text import PromptEncoder
+from scorefield.priors.text import PromptConditioner
 
 
-class Brightness(PromptEncoder):
+class Brightness(PromptConditioner):
     """The prompts "dark" and "bright", and none."""
 
     def encode_one(self, prompt: str) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from scorefield.priors import ClassifierFreeGuidance, Denoiser, GaussianMixtureP
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
 from scorefield.sds.levels import DreamTime, LevelRange, Levels
-from scorefield.sds.objective import SDS, Denoisers, Objective, distill
+from scorefield.sds.objective import SDS, Objective, PromptedDenoisers, distill
 from scorefield.sds.objectives import CSD, ISM, NFSD, SDI, SJC, VSD, Bridge, SmallNetwork
 
 WIDTH = 0.25
@@ -48,7 +48,7 @@ def walk(
     phi = None
     if isinstance(objective, VSD) and isinstance(objective.phi, SmallNetwork):
         phi = objective.phi.build_for(schedule, (2,))
-    sides = Denoisers(
+    sides = PromptedDenoisers(
         ClassifierFreeGuidance(wanted, anything, scale),
         wanted,
         anything,

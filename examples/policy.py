@@ -32,7 +32,7 @@ def main(picture: str = "policy.png", steps: int = 1500, episodes: int = 60) -> 
     """Train the policy, print its figures and draw its paths."""
     world = PlanarTask(TWO_ROUTES, noise=DISTURBANCE)
     demonstrations = Episodes.of(demonstrate(world, RouteExpert(TWO_ROUTES), range(100)))
-    horizons = Horizons(observation=2, action=8, prediction=9)
+    horizons = Horizons(n_obs_steps=2, n_action_steps=8, horizon=9)
     windows, held_out = Windows(demonstrations, horizons).split(0.1)
     task = PlanarTask(TWO_ROUTES)
     policy = DiffusionPolicy(
@@ -44,7 +44,7 @@ def main(picture: str = "policy.png", steps: int = 1500, episodes: int = 60) -> 
             policy, windows, settings, Path(folder), held_out=held_out, progress=True
         )
     rollouts = roll_out(policy, task, range(100_000, 100_000 + episodes))
-    scores = score(rollouts, task.spaces, task.modes, horizons.action)
+    scores = score(rollouts, task.spaces, task.modes, horizons.n_action_steps)
     print(f"success {scores.success:.2f}, left and right {scores.modes}")
     draw_paths(TWO_ROUTES, {"diffusion policy": rollouts}, picture)
 

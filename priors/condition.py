@@ -70,7 +70,7 @@ class Condition:
 
 
 @runtime_checkable
-class ConditionalPrior(Protocol):
+class ConditionalModel(Protocol):
     """What predicts under a condition; `ConditionedDenoiser` makes a denoiser of it."""
 
     schedule: NoiseSchedule
@@ -86,7 +86,7 @@ class Conditioned:
     What is conditioned on the same prior can share a forward pass; see `predict_together`.
     """
 
-    def __init__(self, prior: ConditionalPrior, condition: Condition) -> None:
+    def __init__(self, prior: ConditionalModel, condition: Condition) -> None:
         self.prior = prior
         self.condition = condition
         self.schedule = prior.schedule

@@ -24,7 +24,7 @@ from scorefield.priors.families.folder import (
 from scorefield.priors.families.lora import Lora, attach_loras, find_loras
 from scorefield.priors.families.weights import PriorError, read_json, variant_of
 from scorefield.priors.frozen_prior import FrozenPrior
-from scorefield.priors.text import PromptEncoder
+from scorefield.priors.text import PromptConditioner
 
 __all__ = ["EMBEDDED", "PriorError", "check_folder", "load_prior"]
 
@@ -111,7 +111,7 @@ def load_prior(
 
 def _spare(prior: FrozenPrior) -> None:
     """Put the parts of a prior into their modes of little memory, those that have one."""
-    if isinstance(prior.text, PromptEncoder):
+    if isinstance(prior.text, PromptConditioner):
         prior.text.stay()
     vae = getattr(prior.codec, "vae", None)
     for mode in ("enable_slicing", "enable_tiling", "enable_gradient_checkpointing"):

@@ -117,15 +117,15 @@ def sample(
             batch = items[start : start + batch_size]
             places = range(start, start + len(batch))
             part = denoiser if len(starts) == 1 else denoiser.rows(places)
-            walk = _Walk(path, keyed_noise(seed, batch, START, shape, dtype, device))
+            trajectory = _Trajectory(path, keyed_noise(seed, batch, START, shape, dtype, device))
             generators = item_generators(len(batch), seed, batch, ON_THE_WAY)
             moves = item_generators(len(batch), seed, batch, CORRECTION)
             for i in range(len(path)):
-                prediction = walk.step(i, part, generators)
+                prediction = trajectory.step(i, part, generators)
                 if corrector is not None and i + 1 < len(path):
-                    walk.correct(i + 1, part, corrector, moves)
+                    trajectory.correct(i + 1, part, corrector, moves)
                 done += 1
-                if not bool(walk.state.isfinite().all()):
+                if not bool(trajectory.state.isfinite().all()):
                     raise FloatingPointError(
                         f"the sample is not finite after step {i + 1} of {len(path)} "
                         f"(log-SNR {float(path.levels[i].log_snr):.4g}); "
@@ -134,7 +134,7 @@ def sample(
                 if callback is not None:
                     callback(done, total, prediction)
                 bar.update()
-            samples.append(walk.state.to(dtype))
+            samples.append(trajectory.state.to(dtype))
     return torch.cat(samples)
 
 
@@ -201,7 +201,7 @@ class _Path:
         return [NoiseLevel(a, s) for a, s in zip(alpha, sigma, strict=True)]
 
 
-class _Walk:
+class _Trajectory:
     """One batch on its way down a path."""
 
     def __init__(self, path: _Path, noise: Tensor) -> None:

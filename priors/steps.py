@@ -48,7 +48,7 @@ def level_path(schedule: NoiseSchedule, steps: int) -> list[NoiseLevel]:
     return [*levels, NoiseLevel(one, torch.zeros_like(one))]
 
 
-def levels_walked(
+def trajectory_levels(
     schedule: NoiseSchedule, steps: int, strength: float | int = 1.0
 ) -> list[NoiseLevel]:
     """The last max(1, round(strength steps)) steps of `level_path`, noisiest level first.

@@ -27,7 +27,7 @@ class Conditioner(Protocol):
         ...
 
 
-class PromptEncoder(ABC):
+class PromptConditioner(ABC):
     """Encodes each prompt once.
 
     vocabulary: the words the prior was trained on; a prompt with any other word is refused. None
@@ -94,7 +94,7 @@ class PromptEncoder(ABC):
                 "Use these words or another prior."
             )
 
-    def to(self, device: torch.device | str) -> "PromptEncoder":
+    def to(self, device: torch.device | str) -> "PromptConditioner":
         """Move the encoders and forget what was encoded elsewhere; returns self."""
         self._place = device
         for module in () if self._stays else self.modules():
@@ -107,7 +107,7 @@ class PromptEncoder(ABC):
         self._stays = True
 
 
-class TextEncoder(PromptEncoder):
+class ClipTextConditioner(PromptConditioner):
     """A frozen CLIP text encoder: `encoder_hidden_states` of (len, tokens, width)."""
 
     def __init__(
@@ -136,7 +136,7 @@ class TextEncoder(PromptEncoder):
         return [self.model]
 
 
-class PipelineTextEncoder(PromptEncoder):
+class PipelineConditioner(PromptConditioner):
     """The text encoders of a diffusers pipeline, frozen and called as the pipeline calls them.
 
     encode_prompt: from a prompt and a device to the tensors the network takes, one row each.

@@ -7,13 +7,13 @@ from .levels import LevelRange as LevelRange
 from .nerf.assets.mesh_files import export_mesh as export_mesh
 from .nerf.assets.settings import AssetSettings as AssetSettings
 from .nerf.camera_distribution import CameraDistribution as CameraDistribution
-from .nerf.radiance_field import Scene as Scene
+from .nerf.radiance_field import RadianceField as RadianceField
 from .nerf.scene_distillation import TextTo3D as TextTo3D
 from .nerf.scene_distillation import text_to_3d as text_to_3d
 from .nerf.settings import TextTo3DSettings as TextTo3DSettings
 from .objective import SDS as SDS
-from .objective import Denoisers as Denoisers
 from .objective import Objective as Objective
+from .objective import PromptedDenoisers as PromptedDenoisers
 from .objective import distill as distill
 from .objectives import CSD as CSD
 from .objectives import DDS as DDS

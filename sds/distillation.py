@@ -19,8 +19,8 @@ from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior, Prompts
 from scorefield.sds.objective import (
-    Denoisers,
-    Distilled,
+    DistillationResult,
+    PromptedDenoisers,
     described,
     distill,
     image_loss,
@@ -45,13 +45,13 @@ class Distillation:
         self.prior = prior
         self.phi = begin_phi(settings.objective, prior, settings.seed)
 
-    def denoisers(self, prompts: Prompts) -> Denoisers:
+    def denoisers(self, prompts: Prompts) -> PromptedDenoisers:
         """The prior under one prompt, or one prompt per image.
 
         Raises:
             ValueError: words the prior does not know.
         """
-        return Denoisers.of(
+        return PromptedDenoisers.of(
             self.prior,
             prompts,
             self.settings.guidance,
@@ -66,10 +66,10 @@ class Distillation:
     def look(
         self,
         images: Float[Tensor, "batch 3 height width"],
-        denoisers: Denoisers,
+        denoisers: PromptedDenoisers,
         progress: float,
         generator: torch.Generator,
-    ) -> tuple[Distilled, Float[Tensor, "batch *shape"]]:
+    ) -> tuple[DistillationResult, Float[Tensor, "batch *shape"]]:
         """Fits rendered images to the prior's size, encodes them and asks the prior.
 
         Args:
@@ -93,12 +93,12 @@ class Distillation:
         latents: Float[Tensor, "batch *shape"],
         level: NoiseLevel,
         eps: Float[Tensor, "batch *shape"],
-        denoisers: Denoisers,
+        denoisers: PromptedDenoisers,
         progress: float,
         *,
         images: Float[Tensor, "batch 3 height width"] | None = None,
         reference: Float[Tensor, "batch *shape"] | None = None,
-    ) -> Distilled:
+    ) -> DistillationResult:
         """The objective at latents, levels and noise that are given.
 
         Args:

@@ -103,7 +103,7 @@ class EditSettings:
             ValueError: words the prior does not know, no source where there must be one, or more
                 steps than the schedule has levels.
         """
-        from scorefield.priors.steps import levels_walked
+        from scorefield.priors.steps import trajectory_levels
 
         if self.method in READERS["source"] and not (source or "").strip():
             raise ValueError(f"{self.method} needs a source, the prompt of the image as it is")
@@ -111,7 +111,7 @@ class EditSettings:
         prior.condition(source)
         if not self.walks:
             return 0
-        return len(levels_walked(prior.schedule, self.steps, self.strength)) - 1
+        return len(trajectory_levels(prior.schedule, self.steps, self.strength)) - 1
 
 
 def edit(

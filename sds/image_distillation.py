@@ -23,7 +23,7 @@ from scorefield.priors.prior import ImagePrior
 from scorefield.runs.job import run
 from scorefield.sds.distillation import Distillation, fitted
 from scorefield.sds.levels import LevelRange, Levels
-from scorefield.sds.objective import Denoisers, Objective
+from scorefield.sds.objective import Objective, PromptedDenoisers
 from scorefield.sds.objectives import DDS, Phi
 from scorefield.sds.settings import RenderedSettings
 
@@ -94,7 +94,7 @@ class ImageDistillation:
         """The field that VSD trains."""
         return self.distillation.phi
 
-    def _denoisers(self) -> Denoisers:
+    def _denoisers(self) -> PromptedDenoisers:
         return self.distillation.denoisers(self.settings.prompt)
 
     def latents(self) -> Tensor:
@@ -202,9 +202,9 @@ class ImageEdit(ImageDistillation):
         self.values = self.reference.clone().requires_grad_()
         self.optimizer = torch.optim.SGD([self.values], lr=settings.learning_rate)
 
-    def _denoisers(self) -> Denoisers:
+    def _denoisers(self) -> PromptedDenoisers:
         settings = self.settings
-        return Denoisers.of(
+        return PromptedDenoisers.of(
             self.prior,
             settings.prompt,
             settings.guidance,

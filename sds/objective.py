@@ -40,7 +40,7 @@ def noise_to_signal(level: NoiseLevel) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Point:
+class NoisedLatents:
     """Where an objective looks: clean latents x, noised to z = alpha x + sigma eps.
 
     progress: the share of the run that is done, in [0, 1], for what changes over it.
@@ -60,7 +60,7 @@ class Point:
 
 
 _LACKS = {
-    "cond": "the prior under the prompt; build them with Denoisers.of",
+    "cond": "the prior under the prompt; build them with PromptedDenoisers.of",
     "uncond": "the prior without a prompt, and there is none",
     "negative": "a negative prompt; give one",
     "source": "a source prompt: it edits a picture, see edit_image",
@@ -69,7 +69,7 @@ _LACKS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Denoisers:
+class PromptedDenoisers:
     """The denoisers an objective takes differences of: one prior under several prompts.
 
     guided: under the prompt with any guidance; what the generator should look like.
@@ -95,7 +95,7 @@ class Denoisers:
         negative: Prompts | None = None,
         source: Prompts | None = None,
         phi: Denoiser | None = None,
-    ) -> "Denoisers":
+    ) -> "PromptedDenoisers":
         """A prior's, under one prompt or one prompt per item.
 
         scale: of the classifier-free guidance; None takes the prior's own.
@@ -142,7 +142,9 @@ class Objective(Protocol):
     The attribute ``needs``, if there is one, names the denoisers it uses, to be checked early.
     """
 
-    def __call__(self, denoisers: Denoisers, point: Point) -> tuple[Tensor, Prediction]:
+    def __call__(
+        self, denoisers: PromptedDenoisers, point: NoisedLatents
+    ) -> tuple[Tensor, Prediction]:
         """(w (A - B), the prediction A) at a point; called without a graph."""
         ...
 
@@ -163,14 +165,16 @@ class SDS:
     weight: Weight = sigma_squared
     needs: ClassVar[tuple[str, ...]] = ("guided",)
 
-    def __call__(self, denoisers: Denoisers, point: Point) -> tuple[Tensor, Prediction]:
+    def __call__(
+        self, denoisers: PromptedDenoisers, point: NoisedLatents
+    ) -> tuple[Tensor, Prediction]:
         """See the class."""
         prediction = denoisers.guided(point.z, point.level)
         return weighted(self.weight, point.level, prediction.eps - point.eps), prediction
 
 
 @dataclass(frozen=True)
-class Distilled:
+class DistillationResult:
     """The outcome of one distillation step.
 
     gradient: with respect to the latents of each item, w (A - B) after clipping.
@@ -186,7 +190,7 @@ class Distilled:
 
 
 def distill(
-    denoisers: Denoisers | Denoiser,
+    denoisers: PromptedDenoisers | Denoiser,
     latents: Float[Tensor, "batch *shape"],
     level: NoiseLevel,
     eps: Float[Tensor, "batch *shape"],
@@ -195,7 +199,7 @@ def distill(
     progress: float | int = 0.0,
     reference: Float[Tensor, "batch *shape"] | None = None,
     clip: float | None = None,
-) -> Distilled:
+) -> DistillationResult:
     """One evaluation of a distillation objective.
 
     The gradient goes into whatever made the latents (a codec's encoder, a renderer), never through
@@ -206,7 +210,7 @@ def distill(
     latents: clean latents, usually with a graph behind them.
     level: one for all items or one each.
     eps: standard normal noise in the shape of the latents.
-    progress, reference: see `Point`.
+    progress, reference: see `NoisedLatents`.
     clip: largest norm of an item's gradient, per root of its size (so 1.0 allows each number a
         root mean square of 1); None does not clip.
 
@@ -214,10 +218,10 @@ def distill(
         ValueError: the objective needs a denoiser or a reference that is not given.
     """
     if isinstance(denoisers, Denoiser):
-        denoisers = Denoisers(denoisers)
+        denoisers = PromptedDenoisers(denoisers)
     level = level.expand(len(latents))
     with torch.no_grad():
-        point = Point(latents.detach(), level, eps, float(progress), reference)
+        point = NoisedLatents(latents.detach(), level, eps, float(progress), reference)
         gradient, prediction = objective(denoisers, point)
         norm = gradient.flatten(1).square().mean(1).sqrt()
         if clip is not None:
@@ -227,7 +231,7 @@ def distill(
     loss = (gradient * latents).sum() / len(latents)
     residual = (latents.detach() - x0).square().mean().sqrt()
     figures = {"gradient": norm.mean().item(), "x0_residual": residual.item()}
-    return Distilled(gradient, x0, loss, figures)
+    return DistillationResult(gradient, x0, loss, figures)
 
 
 def image_loss(

@@ -45,16 +45,16 @@ def kind_of(prior: "ImagePrior") -> PriorKind:
     """The kind of a prior, by what it is made of."""
     from scorefield.priors.codec import PixelCodec
     from scorefield.priors.schedule import FlowSchedule
-    from scorefield.priors.text import PipelineTextEncoder
+    from scorefield.priors.text import PipelineConditioner
 
     text = getattr(prior, "text", None)
     if isinstance(prior.schedule, FlowSchedule):
         return "flow"
     if isinstance(prior.codec, PixelCodec):
-        return "if" if isinstance(text, PipelineTextEncoder) else "embedded"
+        return "if" if isinstance(text, PipelineConditioner) else "embedded"
     if text is None or getattr(text, "vocabulary", None) is not None:
         return "embedded"
-    return "sdxl" if isinstance(text, PipelineTextEncoder) else "sd"
+    return "sdxl" if isinstance(text, PipelineConditioner) else "sd"
 
 
 def presets_of(kind: PriorKind, presets: Sequence[Preset]) -> list[Preset]:

@@ -24,7 +24,7 @@ from scorefield.images import load_image
 from scorefield.priors.training import data
 from scorefield.priors.world.judge import JudgeNet
 from scorefield.sds.nerf.fields import VoxelGrid
-from scorefield.sds.nerf.radiance_field import Scene
+from scorefield.sds.nerf.radiance_field import RadianceField
 from scorefield.sds.nerf.scene_distillation import TextTo3D
 
 TINY = ["--steps", "2", "--views", "1", "--samples", "8", "--size", "16", "--device", "cpu"]
@@ -51,12 +51,12 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> str:
 def small_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scenes of few voxels, for speed."""
 
-    def small() -> Scene:
-        return Scene(VoxelGrid(resolution=8, levels=2), cells=16)
+    def small() -> RadianceField:
+        return RadianceField(VoxelGrid(resolution=8, levels=2), cells=16)
 
     # By name, for the package has a function that is called like the module.
     module = importlib.import_module("scorefield.sds.nerf.scene_distillation")
-    monkeypatch.setattr(module, "Scene", small)
+    monkeypatch.setattr(module, "RadianceField", small)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:

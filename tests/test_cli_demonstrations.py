@@ -15,7 +15,7 @@ from scorefield.control.data.episodes import write_episodes
 from scorefield.control.policies.loading import load_policy
 
 SMALL = ["--quiet", "--steps", "1", "--batch-size", "4", "--width", "16", "--layers", "1"]
-SMALL += ["--executed", "1", "--observed", "1", "--predicted", "2"]
+SMALL += ["--n-action-steps", "1", "--n-obs-steps", "1", "--horizon", "2"]
 PICTURES = ["--resnet-width", "16", "--keypoints", "4"]
 
 

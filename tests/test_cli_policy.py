@@ -83,7 +83,7 @@ def test_evaluate_with_a_delay(
     words += ["--episodes", "2", "--delay", "2", "--out"]
     assert main([*words, str(tmp_path / "b")]) == 2
     assert "delay must lie in [0, 0]" in capsys.readouterr().err
-    words += [str(tmp_path / "b"), "--executed", "4", "--follow", "real-time"]
+    words += [str(tmp_path / "b"), "--n-action-steps", "4", "--follow", "real-time"]
     assert main(words) == 0
 
 
@@ -119,9 +119,9 @@ def test_diffusion_policy_s_own_networks(
     demonstrations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["policy", "train", str(demonstrations), "--env", "two-routes", "--quiet"]
-    words += ["--steps", "2", "--batch-size", "4", "--executed", "7", "--predicted", "8"]
+    words += ["--steps", "2", "--batch-size", "4", "--n-action-steps", "7", "--horizon", "8"]
     own = [*words, "--network", "transformer", "--predicts", "velocity"]
-    assert main([*own, "--normaliser", "gaussian", "--out", str(tmp_path / "a")]) == 0
+    assert main([*own, "--normalizer", "gaussian", "--out", str(tmp_path / "a")]) == 0
     config = json.loads((tmp_path / "a" / "policy" / "policy.json").read_text(encoding="utf-8"))
     assert config["network"]["kind"] == "transformer"
     assert config["diffusion"]["predicts"] == "velocity"
@@ -131,7 +131,7 @@ def test_diffusion_policy_s_own_networks(
     assert "differ in low, high" in capsys.readouterr().err
     for refused, why in (
         (["--network", "unet", "--predicted", "9"], "a multiple of 4 steps"),
-        (["--predicts", "eps", "--normaliser", "gaussian"], "predict x0"),
+        (["--predicts", "eps", "--normalizer", "gaussian"], "predict x0"),
         (["--network", "unet", "--track", "paper"], "there is no tracker"),
         (["--held-out", "1"], "share that is held out must lie in [0, 1)"),
         (["--network", "unet", "--layers", "7"], "--layers is not used by --network unet"),
@@ -150,7 +150,7 @@ def test_what_does_not_fit_is_refused(
     demonstrations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train = ["policy", "train", str(demonstrations), *TRAIN, "--steps", "1", "--out"]
-    assert main([*train, str(tmp_path / "a"), "--executed", "9", "--predicted", "9"]) == 2
+    assert main([*train, str(tmp_path / "a"), "--n-action-steps", "9", "--horizon", "9"]) == 2
     assert "only 9 are predicted" in capsys.readouterr().err
     assert main([*train, str(tmp_path / "a")]) == 0
     capsys.readouterr()
@@ -193,7 +193,7 @@ def test_a_robot_of_one_s_own_needs_no_environment(
     spaces = load_policy(tmp_path / "a" / "policy").spaces
     assert (spaces.state, spaces.action, spaces.rate, spaces.images) == (5, 2, 20.0, {})
     seen = ["--observe", "both", "--network", "unet", "--resnet-width", "16", "--keypoints", "4"]
-    seen += ["--executed", "7", "--predicted", "8", "--low", "-3", "--high", "1", "3"]
+    seen += ["--n-action-steps", "7", "--horizon", "8", "--low", "-3", "--high", "1", "3"]
     assert main([*words, *seen, "--out", str(tmp_path / "b")]) == 0
     spaces = load_policy(tmp_path / "b" / "policy").spaces
     assert spaces.images == {"top": (24, 24), "wrist": (24, 32)}

@@ -12,7 +12,7 @@ from baseline_heads import Head, Mixture, RecurrentMixture, SquaredError, TwoSte
 from safetensors.torch import load_file
 from torch import Tensor
 
-from scorefield.control.data.normalizer import Limits
+from scorefield.control.data.normalizer import Normalizer
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.windows import Windows
 from scorefield.control.networks.settings import PerceptronSettings
@@ -51,18 +51,18 @@ class BaselinePolicy(NetworkPolicy):
             raise ValueError(f"this policy sees states, and the environment shows none: {spaces}")
         self.spaces, self.horizons = spaces, horizons
         self.network_settings, self._name = network, head
-        self.states = Limits.identity(spaces.state)
-        self.actions = Limits.identity(spaces.action)
-        condition = horizons.observation * spaces.state
+        self.states = Normalizer.identity(spaces.state)
+        self.actions = Normalizer.identity(spaces.action)
+        condition = horizons.n_obs_steps * spaces.state
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(noise_generator(seed, 0).initial_seed())
             kind = BASELINES[head]
-            self.head = kind(horizons.prediction, spaces.action, condition, network)
+            self.head = kind(horizons.horizon, spaces.action, condition, network)
 
     def fit(self, windows: Windows) -> None:
         """Takes the ranges of states and actions from a data set."""
-        self.states = Limits.of(windows.episodes.state)
-        self.actions = Limits.of(windows.episodes.action)
+        self.states = Normalizer.of(windows.episodes.state)
+        self.actions = Normalizer.of(windows.episodes.action)
 
     def loss(self, batch: Mapping[str, Tensor], draws: Draws) -> Tensor:
         """The head's loss on windows."""

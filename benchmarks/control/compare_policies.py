@@ -140,7 +140,9 @@ def judge(
     """Its figures on the episodes that are for judging."""
     seeds = range(JUDGED_FROM, JUDGED_FROM + protocol.episodes)
     rollouts = roll_out(policy, environment, seeds, seed=seed, progress=True)
-    scores = score(rollouts, environment.spaces, environment.modes, protocol.horizons.action)
+    scores = score(
+        rollouts, environment.spaces, environment.modes, protocol.horizons.n_action_steps
+    )
     return {
         **scores.as_json(),
         "parameters": sum(one.numel() for one in policy.parameters()),

@@ -109,7 +109,7 @@ def _disturb(
     return torch.lerp(videos, soft, blur) + noise * torch.randn(videos.shape, generator=generator)
 
 
-class ClipJudge:
+class VideoClipJudge:
     """Domain, motion and colour of clips."""
 
     def __init__(self, net: ClipJudgeNet) -> None:
@@ -147,7 +147,7 @@ def train_clip_judge(
     steps: int = 400,
     resume: bool = False,
     progress: bool = True,
-) -> ClipJudge:
+) -> VideoClipJudge:
     """Train a judge of all domains; its run is in `out` and, with `resume`, is not done twice.
 
     seed: of the world's clips and of the training; not one that a judged prior was trained on.
@@ -168,7 +168,7 @@ def train_clip_judge(
     )
     net = task.averaged()
     assert isinstance(net, ClipJudgeNet)
-    return ClipJudge(net)
+    return VideoClipJudge(net)
 
 
 def render_all(clips: Sequence[Clip]) -> Float[Tensor, "n frames 3 h w"]:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from video_captions import Wanted
-from video_judge import ClipJudge
+from video_judge import VideoClipJudge
 from video_metrics import (
     Estimate,
     Space,
@@ -41,7 +41,7 @@ class Judges:
 
     def __init__(
         self,
-        judge: ClipJudge,
+        judge: VideoClipJudge,
         reference: Float[Tensor, "n frames 3 h w"],
         training: Float[Tensor, "m frames 3 h w"],
         seed: int,

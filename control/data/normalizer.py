@@ -1,4 +1,4 @@
-"""The normaliser of states and actions: every number from its range in the data to [-1, 1]."""
+"""The normalizer of states and actions: every number from its range in the data to [-1, 1]."""
 
 import torch
 from jaxtyping import Float
@@ -10,7 +10,7 @@ from scorefield.control.data.spaces import PolicySpaces
 _CONSTANT = 1e-4  # a smaller range is noise, and would be blown up
 
 
-class Limits(nn.Module):
+class Normalizer(nn.Module):
     """x -> scale x + offset, per number; saved with the weights.
 
     What hardly varies in the data (a range below 1e-4) is shifted to 0 and not scaled, as in the
@@ -25,7 +25,7 @@ class Limits(nn.Module):
         self.offset: Tensor
 
     @classmethod
-    def of(cls, rows: NDArray) -> "Limits":  # type: ignore[type-arg]
+    def of(cls, rows: NDArray) -> "Normalizer":  # type: ignore[type-arg]
         """Those of the rows (N, size) of a data set."""
         low = torch.from_numpy(rows.min(axis=0).copy()).double()
         high = torch.from_numpy(rows.max(axis=0).copy()).double()
@@ -35,7 +35,7 @@ class Limits(nn.Module):
         return cls(scale, offset)
 
     @classmethod
-    def gaussian(cls, rows: NDArray) -> "Limits":  # type: ignore[type-arg]
+    def gaussian(cls, rows: NDArray) -> "Normalizer":  # type: ignore[type-arg]
         """To mean 0 and standard deviation 1, for policies whose chunks are not clipped.
 
         What hardly varies (a standard deviation below 1e-4) is shifted and not scaled.
@@ -46,7 +46,7 @@ class Limits(nn.Module):
         return cls(scale, -mean * scale)
 
     @classmethod
-    def identity(cls, size: int) -> "Limits":
+    def identity(cls, size: int) -> "Normalizer":
         """Those that change nothing, for a policy whose weights are loaded next."""
         return cls(torch.ones(size), torch.zeros(size))
 

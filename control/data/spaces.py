@@ -13,30 +13,30 @@ from scorefield.control.data.episodes import Episodes
 class Horizons:
     """How far a policy looks back and plans, in steps.
 
-    observation: To, how many observations it sees, the present one being the last.
-    action: Ta, how many actions of a plan are executed.
-    prediction: Tp, how many actions are predicted. The first goes with the first observation, so
+    n_obs_steps: To, how many observations it sees, the present one being the last.
+    n_action_steps: Ta, how many actions of a plan are executed.
+    horizon: Tp, how many actions are predicted. The first goes with the first observation, so
         that the executed ones are [To - 1 : To - 1 + Ta] (Chi et al. 2023).
     """
 
-    observation: int = 2
-    action: int = 8
-    prediction: int = 16
+    n_obs_steps: int = 2
+    n_action_steps: int = 8
+    horizon: int = 16
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if value < 1:
-                raise ValueError(f"the horizon of {name} is {value}; it must be 1 or more")
-        if self.observation - 1 + self.action > self.prediction:
+                raise ValueError(f"{name} is {value}; it must be 1 or more")
+        if self.n_obs_steps - 1 + self.n_action_steps > self.horizon:
             raise ValueError(
-                f"actions {self.observation - 1} to {self.observation - 1 + self.action} are "
-                f"executed, but only {self.prediction} are predicted; predict more or execute fewer"
+                f"actions {self.executed.start} to {self.executed.stop} are "
+                f"executed, but only {self.horizon} are predicted; predict more or execute fewer"
             )
 
     @property
     def executed(self) -> slice:
         """The actions of a plan that are executed."""
-        return slice(self.observation - 1, self.observation - 1 + self.action)
+        return slice(self.n_obs_steps - 1, self.n_obs_steps - 1 + self.n_action_steps)
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,18 @@
 
 import torch
 
-from scorefield.control.data.normalizer import Limits
+from scorefield.control.data.normalizer import Normalizer
 from scorefield.control.data.windows import Windows
 
 _ASKED, _AMONG = 500, 20_000  # windows
 
 
-def spacing(windows: Windows, states: Limits | None) -> float:
+def spacing(windows: Windows, states: Normalizer | None) -> float:
     """Median way from what a window observes to the nearest that another episode observes.
 
     Args:
         windows: of the demonstrations; of many, some are looked at, at equal distances.
-        states: the normaliser of the states, in whose units the way is; None: they are not seen.
+        states: the normalizer of the states, in whose units the way is; None: they are not seen.
 
     Returns:
         The Euclidean length over all To observations; 1, half of the range, where it cannot be

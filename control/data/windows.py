@@ -46,15 +46,15 @@ class Windows:
         self.episodes = episodes
         self.horizons = horizons
         self._of = np.arange(len(episodes)) if of is None else np.asarray(of, dtype=np.int64)
-        before, after = horizons.observation - 1, horizons.action - 1
+        before, after = horizons.n_obs_steps - 1, horizons.n_action_steps - 1
         lengths = (episodes.ends - episodes.begins)[self._of]
-        counts = lengths + before + after - horizons.prediction + 1
+        counts = lengths + before + after - horizons.horizon + 1
         if (counts < 1).any():
             short = int((counts < 1).argmax())
-            least = horizons.prediction - before - after
+            least = horizons.horizon - before - after
             raise ValueError(
                 f"episode {self._of[short]} has {lengths[short]} steps; windows of "
-                f"{horizons.prediction} need {least} or more: leave it out (Episodes.select) or "
+                f"{horizons.horizon} need {least} or more: leave it out (Episodes.select) or "
                 "shorten the prediction horizon"
             )
         self._last = np.cumsum(counts)  # number of the first window that is of a later episode
@@ -98,7 +98,7 @@ class Windows:
             IndexError: a number is not in [0, len).
         """
         rows = self._steps(np.asarray(indices, dtype=np.int64))
-        observed = rows[:, : self.horizons.observation]
+        observed = rows[:, : self.horizons.n_obs_steps]
         batch = {
             "state": _taken(self.episodes.state, observed),
             "action": _taken(self.episodes.action, rows),
@@ -110,7 +110,7 @@ class Windows:
     def states(self, indices: Sequence[int] | Int[Tensor, " batch"]) -> Float[Tensor, "batch to d"]:
         """The states alone of the windows of these numbers, as `batch` gives them."""
         rows = self._steps(np.asarray(indices, dtype=np.int64))
-        return _taken(self.episodes.state, rows[:, : self.horizons.observation])
+        return _taken(self.episodes.state, rows[:, : self.horizons.n_obs_steps])
 
     def episode_of(
         self, indices: Sequence[int] | Int[Tensor, " batch"]
@@ -133,8 +133,8 @@ class Windows:
         first = np.concatenate([np.zeros(1, dtype=np.int64), self._last[:-1]])[place]
         episode = self._of[place]
         begin, end = self.episodes.begins[episode], self.episodes.ends[episode]
-        start = begin + (indices - first) - (self.horizons.observation - 1)
-        steps = start[:, None] + np.arange(self.horizons.prediction)
+        start = begin + (indices - first) - (self.horizons.n_obs_steps - 1)
+        steps = start[:, None] + np.arange(self.horizons.horizon)
         clipped: NDArray[np.int64] = np.clip(steps, begin[:, None], end[:, None] - 1)
         return clipped
 

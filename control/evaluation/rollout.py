@@ -100,7 +100,7 @@ def latency(policy: Policy, environment: Environment, *, seed: int, calls: int =
         seed: of the episode.
         calls: how many.
     """
-    history = [environment.reset([seed])] * policy.horizons.observation
+    history = [environment.reset([seed])] * policy.horizons.n_obs_steps
     seconds = []
     for call in range(calls + 1):
         started = time.perf_counter()
@@ -115,10 +115,11 @@ def check_delay(delay: int, horizons: Horizons) -> None:
     Raises:
         ValueError: the most that there can be is told.
     """
-    reach = horizons.prediction - horizons.action - (horizons.observation - 1)
-    if not 0 <= delay <= min(horizons.action, reach):
+    reach = horizons.horizon - horizons.n_action_steps - (horizons.n_obs_steps - 1)
+    most = min(horizons.n_action_steps, reach)
+    if not 0 <= delay <= most:
         raise ValueError(
-            f"delay must lie in [0, {min(horizons.action, reach)}] with {horizons}, so that the "
+            f"delay must lie in [0, {most}] with {horizons}, so that the "
             f"chunk before is not at its end when the next one is there; got {delay}: execute "
             "fewer actions of a chunk, or predict more"
         )
@@ -136,7 +137,7 @@ def _together(
     """The episodes of one batch; a policy is asked about those alone that go on."""
     horizons, n = policy.horizons, len(seeds)
     first = environment.reset(seeds)
-    history: list[Observations] = [first] * horizons.observation
+    history: list[Observations] = [first] * horizons.n_obs_steps
     states = [first["state"]]
     actions: list[NDArray[np.float32]] = []
     rewards: list[NDArray[np.float64]] = []
@@ -145,10 +146,10 @@ def _together(
     ended = np.zeros(n, dtype=bool)
     success = ended
     # The present chunk of each, and the one before it.
-    plan = torch.zeros(n, horizons.prediction, environment.spaces.action)
+    plan = torch.zeros(n, horizons.horizon, environment.spaces.action)
     before = plan
     while not ended.all():
-        draw, place = divmod(len(actions), horizons.action)
+        draw, place = divmod(len(actions), horizons.n_action_steps)
         if place == 0:
             going = np.flatnonzero(~ended)
             request = ChunkRequest(
@@ -162,8 +163,8 @@ def _together(
             before, plan = plan, plan.clone()
             plan[going] = policy.chunk(request).cpu()
         late = draw > 0 and place < delay
-        at = horizons.observation - 1 + place
-        action = before[:, at + horizons.action] if late else plan[:, at]
+        at = horizons.n_obs_steps - 1 + place
+        action = before[:, at + horizons.n_action_steps] if late else plan[:, at]
         lengths += ~ended
         step = environment.step(action.numpy())
         actions.append(action.numpy())

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scorefield.control.data.normalizer import Limits
+from scorefield.control.data.normalizer import Normalizer
 from scorefield.control.data.spaces import PolicySpaces
 from scorefield.control.networks.settings import EncoderSettings
 from scorefield.control.policies.draws import Draws
@@ -24,7 +24,7 @@ class ObservationEncoder(nn.Module):
     """To observations -> one condition: those of the first, then those of the second, and so on.
 
     Attributes:
-        states: the normaliser of the states.
+        states: the normalizer of the states.
         size: numbers in the condition.
     """
 
@@ -40,7 +40,7 @@ class ObservationEncoder(nn.Module):
         """
         super().__init__()
         self.spaces, self.settings = spaces, settings or EncoderSettings()
-        self.states = Limits.identity(spaces.state)
+        self.states = Normalizer.identity(spaces.state)
         prior = self.settings.prior
         shared = None if prior is None or not spaces.images else load_prior(prior)
         # by number: the names of modules are not as free as those of cameras

@@ -134,8 +134,8 @@ def draw_chunk(
         rest = table(follow.fraction)
         begin = rest[0].level.add_noise(planned, noise)
         return solve(rest, begin, denoiser.x0, denoiser.limit)
-    frozen = horizons.observation - 1 + follow.delay
-    mask = soft_mask(horizons.prediction, frozen, horizons.prediction - horizons.action)
+    frozen = horizons.n_obs_steps - 1 + follow.delay
+    mask = soft_mask(horizons.horizon, frozen, horizons.horizon - horizons.n_action_steps)
     steered = Continuing(denoiser, planned, mask, follow.limit)
     return solve(table(1.0), noise, lambda z, step: steered(z, step.level).x0, denoiser.limit)
 
@@ -147,6 +147,6 @@ def _planned(previous: Tensor, noise: Tensor, horizons: Horizons) -> Tensor:
             f"previous must be a whole chunk, of shape {tuple(noise.shape)}; "
             f"got {tuple(previous.shape)}"
         )
-    steps, done = horizons.prediction, horizons.action
+    steps, done = horizons.horizon, horizons.n_action_steps
     rows = torch.arange(done, done + steps, device=previous.device).clamp(max=steps - 1)
     return previous[:, rows]

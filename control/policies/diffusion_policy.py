@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from scorefield.control.data.normalizer import Limits
+from scorefield.control.data.normalizer import Normalizer
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.spacing import spacing
 from scorefield.control.data.windows import Windows
@@ -57,7 +57,7 @@ class DiffusionSettings:
     predicts: what the network outputs: x0, v or eps, which is the paper's, on the squared cosine
         schedule, or velocity, which makes it a rectified flow (Liu et al. 2022).
     levels: timesteps of the schedule.
-    normaliser: limits, by the range of the data to [-1, 1], within which chunks are then kept at
+    normalizer: limits, by the range of the data to [-1, 1], within which chunks are then kept at
         every step of sampling; or gaussian, by mean and standard deviation, and nothing is kept,
         which eps cannot do without: at the noisiest level an error of eps is multiplied by 20,000.
     weighting: of the levels in the loss. uniform: the squared error of what the network outputs
@@ -73,7 +73,7 @@ class DiffusionSettings:
 
     predicts: Predicts = "x0"
     levels: int = 100
-    normaliser: Literal["limits", "gaussian"] = "limits"
+    normalizer: Literal["minmax", "gaussian"] = "minmax"
     weighting: Literal["uniform", "truncated"] | None = None
     steps: int = 10
     order: Literal[1, 2] = 1
@@ -82,8 +82,8 @@ class DiffusionSettings:
     def __post_init__(self) -> None:
         if self.predicts not in get_args(Predicts):
             raise ValueError(f"predicts must be one of {get_args(Predicts)}, got {self.predicts!r}")
-        if self.normaliser not in ("limits", "gaussian"):
-            raise ValueError(f"normaliser must be limits or gaussian, got {self.normaliser!r}")
+        if self.normalizer not in ("minmax", "gaussian"):
+            raise ValueError(f"normalizer must be limits or gaussian, got {self.normalizer!r}")
         if self.weighting is None:
             usual = "truncated" if self.predicts == "x0" else "uniform"
             object.__setattr__(self, "weighting", usual)
@@ -94,10 +94,10 @@ class DiffusionSettings:
                 f"truncated weights are those of x0, and the network predicts {self.predicts}; "
                 "predict x0, or weight uniformly"
             )
-        if self.predicts == "eps" and self.normaliser == "gaussian":
+        if self.predicts == "eps" and self.normalizer == "gaussian":
             raise ValueError(
                 "at the noisiest level eps says next to nothing of the chunk, and only limits keep "
-                "what is made of it finite; predict x0, v or velocity with normaliser gaussian"
+                "what is made of it finite; predict x0, v or velocity with normalizer gaussian"
             )
         if self.levels < 2 or not 1 <= self.steps <= self.levels:
             raise ValueError(
@@ -129,7 +129,7 @@ class DiffusionPolicy(NetworkPolicy):
         schedule: of the noise.
         encoder: of the observations.
         network: of the chunks, normalised.
-        actions: their normaliser.
+        actions: their normalizer.
     """
 
     def __init__(
@@ -169,28 +169,28 @@ class DiffusionPolicy(NetworkPolicy):
         with torch.random.fork_rng(devices=[]):
             # weights are drawn on the CPU; manual_seed would seed the GPUs' generators as well
             torch.default_generator.manual_seed(noise_generator(seed, 0).initial_seed())
-            self.encoder = ObservationEncoder(spaces, horizons.observation, encoder)
+            self.encoder = ObservationEncoder(spaces, horizons.n_obs_steps, encoder)
             self.network = _kind_of(self.network_settings)[1](
-                horizons.prediction,
+                horizons.horizon,
                 spaces.action,
                 spaces.action,
                 self.encoder.size,
                 self.network_settings,
             )
-        self.actions = Limits.identity(spaces.action)
+        self.actions = Normalizer.identity(spaces.action)
         self._compiled: Callable[..., Tensor] | None = None
 
     def fit(self, windows: Windows) -> None:
-        """Takes the normalisers of states and actions from a data set.
+        """Takes the normalizers of states and actions from a data set.
 
         A perceptron without a bandwidth gets the one that the demonstrations are dense enough for;
         from then on it is among its settings.
         """
-        normaliser = Limits.of if self.diffusion.normaliser == "limits" else Limits.gaussian
+        normalizer = Normalizer.of if self.diffusion.normalizer == "minmax" else Normalizer.gaussian
         device = self.actions.scale.device
-        self.actions = normaliser(windows.episodes.action).to(device)
+        self.actions = normalizer(windows.episodes.action).to(device)
         if self.spaces.state:
-            self.encoder.states = normaliser(windows.episodes.state).to(device)
+            self.encoder.states = normalizer(windows.episodes.state).to(device)
         settings = self.network_settings
         if isinstance(settings, PerceptronSettings) and settings.bandwidth is None:
             states = self.encoder.states if self.spaces.state else None
@@ -232,17 +232,17 @@ class DiffusionPolicy(NetworkPolicy):
     @property
     def noise_shape(self) -> tuple[int, ...]:
         """(Tp, A)."""
-        return (self.horizons.prediction, self.spaces.action)
+        return (self.horizons.horizon, self.spaces.action)
 
     @property
     def bound(self) -> float | None:
-        """What normalised chunks are kept within: 1 with the normaliser limits, None without."""
-        return 1.0 if self.diffusion.normaliser == "limits" else None
+        """What normalised chunks are kept within: 1 with the normalizer limits, None without."""
+        return 1.0 if self.diffusion.normalizer == "minmax" else None
 
     def denoiser(self, observations: Mapping[str, Tensor]) -> ChunkDenoiser:
         """The denoiser of normalised chunks, given observations; they are encoded here, once.
 
-        With the normaliser "limits" the clean chunk that it predicts lies in [-1, 1].
+        With the normalizer "minmax" the clean chunk that it predicts lies in [-1, 1].
         """
         seen = {name: tensor.to(self.actions.scale.device) for name, tensor in observations.items()}
         return ChunkDenoiser(

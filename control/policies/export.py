@@ -70,7 +70,7 @@ def export_policy(
     (folder / SEAL).unlink(missing_ok=True)  # of an earlier export
     with whole_file(folder / "encoder.onnx") as part:
         _to_onnx(encoder, seen, list(observations), "prepared", part)
-    chunk = torch.zeros(n, horizons.prediction, spaces.action)
+    chunk = torch.zeros(n, horizons.horizon, spaces.action)
     with torch.no_grad():
         inputs = (chunk, torch.zeros(n), encoder(*seen))
     names = ["chunk", "time", "prepared"]
@@ -89,7 +89,7 @@ def export_policy(
     }
     write_json(folder / "policy.json", config)
     write_text(folder / "runner.py", Path(__file__).with_name("runner.py").read_text("utf-8"))
-    noise = keyed_noise(seed, range(n), 0, (horizons.prediction, spaces.action))
+    noise = keyed_noise(seed, range(n), 0, (horizons.horizon, spaces.action))
     expected = policy.act(observations, seed=seed).cpu()
     arrays = {name: tensor.numpy() for name, tensor in observations.items()}
     found = torch.from_numpy(ExportedPolicy(folder).act(arrays, noise=noise.numpy()))
@@ -136,7 +136,7 @@ class _Denoiser(nn.Module):
 
 def _observations(policy: DiffusionPolicy, seed: int) -> dict[str, Tensor]:
     """8 random ones, states within the range of the data."""
-    generator, seen = noise_generator(seed, 0), policy.horizons.observation
+    generator, seen = noise_generator(seed, 0), policy.horizons.n_obs_steps
     observations = {}
     if policy.spaces.state:
         limits = policy.encoder.states

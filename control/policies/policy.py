@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from scorefield.control.data.normalizer import Limits, bounded
+from scorefield.control.data.normalizer import Normalizer, bounded
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.windows import Windows
 from scorefield.control.policies.denoising import Follow
@@ -77,16 +77,16 @@ class NetworkPolicy(nn.Module, ABC):
     Attributes:
         spaces: what it sees and does.
         horizons: how far it looks and plans; may be replaced by others that execute fewer actions.
-        actions: their normaliser.
+        actions: their normalizer.
     """
 
     spaces: PolicySpaces
     horizons: Horizons
-    actions: Limits
+    actions: Normalizer
 
     @abstractmethod
     def fit(self, windows: Windows) -> None:
-        """Takes the normalisers of states and actions from a data set."""
+        """Takes the normalizers of states and actions from a data set."""
 
     @abstractmethod
     def loss(self, batch: Mapping[str, Tensor], draws: Draws) -> Tensor:
@@ -186,9 +186,9 @@ class NetworkPolicy(nn.Module, ABC):
 
 def _wanted(spaces: PolicySpaces, horizons: Horizons) -> dict[str, tuple[int, ...]]:
     """Shapes of what a policy sees, without the batch axis."""
-    state = {"state": (horizons.observation, spaces.state)} if spaces.state else {}
+    state = {"state": (horizons.n_obs_steps, spaces.state)} if spaces.state else {}
     pictures = {
-        name: (horizons.observation, 3, *size) for name, size in sorted(spaces.images.items())
+        name: (horizons.n_obs_steps, 3, *size) for name, size in sorted(spaces.images.items())
     }
     return {**state, **pictures}
 

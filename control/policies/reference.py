@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from scorefield.control.data.normalizer import Limits
+from scorefield.control.data.normalizer import Normalizer
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.networks.settings import (
     Predicts,
@@ -31,7 +31,7 @@ def policy_of_reference(
 
     Args:
         state: of a `DiffusionUnetLowdimPolicy` with `obs_as_global_cond` or a
-            `DiffusionTransformerLowdimPolicy` with `obs_as_cond`: network and normaliser. Its
+            `DiffusionTransformerLowdimPolicy` with `obs_as_cond`: network and normalizer. Its
             checkpoints are pickles, which run what is in them: save the state dict as safetensors
             where the reference is installed; the weights' average is `ema_model`.
         horizons: its n_obs_steps, n_action_steps and horizon, with `oa_step_convention`.
@@ -46,7 +46,7 @@ def policy_of_reference(
         ValueError: weights are missing, left over or of other sizes; they are named.
     """
     try:
-        seen, done = (_normaliser(state, name) for name in ("obs", "action"))
+        seen, done = (_normalizer(state, name) for name in ("obs", "action"))
         if "model.input_emb.weight" in state:
             network: TransformerSettings | UNet1DSettings = _transformer(state, heads)
         else:
@@ -63,9 +63,9 @@ def policy_of_reference(
     return policy.eval().requires_grad_(False)
 
 
-def _normaliser(state: Mapping[str, Tensor], name: str) -> Limits:
+def _normalizer(state: Mapping[str, Tensor], name: str) -> Normalizer:
     scale, offset = (state[f"normalizer.params_dict.{name}.{part}"] for part in ("scale", "offset"))
-    return Limits(scale, offset)
+    return Normalizer(scale, offset)
 
 
 def _unet(state: Mapping[str, Tensor]) -> UNet1DSettings:

@@ -31,7 +31,7 @@ class ExportedPolicy:
         unverified: load the files even if they differ from their checksums.
 
     Attributes:
-        config: what policy.json says: spaces, horizons, normaliser of the actions, steps.
+        config: what policy.json says: spaces, horizons, normalizer of the actions, steps.
 
     Raises:
         ValueError: a file is missing, damaged, or not the one that was sealed; it is named.
@@ -75,7 +75,7 @@ class ExportedPolicy:
         """
         config, (seen, alone) = self.config, self._checked(observations)
         horizons, spaces = config["horizons"], config["spaces"]
-        size = (len(next(iter(seen.values()))), horizons["prediction"], spaces["action"])
+        size = (len(next(iter(seen.values()))), horizons["horizon"], spaces["action"])
         if noise is None:
             noise = np.random.default_rng(seed).standard_normal(size)
         noise = np.asarray(noise, dtype=np.float32)
@@ -84,8 +84,8 @@ class ExportedPolicy:
         (prepared,) = self._encoder.run(None, seen)
         chunk = self._walk(noise, prepared)
         scale, offset = (np.float32(config["actions"][name]) for name in ("scale", "offset"))
-        first = horizons["observation"] - 1
-        actions = (chunk[:, first : first + horizons["action"]] - offset) / scale
+        first = horizons["n_obs_steps"] - 1
+        actions = (chunk[:, first : first + horizons["n_action_steps"]] - offset) / scale
         if not np.isfinite(actions).all():
             raise ValueError("the policy's actions are not finite; hold the robot")
         actions = np.clip(actions, np.float32(spaces["low"]), np.float32(spaces["high"]))

@@ -61,7 +61,7 @@ class PolicyTask(TrainingTask):
         held_out: Windows | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
-        """Prepares it; the policy takes its normalisers from the windows' episodes.
+        """Prepares it; the policy takes its normalizers from the windows' episodes.
 
         Args:
             policy: with its initial weights.

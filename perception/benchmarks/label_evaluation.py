@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from scorefield.images import as_images, load_image
 from scorefield.perception.benchmarks.labelled_pictures import LabelledPicture
 from scorefield.perception.classification.classify import classify
-from scorefield.perception.classification.stopping import Policy
+from scorefield.perception.classification.stopping import StoppingRule
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.rows import Row, RowStore
 
@@ -27,7 +27,7 @@ def evaluate_labels(
     prior: FrozenPrior,
     rows: RowStore,
     *,
-    policy: Policy | None = None,
+    policy: StoppingRule | None = None,
     budget: int | None = None,
     batch_size: int = 64,
     seed: int = 0,

@@ -24,7 +24,7 @@ from scorefield.perception.classification.paired_errors import (
     Request,
     clean_samples,
 )
-from scorefield.perception.classification.stopping import Policy, Race
+from scorefield.perception.classification.stopping import Race, StoppingRule
 from scorefield.priors.prior import Conditional, ImagePrior, Prompts
 
 Labels = Sequence[str] | Mapping[str, Prompts]
@@ -82,7 +82,7 @@ def classify(
     images: Images,
     labels: Labels,
     *,
-    policy: Policy | None = None,
+    policy: StoppingRule | None = None,
     budget: int | None = None,
     measure: ErrorMeasure | None = None,
     temperature: float | int = 1.0,
@@ -154,7 +154,7 @@ def run_races(
     names: Sequence[str],
     groups: Sequence[Sequence[int]],
     *,
-    policy: Policy,
+    policy: StoppingRule,
     budget: int,
     progress: bool = False,
 ) -> Classification:
@@ -184,7 +184,7 @@ class _ImageRace:
     """The labels of one image and what is known of them."""
 
     def __init__(
-        self, image: int, groups: Sequence[Sequence[int]], policy: Policy, budget: int
+        self, image: int, groups: Sequence[Sequence[int]], policy: StoppingRule, budget: int
     ) -> None:
         self._image = image
         self._groups = [list(group) for group in groups]

@@ -15,7 +15,7 @@ from scipy import optimize, special, stats
 
 
 @runtime_checkable
-class Policy(Protocol):
+class StoppingRule(Protocol):
     """Decides how often labels are evaluated and which are kept."""
 
     def draws(self, look: int) -> int | None:

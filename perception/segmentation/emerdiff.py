@@ -79,7 +79,7 @@ class EmerDiff:
             raise ValueError(f"blur must not be negative, got {self.blur}")
 
     def levels(self, schedule: NoiseSchedule) -> list[NoiseLevel]:
-        """The levels of the walk, `level` first and the clean one last.
+        """The levels of the trajectory, `level` first and the clean one last.
 
         They are equally far apart on the schedule, and the last noisy one is a thousandth of it:
         from timestep 281 in 15 steps, 281, 261, ..., 1, as in the paper.
@@ -117,7 +117,7 @@ def check_layers(model: nn.Module, settings: EmerDiff) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Walk:
+class Trajectory:
     """A picture's own walk down the levels, and the attention on it.
 
     levels: noisiest first, the clean one last.
@@ -133,7 +133,7 @@ class Walk:
 
 
 @torch.no_grad()
-def record_walk(
+def record_trajectory(
     prior: FrozenPrior,
     x: Float[Tensor, "1 *shape"],
     levels: Sequence[NoiseLevel],
@@ -142,7 +142,7 @@ def record_walk(
     key: int = 0,
     seed: int = 0,
     rows: int = 16,
-) -> Walk:
+) -> Trajectory:
     """Edit-friendly inversion of a latent, its queries and keys recorded in the same passes.
 
     The noisy pictures are drawn independently of each other, so all levels go through the network
@@ -171,7 +171,7 @@ def record_walk(
         to = _stacked(levels[at.start + 1 : at.stop + 1])
         residuals.append(after[at] - ancestral_mean(prediction, to))
     together = {path: torch.cat([part[path] for part in parts]) for path in parts[0]}
-    return Walk(levels, z[:1], torch.cat(residuals), together)
+    return Trajectory(levels, z[:1], torch.cat(residuals), together)
 
 
 def _stacked(levels: Sequence[NoiseLevel]) -> NoiseLevel:
@@ -182,10 +182,10 @@ def _stacked(levels: Sequence[NoiseLevel]) -> NoiseLevel:
 
 
 @torch.no_grad()
-def walk_modulated(
+def modulated_trajectory(
     prior: FrozenPrior,
     denoiser: Denoiser,
-    walk: Walk,
+    trajectory: Trajectory,
     path: str,
     offsets: Float[Tensor, "rows h w"] | None,
     rows: int = 1,
@@ -199,11 +199,13 @@ def walk_modulated(
 
     def step(z: Tensor, here: NoiseLevel, to: NoiseLevel, i: int) -> Tensor:
         added = offsets if i == 0 else None
-        with injected(prior.model, walk.records, i), modulated(prior.model, path, added):
+        with injected(prior.model, trajectory.records, i), modulated(prior.model, path, added):
             prediction = denoiser(z, here)
-        return ancestral_mean(prediction, to) + walk.residuals[i]
+        return ancestral_mean(prediction, to) + trajectory.residuals[i]
 
-    return denoise_loop(walk.start.expand(rows, *walk.start.shape[1:]), walk.levels, step)
+    return denoise_loop(
+        trajectory.start.expand(rows, *trajectory.start.shape[1:]), trajectory.levels, step
+    )
 
 
 @torch.no_grad()
@@ -229,11 +231,13 @@ def difference_maps(
     """
     x = prior.encode(picture)
     levels = settings.levels(prior.schedule)
-    walk = record_walk(prior, x, levels, prompts, key=picture_key(picture[0]), seed=seed, rows=rows)
+    trajectory = record_trajectory(
+        prior, x, levels, prompts, key=picture_key(picture[0]), seed=seed, rows=rows
+    )
     masks = settings.strength * one_hot(low_res, k).to(picture.device)
     denoiser = prior.condition(prompts)
     path = layer_path(prior.model, settings.modulated)
-    cells = walk.records[f"{path}.to_q"].shape[1]
+    cells = trajectory.records[f"{path}.to_q"].shape[1]
     if low_res.numel() != cells:
         raise ValueError(
             f"low_res has {'x'.join(map(str, low_res.shape))} labels, and {settings.modulated} has "
@@ -246,7 +250,7 @@ def difference_maps(
     parts = masks.split(at_once)
     for part in tqdm(parts, desc="regions", disable=not progress or len(parts) == 1, leave=False):
         offsets = part if settings.one_sided else torch.cat([part, -part])
-        z = walk_modulated(prior, denoiser, walk, path, offsets)
+        z = modulated_trajectory(prior, denoiser, trajectory, path, offsets)
         pictures = torch.cat([_unclamped(prior, row) for row in z.split(8)])
         plus = pictures[: len(part)]
         minus = pictures[len(part) :] if itself is None else itself

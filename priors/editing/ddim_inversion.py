@@ -6,7 +6,7 @@ from torch import Tensor
 
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.levels import NoiseLevel
-from scorefield.priors.steps import ddim_step, denoise_loop, levels_walked
+from scorefield.priors.steps import ddim_step, denoise_loop, trajectory_levels
 
 
 @torch.no_grad()
@@ -48,7 +48,7 @@ def ddim_invert(
     """
     if iterations < 1:
         raise ValueError(f"iterations must be >= 1, got {iterations}")
-    upwards = levels_walked(denoiser.schedule, steps, strength)[::-1]
+    upwards = trajectory_levels(denoiser.schedule, steps, strength)[::-1]
     if len(upwards) == 2 and float(upwards[1].alpha) == 0:
         raise ValueError(
             "one step from a level without signal to the clean one cannot be inverted; "
@@ -97,5 +97,5 @@ def ddim_generate(
     def step(z: Tensor, here: NoiseLevel, to: NoiseLevel, _: int) -> Tensor:
         return ddim_step(denoiser(z, here), to)
 
-    levels = levels_walked(denoiser.schedule, steps, strength)
+    levels = trajectory_levels(denoiser.schedule, steps, strength)
     return denoise_loop(z, levels, step, progress=progress)

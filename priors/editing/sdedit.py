@@ -16,7 +16,7 @@ from scorefield.priors.noise import (
     keyed_noise,
     normal,
 )
-from scorefield.priors.steps import ddim_step, denoise_loop, levels_walked
+from scorefield.priors.steps import ddim_step, denoise_loop, trajectory_levels
 
 
 @torch.no_grad()
@@ -56,7 +56,7 @@ def sdedit(
     """
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must lie in [0, 1], got {eta}")
-    levels = levels_walked(denoiser.schedule, steps, strength)
+    levels = trajectory_levels(denoiser.schedule, steps, strength)
     items = items_of(len(x), items)
     generators = item_generators(len(x), seed, items, ON_THE_WAY)
 

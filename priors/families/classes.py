@@ -10,10 +10,10 @@ from scorefield.priors.codec import LatentCodec, PixelCodec
 from scorefield.priors.families.base import Adapter, Card
 from scorefield.priors.families.schedules import path_of
 from scorefield.priors.frozen_prior import FrozenPrior
-from scorefield.priors.text import PromptEncoder, name_with_nearest
+from scorefield.priors.text import PromptConditioner, name_with_nearest
 
 
-class LabelEncoder(PromptEncoder):
+class LabelConditioner(PromptConditioner):
     """Names of classes to `class_labels` of (len,); the empty prompt to the null class.
 
     names: from lower-case names to classes; a class may have several.
@@ -51,7 +51,7 @@ class LabelEncoder(PromptEncoder):
         return []
 
 
-class NoPrompts(PromptEncoder):
+class NoPrompts(PromptConditioner):
     """For models without a condition: takes the empty prompt only."""
 
     def encode_one(self, prompt: str) -> Mapping[str, Tensor]:
@@ -89,7 +89,7 @@ def unet_2d(pipeline: Any, card: Card) -> FrozenPrior:
     if classes is None and unet.config.class_embed_type is None:
         if card.labels is not None:
             raise ValueError("the unet takes no classes, so the card must give no labels")
-        text: PromptEncoder = NoPrompts()
+        text: PromptConditioner = NoPrompts()
     else:
         labels = [str(i) for i in range(classes)] if card.labels is None else list(card.labels)
         if len(labels) not in (classes, classes - 1):
@@ -98,7 +98,7 @@ def unet_2d(pipeline: Any, card: Card) -> FrozenPrior:
                 f"the null class; got {len(labels)}"
             )
         null = None if len(labels) == classes else classes - 1
-        text = LabelEncoder({name.lower(): i for i, name in enumerate(labels)}, null, unet)
+        text = LabelConditioner({name.lower(): i for i, name in enumerate(labels)}, null, unet)
     return FrozenPrior(
         card.name,
         Adapter(unet),
@@ -127,7 +127,7 @@ def dit(pipeline: Any, card: Card) -> FrozenPrior:
     return FrozenPrior(
         card.name,
         Adapter(transformer),
-        LabelEncoder(names, null, transformer),
+        LabelConditioner(names, null, transformer),
         codec,
         path.schedule,
         path.prediction_type,

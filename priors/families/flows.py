@@ -10,7 +10,7 @@ from scorefield.priors.codec import LatentCodec
 from scorefield.priors.families.base import Adapter, Card
 from scorefield.priors.families.schedules import flow_of
 from scorefield.priors.frozen_prior import FrozenPrior
-from scorefield.priors.text import PipelineTextEncoder
+from scorefield.priors.text import PipelineConditioner
 
 # The guidance that Flux [dev], distilled from guided samples, is told: diffusers' default.
 _FLUX_GUIDANCE = 3.5
@@ -38,7 +38,7 @@ def stable_diffusion_3(pipeline: Any, card: Card) -> FrozenPrior:
         return {"encoder_hidden_states": hidden, "pooled_projections": pooled}
 
     tokenizer = pipeline.tokenizer if pipeline.tokenizer_3 is None else pipeline.tokenizer_3
-    text = PipelineTextEncoder(
+    text = PipelineConditioner(
         encode,
         [pipeline.text_encoder, pipeline.text_encoder_2, pipeline.text_encoder_3],
         tokenizer,
@@ -116,7 +116,7 @@ def flux(pipeline: Any, card: Card) -> FrozenPrior:
             tensors["guidance"] = torch.full((1,), _FLUX_GUIDANCE, device=device)
         return tensors
 
-    text = PipelineTextEncoder(
+    text = PipelineConditioner(
         encode,
         [pipeline.text_encoder, pipeline.text_encoder_2],
         pipeline.tokenizer_2,

@@ -10,7 +10,7 @@ from scorefield.priors.codec import LatentCodec
 from scorefield.priors.families.base import Adapter, Card
 from scorefield.priors.families.schedules import path_of
 from scorefield.priors.frozen_prior import FrozenPrior
-from scorefield.priors.text import PipelineTextEncoder
+from scorefield.priors.text import PipelineConditioner
 
 _ALPHA_TOKENS, _SIGMA_TOKENS = 120, 300
 
@@ -68,7 +68,7 @@ def _pixart(pipeline: Any, card: Card, tokens: int) -> FrozenPrior:
     return FrozenPrior(
         card.name,
         PixArtAdapter(transformer, side * codec.factor),
-        PipelineTextEncoder(
+        PipelineConditioner(
             encode, [pipeline.text_encoder], pipeline.tokenizer, tokens, card.vocabulary
         ),
         codec,

@@ -10,7 +10,7 @@ from scorefield.priors.codec import PixelCodec
 from scorefield.priors.families.base import Adapter, Card
 from scorefield.priors.families.schedules import path_of
 from scorefield.priors.frozen_prior import FrozenPrior
-from scorefield.priors.text import PipelineTextEncoder
+from scorefield.priors.text import PipelineConditioner
 
 _LIMIT = 77  # T5 takes more; IF was trained on these
 
@@ -31,7 +31,7 @@ def deepfloyd_if(pipeline: Any, card: Card) -> FrozenPrior:
     return FrozenPrior(
         card.name,
         Adapter(pipeline.unet),
-        PipelineTextEncoder(
+        PipelineConditioner(
             encode, [pipeline.text_encoder], pipeline.tokenizer, _LIMIT, card.vocabulary
         ),
         codec,

@@ -13,7 +13,7 @@ from scorefield.priors.families.base import Adapter, Card
 from scorefield.priors.families.control import ControlledUNet
 from scorefield.priors.families.schedules import path_of
 from scorefield.priors.frozen_prior import FrozenPrior
-from scorefield.priors.text import PipelineTextEncoder, TextEncoder
+from scorefield.priors.text import ClipTextConditioner, PipelineConditioner
 
 # Of the latents, where a config does not say it: the published models'.
 _SIDE, _XL_SIDE = 64, 128
@@ -24,7 +24,9 @@ _LCM_GUIDANCE = 8.5
 
 def stable_diffusion(pipeline: Any, card: Card) -> FrozenPrior:
     """Stable Diffusion 1.x and 2.x (Rombach et al. 2022), which predict eps or v."""
-    text = TextEncoder(pipeline.tokenizer, pipeline.text_encoder, card.vocabulary, card.synonyms)
+    text = ClipTextConditioner(
+        pipeline.tokenizer, pipeline.text_encoder, card.vocabulary, card.synonyms
+    )
     return _latent_unet(pipeline, card, text, UNetAdapter, usual_scale=7.5, usual_side=_SIDE)
 
 
@@ -53,7 +55,7 @@ def stable_diffusion_xl(pipeline: Any, card: Card) -> FrozenPrior:
             "time_ids": time_ids.to(device),
         }
 
-    text = PipelineTextEncoder(
+    text = PipelineConditioner(
         encode,
         [pipeline.text_encoder, pipeline.text_encoder_2],
         pipeline.tokenizer_2,
@@ -111,7 +113,7 @@ class XLAdapter(UNetAdapter):
 def _latent_unet(
     pipeline: Any,
     card: Card,
-    text: TextEncoder | PipelineTextEncoder,
+    text: ClipTextConditioner | PipelineConditioner,
     adapter: type["UNetAdapter"],
     usual_scale: float,
     usual_side: int,

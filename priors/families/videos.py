@@ -11,7 +11,7 @@ from scorefield.priors.codec import LatentCodec, PixelCodec
 from scorefield.priors.families.base import Adapter, Card
 from scorefield.priors.families.schedules import path_of
 from scorefield.priors.frozen_prior import FrozenPrior
-from scorefield.priors.text import TextEncoder
+from scorefield.priors.text import ClipTextConditioner
 
 
 class VideoAdapter(Adapter):
@@ -119,7 +119,7 @@ def _video_unet(
     return FrozenPrior(
         card.name,
         network,
-        TextEncoder(pipeline.tokenizer, pipeline.text_encoder, card.vocabulary),
+        ClipTextConditioner(pipeline.tokenizer, pipeline.text_encoder, card.vocabulary),
         codec,
         path.schedule,
         path.prediction_type,

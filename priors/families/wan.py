@@ -11,7 +11,7 @@ from scorefield.priors.families.base import Card
 from scorefield.priors.families.schedules import flow_of
 from scorefield.priors.families.videos import VideoAdapter
 from scorefield.priors.frozen_prior import FrozenPrior
-from scorefield.priors.text import PipelineTextEncoder
+from scorefield.priors.text import PipelineConditioner
 
 _TOKENS = 512
 _SIDE, _FRAMES = 480, 81
@@ -48,7 +48,7 @@ def wan(pipeline: Any, card: Card) -> FrozenPrior:
     return FrozenPrior(
         card.name,
         VideoAdapter(pipeline.transformer),
-        PipelineTextEncoder(
+        PipelineConditioner(
             encode, [pipeline.text_encoder], pipeline.tokenizer, _TOKENS, card.vocabulary
         ),
         codec,

@@ -21,7 +21,7 @@ _NO_SIGNAL = -16.0
 
 
 class CFGPlusPlus(Denoiser):
-    """The denoiser whose deterministic first-order walk is that of CFG++ (Chung et al. 2024).
+    """The denoiser whose deterministic first-order trajectory is that of CFG++ (Chung et al. 2024).
 
     From a level (alpha, sigma) to the next (alpha', sigma') CFG++ steps by
 
@@ -32,8 +32,8 @@ class CFGPlusPlus(Denoiser):
     under ClassifierFreeGuidance of scale omega = scale u / (u - u'), which is ``scale`` itself at
     zero terminal SNR and at the last step, to u' = 0, and larger the shorter the step: CFG++ pushes
     by as much in every step, however short, so it is a rule for a number of steps without a limit.
-    So it is a denoiser that knows the levels of its walk, those of ``level_path``, which `sample`
-    visits by default:
+    So it is a denoiser that knows the levels of its trajectory, those of ``level_path``, which
+    `sample` visits by default:
 
         sample(CFGPlusPlus(cond, uncond, 0.6, steps=25), shape, steps=25)
 
@@ -45,7 +45,7 @@ class CFGPlusPlus(Denoiser):
         cond: the denoiser under the prompt.
         uncond: the denoiser without one, or under a negative one.
         scale: lambda in [0, 1]; 1 leads to the conditional x0 at every step.
-        steps: of the walk, over ``cond.schedule``.
+        steps: of the trajectory, over ``cond.schedule``.
     """
 
     def __init__(self, cond: Denoiser, uncond: Denoiser, scale: float | int, steps: int) -> None:
@@ -66,17 +66,17 @@ class CFGPlusPlus(Denoiser):
         self._omega = scale / (1 - torch.stack(ratios))
 
     def guidance_scale(self, level: NoiseLevel) -> Float[Tensor, "*batch"]:
-        """omega, the scale of the equivalent classifier-free guidance, at levels of the walk.
+        """omega, the scale of the equivalent classifier-free guidance, at levels of the trajectory.
 
         Raises:
-            ValueError: a level the walk does not visit.
+            ValueError: a level the trajectory does not visit.
         """
         log_snr = level.log_snr.cpu().double().clamp(_NO_SIGNAL)
         distance, step = (log_snr[..., None] - self._log_snr).abs().min(dim=-1)
         astray = distance > LOG_SNR_ROUNDING
         if bool(astray.any()):
             raise ValueError(
-                f"log-SNR {float(log_snr[astray].reshape(-1)[0]):.6g} is not on the walk of "
+                f"log-SNR {float(log_snr[astray].reshape(-1)[0]):.6g} is not on the trajectory of "
                 f"{self.steps} steps that CFG++ was made for; sample with steps={self.steps} and "
                 "the default scheduler, or visit the levels of level_path"
             )
@@ -92,6 +92,6 @@ class CFGPlusPlus(Denoiser):
 
     def rows(self, index: Sequence[int]) -> "CFGPlusPlus":
         """Both halves for the items ``index``."""
-        other = copy.copy(self)  # the walk is the same
+        other = copy.copy(self)  # the trajectory is the same
         other.cond, other.uncond = self.cond.rows(index), self.uncond.rows(index)
         return other

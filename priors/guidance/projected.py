@@ -29,7 +29,7 @@ class AdaptiveProjectedGuidance(Denoiser):
 
     The paper's reverse momentum makes a step depend on the one before, which a denoiser does not
     know: it would leak from one batch, run or corrector step into the next.  A loop that owns its
-    walk can have it, by `predict_with_momentum`.
+    trajectory can have it, by `predict_with_momentum`.
 
     Args:
         cond: the denoiser under the prompt.
@@ -73,7 +73,7 @@ class AdaptiveProjectedGuidance(Denoiser):
         running: Float[Tensor, "batch *shape"] | None,
         momentum: float | int,
     ) -> tuple[Prediction, Float[Tensor, "batch *shape"]]:
-        """One step of a walk whose D is averaged with those of the steps before.
+        """One step of a trajectory whose D is averaged with those of the steps before.
 
         D = (x0_cond - x0_uncond) + momentum D_before, before it is shortened and split.
 

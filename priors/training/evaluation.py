@@ -12,7 +12,15 @@ from torch import Tensor
 
 from scorefield.files import write_text
 from scorefield.priors.prior import ImagePrior
-from scorefield.priors.world import CATEGORIES, COLORS, FRONTED, VIEWS, Scene, draw_scene, render
+from scorefield.priors.world import (
+    CATEGORIES,
+    COLORS,
+    FRONTED,
+    VIEWS,
+    WorldScene,
+    draw_scene,
+    render,
+)
 from scorefield.priors.world.judge import Judge, Verdict, frechet_distance
 
 TRAINING_SEEDS = (0, 1)
@@ -107,7 +115,7 @@ def caption(category: str, color: str, view: str) -> str:
     return f"{'an' if color[0] in 'aeiou' else 'a'} {color} {category}, {view}"
 
 
-def _matching_scenes(seed: int, labels: Sequence[Label], which: int) -> list[Scene]:
+def _matching_scenes(seed: int, labels: Sequence[Label], which: int) -> list[WorldScene]:
     """A scene of the world per label; sets with different `which` (0 or 1) share none."""
     scenes = []
     for i, (category, color, view) in enumerate(labels):
@@ -117,7 +125,7 @@ def _matching_scenes(seed: int, labels: Sequence[Label], which: int) -> list[Sce
     return scenes
 
 
-def _render(scenes: Sequence[Scene]) -> Float[Tensor, "n 3 64 64"]:
+def _render(scenes: Sequence[WorldScene]) -> Float[Tensor, "n 3 64 64"]:
     starts = range(0, len(scenes), _CHUNK)
     return torch.cat([render(scenes[start : start + _CHUNK]).images for start in starts])
 

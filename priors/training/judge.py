@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from scorefield.priors.training.data import batch_indices, from_bytes
 from scorefield.priors.training.settings import TrainingSettings
 from scorefield.priors.training.task import TrainingTask
-from scorefield.priors.world import CATEGORIES, COLORS, VIEWS, Scene
+from scorefield.priors.world import CATEGORIES, COLORS, VIEWS, WorldScene
 from scorefield.priors.world.judge import JudgeNet, class_indices
 
 
@@ -24,7 +24,10 @@ class JudgeTask(TrainingTask):
     module: JudgeNet
 
     def __init__(
-        self, images: UInt8[Tensor, "n h w 3"], scenes: Sequence[Scene], settings: TrainingSettings
+        self,
+        images: UInt8[Tensor, "n h w 3"],
+        scenes: Sequence[WorldScene],
+        settings: TrainingSettings,
     ) -> None:
         torch.manual_seed(settings.seed)
         super().__init__(JudgeNet(), settings)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from scorefield.priors.loading import PriorError, load_prior
-from scorefield.priors.text import TextEncoder
+from scorefield.priors.text import ClipTextConditioner
 from scorefield.priors.training.diffusion import TextToLatents
 
 __all__ = ["WarmStart"]
@@ -33,7 +33,7 @@ class WarmStart:
         if not (
             isinstance(vae, AutoencoderKL)
             and isinstance(unet, UNet2DConditionModel)
-            and isinstance(prior.text, TextEncoder)
+            and isinstance(prior.text, ClipTextConditioner)
         ):
             raise PriorError(
                 f"{os.fspath(source)}: has no autoencoder, U-Net and CLIP text encoder to begin "

@@ -12,7 +12,7 @@ from .objects import CATEGORIES as CATEGORIES
 from .objects import COLORS as COLORS
 from .objects import FRONTED as FRONTED
 from .scenes import Pictures as Pictures
-from .scenes import Scene as Scene
+from .scenes import WorldScene as WorldScene
 from .scenes import draw_scene as draw_scene
 from .scenes import render as render
 from .views import FOV as FOV

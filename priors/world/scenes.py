@@ -14,7 +14,7 @@ from scorefield.priors.world.views import FOV, view_name
 
 
 @dataclass(frozen=True)
-class Scene:
+class WorldScene:
     """One picture's contents. Angles in degrees, colours RGB in [0, 1]."""
 
     category: str
@@ -45,7 +45,7 @@ class Scene:
 
 def draw_scene(
     seed: int, index: int, *, category: str | None = None, color: str | None = None
-) -> Scene:
+) -> WorldScene:
     """The scene number `index` of the world with this seed; the same numbers give the same scene.
 
     A category or colour may be fixed; the other draws do not move.
@@ -66,7 +66,7 @@ def draw_scene(
         azimuth = rng.uniform(-180, 180)
     side, up = rng.uniform(-70, 70), rng.uniform(-5, 60)
     parts = build(category, color, np.random.default_rng([seed, index, 1]))
-    return Scene(
+    return WorldScene(
         category=category,
         color=color,
         parts=parts,
@@ -143,7 +143,7 @@ class Pictures:
         return self.part >= 0
 
 
-def render(scenes: Sequence[Scene], size: int = 64, antialias: int = 2) -> Pictures:
+def render(scenes: Sequence[WorldScene], size: int = 64, antialias: int = 2) -> Pictures:
     """Render scenes at size x size pixels, `antialias` squared rays a pixel.
 
     Masks and depths are those of each pixel's first ray, which for antialias = 1 is its centre.
@@ -200,7 +200,7 @@ def _rotated(
     return x + y + z
 
 
-def _cameras(scenes: Sequence[Scene]) -> tuple[Tensor, Tensor]:
+def _cameras(scenes: Sequence[WorldScene]) -> tuple[Tensor, Tensor]:
     """Positions (batch, 3) and rotations (batch, 3, 3), columns right, up, backward."""
     positions = np.stack([s.distance * _direction(s.azimuth, s.elevation) for s in scenes])
     backward = positions - np.stack([s.look_at for s in scenes])
@@ -215,7 +215,7 @@ def _cameras(scenes: Sequence[Scene]) -> tuple[Tensor, Tensor]:
 
 
 def _landmarks(
-    scenes: Sequence[Scene], slots: Int[Tensor, "batch slots"]
+    scenes: Sequence[WorldScene], slots: Int[Tensor, "batch slots"]
 ) -> tuple[Float[Tensor, "batch points 3"], Int[Tensor, "batch points"], list[list[str]]]:
     """The ends of the axes of each part, the flat index of that part, and their names.
 

@@ -25,7 +25,7 @@ from scorefield.sds.nerf.assets.rasterise import silhouette
 from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.cameras import orbit
 from scorefield.sds.nerf.lights import Lights, Shading
-from scorefield.sds.nerf.radiance_field import Scene
+from scorefield.sds.nerf.radiance_field import RadianceField
 from scorefield.sds.nerf.scene_distillation import TextTo3D
 from scorefield.sds.nerf.settings import TextTo3DSettings
 from scorefield.sds.objective import described
@@ -77,7 +77,7 @@ class SceneScores:
 
 
 def evaluate_scene(
-    scene: Scene,
+    scene: RadianceField,
     prompt: str,
     judge: PromptJudge,
     azimuths: int = 8,
@@ -110,7 +110,7 @@ class _Views:
 
 @torch.no_grad()
 def _views(
-    scene: Scene,
+    scene: RadianceField,
     paint: tuple[float, float, float],
     azimuths: int,
     elevation: float,

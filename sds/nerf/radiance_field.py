@@ -17,7 +17,7 @@ from scorefield.sds.nerf.fields import Field, VoxelGrid
 from scorefield.sds.nerf.lights import Lights, Shading
 from scorefield.sds.nerf.marching import Rays, march
 
-__all__ = ["Rendering", "Scene", "Sky"]
+__all__ = ["RadianceField", "Rendering", "Sky"]
 
 RAYS_AT_ONCE = 2**14  # bounds the memory of large pictures
 
@@ -65,7 +65,7 @@ class Sky(nn.Module):
         return torch.sigmoid(torch.stack(basis, dim=-1) @ self.coefficients)
 
 
-class Scene(nn.Module):
+class RadianceField(nn.Module):
     """A field, a background and the occupancy grid that makes rendering cheap.
 
     The grid starts full; call `update_occupancy` every 16 steps or so, the first time at once.

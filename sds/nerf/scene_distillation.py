@@ -31,10 +31,10 @@ from scorefield.sds.nerf.penalties import (
     spread_penalty,
 )
 from scorefield.sds.nerf.presets import PRESETS
-from scorefield.sds.nerf.radiance_field import Rendering, Scene
+from scorefield.sds.nerf.radiance_field import RadianceField, Rendering
 from scorefield.sds.nerf.settings import TextTo3DSettings
 from scorefield.sds.nerf.view_negatives import view_negatives
-from scorefield.sds.objective import Denoisers
+from scorefield.sds.objective import PromptedDenoisers
 from scorefield.sds.objectives import Phi
 from scorefield.sds.presets import preset_for, settings_by
 
@@ -44,18 +44,18 @@ _FIELD = -1
 """Key of what the field begins as, besides the numbers of the steps, which have 0 and above."""
 
 
-def begin_scene(settings: TextTo3DSettings) -> Scene:
+def begin_scene(settings: TextTo3DSettings) -> RadianceField:
     """A scene of the field that the settings name, the same for the same seed."""
     if settings.field == "voxels":
-        return Scene()
+        return RadianceField()
     generator = noise_generator(settings.seed, _FIELD)
     if settings.field == "hash":
-        return Scene(HashGrid(generator=generator))
+        return RadianceField(HashGrid(generator=generator))
     # Instant-NGP's, as threestudio has it: 16 levels from 16 cells to 4096, 2^19 entries each
-    return Scene(HashGrid(16, 2, 16, 4096, 2**19, 64, generator))
+    return RadianceField(HashGrid(16, 2, 16, 4096, 2**19, 64, generator))
 
 
-def _groups(scene: Scene, settings: TextTo3DSettings) -> list[dict[str, Any]]:
+def _groups(scene: RadianceField, settings: TextTo3DSettings) -> list[dict[str, Any]]:
     """What is optimised: a learned sky at a tenth of the rate, as threestudio has it."""
     if settings.background == "greys":
         return [{"params": list(scene.parameters())}]
@@ -80,7 +80,7 @@ class TextTo3D:
         self,
         settings: TextTo3DSettings,
         prior: ImagePrior,
-        scene: Scene | None = None,
+        scene: RadianceField | None = None,
         asset: AssetSettings | None = None,
     ) -> None:
         if not settings.size:
@@ -127,7 +127,7 @@ class TextTo3D:
             **self.distillation.learn(latents, self._prompts(cameras), generator),
         }
 
-    def denoisers(self, cameras: Cameras) -> Denoisers:
+    def denoisers(self, cameras: Cameras) -> PromptedDenoisers:
         """The prior, each view under its own prompt."""
         settings = self.settings
         denoisers = self.distillation.denoisers(self._prompts(cameras))
@@ -192,7 +192,7 @@ class TextTo3D:
         return view_sheet(self.scene, size=96, samples=64)
 
     def state(self) -> dict[str, Any]:
-        """Scene, optimiser and, if there is one, phi."""
+        """RadianceField, optimiser and, if there is one, phi."""
         state = {"scene": self.scene.state_dict(), "optimizer": self.optimizer.state_dict()}
         return {**state, **self.distillation.state()}
 

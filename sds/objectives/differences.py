@@ -8,7 +8,14 @@ from torch import Tensor
 from scorefield.priors.experts import predict_together
 from scorefield.priors.guidance.classifier_free import check_finite
 from scorefield.priors.prediction import Prediction
-from scorefield.sds.objective import SDS, Denoisers, Point, Weight, sigma_squared, weighted
+from scorefield.sds.objective import (
+    SDS,
+    NoisedLatents,
+    PromptedDenoisers,
+    Weight,
+    sigma_squared,
+    weighted,
+)
 from scorefield.sds.objective import uniform as uniform_weight
 
 
@@ -29,7 +36,9 @@ class SJC:
     weight: Weight = uniform_weight
     needs: ClassVar[tuple[str, ...]] = ("guided",)
 
-    def __call__(self, denoisers: Denoisers, point: Point) -> tuple[Tensor, Prediction]:
+    def __call__(
+        self, denoisers: PromptedDenoisers, point: NoisedLatents
+    ) -> tuple[Tensor, Prediction]:
         """See the class."""
         prediction = denoisers.guided(point.z, point.level)
         direction = prediction.eps - point.eps if self.centred else prediction.eps
@@ -65,7 +74,9 @@ class CSD:
         """The negative only where it has a share."""
         return ("cond", "uncond", "negative") if self.start or self.end else ("cond", "uncond")
 
-    def __call__(self, denoisers: Denoisers, point: Point) -> tuple[Tensor, Prediction]:
+    def __call__(
+        self, denoisers: PromptedDenoisers, point: NoisedLatents
+    ) -> tuple[Tensor, Prediction]:
         """See the class."""
         share = self.start + (self.end - self.start) * point.progress
         shares = {"uncond": 1 - share, "negative": share}
@@ -104,7 +115,9 @@ class NFSD:
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold is a fraction of the schedule; got {self.threshold}")
 
-    def __call__(self, denoisers: Denoisers, point: Point) -> tuple[Tensor, Prediction]:
+    def __call__(
+        self, denoisers: PromptedDenoisers, point: NoisedLatents
+    ) -> tuple[Tensor, Prediction]:
         """See the class."""
         cond, uncond = denoisers.need("cond"), denoisers.need("uncond")
         high = cond.schedule.fraction(point.level) >= self.threshold
@@ -146,7 +159,9 @@ class Bridge:
         if not 0 <= self.begin <= 1:
             raise ValueError(f"begin is a share of the run; got {self.begin}")
 
-    def __call__(self, denoisers: Denoisers, point: Point) -> tuple[Tensor, Prediction]:
+    def __call__(
+        self, denoisers: PromptedDenoisers, point: NoisedLatents
+    ) -> tuple[Tensor, Prediction]:
         """See the class."""
         if point.progress < self.begin:
             return SDS(self.weight)(denoisers, point)

@@ -10,10 +10,12 @@ from typing import ClassVar
 from torch import Tensor
 
 from scorefield.priors.prediction import Prediction
-from scorefield.sds.objective import Denoisers, Point, Weight, uniform, weighted
+from scorefield.sds.objective import NoisedLatents, PromptedDenoisers, Weight, uniform, weighted
 
 
-def _both(denoisers: Denoisers, point: Point) -> tuple[Prediction, Prediction, Tensor]:
+def _both(
+    denoisers: PromptedDenoisers, point: NoisedLatents
+) -> tuple[Prediction, Prediction, Tensor]:
     """The target's prediction, the source's, and the reference."""
     if point.reference is None:
         raise ValueError("editing needs reference, the latents of the picture as it was")
@@ -35,7 +37,9 @@ class DDS:
     weight: Weight = uniform
     needs: ClassVar[tuple[str, ...]] = ("guided", "source")
 
-    def __call__(self, denoisers: Denoisers, point: Point) -> tuple[Tensor, Prediction]:
+    def __call__(
+        self, denoisers: PromptedDenoisers, point: NoisedLatents
+    ) -> tuple[Tensor, Prediction]:
         """See the class."""
         target, source, _ = _both(denoisers, point)
         return weighted(self.weight, point.level, target.eps - source.eps), target
@@ -71,7 +75,9 @@ class PDS:
         if not self.stride >= 1:
             raise ValueError(f"stride must be at least 1; got {self.stride}")
 
-    def coefficients(self, denoisers: Denoisers, point: Point) -> tuple[Tensor, Tensor]:
+    def coefficients(
+        self, denoisers: PromptedDenoisers, point: NoisedLatents
+    ) -> tuple[Tensor, Tensor]:
         """(psi, chi), shaped to broadcast with x."""
         schedule = denoisers.guided.schedule
         # float64: differences of neighbouring levels
@@ -89,7 +95,9 @@ class PDS:
         psi = (alpha_s - c_0 - c_1 * alpha) / deviation
         return psi.to(point.x), (c_0 * sigma / (alpha * deviation)).to(point.x)
 
-    def __call__(self, denoisers: Denoisers, point: Point) -> tuple[Tensor, Prediction]:
+    def __call__(
+        self, denoisers: PromptedDenoisers, point: NoisedLatents
+    ) -> tuple[Tensor, Prediction]:
         """See the class."""
         target, source, reference = _both(denoisers, point)
         psi, chi = self.coefficients(denoisers, point)

@@ -16,8 +16,8 @@ from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance, c
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.steps import ddim_step
 from scorefield.sds.objective import (
-    Denoisers,
-    Point,
+    NoisedLatents,
+    PromptedDenoisers,
     Weight,
     noise_to_signal,
     sigma_squared,
@@ -79,7 +79,9 @@ class ISM:
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1; got {self.steps}")
 
-    def __call__(self, denoisers: Denoisers, point: Point) -> tuple[Tensor, Prediction]:
+    def __call__(
+        self, denoisers: PromptedDenoisers, point: NoisedLatents
+    ) -> tuple[Tensor, Prediction]:
         """See the class."""
         uncond = denoisers.need("uncond")
         t = uncond.schedule.fraction(point.level)
@@ -119,7 +121,9 @@ class SDI:
                 f"steps must be at least 1 and eta in [0, 1]; got {self.steps} and {self.eta}"
             )
 
-    def __call__(self, denoisers: Denoisers, point: Point) -> tuple[Tensor, Prediction]:
+    def __call__(
+        self, denoisers: PromptedDenoisers, point: NoisedLatents
+    ) -> tuple[Tensor, Prediction]:
         """See the class."""
         cond, uncond = denoisers.need("cond"), denoisers.need("uncond")
         towards = ClassifierFreeGuidance(cond, uncond, self.scale)

@@ -7,7 +7,14 @@ from torch import Tensor
 
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.prior import ImagePrior
-from scorefield.sds.objective import Denoisers, Objective, Point, Weight, sigma_squared, weighted
+from scorefield.sds.objective import (
+    NoisedLatents,
+    Objective,
+    PromptedDenoisers,
+    Weight,
+    sigma_squared,
+    weighted,
+)
 from scorefield.sds.objectives.phi import LowRank, Phi, SmallNetwork
 
 
@@ -30,7 +37,9 @@ class VSD:
     weight: Weight = sigma_squared
     needs: ClassVar[tuple[str, ...]] = ("guided", "phi")
 
-    def __call__(self, denoisers: Denoisers, point: Point) -> tuple[Tensor, Prediction]:
+    def __call__(
+        self, denoisers: PromptedDenoisers, point: NoisedLatents
+    ) -> tuple[Tensor, Prediction]:
         """See the class."""
         phi = denoisers.need("phi")
         prediction = denoisers.guided(point.z, point.level)
@@ -41,7 +50,7 @@ class VSD:
 def begin_phi(objective: Objective, prior: ImagePrior, seed: int = 0) -> Phi | None:
     """The phi that an objective trains, None for all but VSD.
 
-    What runs the objective gives ``phi.condition(prompts)`` to `Denoisers`, calls ``phi.learn``
-    after every step and keeps ``phi.state()`` with its own.
+    What runs the objective gives ``phi.condition(prompts)`` to `PromptedDenoisers`, calls
+    ``phi.learn`` after every step and keeps ``phi.state()`` with its own.
     """
     return objective.phi.build(prior, seed) if isinstance(objective, VSD) else None

@@ -19,7 +19,7 @@ from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.job import run
 from scorefield.sds.distillation import Distillation
-from scorefield.sds.objective import Denoisers, described
+from scorefield.sds.objective import PromptedDenoisers, described
 from scorefield.sds.objectives import Phi
 from scorefield.sds.presets import preset_for, settings_by
 from scorefield.sds.svg.augmentation import warp
@@ -90,7 +90,7 @@ class TextToSvg:
         """The field that VSD trains."""
         return self.distillation.phi
 
-    def denoisers(self) -> Denoisers:
+    def denoisers(self) -> PromptedDenoisers:
         """The prior under the prompt, as it is put to it."""
         return self.distillation.denoisers(self.prompt)
 

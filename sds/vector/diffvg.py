@@ -14,7 +14,7 @@ from torch import Tensor
 from scorefield.sds.vector.document import Document
 from scorefield.sds.vector.nodes import FillRule, Paint, Shape
 from scorefield.sds.vector.paint import LinearGradient, Spread, Units
-from scorefield.sds.vector.scene import Isolated, Layer, Scene, compose, take_apart
+from scorefield.sds.vector.scene import Isolated, Layer, RenderTree, composed_affine, take_apart
 
 __all__ = ["DiffvgRasterise"]
 
@@ -67,7 +67,7 @@ def _library() -> ModuleType:
     return module
 
 
-def _converted(pydiffvg: Any, scene: Scene) -> tuple[list[Any], list[Any]]:
+def _converted(pydiffvg: Any, scene: RenderTree) -> tuple[list[Any], list[Any]]:
     """pydiffvg's shapes and groups: one path per subpath, one group per fill or stroke.
 
     Everything is in pixels: under any other `shape_to_canvas` than the identity pydiffvg's
@@ -166,7 +166,7 @@ def _paint(pydiffvg: Any, layer: Layer, filled: bool, matrix: Tensor) -> Any:
     if layer.opacity is not None:
         colours = torch.cat([colours[..., :3], colours[..., 3:] * layer.opacity], dim=-1)
     if isinstance(paint, LinearGradient):
-        begin, end = _ends(paint, compose(matrix, paint.transform))
+        begin, end = _ends(paint, composed_affine(matrix, paint.transform))
         return pydiffvg.LinearGradient(begin, end, paint.offsets, colours)
     return colours
 

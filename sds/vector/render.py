@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from scorefield.sds.vector.compositing import Box
 from scorefield.sds.vector.coverage import SPARE, Polygons, coverage
 from scorefield.sds.vector.nodes import FillRule, Group, Shape
-from scorefield.sds.vector.scene import Outlines, Scene, take_apart
+from scorefield.sds.vector.scene import Outlines, RenderTree, take_apart
 from scorefield.sds.vector.sums import take
 from scorefield.sds.vector.tile import Tile
 from scorefield.sds.vector.tree import ShapeTree
@@ -53,7 +53,7 @@ def _drawn(
 class _Picture:
     """Areas, and the means to draw any part of the picture."""
 
-    def __init__(self, scene: Scene, outlines: Outlines, polygons: Polygons) -> None:
+    def __init__(self, scene: RenderTree, outlines: Outlines, polygons: Polygons) -> None:
         """Find the box of pixels that each area touches, or would if it moved a little."""
         self.scene, self.outlines, self.polygons = scene, outlines, polygons
         areas = len(scene.fills) + len(scene.strokes)

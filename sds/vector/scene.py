@@ -14,7 +14,7 @@ from scorefield.sds.vector.nodes import Group, Mask, MaskKind, Paint, Shape, Str
 from scorefield.sds.vector.stroke import outline
 from scorefield.sds.vector.sums import take
 
-__all__ = ["Cut", "Isolated", "Layer", "Outlines", "Scene", "compose", "take_apart"]
+__all__ = ["Cut", "Isolated", "Layer", "Outlines", "RenderTree", "composed_affine", "take_apart"]
 
 
 @dataclass(eq=False)
@@ -46,7 +46,7 @@ class Isolated:
 
 
 @dataclass(eq=False)
-class Scene:
+class RenderTree:
     """A document taken apart."""
 
     tree: list[Layer | Isolated]
@@ -56,7 +56,7 @@ class Scene:
     strokes: list[int]  # the shape of each stroked area
 
 
-def compose(outer: Tensor, inner: Tensor | None) -> Tensor:
+def composed_affine(outer: Tensor, inner: Tensor | None) -> Tensor:
     """The (2, 3) affine map that applies `inner` and then `outer`."""
     if inner is None:
         return outer
@@ -69,19 +69,19 @@ def _fades(opacity: Tensor | None) -> bool:
     return opacity is not None and (opacity.requires_grad or float(opacity) != 1)
 
 
-def take_apart(nodes: Sequence[Shape | Group], placement: Tensor) -> Scene:
+def take_apart(nodes: Sequence[Shape | Group], placement: Tensor) -> RenderTree:
     """The painted areas in drawing order; `placement` maps user units to pixels."""
     return _Taker().scene(nodes, placement)
 
 
 class _Taker:
     def __init__(self) -> None:
-        self._scene = Scene([], [], [], [], [])
+        self._scene = RenderTree([], [], [], [], [])
         self._stroked: list[Layer] = []
         # Things that share a mask where it stands share its areas.
         self._cuts: dict[int, list[tuple[Mask, Tensor, Cut]]] = {}
 
-    def scene(self, nodes: Sequence[Shape | Group], placement: Tensor) -> Scene:
+    def scene(self, nodes: Sequence[Shape | Group], placement: Tensor) -> RenderTree:
         self._scene.tree = self._nodes(nodes, placement)
         for layer in self._stroked:
             layer.index += len(self._scene.fills)
@@ -90,7 +90,7 @@ class _Taker:
     def _nodes(self, nodes: Sequence[Shape | Group], matrix: Tensor) -> list[Layer | Isolated]:
         out: list[Layer | Isolated] = []
         for node in nodes:
-            inner = compose(matrix, node.transform)
+            inner = composed_affine(matrix, node.transform)
             opacity = node.opacity
             if isinstance(node, Group):
                 children = self._nodes(node.children, inner)
@@ -128,7 +128,7 @@ class _Taker:
         for other, where, cut in known:
             if other is mask and (where is matrix or torch.equal(where, matrix)):
                 return cut
-        children = self._nodes(mask.children, compose(matrix, mask.transform))
+        children = self._nodes(mask.children, composed_affine(matrix, mask.transform))
         masks = [self._cut(inner, matrix) for inner in mask.masks]
         if mask.region is not None:
             x, y, width, height = (float(v) for v in mask.region)
@@ -143,7 +143,7 @@ class _Taker:
 class Outlines:
     """The polylines of all shapes, in user units, and what is drawn along them."""
 
-    def __init__(self, scene: Scene, device: torch.device) -> None:
+    def __init__(self, scene: RenderTree, device: torch.device) -> None:
         """Flatten every shape finely enough for the picture."""
         self.scene = scene
         self._first: list[int] | None = None  # vertex of each shape

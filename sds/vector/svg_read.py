@@ -17,7 +17,7 @@ from pathlib import Path as FilePath
 
 from scorefield.sds.vector.document import Document
 from scorefield.sds.vector.reading.markup import parse_xml
-from scorefield.sds.vector.reading.reader import Limits, Reader
+from scorefield.sds.vector.reading.reader import Reader, ReadLimits
 from scorefield.sds.vector.reading.values import Refused
 
 __all__ = ["load_svg", "parse_svg"]
@@ -62,7 +62,7 @@ def _read(text: str | bytes) -> tuple[Document, str]:
         raise ValueError(f"{len(text)} bytes of SVG, more than the {MOST_BYTES} that are read")
     if isinstance(text, bytes) and text[:2] == b"\x1f\x8b":
         raise ValueError("the file is compressed; unpack it (gunzip) and read the .svg")
-    limits = Limits(MOST_ELEMENTS, MOST_BYTES, MOST_DEPTH)
+    limits = ReadLimits(MOST_ELEMENTS, MOST_BYTES, MOST_DEPTH)
     try:
         reader = Reader(parse_xml(text, MOST_BYTES), limits)
         return reader.document(), reader.source.left_out.text()

@@ -11,7 +11,7 @@ from torch import Tensor
 from scorefield.sds.vector.compositing import Box, Coat, paint_over
 from scorefield.sds.vector.nodes import Group, MaskKind, Paint, Pattern, Shape
 from scorefield.sds.vector.paint import LinearGradient, RadialGradient, Units, colours_at
-from scorefield.sds.vector.scene import Cut, Isolated, Layer, Outlines, Scene, compose
+from scorefield.sds.vector.scene import Cut, Isolated, Layer, Outlines, RenderTree, composed_affine
 from scorefield.sds.vector.sums import take
 
 __all__ = ["Draw", "Tile"]
@@ -35,7 +35,7 @@ class Tile:
     draw: draws the tile of a pattern.
     """
 
-    scene: Scene
+    scene: RenderTree
     outlines: Outlines
     covered: Mapping[int, Tensor]
     boxes: Sequence[Box]
@@ -189,8 +189,8 @@ class Tile:
         if gradient.units is Units.BOX:
             low, high = self.outlines.extent(layer.shape)
             scale = torch.cat([torch.diag(high - low), low[:, None]], dim=1)
-            matrix = compose(matrix, scale)
-        own = self._own(compose(matrix, gradient.transform), box)
+            matrix = composed_affine(matrix, scale)
+        own = self._own(composed_affine(matrix, gradient.transform), box)
         if own is None:
             return None
         if gradient.empty:
@@ -199,7 +199,7 @@ class Tile:
 
     def _pattern(self, layer: Layer, pattern: Pattern, box: Box) -> Float[Tensor, "4 _ _"] | None:
         width, height = float(pattern.width), float(pattern.height)
-        matrix = compose(self.outlines.matrix[layer.shape], pattern.transform)
+        matrix = composed_affine(self.outlines.matrix[layer.shape], pattern.transform)
         own = self._own(matrix, box)
         if own is None or width <= 0 or height <= 0:
             return None

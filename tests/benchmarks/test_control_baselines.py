@@ -13,7 +13,7 @@ from torch import Tensor
 
 from scorefield.control.data.episode import Episode
 from scorefield.control.data.episodes import Episodes
-from scorefield.control.data.normalizer import Limits
+from scorefield.control.data.normalizer import Normalizer
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.windows import Windows
 from scorefield.control.networks.settings import PerceptronSettings
@@ -149,7 +149,7 @@ def test_every_head_learns_a_linear_law(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", BASELINES)
 def test_a_file_holds_all_that_is_needed_to_act(name: str, tmp_path: Path) -> None:
     policy = BaselinePolicy(name, SPACES, Horizons(2, 3, 4), SMALL, seed=5)
-    policy.states = Limits(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.5, 0.0, 0.0]))
+    policy.states = Normalizer(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.5, 0.0, 0.0]))
     again = load_baseline(policy.save(tmp_path / "policy"))
     assert (again.spaces, again.horizons) == (policy.spaces, policy.horizons)
     seen = {"state": torch.linspace(-1, 1, 18).reshape(3, 2, 3)}

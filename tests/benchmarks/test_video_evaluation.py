@@ -20,7 +20,7 @@ from video_captions import (
     real_clips,
 )
 from video_experiment import Experiment, VideoAdapterSettings
-from video_judge import ClipJudge, ClipJudgeNet, ClipJudgeTask
+from video_judge import ClipJudgeNet, ClipJudgeTask, VideoClipJudge
 from video_report import markdown, plot_grids, verdict, write_report
 from video_scores import ANSWERS, SPACES
 
@@ -110,9 +110,9 @@ def arm(name: str) -> Arm:
 
 @pytest.fixture(autouse=True)
 def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    def judge(*_: Any, **__: Any) -> ClipJudge:
+    def judge(*_: Any, **__: Any) -> VideoClipJudge:
         torch.manual_seed(0)
-        return ClipJudge(ClipJudgeNet())
+        return VideoClipJudge(ClipJudgeNet())
 
     monkeypatch.setattr(video_experiment, "train_clip_judge", judge)
 
@@ -133,7 +133,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     out = tmp_path_factory.mktemp("whole") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            video_experiment, "train_clip_judge", lambda *_, **__: ClipJudge(ClipJudgeNet())
+            video_experiment, "train_clip_judge", lambda *_, **__: VideoClipJudge(ClipJudgeNet())
         )
         torch.manual_seed(0)
         arms = [cheap(name) for name in ("small", "prior", "algorithm-1", "upper")]
@@ -313,7 +313,7 @@ def test_the_classifier_learns(tmp_path: Path) -> None:
     task = ClipJudgeTask([drawn[i] for i in range(256)], settings)
     first = [task.step(step)["loss"] for step in range(40)]
     assert first[-1] < 0.7 * first[0]
-    judge = ClipJudge(task.averaged())  # type: ignore[arg-type]
+    judge = VideoClipJudge(task.averaged())  # type: ignore[arg-type]
     fresh = ClipSet(21)
     assert judge.accuracy([fresh[i] for i in range(64)])["color"] > 0.5
     assert judge.features(render_clips([fresh[0]])).shape == (1, 64)

@@ -9,7 +9,7 @@ import torch
 
 from scorefield.control.data.episode import Episode
 from scorefield.control.data.episodes import Episodes
-from scorefield.control.data.normalizer import Limits
+from scorefield.control.data.normalizer import Normalizer
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.spacing import spacing
 from scorefield.control.data.windows import Windows
@@ -29,9 +29,9 @@ def lines(apart: float, episodes: int = 3) -> Windows:
 @pytest.mark.parametrize("apart", [0.2, 0.7])
 def test_the_spacing_is_the_way_to_the_nearest_other_episode(apart: float) -> None:
     # Both observations of a window are so far from those of the next line.
-    found = spacing(lines(apart), Limits.identity(2))
+    found = spacing(lines(apart), Normalizer.identity(2))
     assert found == pytest.approx(math.sqrt(2) * apart, rel=1e-5)
-    assert spacing(lines(apart, episodes=1), Limits.identity(2)) == 1.0
+    assert spacing(lines(apart, episodes=1), Normalizer.identity(2)) == 1.0
     assert spacing(lines(apart), None) == 1.0
 
 

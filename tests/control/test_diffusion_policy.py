@@ -49,8 +49,8 @@ SMALL: dict[str, NetworkSettings] = {
 MEAN, DEVIATION = 0.3, 0.2
 
 
-def _normaliser(predicts: str) -> str:
-    return "limits" if predicts == "eps" else "gaussian"
+def _normalizer(predicts: str) -> str:
+    return "minmax" if predicts == "eps" else "gaussian"
 
 
 def observations(batch: int = 3) -> dict[str, Tensor]:
@@ -83,7 +83,7 @@ class Gaussian(ChunkNetwork):
 
 
 def gaussian_policy(covariance: Tensor, mean: float = MEAN, **settings: object) -> DiffusionPolicy:
-    policy = policy_of(predicts="x0", normaliser="gaussian", **settings)
+    policy = policy_of(predicts="x0", normalizer="gaussian", **settings)
     policy.network = Gaussian(policy, covariance, mean)
     return policy
 
@@ -117,7 +117,7 @@ def test_a_gaussian_policy_acts_as_its_flow_says() -> None:
 def test_a_policy_given_observations_is_a_denoiser_of_the_library(
     network: str, predicts: str
 ) -> None:
-    policy = policy_of(network, predicts=predicts, normaliser=_normaliser(predicts))
+    policy = policy_of(network, predicts=predicts, normalizer=_normalizer(predicts))
     policy.spaces = PolicySpaces(state=3, action=2, low=(-1e9, -1e9), high=(1e9, 1e9))
     with torch.no_grad():
         expected = sample(policy.denoiser(observations()), (8, 2), 3, steps=10, seed=5)
@@ -227,7 +227,7 @@ def test_real_time_is_the_exact_posterior_of_a_standard_normal() -> None:
 @pytest.mark.parametrize("predicts", ["eps", "x0", "v", "velocity"])
 def test_the_loss_is_that_of_the_network_s_output(predicts: str) -> None:
     # A network that says 0: the loss is the mean square of the target, by its definition.
-    policy = one_number(predicts=predicts, normaliser=_normaliser(predicts), weighting="uniform")
+    policy = one_number(predicts=predicts, normalizer=_normalizer(predicts), weighting="uniform")
     windows = linear()
     policy.fit(windows)
     policy.network.leave.weight.data.zero_()
@@ -277,8 +277,8 @@ def test_truncated_weights_are_the_loss_of_v_up_to_their_limit() -> None:
 def test_training_finds_a_linear_gaussian_policy(predicts: str, tmp_path: Path) -> None:
     # a ~ N(0.5 s, 0.1^2). 1000 draws: the mean is known to 0.003, the deviation to 0.0023; the
     # rest of the tolerance is the network's.
-    normaliser = _normaliser(predicts)
-    policy = one_number(predicts=predicts, normaliser=normaliser, steps=20, order=2)
+    normalizer = _normalizer(predicts)
+    policy = one_number(predicts=predicts, normalizer=normalizer, steps=20, order=2)
     windows = linear(noise=0.1, episodes=40)
     trained = train_policy(policy, windows, TrainingSettings(1500, 128, 3e-3), tmp_path)
     for state in (-0.6, 0.0, 0.6):
@@ -475,7 +475,7 @@ def test_settings_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="steps"):
         DiffusionSettings(levels=10, steps=20)
     with pytest.raises(ValueError, match="predict x0"):
-        DiffusionSettings("eps", normaliser="gaussian")
+        DiffusionSettings("eps", normalizer="gaussian")
     policy = policy_of()
     request = ChunkRequest(observations(), seed=0, items=range(3))
     short = torch.zeros(3, 3, 2)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from scorefield.cli.main import main
-from scorefield.control.data.normalizer import Limits
+from scorefield.control.data.normalizer import Normalizer
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.networks.settings import (
     EncoderSettings,
@@ -43,8 +43,8 @@ def noise(items: range) -> Tensor:
 
 def with_limits() -> DiffusionPolicy:
     policy = DiffusionPolicy(SPACES, HORIZONS, PERCEPTRON, DiffusionSettings("x0"), seed=3)
-    policy.encoder.states = Limits(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.5, 0.0, 0.0]))
-    policy.actions = Limits(torch.tensor([0.9, 0.4]), torch.tensor([0.1, -0.1]))
+    policy.encoder.states = Normalizer(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.5, 0.0, 0.0]))
+    policy.actions = Normalizer(torch.tensor([0.9, 0.4]), torch.tensor([0.1, -0.1]))
     return policy.eval()
 
 
@@ -66,7 +66,7 @@ def test_it_acts_the_same_in_batches_of_any_size(tmp_path: Path) -> None:
         (UNET, DiffusionSettings("eps")),
         (UNET, DiffusionSettings("v", order=2, steps=6)),
         (TransformerSettings(width=16, layers=1, heads=2), DiffusionSettings("velocity", steps=5)),
-        (PERCEPTRON, DiffusionSettings("x0", normaliser="gaussian")),
+        (PERCEPTRON, DiffusionSettings("x0", normalizer="gaussian")),
     ],
 )
 def test_networks_and_solvers_act_the_same(
@@ -115,7 +115,7 @@ assert (first != policy.act({"state": states}, seed=1)).any()
 
 def test_bad_observations_are_refused(tmp_path: Path) -> None:
     policy = with_limits()
-    policy.actions = Limits(torch.tensor([0.01, 0.01]), torch.tensor([0.0, 0.0]))
+    policy.actions = Normalizer(torch.tensor([0.01, 0.01]), torch.tensor([0.0, 0.0]))
     export_policy(policy, tmp_path)
     exported = ExportedPolicy(tmp_path)
     with pytest.raises(ValueError, match=r"observations must be \['state'\], got \['top'\]"):
@@ -126,7 +126,7 @@ def test_bad_observations_are_refused(tmp_path: Path) -> None:
         exported.act({"state": STATES.numpy() * np.nan})
     with pytest.raises(ValueError, match=r"noise must have shape \(5, 4, 2\)"):
         exported.act({"state": STATES.numpy()}, noise=np.zeros((5, 4)))
-    # A normaliser that blows actions up by 100 meets the bounds of the environment.
+    # A normalizer that blows actions up by 100 meets the bounds of the environment.
     actions = np.abs(exported.act({"state": STATES.numpy()}))
     assert actions[..., 0].max() == 1 and actions[..., 1].max() == 2
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from scorefield.control import DiffusionPolicy, Horizons, PerceptronSettings, PolicySpaces
-from scorefield.control.data.normalizer import Limits, bounded
+from scorefield.control.data.normalizer import Normalizer, bounded
 
 SPACES = PolicySpaces(state=3, action=2, low=(-1.0, -1.0), high=(1.0, 1.0))
 
@@ -33,7 +33,7 @@ def test_shapes_that_are_not_what_was_wanted(policy: DiffusionPolicy) -> None:
 
 def test_limits_shift_constants_and_scale_the_rest() -> None:
     rows = np.array([[0.0, 5.0, 1.0], [4.0, 5.00005, -3.0], [1.0, 5.0, 0.0]], dtype=np.float32)
-    limits = Limits.of(rows)
+    limits = Normalizer.of(rows)
     out = limits(torch.from_numpy(rows))
     assert torch.allclose(out[:, 0], torch.tensor([-1.0, 1.0, -0.5]))
     assert torch.allclose(out[:, 2], torch.tensor([1.0, -1.0, 0.5]))

@@ -25,7 +25,9 @@ def counting(*lengths: int, camera: bool = False) -> list[Episode]:
 
 
 def test_windows_written_out() -> None:
-    windows = Windows(Episodes.of(counting(5, 4)), Horizons(observation=2, action=2, prediction=4))
+    windows = Windows(
+        Episodes.of(counting(5, 4)), Horizons(n_obs_steps=2, n_action_steps=2, horizon=4)
+    )
     # Before an episode one step is repeated, after it one: 5 + 1 + 1 - 4 + 1 = 4, and 3.
     assert len(windows) == 7
     batch = windows.batch(range(7))

@@ -83,11 +83,11 @@ def shrink() -> None:
     from scorefield.priors.training import pictures, shapes
     from scorefield.priors.training.settings import TrainingSettings
     from scorefield.sds.nerf.fields import VoxelGrid
-    from scorefield.sds.nerf.radiance_field import Scene
+    from scorefield.sds.nerf.radiance_field import RadianceField
 
     # By name, for the package has a function that is called like the module.
     scenes = importlib.import_module("scorefield.sds.nerf.scene_distillation")
-    scenes.Scene = lambda *_: Scene(VoxelGrid(resolution=8, levels=2), cells=16)
+    scenes.RadianceField = lambda *_: RadianceField(VoxelGrid(resolution=8, levels=2), cells=16)
     shapes.preview_prompts = lambda: ["a red cup"]
     pictures.preview_captions = partial(pictures.preview_captions, count=1)
     for name, value in list(vars(train).items()):

@@ -231,7 +231,7 @@ def _read_exported(path: Path) -> object:
 
     policy = ExportedPolicy(path)
     return policy.act(
-        {"state": np.zeros((policy.config["horizons"]["observation"], 2), np.float32)}
+        {"state": np.zeros((policy.config["horizons"]["n_obs_steps"], 2), np.float32)}
     )
 
 

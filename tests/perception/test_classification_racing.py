@@ -5,12 +5,17 @@ import pytest
 import torch
 
 from scorefield.perception.classification.noise_inflation import noise_inflation
-from scorefield.perception.classification.stopping import Policy, Race, Stages, moderated_variances
+from scorefield.perception.classification.stopping import (
+    Race,
+    Stages,
+    StoppingRule,
+    moderated_variances,
+)
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 from scorefield.priors.schedule import FlowSchedule
 
 
-def run(policy: Policy, errors: np.ndarray) -> tuple[np.ndarray, int]:
+def run(policy: StoppingRule, errors: np.ndarray) -> tuple[np.ndarray, int]:
     """The labels left after all looks the draws allow, and the evaluations spent."""
     left, had, spent, look = np.arange(len(errors)), 0, 0, 0
     while len(left) > 1 and (draws := policy.draws(look)) and draws <= errors.shape[1]:

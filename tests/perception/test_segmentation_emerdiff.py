@@ -28,8 +28,8 @@ from scorefield.perception.segmentation.clustering import (
 from scorefield.perception.segmentation.emerdiff import (
     EmerDiff,
     difference_maps,
-    record_walk,
-    walk_modulated,
+    modulated_trajectory,
+    record_trajectory,
 )
 from scorefield.perception.segmentation.memory import record_memory, rows_that_fit
 from scorefield.perception.segmentation.metrics import boundary_f
@@ -77,8 +77,10 @@ def prior(request: pytest.FixtureRequest) -> Iterator[FrozenPrior]:
 def test_own_attention_injected_reproduces_the_picture(prior: FrozenPrior) -> None:
     method = few(prior)
     x = prior.encode(picture(prior))
-    walk = record_walk(prior, x, method.levels(prior.schedule), rows=2)
-    again = walk_modulated(prior, prior.condition(), walk, path_of(prior, method), None, rows=2)
+    trajectory = record_trajectory(prior, x, method.levels(prior.schedule), rows=2)
+    again = modulated_trajectory(
+        prior, prior.condition(), trajectory, path_of(prior, method), None, rows=2
+    )
     assert torch.allclose(again, x.expand_as(again), atol=1e-5)
 
 
@@ -184,9 +186,9 @@ def test_walks_are_those_of_edit_friendly_inversion(sd: FrozenPrior) -> None:
     """In one batch or level by level, the residuals are the same, over the same levels."""
     x = sd.encode(picture(sd))
     maps = edit_friendly_invert(sd.condition(), x, steps=4, seed=3, items=[7])
-    walk = record_walk(sd, x, maps.levels, key=7, seed=3, rows=3)
-    assert torch.allclose(walk.residuals[:, None], maps.residuals, atol=1e-4)
-    assert torch.allclose(walk.start, maps.start())
+    trajectory = record_trajectory(sd, x, maps.levels, key=7, seed=3, rows=3)
+    assert torch.allclose(trajectory.residuals[:, None], maps.residuals, atol=1e-4)
+    assert torch.allclose(trajectory.start, maps.start())
 
 
 def test_levels_are_the_papers(sd: FrozenPrior) -> None:

@@ -22,7 +22,7 @@ from scorefield.priors.loading import PriorError, _quiet, load_prior
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.sampling import sample
 from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
-from scorefield.priors.text import PromptEncoder
+from scorefield.priors.text import PromptConditioner
 
 Tiny = Callable[[str], Path]
 
@@ -36,7 +36,7 @@ SCHEDULES: dict[str, NoiseSchedule] = {
 }
 
 
-class NoText(PromptEncoder):
+class NoText(PromptConditioner):
     def encode_one(self, prompt: str) -> dict[str, Tensor]:
         return {}
 

@@ -24,7 +24,7 @@ from scorefield.priors.prediction import Prediction
 from scorefield.priors.prior import ImagePrior
 from scorefield.priors.rescaled import RescaledDenoiser
 from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
-from scorefield.priors.text import PromptEncoder
+from scorefield.priors.text import PromptConditioner
 
 PROMPTS: dict[str, tuple[str, ...]] = {
     "ddpm": (),
@@ -89,7 +89,7 @@ def test_a_denoiser_alone_and_a_prior_of_pictures_pass() -> None:
     assert set(check_prior(video, ("a", "b"))) == set(passed)
 
 
-class Words(PromptEncoder):
+class Words(PromptConditioner):
     """The length of a prompt is its condition."""
 
     def encode_one(self, prompt: str) -> dict[str, Tensor]:

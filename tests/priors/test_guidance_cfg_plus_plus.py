@@ -96,9 +96,11 @@ def test_items_may_be_at_different_steps() -> None:
 def test_levels_off_the_walk_are_refused() -> None:
     schedule = SCHEDULES[1]
     guided = CFGPlusPlus(*halves(schedule), 0.6, 10)
-    with pytest.raises(ValueError, match=r"not on the walk of 10 steps .* sample with steps=10"):
+    with pytest.raises(
+        ValueError, match=r"not on the trajectory of 10 steps .* sample with steps=10"
+    ):
         guided(Z, schedule.at_timestep(950))
-    with pytest.raises(ValueError, match=r"log-SNR .* is not on the walk"):
+    with pytest.raises(ValueError, match=r"log-SNR .* is not on the trajectory"):
         sample(guided, (3,), 1, steps=11)
 
 

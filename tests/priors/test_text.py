@@ -5,12 +5,12 @@ import pytest
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from scorefield.priors.text import TextEncoder
+from scorefield.priors.text import ClipTextConditioner
 from scorefield.priors.training.tokenizer import WORDS, make_tokenizer
 from scorefield.priors.world import CATEGORIES, COLORS, VIEWS, draw_scene
 
 
-def encoder(length: int = 16, vocabulary: list[str] | None = WORDS) -> TextEncoder:
+def encoder(length: int = 16, vocabulary: list[str] | None = WORDS) -> ClipTextConditioner:
     tokenizer = make_tokenizer(length=length)
     torch.manual_seed(0)
     config = CLIPTextConfig(
@@ -24,15 +24,15 @@ def encoder(length: int = 16, vocabulary: list[str] | None = WORDS) -> TextEncod
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return TextEncoder(tokenizer, CLIPTextModel(config), vocabulary)
+    return ClipTextConditioner(tokenizer, CLIPTextModel(config), vocabulary)
 
 
 @pytest.fixture(scope="module")
-def text() -> TextEncoder:
+def text() -> ClipTextConditioner:
     return encoder()
 
 
-def test_rows_follow_the_prompts(text: TextEncoder) -> None:
+def test_rows_follow_the_prompts(text: ClipTextConditioner) -> None:
     prompts = ["a red mushroom", "", "a blue cup", "a red mushroom"]
     hidden = text.encode(prompts).tensors["encoder_hidden_states"]
     assert hidden.shape == (4, 16, 16)
@@ -47,12 +47,12 @@ def test_rows_follow_the_prompts(text: TextEncoder) -> None:
     assert not any(p.requires_grad for p in text.model.parameters())
 
 
-def test_unknown_words_of_all_prompts_are_named_at_once(text: TextEncoder) -> None:
+def test_unknown_words_of_all_prompts_are_named_at_once(text: ClipTextConditioner) -> None:
     with pytest.raises(ValueError, match=r"'mushrom' .*; 'grean' .*It knows"):
         text.encode(["a red mushrom", "a red cup", "a grean cup"])
 
 
-def test_no_prompts(text: TextEncoder) -> None:
+def test_no_prompts(text: ClipTextConditioner) -> None:
     with pytest.raises(ValueError, match="at least one"):
         text.encode([])
 
@@ -67,14 +67,14 @@ def test_no_prompts(text: TextEncoder) -> None:
         ("two cups", r"'two'; 'cups' \(nearest: cup"),
     ],
 )
-def test_unknown_words(text: TextEncoder, prompt: str, unknown: str) -> None:
+def test_unknown_words(text: ClipTextConditioner, prompt: str, unknown: str) -> None:
     with pytest.raises(ValueError, match=unknown) as caught:
         text.encode(["a cup", prompt])
     assert "mushroom" in str(caught.value).split("It knows: ")[1]
     assert "\n" not in str(caught.value)
 
 
-def test_known_words_in_any_case_and_punctuation(text: TextEncoder) -> None:
+def test_known_words_in_any_case_and_punctuation(text: ClipTextConditioner) -> None:
     text.encode(["A photo of a Red MUSHROOM, white background!", ""])
 
 
@@ -123,7 +123,7 @@ def test_the_tokenizer_survives_saving(tmp_path: Path) -> None:
     assert again.model_max_length == 16
 
 
-def test_captions_of_the_world_fit(text: TextEncoder) -> None:
+def test_captions_of_the_world_fit(text: ClipTextConditioner) -> None:
     assert {*CATEGORIES, *COLORS, *" ".join(VIEWS).split()} <= set(WORDS)
     for index in range(500):
         caption = draw_scene(0, index).caption

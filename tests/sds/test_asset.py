@@ -28,7 +28,7 @@ from scorefield.sds.nerf.assets.surface_views import (
 )
 from scorefield.sds.nerf.cameras import Cameras
 from scorefield.sds.nerf.fields import Field
-from scorefield.sds.nerf.radiance_field import Scene
+from scorefield.sds.nerf.radiance_field import RadianceField
 
 SETTINGS = AssetSettings(mesh_resolution=96, faces=2000, texture=512)
 
@@ -43,14 +43,14 @@ class Egg(Field):
 
 
 @pytest.fixture(scope="module")
-def scene() -> Scene:
-    scene = Scene(Egg())
+def scene() -> RadianceField:
+    scene = RadianceField(Egg())
     scene.update_occupancy()
     return scene
 
 
 @pytest.fixture(scope="module")
-def asset(scene: Scene) -> trimesh.Trimesh:
+def asset(scene: RadianceField) -> trimesh.Trimesh:
     return make_asset(scene, SETTINGS)
 
 
@@ -140,7 +140,7 @@ def test_pixels_look_where_rays_hit() -> None:
 
 
 def test_the_asset_is_closed_light_and_of_the_fields_shape(
-    scene: Scene, asset: trimesh.Trimesh
+    scene: RadianceField, asset: trimesh.Trimesh
 ) -> None:
     assert len(asset.faces) <= 2000
     closed = asset.copy()
@@ -152,7 +152,7 @@ def test_the_asset_is_closed_light_and_of_the_fields_shape(
     np.testing.assert_allclose(closed.bounds, expected, atol=cell)
 
 
-def test_the_asset_looks_like_the_field(scene: Scene, asset: trimesh.Trimesh) -> None:
+def test_the_asset_looks_like_the_field(scene: RadianceField, asset: trimesh.Trimesh) -> None:
     cameras, size = Cameras.at([10.0, 100.0, 190.0], [15.0, 60.0, -40.0]), 64
     with torch.no_grad():
         field = scene.render(
@@ -175,13 +175,17 @@ def test_pictures_of_an_asset_have_smooth_edges(asset: trimesh.Trimesh) -> None:
     torch.testing.assert_close(pictures, (0.8 * (1 - share))[:, None].expand(-1, 3, -1, -1))
 
 
-def nearest_colours(scene: Scene, points: np.ndarray) -> np.ndarray:
+def nearest_colours(scene: RadianceField, points: np.ndarray) -> np.ndarray:
     return scene.field(torch.as_tensor(points).float())[1].numpy()
 
 
 @pytest.mark.parametrize(("suffix", "axes"), [("glb", [1, 2, 0]), ("obj", [1, 2, 0])])
 def test_trimesh_reads_axes_texture_and_name(
-    scene: Scene, asset: trimesh.Trimesh, files: dict[str, Path], suffix: str, axes: list[int]
+    scene: RadianceField,
+    asset: trimesh.Trimesh,
+    files: dict[str, Path],
+    suffix: str,
+    axes: list[int],
 ) -> None:
     again = trimesh.load_scene(files[suffix])
     assert [name.replace("_", " ") for name in again.geometry] == ["a spotted egg"]
@@ -215,7 +219,7 @@ def test_pygltflib_reads_one_matte_material_and_the_texture(
     aside.unlink()
 
 
-def test_ply_is_closed_and_coloured(scene: Scene, files: dict[str, Path]) -> None:
+def test_ply_is_closed_and_coloured(scene: RadianceField, files: dict[str, Path]) -> None:
     mesh = trimesh.load_mesh(files["ply"])
     assert mesh.is_watertight
     colours = np.asarray(mesh.visual.vertex_colors)[:, :3] / 255

@@ -20,7 +20,7 @@ from scorefield.sds.judges import ClipJudge, Looks, WorldJudge, parse_prompt
 from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.evaluation import evaluate_prompts, evaluate_scene
 from scorefield.sds.nerf.fields import Field
-from scorefield.sds.nerf.radiance_field import Scene
+from scorefield.sds.nerf.radiance_field import RadianceField
 from scorefield.sds.nerf.scene_distillation import TextTo3D
 from scorefield.sds.nerf.settings import TextTo3DSettings
 
@@ -58,8 +58,8 @@ class Red:
         return Looks(retrieved=red, category=None, color=red, front=red)
 
 
-def scene(**options: Any) -> Scene:
-    made = Scene(Ball(**options), cells=16)
+def scene(**options: Any) -> RadianceField:
+    made = RadianceField(Ball(**options), cells=16)
     made.update_occupancy()
     return made
 

@@ -21,7 +21,7 @@ from scorefield.sds.nerf.assets.finish import finish_scene
 from scorefield.sds.nerf.assets.mesh import EmptySceneError
 from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.fields import Field, VoxelGrid
-from scorefield.sds.nerf.radiance_field import Scene
+from scorefield.sds.nerf.radiance_field import RadianceField
 from scorefield.sds.nerf.scene_distillation import TextTo3D, text_to_3d
 from scorefield.sds.nerf.settings import TextTo3DSettings
 
@@ -37,12 +37,12 @@ def prior() -> ImagePrior:
     return ImagePrior(EmpiricalPrior(2 * images - 1, labels), PixelCodec(), image_size=8)
 
 
-def ball(density: float = 0.0) -> Scene:
+def ball(density: float = 0.0) -> RadianceField:
     """A scene at its start, `density` added before softplus."""
     field = VoxelGrid(resolution=8, levels=2)
     with torch.no_grad():
         field.levels[0][0] = density / field.gain[0]
-    scene = Scene(field, cells=16)
+    scene = RadianceField(field, cells=16)
     scene.update_occupancy()
     return scene
 
@@ -123,7 +123,7 @@ class Dice(Field):
 def test_a_field_of_ones_own_ends_as_a_mesh_and_no_other_goes_on_with_it(
     tmp_path: Path, prior: ImagePrior
 ) -> None:
-    task = TextTo3D(SETTINGS, prior, Scene(Dice(), cells=16), SMALL)
+    task = TextTo3D(SETTINGS, prior, RadianceField(Dice(), cells=16), SMALL)
     mesh = trimesh.load_mesh(run(task, tmp_path, progress=False)["ply"])
     np.testing.assert_allclose(mesh.bounds, [[-0.4] * 3, [0.4] * 3], atol=2 / 23)  # a cell
     assert not torch.equal(task.scene.field.colour, torch.zeros(3)), "the colour is learnt"

@@ -11,7 +11,7 @@ from scorefield.sds.nerf.assets.mesh_files import export_mesh
 from scorefield.sds.nerf.assets.rasterise import silhouette
 from scorefield.sds.nerf.cameras import Cameras, orbit
 from scorefield.sds.nerf.fields import Field, VoxelGrid
-from scorefield.sds.nerf.radiance_field import Scene
+from scorefield.sds.nerf.radiance_field import RadianceField
 
 RED, BLUE = (0.9, 0.2, 0.1), (0.1, 0.3, 0.8)
 
@@ -35,7 +35,7 @@ class Balls(Field):
 
 
 def scene_of(*balls, **given):
-    scene = Scene(Balls(*balls, **given))
+    scene = RadianceField(Balls(*balls, **given))
     scene.update_occupancy()
     return scene
 
@@ -106,7 +106,9 @@ def test_hollows_are_filled():
 
 
 def test_what_reaches_the_border_is_closed():
-    mesh = extract_mesh(Scene(VoxelGrid(blob_density=100.0, blob_radius=3.0)), resolution=24)
+    mesh = extract_mesh(
+        RadianceField(VoxelGrid(blob_density=100.0, blob_radius=3.0)), resolution=24
+    )
     assert mesh.is_watertight
     assert mesh.volume == pytest.approx(4 / 3 * math.pi, rel=0.1)
 

@@ -16,7 +16,7 @@ from scorefield.sds.nerf.penalties import (
     orientation_penalty,
     spread_penalty,
 )
-from scorefield.sds.nerf.radiance_field import Rendering, Scene, Sky
+from scorefield.sds.nerf.radiance_field import RadianceField, Rendering, Sky
 
 RED = (0.9, 0.2, 0.1)
 
@@ -86,7 +86,7 @@ def chord(origins, directions):
 @pytest.mark.parametrize("jitter", [None, 1])
 def test_fog_has_its_closed_form(samples, jitter):
     cameras = orbit(2, 20.0).to(dtype=torch.float64)
-    scene = Scene(Fog(0.7)).double()
+    scene = RadianceField(Fog(0.7)).double()
     g = None if jitter is None else generator(jitter)
     seen = scene.render(cameras, 9, 9, samples=samples, generator=g, background=torch.zeros(3))
     length = chord(*cameras.origins_and_directions(9, 9)).view(2, 1, 9, 9)
@@ -99,7 +99,7 @@ def test_fog_has_its_closed_form(samples, jitter):
 def test_the_depth_of_fog_has_its_closed_form():
     # Through the centre: the mean of an exponential of rate s cut off at length 2.
     s, camera = 1.5, Cameras.at(0.0, 0.0).to(dtype=torch.float64)
-    scene = Scene(Fog(s)).double()
+    scene = RadianceField(Fog(s)).double()
     seen = scene.render(camera, 1, 1, samples=2000)
     mean = 1 / s - 2 / (math.exp(2 * s) - 1)
     assert seen.depth.item() == pytest.approx(2 + mean, abs=1e-5)
@@ -109,7 +109,7 @@ def test_the_depth_of_fog_has_its_closed_form():
 
 
 def test_the_background_shows_through():
-    scene = Scene(Fog(0.5))
+    scene = RadianceField(Fog(0.5))
     cameras = orbit(3)
     white = scene.render(cameras, 6, 6, background=torch.ones(3))
     black = scene.render(cameras, 6, 6, background=torch.zeros(3, 3))
@@ -121,12 +121,12 @@ def test_the_background_shows_through():
 
 def test_a_camera_inside_sees_what_is_in_front_of_it():
     camera = Cameras.at(0.0, 0.0, distance=0.5, fov=1.0).to(dtype=torch.float64)
-    seen = Scene(Fog(0.7)).double().render(camera, 1, 1)
+    seen = RadianceField(Fog(0.7)).double().render(camera, 1, 1)
     assert seen.opacity.item() == pytest.approx(1 - math.exp(-0.7 * 1.5), rel=1e-9)
 
 
 def test_nothing_is_seen_of_nothing():
-    scene = Scene(Fog(0.0))
+    scene = RadianceField(Fog(0.0))
     scene.update_occupancy()
     assert not scene.occupied.any()
     seen = scene.render(orbit(1), 4, 4, shading=Shading.LAMBERTIAN, background=torch.ones(3))
@@ -138,7 +138,7 @@ def test_nothing_is_seen_of_nothing():
 
 @pytest.mark.parametrize("shading", list(Shading))
 def test_gradients_match_finite_differences(shading):
-    scene = Scene(random_voxels(), background=Sky()).double()
+    scene = RadianceField(random_voxels(), background=Sky()).double()
     cameras = CameraDistribution().draw(2, generator(1)).to(dtype=torch.float64)
     lights = draw_lights(cameras, generator(2))
     weight = torch.rand(3, 3, 3, generator=generator(3)).double()
@@ -178,7 +178,7 @@ def test_gradients_match_finite_differences(shading):
 def test_the_same_generator_gives_the_same_bits():
     results = []
     for _ in range(2):
-        scene = Scene(random_voxels(resolution=32))
+        scene = RadianceField(random_voxels(resolution=32))
         scene.update_occupancy(generator(1))
         cameras = CameraDistribution().draw(2, generator(2))
         seen = scene.render(cameras, 16, 16, shading=Shading.LAMBERTIAN, generator=generator(3))
@@ -188,7 +188,7 @@ def test_the_same_generator_gives_the_same_bits():
 
 
 def test_pictures_do_not_depend_on_the_pieces(monkeypatch):
-    scene, cameras = Scene(random_voxels()), orbit(2)
+    scene, cameras = RadianceField(random_voxels()), orbit(2)
     whole = scene.render(cameras, 8, 8, generator=generator(1))
     monkeypatch.setattr("scorefield.sds.nerf.radiance_field.RAYS_AT_ONCE", 50)
     pieces = scene.render(cameras, 8, 8, generator=generator(1))
@@ -197,14 +197,14 @@ def test_pictures_do_not_depend_on_the_pieces(monkeypatch):
 
 def test_what_is_not_possible_is_refused():
     with pytest.raises(ValueError, match="at least 1"):
-        Scene().render(orbit(1), 0, 4)
+        RadianceField().render(orbit(1), 0, 4)
 
 
 # ------------------------------------------------------------------ empty space
 
 
 def test_skipping_empty_space_changes_nothing():
-    scene, cameras = Scene(Ball()), orbit(3, 20.0)
+    scene, cameras = RadianceField(Ball()), orbit(3, 20.0)
     full = scene.render(cameras, 24, 24, generator=generator(1), normals=True)
     scene.update_occupancy()
     share = scene.occupied.float().mean().item()
@@ -216,7 +216,7 @@ def test_skipping_empty_space_changes_nothing():
 
 
 def test_hidden_samples_hardly_matter(monkeypatch):
-    scene, cameras = Scene(Ball(density=20.0)), orbit(2)
+    scene, cameras = RadianceField(Ball(density=20.0)), orbit(2)
     cut = scene.render(cameras, 16, 16)
     monkeypatch.setattr("scorefield.sds.nerf.marching.VISIBLE", 1e-30)
     full = scene.render(cameras, 16, 16)
@@ -225,7 +225,7 @@ def test_hidden_samples_hardly_matter(monkeypatch):
 
 def test_occupancy_fades_when_the_density_goes():
     field = Ball()
-    scene = Scene(field, cells=16)
+    scene = RadianceField(field, cells=16)
     scene.update_occupancy()
     field.sigma = 0.0
     scene.update_occupancy()
@@ -236,9 +236,9 @@ def test_occupancy_fades_when_the_density_goes():
 
 
 def test_occupancy_is_saved_with_the_scene():
-    scene = Scene(random_voxels())
+    scene = RadianceField(random_voxels())
     scene.update_occupancy(generator(1))
-    again = Scene(random_voxels(1))
+    again = RadianceField(random_voxels(1))
     again.load_state_dict(scene.state_dict())
     assert torch.equal(again.occupied, scene.occupied)
     points = torch.rand(100, 3, generator=generator(2)) - 0.5
@@ -259,7 +259,7 @@ def test_lambert(light):
     # Seen head-on, an opaque wall with normal +x is albedo * (ambient + diffuse * max(0, l_x)).
     camera = Cameras.at(0.0, 0.0, fov=2.0)
     far = Lights.at(1e4 * torch.tensor([light]), ambient=0.25, diffuse=0.6)
-    scene = Scene(Wall((1.0, 0.0, 0.0)))
+    scene = RadianceField(Wall((1.0, 0.0, 0.0)))
     shade = 0.25 + 0.6 * light[0]
     lit = scene.render(camera, 2, 2, shading=Shading.LAMBERTIAN, lights=far)
     colour = torch.tensor(RED).view(1, 3, 1, 1)
@@ -274,7 +274,7 @@ def test_lambert(light):
 def test_light_from_behind_leaves_the_ambient():
     camera = Cameras.at(0.0, 0.0, fov=2.0)
     behind = Lights.at(torch.tensor([[-50.0, 0.0, 0.0]]), ambient=0.3)
-    seen = Scene(Wall((1.0, 0.0, 0.0))).render(
+    seen = RadianceField(Wall((1.0, 0.0, 0.0))).render(
         camera, 1, 1, shading=Shading.TEXTURELESS, lights=behind
     )
     assert seen.images.flatten().tolist() == pytest.approx([0.3] * 3, abs=1e-4)
@@ -282,17 +282,17 @@ def test_light_from_behind_leaves_the_ambient():
 
 def test_orientation_is_zero_for_normals_that_face_the_camera():
     camera = Cameras.at(0.0, 0.0, fov=10.0)
-    facing = Scene(Wall((1.0, 0.0, 0.0))).render(camera, 4, 4, normals=True)
+    facing = RadianceField(Wall((1.0, 0.0, 0.0))).render(camera, 4, 4, normals=True)
     assert orientation_penalty(facing).item() == 0
     # Fog that thickens towards the camera shows its far side: n.d = 1 wherever it has weight.
     fog = Wall((-1.0, 0.0, 0.0), sharpness=2.0, density=2.0)
-    away = Scene(fog).render(camera, 4, 4, normals=True)
+    away = RadianceField(fog).render(camera, 4, 4, normals=True)
     assert orientation_penalty(away).item() == pytest.approx(away.opacity.mean().item(), rel=0.1)
 
 
 def test_orientation_needs_normals():
     with pytest.raises(ValueError, match="normals=True"):
-        orientation_penalty(Scene(Fog(1.0)).render(orbit(1), 2, 2))
+        orientation_penalty(RadianceField(Fog(1.0)).render(orbit(1), 2, 2))
 
 
 def test_lights_are_drawn_around_the_camera():
@@ -339,7 +339,7 @@ def test_penalties_have_their_closed_forms(o):
 
 
 def test_a_scene_learns_an_object_from_twelve_views():
-    truth = Scene(Ball())
+    truth = RadianceField(Ball())
     truth.update_occupancy()
     cameras, others = CameraDistribution().draw(12, generator(0)), orbit(4, 10.0)
     white, size = torch.ones(3), 32
@@ -347,7 +347,7 @@ def test_a_scene_learns_an_object_from_twelve_views():
         images = truth.render(cameras, size, size, background=white, samples=128).images
         unseen = truth.render(others, size, size, background=white, samples=128).images
 
-    scene, g = Scene(), generator(1)
+    scene, g = RadianceField(), generator(1)
     optimiser = torch.optim.Adam(scene.parameters(), lr=0.01, betas=(0.9, 0.99), eps=1e-15)
     for step in range(60):
         if step % 10 == 0:
@@ -368,7 +368,7 @@ def test_a_scene_learns_an_object_from_twelve_views():
 
 
 def test_a_turntable_is_an_animation(tmp_path):
-    scene = Scene(Ball())
+    scene = RadianceField(Ball())
     scene.update_occupancy()
     path = save_turntable(scene, tmp_path / "out" / "turn.gif", frames=5, size=16)
     with Image.open(path) as gif:

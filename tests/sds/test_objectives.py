@@ -19,9 +19,9 @@ from scorefield.priors import (
 from scorefield.priors.schedule import NoiseSchedule
 from scorefield.sds.objective import (
     SDS,
-    Denoisers,
+    NoisedLatents,
     Objective,
-    Point,
+    PromptedDenoisers,
     described,
     distill,
     image_loss,
@@ -85,7 +85,11 @@ class Law:
 
 
 def check(
-    objective: Objective, denoisers: Denoisers, level: NoiseLevel, mean: Tensor, slope: Tensor
+    objective: Objective,
+    denoisers: PromptedDenoisers,
+    level: NoiseLevel,
+    mean: Tensor,
+    slope: Tensor,
 ) -> None:
     """The gradient is mean + slope eps: in the mean to five standard errors, and item by item."""
     eps = draw()
@@ -104,8 +108,8 @@ def test_sjc_is_sds_of_weight_one(schedule: NoiseSchedule, fraction: float) -> N
     """x - x0 = (sigma / alpha)(eps_hat - eps); uncentred, the noise is sigma^2 / v instead."""
     prior, level = gaussian(0.7, 0.5, schedule), at(fraction, schedule)
     law = Law(level, 0.7, 0.5)
-    check(SJC(), Denoisers(prior), level, law.mean, law.slope - 1)
-    check(SJC(centred=False), Denoisers(prior), level, law.mean, law.slope)
+    check(SJC(), PromptedDenoisers(prior), level, law.mean, law.slope - 1)
+    check(SJC(centred=False), PromptedDenoisers(prior), level, law.mean, law.slope)
     eps = draw(3)
     sds = distill(prior, X.expand(3, 5), level, eps, objective=SDS(uniform))
     sjc = distill(prior, X.expand(3, 5), level, eps, objective=SJC())
@@ -118,7 +122,7 @@ def test_sjc_is_sds_of_weight_one(schedule: NoiseSchedule, fraction: float) -> N
 def test_csd_of_two_gaussians(schedule: NoiseSchedule, fraction: float) -> None:
     level = at(fraction, schedule)
     cond, uncond, bad = Law(level, 1.0, 0.5), Law(level, -0.5, 0.8), Law(level, 0.2, 1.1)
-    fields = Denoisers(
+    fields = PromptedDenoisers(
         gaussian(0.0, 1.0, schedule),
         *(gaussian(law.m, law.s, schedule) for law in (cond, uncond, bad)),
     )
@@ -137,12 +141,12 @@ def test_csd_of_equal_widths_is_a_constant_push_without_noise() -> None:
     level = at(0.4)
     law = Law(level, 1.0, 0.6)
     push = level.sigma * level.alpha * (0.0 - 1.0) / law.v
-    fields = Denoisers(gaussian(0, 1), gaussian(1.0, 0.6), gaussian(0.0, 0.6))
+    fields = PromptedDenoisers(gaussian(0, 1), gaussian(1.0, 0.6), gaussian(0.0, 0.6))
     check(CSD(weight=uniform), fields, level, push.expand(5), torch.tensor(0.0).double())
 
 
 def test_csd_moves_its_share_over_the_run() -> None:
-    fields = Denoisers(gaussian(0, 1), gaussian(1, 1), gaussian(0, 2), gaussian(-1, 0.5))
+    fields = PromptedDenoisers(gaussian(0, 1), gaussian(1, 1), gaussian(0, 2), gaussian(-1, 0.5))
     x, eps, level = X[None], draw(1), at(0.5)
 
     def gradient(objective: CSD, progress: float) -> Tensor:
@@ -160,7 +164,7 @@ def test_nfsd_branches_by_level(schedule: NoiseSchedule, fraction: float) -> Non
     """s (e_c - e_0) + e_0 below the threshold, s (e_c - e_0) + e_0 - e_bad above."""
     level = at(fraction, schedule)
     cond, uncond, bad = Law(level, 1.0, 0.5), Law(level, -0.5, 0.8), Law(level, 0.2, 1.1)
-    fields = Denoisers(
+    fields = PromptedDenoisers(
         gaussian(0.0, 1.0, schedule),
         *(gaussian(law.m, law.s, schedule) for law in (cond, uncond, bad)),
     )
@@ -172,7 +176,7 @@ def test_nfsd_branches_by_level(schedule: NoiseSchedule, fraction: float) -> Non
 
 
 def test_nfsd_in_a_batch_of_both_branches() -> None:
-    fields = Denoisers(gaussian(0, 1), gaussian(1, 1), gaussian(0, 2), gaussian(-1, 0.5))
+    fields = PromptedDenoisers(gaussian(0, 1), gaussian(1, 1), gaussian(0, 2), gaussian(-1, 0.5))
     levels = VP.at_fraction(torch.tensor([0.1, 0.6]).double())
     x, eps = X.expand(2, 5), draw(2)
     both = distill(fields, x, levels, eps, objective=NFSD()).gradient
@@ -187,7 +191,7 @@ def test_nfsd_is_less_noisy_than_sds_where_it_says() -> None:
     law = Law(level, 0.7, 0.5)
     prior = gaussian(0.7, 0.5)
     out = distill(
-        Denoisers(prior, prior, prior), X.expand(N, 5), level, draw(), objective=NFSD(1.0)
+        PromptedDenoisers(prior, prior, prior), X.expand(N, 5), level, draw(), objective=NFSD(1.0)
     )
     sds = distill(prior, X.expand(N, 5), level, draw())
     ratio = (level.sigma / (level.alpha * law.s)) ** 2
@@ -200,7 +204,7 @@ def test_nfsd_is_less_noisy_than_sds_where_it_says() -> None:
 def test_bridge_is_sds_and_then_a_difference() -> None:
     level = at(0.5)
     cond, bad = Law(level, 1.0, 0.5), Law(level, 0.2, 1.1)
-    fields = Denoisers(
+    fields = PromptedDenoisers(
         gaussian(0.3, 0.7), gaussian(1.0, 0.5), gaussian(0, 1), negative=gaussian(0.2, 1.1)
     )
     w = level.sigma**2
@@ -257,7 +261,9 @@ def test_sdi_tends_to_its_closed_form(schedule: NoiseSchedule, fraction: float) 
     errors = []
     for steps in (10, 20, 40):
         sdi = SDI(1.0, steps, eta=0.0, weight=uniform)
-        out = distill(Denoisers(prior, prior, prior), X[None], level, X[None], objective=sdi)
+        out = distill(
+            PromptedDenoisers(prior, prior, prior), X[None], level, X[None], objective=sdi
+        )
         errors.append(float((out.gradient - expected).abs().max()))
     assert halves(errors, schedule)
     assert errors[-1] < 0.03 * float(expected.abs().max())
@@ -279,13 +285,13 @@ def test_ism_tends_to_its_closed_form(schedule: NoiseSchedule, fraction: float) 
 
     prior = gaussian(0.7, 0.5, schedule)
     ism = ISM(steps=40, weight=uniform)
-    out = distill(Denoisers(prior, prior, prior), X[None], t, X[None], objective=ism)
+    out = distill(PromptedDenoisers(prior, prior, prior), X[None], t, X[None], objective=ism)
     torch.testing.assert_close(out.gradient[0], of_one_step, rtol=0.03, atol=1e-3)
 
 
 @pytest.mark.parametrize("objective", [ISM(), SDI(eta=0.0)])
 def test_inversion_draws_nothing(objective: Objective) -> None:
-    fields = Denoisers(gaussian(1, 0.5), gaussian(1, 0.5), gaussian(0, 1))
+    fields = PromptedDenoisers(gaussian(1, 0.5), gaussian(1, 0.5), gaussian(0, 1))
     x, level = X.expand(2, 5), at(0.6)
     first = distill(fields, x, level, draw(2, 1), objective=objective)
     other = distill(fields, x, level, draw(2, 2), objective=objective)
@@ -295,7 +301,7 @@ def test_inversion_draws_nothing(objective: Objective) -> None:
 def test_sdis_eta_is_a_share_of_the_variance() -> None:
     """eps = sqrt(1 - eta^2) found + eta drawn: the gradient's slope in eps is that of SDS, eta."""
     prior, level, eta = gaussian(0.7, 0.5), at(0.5), 0.3
-    fields, x = Denoisers(prior, prior, prior), X.expand(2, 5)
+    fields, x = PromptedDenoisers(prior, prior, prior), X.expand(2, 5)
     eps = draw(1).expand(2, 5) * torch.tensor([[0.0], [1.0]]).double()
     out = distill(fields, x, level, eps, objective=SDI(1.0, 4, eta, uniform)).gradient
     slope = eta * (Law(level, 0.7, 0.5).slope - 1)
@@ -305,9 +311,11 @@ def test_sdis_eta_is_a_share_of_the_variance() -> None:
 # Editing
 
 
-def edit_fields(schedule: NoiseSchedule, widths: tuple[float, float] = (0.5, 0.5)) -> Denoisers:
+def edit_fields(
+    schedule: NoiseSchedule, widths: tuple[float, float] = (0.5, 0.5)
+) -> PromptedDenoisers:
     target, source = gaussian(1.0, widths[0], schedule), gaussian(-0.4, widths[1], schedule)
-    return Denoisers(target, source=source)
+    return PromptedDenoisers(target, source=source)
 
 
 @at_levels
@@ -337,7 +345,7 @@ def test_dds_of_two_gaussians(
 @pytest.mark.parametrize("objective", [DDS(), PDS()])
 def test_an_unchanged_picture_under_an_unchanged_prompt_stays(objective: Objective) -> None:
     prior, x = gaussian(1.0, 0.5), X.expand(3, 5)
-    fields = Denoisers(prior, source=prior)
+    fields = PromptedDenoisers(prior, source=prior)
     out = distill(fields, x, at(0.6), draw(3), objective=objective, reference=x)
     assert torch.equal(out.gradient, torch.zeros_like(x))
 
@@ -379,7 +387,7 @@ def test_pds_of_the_exact_posterior_is_a_weighted_dds(
 ) -> None:
     """stride 1: psi = 0. Larger strides hold x to the reference: psi > 0, and grows."""
     level, fields = at(fraction, schedule).expand(1), edit_fields(schedule)
-    point = Point(X[None], level, draw(1), reference=X[None] * 0.3)
+    point = NoisedLatents(X[None], level, draw(1), reference=X[None] * 0.3)
     psi, chi = PDS(stride=1.0).coefficients(fields, point)
     assert abs(psi.item()) < 1e-6 * chi.item()
     pds = PDS(stride=1.0)(fields, point)[0]
@@ -408,7 +416,7 @@ class Exact(Denoiser):
 def test_vsd_vanishes_where_the_generator_makes_the_prior() -> None:
     """At every x, not only at the mode; SDS does not."""
     prior = gaussian(0.7, 0.5)
-    fields = Denoisers(prior, phi=gaussian(0.7, 0.5))
+    fields = PromptedDenoisers(prior, phi=gaussian(0.7, 0.5))
     out = distill(fields, X.expand(3, 5), at(0.5), draw(3), objective=VSD())
     torch.testing.assert_close(out.gradient, torch.zeros(3, 5).double())
     assert distill(prior, X.expand(3, 5), at(0.5), draw(3)).gradient.abs().max() > 0.1
@@ -418,13 +426,13 @@ def test_vsd_of_gaussians() -> None:
     """Generator N(m_g, s_g^2), prior N(m, s^2): a difference of two linear fields."""
     level = at(0.4)
     law, own = Law(level, 0.7, 0.5), Law(level, 0.2, 0.9)
-    fields = Denoisers(gaussian(0.7, 0.5), phi=gaussian(0.2, 0.9))
+    fields = PromptedDenoisers(gaussian(0.7, 0.5), phi=gaussian(0.2, 0.9))
     check(VSD(weight=uniform), fields, level, law.mean - own.mean, law.slope - own.slope)
 
 
 def test_vsd_with_one_particle_and_an_exact_phi_is_sds() -> None:
     prior, eps = gaussian(0.7, 0.5), draw(1)
-    fields = Denoisers(prior, phi=Exact(X[None]))
+    fields = PromptedDenoisers(prior, phi=Exact(X[None]))
     vsd = distill(fields, X[None], at(0.5), eps, objective=VSD())
     torch.testing.assert_close(vsd.gradient, distill(prior, X[None], at(0.5), eps).gradient)
 
@@ -460,14 +468,14 @@ class As(Denoiser):
         return made
 
 
-def all_fields(kind: str | None = None) -> Denoisers:
+def all_fields(kind: str | None = None) -> PromptedDenoisers:
     cond, uncond, bad, phi = (
         gaussian(*numbers) for numbers in ((1, 0.5), (0, 1.0), (-1, 0.7), (0.3, 0.4))
     )
     sides = [As(one, kind) if kind else one for one in (cond, uncond, bad, phi)]
     cond_, uncond_, bad_, phi_ = sides
     guided = ClassifierFreeGuidance(cond_, uncond_, 3.0)
-    return Denoisers(guided, cond_, uncond_, bad_, uncond_, phi_)
+    return PromptedDenoisers(guided, cond_, uncond_, bad_, uncond_, phi_)
 
 
 @each
@@ -529,7 +537,7 @@ def test_evaluations(objective: Objective) -> None:
             return self.inner(z, level)
 
     sides = [Counting(gaussian(i, 1.0), "eps") for i in range(5)]
-    fields = Denoisers(ClassifierFreeGuidance(sides[0], sides[1], 3.0), *sides)
+    fields = PromptedDenoisers(ClassifierFreeGuidance(sides[0], sides[1], 3.0), *sides)
     more = {"objective": objective, "progress": 0.5, "reference": X[None]}
     distill(fields, X[None], at(0.5), draw(1), **more)  # type: ignore[arg-type]
     assert sum(count) == EVALUATIONS[described(objective)["name"]]
@@ -537,7 +545,7 @@ def test_evaluations(objective: Objective) -> None:
 
 @each
 def test_a_missing_denoiser_is_named(objective: Objective) -> None:
-    fields = Denoisers(gaussian(0, 1))
+    fields = PromptedDenoisers(gaussian(0, 1))
     if set(objective.needs) <= {"guided"}:  # type: ignore[attr-defined]
         fields.check(objective)
         return
@@ -597,7 +605,9 @@ def test_csd_is_the_gradient_of_the_classifier() -> None:
     """Finite differences: sigma^2 (e_c - e_u) = -sigma^2 (sigma / alpha) d/dx log p(prompt | z)."""
     level, eps = at(0.4), draw(1)
     cond, uncond = gaussian(1.0, 0.5), gaussian(0.0, 1.0)
-    out = distill(Denoisers(cond, cond, uncond), X[None], level, eps, objective=CSD()).gradient
+    out = distill(
+        PromptedDenoisers(cond, cond, uncond), X[None], level, eps, objective=CSD()
+    ).gradient
     h = 1e-5
 
     def log_classifier(x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from scorefield.priors import (
     load_prior,
 )
 from scorefield.runs import RunFolder, optimise
-from scorefield.sds import LevelRange, Scene, TextTo3D, TextTo3DSettings
+from scorefield.sds import LevelRange, RadianceField, TextTo3D, TextTo3DSettings
 from scorefield.sds.image_distillation import (
     ImageDistillation,
     ImageEdit,
@@ -28,7 +28,7 @@ from scorefield.sds.levels import DreamTime
 from scorefield.sds.nerf.cameras import Cameras
 from scorefield.sds.nerf.fields import VoxelGrid
 from scorefield.sds.nerf.view_negatives import view_negatives
-from scorefield.sds.objective import SDS, Denoisers, Objective, distill
+from scorefield.sds.objective import SDS, Objective, PromptedDenoisers, distill
 from scorefield.sds.objectives import (
     CSD,
     DDS,
@@ -147,7 +147,7 @@ def test_vsd_keeps_the_width_that_sds_loses() -> None:
         for _ in range(steps):
             level = LevelRange(0.02, 0.7).draw(schedule, 0.0, len(x), generator)
             eps = torch.randn(x.shape, generator=generator)
-            fields = Denoisers(mixture, phi=phi.condition(None) if phi else None)
+            fields = PromptedDenoisers(mixture, phi=phi.condition(None) if phi else None)
             optimizer.zero_grad()
             (distill(fields, x, level, eps, objective=objective).loss * len(x)).backward()
             optimizer.step()
@@ -192,7 +192,7 @@ def test_vsd_of_a_new_low_rank_phi_is_a_multiple_of_csd(shapes: FrozenPrior) -> 
     """phi is the unguided prior, so e_guided - e_phi = (scale - 1) (e_cond - e_uncond)."""
     prompt = "a red chair"
     phi = LowRank().build(shapes)
-    denoisers = Denoisers.of(shapes, prompt, 7.5, phi=phi.condition(prompt))
+    denoisers = PromptedDenoisers.of(shapes, prompt, 7.5, phi=phi.condition(prompt))
     generator = torch.Generator().manual_seed(0)
     x, eps = torch.randn(2, 1, *shapes.latent_shape, generator=generator)
     level = shapes.schedule.at_fraction(torch.tensor([0.5]))
@@ -276,7 +276,7 @@ def scene_task(prior: ImagePrior, **settings: object) -> TextTo3D:
     return TextTo3D(
         TextTo3DSettings("light", **chosen),  # type: ignore[arg-type]
         prior,
-        Scene(VoxelGrid(resolution=8, levels=1), cells=8),
+        RadianceField(VoxelGrid(resolution=8, levels=1), cells=8),
     )
 
 

@@ -8,7 +8,7 @@ import torch
 from scorefield.priors import EmpiricalPrior, ImagePrior, PixelCodec
 from scorefield.priors.world import draw_scene, render
 from scorefield.runs import NonFiniteError, RunFolder, optimise
-from scorefield.sds import CameraDistribution, LevelRange, Scene, TextTo3D, TextTo3DSettings
+from scorefield.sds import CameraDistribution, LevelRange, RadianceField, TextTo3D, TextTo3DSettings
 from scorefield.sds.nerf.cameras import orbit
 from scorefield.sds.nerf.fields import VoxelGrid
 
@@ -32,7 +32,7 @@ def task(prior: ImagePrior, **changes: object) -> TextTo3D:
     return TextTo3D(
         TextTo3DSettings("a red mushroom", **settings),  # type: ignore[arg-type]
         prior,
-        Scene(field, cells=16),
+        RadianceField(field, cells=16),
     )
 
 

@@ -11,7 +11,7 @@ from scorefield.priors.world import (
     FRONTED,
     VIEWS,
     Pictures,
-    Scene,
+    WorldScene,
     draw_scene,
     render,
     view_name,
@@ -22,16 +22,16 @@ MANY = 1500
 
 
 @pytest.fixture(scope="module")
-def scenes() -> list[Scene]:
+def scenes() -> list[WorldScene]:
     return [draw_scene(3, index) for index in range(MANY)]
 
 
 @pytest.fixture(scope="module")
-def pictures(scenes: list[Scene]) -> Pictures:
+def pictures(scenes: list[WorldScene]) -> Pictures:
     return render(scenes[:200], size=96, antialias=1)
 
 
-def same(a: Scene, b: Scene) -> bool:
+def same(a: WorldScene, b: WorldScene) -> bool:
     plain = ("category", "color", "azimuth", "elevation", "distance", "ambient", "caption")
     arrays = ("look_at", "light", "background")
     return (
@@ -103,7 +103,9 @@ def test_unknown_names_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("kind", "names"), [("category", CATEGORIES), ("color", COLORS)])
-def test_marginals_are_uniform(scenes: list[Scene], kind: str, names: dict[str, object]) -> None:
+def test_marginals_are_uniform(
+    scenes: list[WorldScene], kind: str, names: dict[str, object]
+) -> None:
     p = 1 / len(names)
     error = math.sqrt(p * (1 - p) / MANY)
     drawn = [getattr(scene, kind) for scene in scenes]
@@ -111,7 +113,7 @@ def test_marginals_are_uniform(scenes: list[Scene], kind: str, names: dict[str, 
         assert abs(drawn.count(name) / MANY - p) < 5 * error
 
 
-def test_category_and_color_are_independent(scenes: list[Scene]) -> None:
+def test_category_and_color_are_independent(scenes: list[WorldScene]) -> None:
     p = 1 / len(CATEGORIES) / len(COLORS)
     error = math.sqrt(p * (1 - p) / MANY)
     pairs = [(scene.category, scene.color) for scene in scenes]
@@ -145,7 +147,7 @@ def test_view_name(azimuth: float, elevation: float, view: str) -> None:
     assert view in VIEWS
 
 
-def test_captions_are_true(scenes: list[Scene]) -> None:
+def test_captions_are_true(scenes: list[WorldScene]) -> None:
     for scene in scenes:
         noun = scene.caption.removeprefix("a flat icon of ").removeprefix("a photo of ")
         noun, *rest = noun.split(", ")
@@ -160,7 +162,7 @@ def test_captions_are_true(scenes: list[Scene]) -> None:
     assert abs(share - 0.1) < 5 * math.sqrt(0.1 * 0.9 / MANY)
 
 
-def test_scenes_are_within_bounds(scenes: list[Scene]) -> None:
+def test_scenes_are_within_bounds(scenes: list[WorldScene]) -> None:
     for scene in scenes:
         assert -10 <= scene.elevation <= 88
         assert 2.8 <= scene.distance <= 3.2
@@ -185,7 +187,7 @@ def surface(part: Part) -> np.ndarray:
     return part.centre + local @ part.linear.T
 
 
-def test_objects_fill_the_unit_sphere(scenes: list[Scene]) -> None:
+def test_objects_fill_the_unit_sphere(scenes: list[WorldScene]) -> None:
     for scene in scenes[:400]:
         points = np.concatenate([surface(part) for part in scene.parts])
         assert 0.87 < np.linalg.norm(points, axis=1).max() < 1
@@ -211,7 +213,7 @@ def test_ground_truth_fits_together(pictures: Pictures) -> None:
     assert 2.8 - 1.1 < float(inside.min()) <= float(inside.max()) < 3.2 + 1.1
 
 
-def test_background_is_the_gradient(scenes: list[Scene], pictures: Pictures) -> None:
+def test_background_is_the_gradient(scenes: list[WorldScene], pictures: Pictures) -> None:
     sky = torch.as_tensor(np.stack([s.background for s in scenes[:200]]), dtype=torch.float32)
     down = torch.linspace(0, 1, 96)[None, :, None, None]
     expected = torch.lerp(sky[:, None, None, 0], sky[:, None, None, 1], down)  # (n, 96, 1, 3)
@@ -242,7 +244,7 @@ def test_antialias_averages_the_finer_picture() -> None:
     assert torch.equal(coarse.depth, fine.depth[:, ::3, ::3])
 
 
-def camera_of(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+def camera_of(scene: WorldScene) -> tuple[np.ndarray, np.ndarray]:
     a, e = math.radians(scene.azimuth), math.radians(scene.elevation)
     where = (math.cos(e) * math.cos(a), math.cos(e) * math.sin(a), math.sin(e))
     position = scene.distance * np.array(where)
@@ -251,7 +253,9 @@ def camera_of(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     return position, np.stack([right, np.cross(backward, right), backward])
 
 
-def test_landmarks_are_projections_of_the_ends(scenes: list[Scene], pictures: Pictures) -> None:
+def test_landmarks_are_projections_of_the_ends(
+    scenes: list[WorldScene], pictures: Pictures
+) -> None:
     focal = 48 / math.tan(math.radians(FOV / 2))
     for i, scene in enumerate(scenes[:40]):
         position, frame = camera_of(scene)
@@ -304,7 +308,7 @@ def test_landmarks_on_the_far_side_are_hidden() -> None:
 
 
 def test_horizontal_landmarks_only_where_there_is_a_front(
-    scenes: list[Scene], pictures: Pictures
+    scenes: list[WorldScene], pictures: Pictures
 ) -> None:
     for scene, names in zip(scenes, pictures.landmark_names, strict=False):
         assert {name[-1] for name in names} == (set("xyz") if scene.fronted else {"z"})

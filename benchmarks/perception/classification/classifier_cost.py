@@ -12,7 +12,7 @@ import time
 import torch
 
 from scorefield.perception.classification.classify import classify
-from scorefield.perception.classification.stopping import Policy, Race, Stages
+from scorefield.perception.classification.stopping import Race, Stages, StoppingRule
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 
 LABELS, DIMENSIONS, IMAGES = 48, 64, 40
@@ -25,7 +25,7 @@ x = torch.cat(
     [prior.restrict(labels[label]).sample(1, seed=i) for i, label in enumerate(truth.tolist())]
 )
 
-policies: dict[str, Policy] = {
+policies: dict[str, StoppingRule] = {
     "stages 1/10": Stages((5, 1), (1, 10)),
     "stages 4/40": Stages((5, 1), (4, 40)),
     "stages 25/250": Stages((5, 1), (25, 250)),

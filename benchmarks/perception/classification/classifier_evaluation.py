@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from scorefield.perception.classification.classify import Classification, run_races
 from scorefield.perception.classification.error_measure import ErrorMeasure
 from scorefield.perception.classification.paired_errors import PairedErrors
-from scorefield.perception.classification.stopping import Policy, Race
+from scorefield.perception.classification.stopping import Race, StoppingRule
 from scorefield.priors.prior import ImagePrior
 
 PAPER = ErrorMeasure(spacing="fraction", log_snr=(-12, 12))
@@ -34,7 +34,7 @@ class Arm:
     name: str
     curve: str
     measure: ErrorMeasure
-    policy: Policy
+    policy: StoppingRule
 
 
 def arms(cases: Cases, published: bool) -> list[Arm]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from scorefield.priors.world.geometry import rotation
 from scorefield.priors.world.objects import COLORS, FRONTED
-from scorefield.priors.world.scenes import Scene, draw_scene, render
+from scorefield.priors.world.scenes import WorldScene, draw_scene, render
 
 _LEAST = 3
 _ASIDE = 0.3
@@ -90,7 +90,7 @@ def _draw(
     )
 
 
-def _pair(scenes: list[Scene], size: int) -> SemanticPair:
+def _pair(scenes: list[WorldScene], size: int) -> SemanticPair:
     pictures = render(scenes, size)
     points = [
         {

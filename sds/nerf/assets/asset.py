@@ -21,7 +21,7 @@ from scorefield.sds.nerf.assets.mesh import albedo_at, extract_surface, seen_poi
 from scorefield.sds.nerf.assets.rasterise import rasterise, texture_coordinates
 from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.fields import Field
-from scorefield.sds.nerf.radiance_field import Scene
+from scorefield.sds.nerf.radiance_field import RadianceField
 
 __all__ = [
     "Surface",
@@ -58,7 +58,7 @@ class Surface:
     places: Float[Tensor, "vertices shares 3"]
 
 
-def make_asset(scene: Scene, settings: AssetSettings | None = None) -> trimesh.Trimesh:
+def make_asset(scene: RadianceField, settings: AssetSettings | None = None) -> trimesh.Trimesh:
     """The scene's surface as a mesh of one matte material with a base-colour texture (z up).
 
     A vertex on a seam of the texture is there once for each side; merged by their places, the mesh
@@ -75,7 +75,7 @@ def make_asset(scene: Scene, settings: AssetSettings | None = None) -> trimesh.T
     return bake(scene_surface(scene, settings), scene.field, settings.texture)
 
 
-def scene_surface(scene: Scene, settings: AssetSettings) -> Surface:
+def scene_surface(scene: RadianceField, settings: AssetSettings) -> Surface:
     """The scene's surface, simplified and unwrapped.
 
     Raises:

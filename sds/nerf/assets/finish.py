@@ -13,13 +13,13 @@ from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.assets.surface_views import asset_views
 from scorefield.sds.nerf.assets.turntable import save_turntable, view_sheet
 from scorefield.sds.nerf.cameras import orbit
-from scorefield.sds.nerf.radiance_field import Scene
+from scorefield.sds.nerf.radiance_field import RadianceField
 
 __all__ = ["finish_scene"]
 
 
 def finish_scene(
-    scene: Scene,
+    scene: RadianceField,
     folder: str | os.PathLike[str],
     settings: AssetSettings | None = None,
     *,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from scorefield.sds.nerf.cameras import Cameras
 from scorefield.sds.nerf.fields import Field
-from scorefield.sds.nerf.radiance_field import Scene
+from scorefield.sds.nerf.radiance_field import RadianceField
 
 __all__ = [
     "EmptySceneError",
@@ -33,7 +33,7 @@ class EmptySceneError(ValueError):
 
 
 @torch.no_grad()
-def silhouette_threshold(scene: Scene, size: int = 64, samples: int = 64) -> float:
+def silhouette_threshold(scene: RadianceField, size: int = 64, samples: int = 64) -> float:
     """The density whose level set has the silhouette of the rendered scene.
 
     Seen along a ray, the level set {density > threshold} is hit when the ray's highest density
@@ -74,7 +74,7 @@ def silhouette_threshold(scene: Scene, size: int = 64, samples: int = 64) -> flo
 
 
 def extract_mesh(
-    scene: Scene,
+    scene: RadianceField,
     resolution: int = 128,
     threshold: float | None = None,
     smallest: float = 0.02,
@@ -92,7 +92,7 @@ def extract_mesh(
 
 @torch.no_grad()
 def extract_surface(
-    scene: Scene,
+    scene: RadianceField,
     resolution: int = 128,
     threshold: float | None = None,
     smallest: float = 0.02,
@@ -157,7 +157,7 @@ def _clean(
 
 @torch.no_grad()
 def seen_points(
-    scene: Scene, mesh: trimesh.Trimesh, spacing: float, shares: int = 4
+    scene: RadianceField, mesh: trimesh.Trimesh, spacing: float, shares: int = 4
 ) -> Float[Tensor, "vertices shares 3"]:
     """Where light stops along a ray against the normal: one point for each equal share of it.
 

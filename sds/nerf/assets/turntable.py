@@ -10,14 +10,14 @@ from torch import Tensor
 from scorefield.images import contact_sheet, save_gif, save_mp4
 from scorefield.sds.nerf.cameras import Cameras, orbit
 from scorefield.sds.nerf.lights import Shading
-from scorefield.sds.nerf.radiance_field import Scene
+from scorefield.sds.nerf.radiance_field import RadianceField
 
 __all__ = ["render_views", "save_turntable", "view_sheet"]
 
 
 @torch.no_grad()
 def render_views(
-    scene: Scene,
+    scene: RadianceField,
     cameras: Cameras,
     size: int = 128,
     *,
@@ -42,7 +42,7 @@ def render_views(
 
 
 def save_turntable(
-    scene: Scene,
+    scene: RadianceField,
     path: str | PathLike[str],
     frames: int = 36,
     size: int = 128,
@@ -68,7 +68,7 @@ def save_turntable(
 
 
 def view_sheet(
-    scene: Scene, size: int = 128, *, samples: int = 64
+    scene: RadianceField, size: int = 128, *, samples: int = 64
 ) -> Float[Tensor, "3 height width"]:
     """Front, sides, back and overhead: albedo above, shaded geometry without colour below."""
     cameras = Cameras.at([0.0, 90.0, 180.0, 270.0, 0.0], [15.0, 15.0, 15.0, 15.0, 75.0])

@@ -67,22 +67,20 @@ class Node(ElementWrapper):
     @property
     def ancestors(self) -> list["Node"]:
         """From the parent to the root."""
-        found: list[Node] = []
-        node = self.parent
-        while node is not None:
-            found.append(node)
-            node = node.parent
-        self.budget.spend(len(found))
-        return found
+        return self._chain("parent")
 
     @property
     def previous_siblings(self) -> list["Node"]:
         """From the nearest to the first."""
+        return self._chain("previous")
+
+    def _chain(self, step: str) -> list["Node"]:
+        """The nodes that one step after another leads to."""
         found: list[Node] = []
-        node = self.previous
+        node = getattr(self, step)
         while node is not None:
             found.append(node)
-            node = node.previous
+            node = getattr(node, step)
         self.budget.spend(len(found))
         return found
 

@@ -32,7 +32,7 @@ from scorefield.sds.vector.reading.values import (
 )
 from scorefield.sds.vector.reading.viewport import Box, aspect_of, fit, frame_of, parse_view_box
 
-__all__ = ["Limits", "Reader"]
+__all__ = ["ReadLimits", "Reader"]
 
 _SILENT = {
     "clipPath", "defs", "desc", "filter", "linearGradient", "marker", "mask", "metadata", "pattern",
@@ -40,7 +40,7 @@ _SILENT = {
 }  # fmt: skip
 
 
-class Limits(NamedTuple):
+class ReadLimits(NamedTuple):
     """What a file may have, once its links are followed."""
 
     elements: int
@@ -72,7 +72,7 @@ class _Place:
 class Reader:
     """Visits a file's elements and makes the document of them."""
 
-    def __init__(self, root: Element, limits: Limits) -> None:
+    def __init__(self, root: Element, limits: ReadLimits) -> None:
         self.root, self.limits = root, limits
         self.view_box, self.size = frame_of(root)
         width, height = self.view_box.width, self.view_box.height

@@ -48,12 +48,12 @@ class Invert(PriorCommand):
         from scorefield.cli.loading import prior_of
         from scorefield.images import contact_sheet, save_image
         from scorefield.priors.editing import ddim_generate, ddim_invert, edit_friendly_invert
-        from scorefield.priors.steps import levels_walked
+        from scorefield.priors.steps import trajectory_levels
 
         load_picture(self.picture, None)  # before the networks, which take longer
         prior = prior_of(self)
         image, said = load_picture(self.picture, prior.image_size)
-        levels_walked(prior.schedule, self.steps)
+        trajectory_levels(prior.schedule, self.steps)
         denoiser = prior.guided(self.prompt, self.scale)
         with under_way(), torch.no_grad():
             latents = prior.encode(image[None].to(prior.device))

@@ -40,7 +40,7 @@ class PolicyEvaluate(Command):
     """Seed of the first episode; the others follow. Not those of the demonstrations."""
     batch: Count = 50
     """How many run side by side; the results do not depend on it."""
-    executed: Count | None = None
+    n_action_steps: Annotated[Count | None, tyro.conf.arg(aliases=("--executed",))] = None
     """Actions of a plan that are executed; without it, as many as in training."""
     delay: Whole = 0
     """Steps that planning takes, while the plan before goes on."""
@@ -69,8 +69,8 @@ class PolicyEvaluate(Command):
             size, _ = policy.spaces.images[VIEW]
             environment = Observing(environment, size, state=policy.spaces.state > 0)
         policy.spaces.check(environment.spaces)
-        if self.executed is not None:
-            policy.horizons = replace(policy.horizons, action=self.executed)
+        if self.n_action_steps is not None:
+            policy.horizons = replace(policy.horizons, n_action_steps=self.n_action_steps)
         check_delay(self.delay, policy.horizons)
         follow = {"nothing": None, "real-time": RealTime(self.delay), "warm-start": WarmStart()}[
             self.follow
@@ -91,7 +91,7 @@ class PolicyEvaluate(Command):
                 rollouts,
                 environment.spaces,
                 environment.modes,
-                policy.horizons.action,
+                policy.horizons.n_action_steps,
                 delay=self.delay,
             )
             seconds = statistics.median(latency(policy, environment, seed=self.first))
@@ -123,7 +123,8 @@ class PolicyEvaluate(Command):
             f"success: {scores.success:.3f} ({low:.3f} to {high:.3f}) of {scores.episodes}",
             f"best reward: {scores.best_reward:.3f} ({best_low:.3f} to {best_high:.3f})",
             f"roughness: {scores.roughness:.4f}, at the seams of chunks {scores.jump:.2f} times",
-            f"latency: {1e3 * seconds:.1f} ms per chunk of {policy.horizons.action} actions",
+            f"latency: {1e3 * seconds:.1f} ms per chunk of "
+            f"{policy.horizons.n_action_steps} actions",
         ]
         if self.env.startswith("gym:"):
             returns = [float(one.rewards.sum()) for one in rollouts]

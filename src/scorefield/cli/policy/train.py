@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
 
 from scorefield.cli.command import (
     Outcome,
@@ -57,7 +59,9 @@ class _PolicyTrain(DemonstrationsCommand):
     of the networks of Diffusion Policy."""
     predicts: Predicts = "x0"
     """What the network outputs; eps is the paper's, velocity trains a rectified flow."""
-    normaliser: Literal["limits", "gaussian"] = "limits"
+    normalizer: Annotated[
+        Literal["minmax", "gaussian"], tyro.conf.arg(aliases=("--normaliser",))
+    ] = "minmax"
     """How states and actions are normalised: by range, or by mean and standard deviation."""
     observe: Literal["state", "image", "both"] | None = None
     """What it sees; without it, the state, with --cameras both, and pictures where there is no
@@ -69,11 +73,11 @@ class _PolicyTrain(DemonstrationsCommand):
     held_out: Share = 0.1
     """Share of the episodes that nothing is learnt from, rounded down: their loss and the error of
     the actions are printed while it trains."""
-    observed: Count = 2
+    n_obs_steps: Annotated[Count, tyro.conf.arg(aliases=("--observed",))] = 2
     """Observations it sees, To."""
-    executed: Count = 8
+    n_action_steps: Annotated[Count, tyro.conf.arg(aliases=("--executed",))] = 8
     """Actions of a plan that are executed, Ta."""
-    predicted: Count | None = None
+    horizon: Annotated[Count | None, tyro.conf.arg(aliases=("--predicted",))] = None
     """Actions that are predicted, Tp. Without it, To - 1 + Ta, for a U-Net the next multiple of 4:
     states in the last Tp - Ta - To + 1 steps of an episode are in no window."""
     steps: Count = 3000
@@ -105,7 +109,7 @@ class _PolicyTrain(DemonstrationsCommand):
         processes = Processes(device_of(self))
         if processes.first:
             check_folder(self.out, self.resume)
-        horizons = Horizons(self.observed, self.executed, self._predicted())
+        horizons = Horizons(self.n_obs_steps, self.n_action_steps, self._horizon())
         choice, numbers = self._choice(data), self.numbers(data)
         episodes = loaded(data, choice, numbers)
         spaces = self._spaces(episodes)
@@ -201,11 +205,11 @@ class _PolicyTrain(DemonstrationsCommand):
         else:
             check_unused(self, "--prior", "resnet_width")
 
-    def _predicted(self) -> int:
+    def _horizon(self) -> int:
         """Tp: as short as can be, for episodes end before a long plan does."""
-        if self.predicted is not None:
-            return self.predicted
-        least = self.observed - 1 + self.executed
+        if self.horizon is not None:
+            return self.horizon
+        least = self.n_obs_steps - 1 + self.n_action_steps
         return -(-least // 4) * 4 if self.network.startswith("unet") else least
 
     def _encoder(self) -> EncoderSettings:
@@ -219,8 +223,8 @@ class _PolicyTrain(DemonstrationsCommand):
         if self.network == "perceptron":
             network = PerceptronSettings(**{name: getattr(self, name) for name in _OF_PERCEPTRON})
         else:
-            network = NETWORKS[self.network](horizons.observation)
-        diffusion = DiffusionSettings(self.predicts, normaliser=self.normaliser)
+            network = NETWORKS[self.network](horizons.n_obs_steps)
+        diffusion = DiffusionSettings(self.predicts, normalizer=self.normalizer)
         encoder = self._encoder()
         return DiffusionPolicy(spaces, horizons, network, diffusion, encoder, seed=self.seed)
 

@@ -9,7 +9,7 @@ from scorefield.cli.command import Outcome
 from scorefield.priors.codec import LatentCodec
 from scorefield.priors.features.memory import pass_memory
 from scorefield.priors.frozen_prior import FrozenPrior
-from scorefield.priors.text import PromptEncoder
+from scorefield.priors.text import PromptConditioner
 from scorefield.sds.nerf import presets as scenes
 from scorefield.sds.presets import Preset, kind_of, presets_of
 from scorefield.sds.svg import presets as drawings
@@ -47,7 +47,7 @@ def memory_of(prior: FrozenPrior, prompt: str | None) -> dict[str, int]:
     A row is one picture under one prompt through the network; guidance makes two of a picture.
     """
     found = {"network": _size(prior.network)}
-    if isinstance(prior.text, PromptEncoder):
+    if isinstance(prior.text, PromptConditioner):
         found["text encoders"] = sum(map(_size, prior.text.modules()))
     if isinstance(prior.codec, LatentCodec):
         found["codec"] = _size(prior.codec.vae)
