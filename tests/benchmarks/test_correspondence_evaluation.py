@@ -91,7 +91,7 @@ def test_baselines_have_a_vector_per_pixel_where_it_is() -> None:
     with pytest.raises(ValueError, match="odd"):
         RgbPatches(4)
     with pytest.raises(ValueError, match="even"):
-        DenseSift(3)
+        DenseSift(3)(images)
 
 
 def test_joined_sift_has_the_mean_cosine(pairs: list[SemanticPair]) -> None:

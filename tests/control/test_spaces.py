@@ -66,5 +66,5 @@ def test_horizons() -> None:
     assert Horizons(2, 8, 9).executed.stop == 9
     with pytest.raises(ValueError, match="actions 1 to 9 are executed, but only 8"):
         Horizons(2, 8, 8)
-    with pytest.raises(ValueError, match="horizon of action is 0"):
+    with pytest.raises(ValueError, match="n_action_steps is 0"):
         Horizons(2, 0, 8)

@@ -22,9 +22,9 @@ os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALL
 sys.path[:0] = [str(Path(__file__).parents[1] / "support")]
 
 import forks  # noqa: E402
+from drill_parts import Part, parts  # noqa: E402
 from ledger import Ledger, Tried, table  # noqa: E402
 from material import make  # noqa: E402
-from parts import Part, parts  # noqa: E402
 
 HANGS = 60.0
 """Seconds after which a try that shares its process counts as one that does not end."""

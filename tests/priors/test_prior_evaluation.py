@@ -28,7 +28,7 @@ class Given(ImagePrior):
         super().__init__(EmpiricalPrior(pictures[:1]), PixelCodec(), image_size=64)
         self.pictures = pictures
 
-    def generate(self, prompts: Any, **options: Any) -> Tensor:
+    def generate(self, prompts: Any, guidance: Any = None, **options: Any) -> Tensor:
         assert len(prompts) == len(self.pictures)
         return self.pictures
 

@@ -101,7 +101,7 @@ def test_all_generators_are_jobs(prior: ImagePrior) -> None:
         ImageDistillation(ImageSettings(**settings), prior),
         TextTo3D(TextTo3DSettings(**settings), prior),
         TextureDistillation(TextureSettings(**settings), prior, box),
-        TextToSvg(TextToSvgSettings(**settings, trace_steps=5), prior),
+        TextToSvg(TextToSvgSettings(**settings, start="layers", trace_steps=5), prior),
     ]
     assert all(isinstance(job, Job) for job in jobs)
     assert [job.steps for job in jobs] == [7, 7, 7, 7, 12]

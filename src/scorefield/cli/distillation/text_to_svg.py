@@ -94,6 +94,10 @@ def _read(path: Path) -> str:
     """The SVG file as we would write it: what cannot be drawn is refused or left out now."""
     from scorefield.sds.vector import load_svg, svg_text
 
+    if not path.exists():
+        raise ValueError(
+            f"{path}: there is no such file; give --start an SVG, or one of {', '.join(STARTS)}"
+        )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         text = svg_text(load_svg(path))

@@ -6,7 +6,9 @@ import resource
 import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,7 +108,7 @@ class _Smoke:
 
 
 class _Files:
-    """Damages a file of each format in turn; the undamaged one is made once per process."""
+    """Damages a file of each format in turn; the undamaged one is made once."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -118,9 +120,12 @@ class _Files:
         made = readers.FORMATS[name]
         whole = self.place / "formats" / name.replace(" ", "-").replace(".", "-")
         if not whole.exists():
-            (part := self.place / "formats" / f".part-{os.getpid()}").mkdir(parents=True)
+            (self.place / "formats").mkdir(parents=True, exist_ok=True)
+            part = Path(tempfile.mkdtemp(prefix=".part-", dir=self.place / "formats"))
             made.make(part)
-            os.rename(part, whole)
+            with suppress(OSError):  # another process was first
+                os.rename(part, whole)
+            shutil.rmtree(part, ignore_errors=True)
         source = next(iter(whole.iterdir()))
         target = _fresh(self.place, "file") / source.name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
