@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
 from jaxtyping import UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -75,23 +76,23 @@ def train_pictures(
 
     Raises:
         ValueError: the folder has no pictures, a picture no caption, or `out` holds another
-            training.
+            training; the decoder alone is to be trained without a start, or with other channels.
     """
     pictures = pictures or PictureSettings()
+    start = None if pictures.start is None else WarmStart(pictures.start)
+    network = _codec(pictures, start, codec.seed)
     name = name or folder.resolve().name
     found = read_folder(folder)
     images, captions = _views(found, pictures, denoiser.seed, out, progress)
-    start = None if pictures.start is None else WarmStart(pictures.start)
-    torch.manual_seed(codec.seed)
-    network = make_codec(pictures.channels)
-    codec_task = CodecTask(images, codec, start.codec(network) if start else network)
+    codec_task = CodecTask(images, codec, network)
     run_training(codec_task, out / "codec", codec, resume, progress)
     vae = codec_task.averaged()
 
     told = [i for i, caption in enumerate(captions) if caption]
     captions = [captions[i] for i in told]
     means, stds = cached_latents(vae, images[told], out / "latents.safetensors", codec)
-    scale_latents(vae, means)
+    if not pictures.decoder_only:
+        scale_latents(vae, means)
     grounds = [f", {word} background" for word in BACKGROUNDS]
     words = words_of([*captions, *grounds])
     tokenizer = make_tokenizer(words)
@@ -111,6 +112,28 @@ def train_pictures(
     run_training(task, out / "denoiser", denoiser, resume, progress, previews=_PREVIEWS)
     content = PriorCard(name, GUIDANCE_SCALE, words, card or {})
     return save_prior(make_pipeline(vae, task.averaged(), tokenizer), out / name, content)
+
+
+def _codec(settings: PictureSettings, start: WarmStart | None, seed: int) -> AutoencoderKL:
+    """The codec to train, with the weights of the start; its encoder frozen where that is asked."""
+    torch.manual_seed(seed)
+    network = make_codec(settings.channels)
+    if start is None:
+        if settings.decoder_only:
+            raise ValueError("the decoder alone can only be trained from a prior; name one")
+        return network
+    network = start.codec(network)
+    if settings.decoder_only:
+        channels = start.vae.config.latent_channels
+        if channels != settings.channels:
+            raise ValueError(
+                f"the latents of {settings.start} have {channels} channels, and with its decoder "
+                f"alone they stay so; got {settings.channels}"
+            )
+        network.register_to_config(scaling_factor=start.vae.config.scaling_factor)
+        network.encoder.requires_grad_(False)
+        network.quant_conv.requires_grad_(False)
+    return network
 
 
 def preview_captions(pictures: Sequence[CaptionedPicture], count: int = _SHOWN) -> list[str]:

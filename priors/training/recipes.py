@@ -57,6 +57,8 @@ class PictureSettings:
     mirror: whether pictures may be mirrored; not where they hold letters.
     channels: of the 16x16 latents.
     start: a prior whose weights the training begins with; None begins with random ones.
+    decoder_only: the codec's encoder stays that of `start`, so that its latents, and the denoiser
+        of them, stay right; only the decoder learns to draw them more sharply.
     """
 
     views: int = 8
@@ -64,3 +66,4 @@ class PictureSettings:
     mirror: bool = True
     channels: int = 8
     start: str | os.PathLike[str] | None = "shapes"
+    decoder_only: bool = False

@@ -190,6 +190,34 @@ def test_a_folder_becomes_a_prior(
     assert before and {p: p.read_bytes() for p in before} == before
 
 
+def test_the_decoder_alone_keeps_the_latents(
+    tmp_path: Path, untrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TextToImageTask, "preview", lambda self, step: None)
+    dot(tmp_path / "data" / "fox" / "1.png")
+
+    def train(channels: int, start: Path | None = untrained) -> Path:
+        return train_pictures(
+            tmp_path / "data",
+            tmp_path / f"out-{channels}",
+            pictures=PictureSettings(views=2, channels=channels, start=start, decoder_only=True),
+            codec=replace(TINY, steps=3),
+            denoiser=TINY,
+            progress=False,
+        )
+
+    start = load_prior(untrained)
+    prior = load_prior(train(start.latent_shape[0]))
+    x = torch.rand(2, 3, 64, 64)
+    assert torch.equal(prior.encode(x), start.encode(x))
+    z = start.encode(x)
+    assert not torch.allclose(prior.decode(z), start.decode(z), atol=1e-4)
+    with pytest.raises(ValueError, match="have 4 channels.*got 6"):
+        train(6)
+    with pytest.raises(ValueError, match="only be trained from a prior"):
+        train(4, None)
+
+
 def test_concepts_and_their_words_are_unambiguous() -> None:
     names = [concept.name for concept in CONCEPTS]
     synonyms = [word for concept in CONCEPTS for word in concept.synonyms]

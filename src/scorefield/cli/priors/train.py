@@ -94,11 +94,21 @@ class _PictureTraining(_Training):
     """Views of each picture, each cropped, placed and put on a background at random."""
     channels: Count = PictureSettings().channels
     """Channels of the 16x16 latents: more are sharper, and harder to draw in."""
+    decoder_only: bool = False
+    """Keep the latents of --prior: of its codec only the decoder is trained."""
 
     def pictures(self, *, mirror: bool = True) -> PictureSettings:
         """How the pictures become training data, as the options say."""
         start = None if self.prior == "none" else self.prior
-        return PictureSettings(self.views, mirror=mirror, channels=self.channels, start=start)
+        if self.decoder_only and start is None:
+            raise ValueError("--decoder-only keeps the latents of a prior: name one by --prior")
+        return PictureSettings(
+            self.views,
+            mirror=mirror,
+            channels=self.channels,
+            start=start,
+            decoder_only=self.decoder_only,
+        )
 
     def stages(self) -> dict[str, Any]:
         """The two trainings, as the options say."""
