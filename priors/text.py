@@ -33,15 +33,19 @@ class PromptConditioner(ABC):
     vocabulary: the words the prior was trained on; a prompt with any other word is refused. None
         accepts every text.
     synonyms: words that are read as others, such as "puppy" as "dog".
+    related: words outside the vocabulary with words of it that mean something near, such as "wolf"
+        with "fox", which the refusal names.
     """
 
     def __init__(
         self,
         vocabulary: Collection[str] | None = None,
         synonyms: Mapping[str, str] | None = None,
+        related: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.vocabulary = None if vocabulary is None else frozenset(vocabulary)
         self.synonyms = dict(synonyms or {})
+        self.related = dict(related or {})
         self._cache: dict[str, Mapping[str, Tensor]] = {}
         self._place: torch.device | str | None = None
         self._stays = False
@@ -87,12 +91,18 @@ class PromptConditioner(ABC):
         words = re.findall(r"[^\W_]+", self.read(prompt).lower())
         unknown = [word for word in words if word not in self.vocabulary]
         if unknown:
-            hints = [name_with_nearest(word, self.vocabulary) for word in dict.fromkeys(unknown)]
+            hints = [self._hint(word, self.vocabulary) for word in dict.fromkeys(unknown)]
             known = ", ".join(sorted(self.vocabulary))
             raise ValueError(
                 f"this prior does not know {'; '.join(hints)}. It knows: {known}. "
                 "Use these words or another prior."
             )
+
+    def _hint(self, word: str, vocabulary: Collection[str]) -> str:
+        """An unknown word with what is near to it: in meaning where that is known, or in letters."""
+        if word in self.related:
+            return f"{word!r} (near in meaning: {', '.join(self.related[word])})"
+        return name_with_nearest(word, vocabulary)
 
     def to(self, device: torch.device | str) -> "PromptConditioner":
         """Move the encoders and forget what was encoded elsewhere; returns self."""
@@ -116,8 +126,9 @@ class ClipTextConditioner(PromptConditioner):
         model: CLIPTextModel,
         vocabulary: Collection[str] | None = None,
         synonyms: Mapping[str, str] | None = None,
+        related: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        super().__init__(vocabulary, synonyms)
+        super().__init__(vocabulary, synonyms, related)
         self.tokenizer = tokenizer
         self.model = model.eval().requires_grad_(False)
 

@@ -35,6 +35,8 @@ class Card:
     steps: of sampling; None is the family's usual number.
     vocabulary: the words a prompt may hold; None is all.
     synonyms: further words a prompt may hold, each with that of the vocabulary it stands for.
+    related: words that a prompt may not hold, each with words of the vocabulary that mean something
+        near to it, for the message that refuses them.
     labels: names of the classes of a class-conditional model, in their order.
     image_size: side of the square images, pixels; None is the size the network was trained on.
     frames: of a video; None is the family's usual number.
@@ -45,6 +47,7 @@ class Card:
     steps: int | None = None
     vocabulary: Sequence[str] | None = None
     synonyms: Mapping[str, str] | None = None
+    related: Mapping[str, Sequence[str]] | None = None
     labels: Sequence[str] | None = None
     image_size: int | None = None
     frames: int | None = None

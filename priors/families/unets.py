@@ -25,7 +25,7 @@ _LCM_GUIDANCE = 8.5
 def stable_diffusion(pipeline: Any, card: Card) -> FrozenPrior:
     """Stable Diffusion 1.x and 2.x (Rombach et al. 2022), which predict eps or v."""
     text = ClipTextConditioner(
-        pipeline.tokenizer, pipeline.text_encoder, card.vocabulary, card.synonyms
+        pipeline.tokenizer, pipeline.text_encoder, card.vocabulary, card.synonyms, card.related
     )
     return _latent_unet(pipeline, card, text, UNetAdapter, usual_scale=7.5, usual_side=_SIDE)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from scorefield.priors.training.icon_concepts import CONCEPTS, TINTED_SETS, TRAINING_SETS, Concept
+from scorefield.priors.training.icon_words import related_words
 from scorefield.priors.training.icons import render_icons
 from scorefield.priors.training.pictures import train_pictures
 from scorefield.priors.training.recipes import (
@@ -49,14 +50,17 @@ def train_icons(
         pictures=pictures,
         codec=codec,
         denoiser=denoiser,
-        card=icon_card(CONCEPTS[:concepts]),
+        card=icon_card(out / "packages", CONCEPTS[:concepts]),
         resume=resume,
         progress=progress,
     )
 
 
-def icon_card(concepts: Sequence[Concept] = CONCEPTS) -> Mapping[str, Any]:
-    """What the prior's `scorefield.json` says beside its vocabulary."""
+def icon_card(packages: Path, concepts: Sequence[Concept] = CONCEPTS) -> Mapping[str, Any]:
+    """What the prior's `scorefield.json` says beside its vocabulary.
+
+    packages: folder of the packages of npm, which the keywords join.
+    """
     synonyms = {word: concept.name for concept in concepts for word in concept.synonyms}
     sources = [
         {"package": one.package, "licence": one.licence, "credit": one.credit}
@@ -64,6 +68,7 @@ def icon_card(concepts: Sequence[Concept] = CONCEPTS) -> Mapping[str, Any]:
     ]
     return {
         "synonyms": synonyms,
+        "related": related_words(concepts, packages),
         "concepts": [concept.name for concept in concepts],
         "sources": sources,
     }

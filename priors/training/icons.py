@@ -25,7 +25,7 @@ from scorefield.priors.training.icon_concepts import (
     IconSet,
 )
 
-__all__ = ["TINTS", "fetch_package", "render_icons"]
+__all__ = ["CONCRETE_GROUPS", "TINTS", "fetch_package", "read_emoji", "render_icons"]
 
 NAMES_PACKAGE = "emojibase-data@17.0.0"
 """English names of all emoji (MIT), which join the sets."""
@@ -47,7 +47,9 @@ TINTS: Mapping[str, tuple[int, int, int]] = {
 """Colours of the icons that have none of their own, and of a part of those that have one."""
 
 _UNSHADED = {"twemoji", "fluent-emoji-flat", "fxemoji", "noto", "emojione", "streamline-emojis"}
-_CONCRETE_GROUPS = (3, 4, 5, 6, 7)  # of emojibase: nature, food, travel, activities, objects
+CONCRETE_GROUPS = (3, 4, 5, 6, 7)
+"""Of emojibase: nature, food, travel, activities, objects."""
+
 _LEFT_OUT = (52, 58, 73)  # of its subgroups: religion, time, money
 _UNLIKE = {"apple", "football", "mouse"}  # one-colour icons of these names show something else
 _RECOLOURED = 2  # icons of a concept that also come in another colour
@@ -144,7 +146,7 @@ def render_icons(
         ) from error
     training, held_out = out / "training", out / "held-out"
     if not (held_out / METADATA).exists():
-        emoji, shortcodes = _emoji(packages)
+        emoji, shortcodes = read_emoji(packages)
         _write(training, _training_pictures(packages, concepts, emoji, shortcodes, progress))
         _write(held_out, _held_out_pictures(packages, concepts, emoji, shortcodes))
     return training, held_out
@@ -175,7 +177,7 @@ def _training_pictures(
     yield from _tinted_pictures(packages, concepts, rng)
     known = {concept.label for concept in concepts}
     for label, entry in emoji.items():
-        concrete = entry.get("group") in _CONCRETE_GROUPS and entry["subgroup"] not in _LEFT_OUT
+        concrete = entry.get("group") in CONCRETE_GROUPS and entry["subgroup"] not in _LEFT_OUT
         if concrete and label not in known:
             for key, icons in sets.items():
                 name = icons.find(entry, shortcodes[entry["hexcode"]])
@@ -250,7 +252,7 @@ def _recoloured(picture: Image.Image, color: tuple[int, int, int]) -> Image.Imag
     return rgb
 
 
-def _emoji(packages: Path) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
+def read_emoji(packages: Path) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
     """The entries of emojibase by label, and the short names of each code point."""
     folder = fetch_package(NAMES_PACKAGE, packages) / "en"
     entries = json.loads((folder / "data.json").read_text("utf-8"))
