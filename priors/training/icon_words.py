@@ -79,6 +79,5 @@ def _similarities(
         return sum(weight[w] for w in sorted(things[a] & things[b])) / (length[a] * length[b])
 
     return {
-        thing: {name: cosine(thing, label) for label, name in labels.items()}
-        for thing in things
+        thing: {name: cosine(thing, label) for label, name in labels.items()} for thing in things
     }

@@ -212,7 +212,7 @@ def test_the_decoder_alone_keeps_the_latents(
     assert torch.equal(prior.encode(x), start.encode(x))
     z = start.encode(x)
     assert not torch.allclose(prior.decode(z), start.decode(z), atol=1e-4)
-    with pytest.raises(ValueError, match="have 4 channels.*got 6"):
+    with pytest.raises(ValueError, match=r"have 4 channels.*got 6"):
         train(6)
     with pytest.raises(ValueError, match="only be trained from a prior"):
         train(4, None)
