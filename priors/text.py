@@ -99,7 +99,7 @@ class PromptConditioner(ABC):
             )
 
     def _hint(self, word: str, vocabulary: Collection[str]) -> str:
-        """An unknown word with what is near to it: in meaning where that is known, or in letters."""
+        """An unknown word with what is near to it in meaning, or else in letters."""
         if word in self.related:
             return f"{word!r} (near in meaning: {', '.join(self.related[word])})"
         return name_with_nearest(word, vocabulary)
