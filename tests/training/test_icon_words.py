@@ -56,7 +56,5 @@ def test_words_lead_to_the_things_that_are_said_of_alike(tmp_path: Path) -> None
 
 def test_a_refusal_names_what_is_near_in_meaning() -> None:
     text = Words(["a", "fox", "wall"], related={"wolf": ["fox"]})
-    with pytest.raises(
-        ValueError, match=r"'wolf' \(near in meaning: fox\); 'walk' \(nearest"
-    ):
+    with pytest.raises(ValueError, match=r"'wolf' \(near in meaning: fox\); 'walk' \(nearest"):
         text.encode(["a wolf walk"])
