@@ -65,10 +65,10 @@ NEGATIVE = "a photo"
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to run: an objective, its guidance, and what else is not the default."""
+    """One way to run: an objective, its guidance scale, and what else is not the default."""
 
     objective: Objective
-    guidance: float = 7.5
+    scale: float = 7.5
     negative: str = ""
     levels: Levels = ANNEALED
     image: float = 0.0
@@ -76,9 +76,9 @@ class Setting:
     spread: float = 50.0
 
 
-def _vsd(guidance: float) -> Setting:
+def _vsd(scale: float) -> Setting:
     # Ten times the usual rate, for a run of so few steps.
-    return Setting(VSD(LowRank(learning_rate=1e-3)), guidance)
+    return Setting(VSD(LowRank(learning_rate=1e-3)), scale)
 
 
 def _sdi(scale: float) -> Setting:
@@ -136,7 +136,7 @@ def make_task(
     common: dict[str, Any] = {
         "negative": setting.negative,
         "steps": STEPS,
-        "guidance": float(setting.guidance),
+        "scale": float(setting.scale),
         "objective": setting.objective,
         "levels": setting.levels,
         "clip": 1.0,

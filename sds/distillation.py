@@ -54,7 +54,7 @@ class Distillation:
         return PromptedDenoisers.of(
             self.prior,
             prompts,
-            self.settings.guidance,
+            self.settings.scale,
             negative=self.settings.negative or None,
             phi=None if self.phi is None else self.phi.condition(prompts),
         )

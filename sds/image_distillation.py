@@ -207,7 +207,7 @@ class ImageEdit(ImageDistillation):
         return PromptedDenoisers.of(
             self.prior,
             settings.prompt,
-            settings.guidance,
+            settings.scale,
             negative=settings.negative or None,
             source=self.source,
         )
@@ -255,7 +255,7 @@ def edit_image(
         negative=negative or "",
         images=len(images),
         steps=steps,
-        guidance=float(prior.guidance_scale if scale is None else scale),
+        scale=float(prior.guidance_scale if scale is None else scale),
         objective=objective,
         levels=levels,
         learning_rate=learning_rate,

@@ -88,14 +88,14 @@ def settings_by(preset: Preset, prior: "ImagePrior", given: Mapping[str, Any]) -
     """
     values = {**preset.values, "preset": preset.name, **given}
     if preset.name != "embedded":
-        values.setdefault("guidance", float(prior.guidance_scale))
+        values.setdefault("scale", float(prior.guidance_scale))
     objective = values.pop("objective", preset.objective)
     if isinstance(objective, str):
-        objective = objective_named(objective, values.get("guidance", 7.5))
+        objective = objective_named(objective, values.get("scale", 7.5))
     return {**values, "objective": objective}
 
 
-def objective_named(name: str, guidance: float) -> "Objective":
+def objective_named(name: str, scale: float) -> "Objective":
     """The objective of that name, under a guidance scale where it has one of its own.
 
     Raises:
@@ -114,11 +114,11 @@ def objective_named(name: str, guidance: float) -> "Objective":
         case "csd":
             return CSD()
         case "nfsd":
-            return NFSD(scale=guidance)
+            return NFSD(scale=scale)
         case "ism":
             return ISM()
         case "sdi":
-            return SDI(scale=-guidance)
+            return SDI(scale=-scale)
         case "bridge":
-            return Bridge(scale=guidance)
+            return Bridge(scale=scale)
     raise ValueError(f"there is no objective {name!r}")

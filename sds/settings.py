@@ -28,7 +28,7 @@ class DistillationSettings:
     prompt: what to make.
     negative: prompt that guidance leads away from; "" leads away from no prompt.
     steps: updates; the schedules span them.
-    guidance: classifier-free guidance scale (DreamFusion's omega = 100 is 101 here).
+    scale: classifier-free guidance scale (DreamFusion's omega = 100 is 101 here).
     objective: what makes a gradient of the prior.
     image: weight of HiFA's image loss, which compares the images with the decoded x0; 0 saves the
         decoding.
@@ -40,7 +40,7 @@ class DistillationSettings:
     prompt: str
     negative: str = ""
     steps: Count = 300
-    guidance: float = 7.5
+    scale: float = 7.5
     objective: "Objective" = field(default_factory=_sds)
     image: NotNegative = 0.0
     levels: Levels = LevelRange(0.02, 0.98, 0.3)  # noqa: RUF009  (frozen)

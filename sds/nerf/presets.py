@@ -26,7 +26,7 @@ _CAMERAS = CameraDistribution(
 
 _SCENE: Mapping[str, Any] = {
     "steps": 10_000,
-    "guidance": 101.0,
+    "scale": 101.0,
     "levels": LevelRange(0.02, 0.98),
     "clip": 0.0,
     "views": 1,
@@ -64,7 +64,7 @@ PRESETS: tuple[Preset, ...] = (
         "threestudio configs/dreamfusion-if.yaml; Poole et al. 2022",
         values={
             **_SCENE,
-            "guidance": 21.0,
+            "scale": 21.0,
             "cameras": replace(_CAMERAS, elevation=(-10.0, 90.0)),
         },
     ),
@@ -72,7 +72,7 @@ PRESETS: tuple[Preset, ...] = (
         "dreamfusion",
         ("flow",),
         "as for Stable Diffusion, with the prior's own guidance: no configuration is published",
-        values={name: value for name, value in _SCENE.items() if name != "guidance"},
+        values={name: value for name, value in _SCENE.items() if name != "scale"},
     ),
     Preset(
         "prolificdreamer",
@@ -83,7 +83,7 @@ PRESETS: tuple[Preset, ...] = (
             **_SCENE,
             **_UNLIT,
             "steps": 25_000,
-            "guidance": 7.5,
+            "scale": 7.5,
             "levels": LevelRange(0.02, 0.98, 0.5),
             "later_sizes": (512,),
             "later_from": (0.2,),
@@ -100,7 +100,7 @@ PRESETS: tuple[Preset, ...] = (
         {
             **_SCENE,
             **_UNLIT,
-            "guidance": 7.5,
+            "scale": 7.5,
             "levels": LevelRange(0.25, 0.98, 0.25, width=0.0),
             "later_sizes": (256, 512),
         },
@@ -110,7 +110,7 @@ PRESETS: tuple[Preset, ...] = (
         ("sd", "sdxl"),
         "Yu et al. 2023, the coarse stage; the rest as dreamfusion",
         "csd",
-        {**_SCENE, **_UNLIT, "steps": 5_000, "guidance": 7.5},
+        {**_SCENE, **_UNLIT, "steps": 5_000, "scale": 7.5},
     ),
 )
 """Of each kind of prior the first one is chosen for it."""

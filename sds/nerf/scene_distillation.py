@@ -139,7 +139,7 @@ class TextTo3D:
             denoisers.need("uncond"),
             [self.prior.condition(view_prompt(settings.prompt, view)) for view in views],
             settings.perp_neg * weights,
-            settings.guidance,
+            settings.scale,
         )
         return replace(denoisers, guided=guided)
 

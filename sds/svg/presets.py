@@ -11,7 +11,7 @@ PRESETS: tuple[Preset, ...] = (
         "vectorfusion",
         ("sd", "sdxl"),
         "Jain et al. 2023; guidance, steps and levels of PyTorch-SVGRender's configuration",
-        values={"guidance": 101.0, "steps": 1000, "levels": LevelRange(0.05, 0.95), "views": 1},
+        values={"scale": 101.0, "steps": 1000, "levels": LevelRange(0.05, 0.95), "views": 1},
     ),
     Preset(
         "vectorfusion",

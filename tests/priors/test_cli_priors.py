@@ -77,11 +77,17 @@ def test_what_is_typed_goes_before_the_preset(
     told = capsys.readouterr()
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["preset"] == "dreamfusion", told
-    assert (config["guidance"], config["field"], config["views"]) == (7.5, "voxels", 1)
+    assert (config["scale"], config["field"], config["views"]) == (7.5, "voxels", 1)
     assert config["cameras"]["distance"] == [2.0, 2.5]
     assert config["cameras"]["elevation"] == [-10.0, 45.0]
     assert main([*words, "--out", str(tmp_path / "b"), "--preset", "vectorfusion"]) == 2
     assert "give dreamfusion or prolificdreamer" in capsys.readouterr().err
+    # a run whose settings had other names is not resumed
+    config["guidance"] = config.pop("scale")
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    assert main([*words, "--out", str(tmp_path / "run"), "--resume"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "was made with guidance = 7.5, now guidance = (not given)" in line
 
 
 def test_info_says_how_a_prior_is_used(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:

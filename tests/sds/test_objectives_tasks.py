@@ -56,7 +56,7 @@ def prior() -> ImagePrior:
 
 
 def run(prior: ImagePrior, **settings: object) -> ImageDistillation:
-    chosen = {"prompt": "light", "images": 2, "steps": 60, "guidance": 1.0} | settings
+    chosen = {"prompt": "light", "images": 2, "steps": 60, "scale": 1.0} | settings
     task = ImageDistillation(ImageSettings(**chosen), prior)  # type: ignore[arg-type]
     for step in range(task.settings.steps):
         task.step(step)
@@ -79,7 +79,7 @@ def test_the_image_loss_of_identical_codecs_is_more_of_sds(prior: ImagePrior) ->
         settings = ImageSettings(
             "light",
             images=2,
-            guidance=1.0,
+            scale=1.0,
             pixels=True,
             image=image,
             levels=LevelRange(0.6, 0.98),  # where x0 stays within [0, 1], to which it is clamped
@@ -103,7 +103,7 @@ def test_vsd_resumes_bit_for_bit(prior: ImagePrior, tmp_path: Path) -> None:
     """Images, Adam, phi and phi's Adam: all are in the checkpoint."""
 
     def go(folder: str, steps: int, resume: bool = False) -> ImageDistillation:
-        settings = ImageSettings("light", images=2, steps=8, guidance=1.0, objective=VSD(PHI))
+        settings = ImageSettings("light", images=2, steps=8, scale=1.0, objective=VSD(PHI))
         task = ImageDistillation(settings, prior)
         optimise(
             task,
@@ -272,7 +272,7 @@ def test_the_embedded_prior_repaints_a_chair(shapes: FrozenPrior) -> None:
 
 
 def scene_task(prior: ImagePrior, **settings: object) -> TextTo3D:
-    chosen = {"guidance": 1.0, "steps": 6, "samples": 8, "views": 2} | settings
+    chosen = {"scale": 1.0, "steps": 6, "samples": 8, "views": 2} | settings
     return TextTo3D(
         TextTo3DSettings("light", **chosen),  # type: ignore[arg-type]
         prior,
@@ -324,7 +324,7 @@ def test_objectives_make_different_scenes_and_configs(views: ImagePrior) -> None
 
 def test_image_loss_and_view_negatives_take_part(views: ImagePrior) -> None:
     def scene(**settings: object) -> Tensor:
-        task = scene_task(views, views=4, guidance=2.0, **settings)
+        task = scene_task(views, views=4, scale=2.0, **settings)
         task.step(0)
         return torch.cat([value.detach().flatten() for value in task.scene.parameters()])
 

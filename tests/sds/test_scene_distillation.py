@@ -27,7 +27,7 @@ def prior() -> ImagePrior:
 
 
 def task(prior: ImagePrior, **changes: object) -> TextTo3D:
-    settings = {"guidance": 1.0, "steps": 40, "samples": 24} | changes
+    settings = {"scale": 1.0, "steps": 40, "samples": 24} | changes
     field = VoxelGrid(resolution=16, levels=2)
     return TextTo3D(
         TextTo3DSettings("a red mushroom", **settings),  # type: ignore[arg-type]

@@ -113,12 +113,11 @@ class PriorCommand(Command):
         Raises:
             ValueError: the scale is 0.
         """
-        for name in ("scale", "guidance"):
-            if getattr(self, name, None) == 0:
-                raise ValueError(
-                    "--scale 0 would leave the prompt out; no guidance, which turbo models want "
-                    "and other tools call 0, is --scale 1; without --scale a prior takes its own"
-                )
+        if getattr(self, "scale", None) == 0:
+            raise ValueError(
+                "--scale 0 would leave the prompt out; no guidance, which turbo models want "
+                "and other tools call 0, is --scale 1; without --scale a prior takes its own"
+            )
 
 
 def check_at_least(least: int, **numbers: int) -> None:
@@ -185,10 +184,6 @@ def check_files(command: Command) -> None:
                 raise ValueError(f"{path}: there is no such file; {option} must name one to read")
 
 
-NAMES = {"guidance": "scale"}
-"""Settings whose option has another name."""
-
-
 def options_of(settings: type[Any], *leave_out: str) -> list[tuple[str, Any, Any]]:
     """The fields of a settings class for `make_dataclass`, with help from its docstring.
 
@@ -207,6 +202,6 @@ def options_of(settings: type[Any], *leave_out: str) -> list[tuple[str, Any, Any
         # A new field: making a dataclass of the old one would change it.
         default: Any = field(default=one.default, default_factory=one.default_factory)
         text = helps.get(one.name, "")
-        help_of = tyro.conf.arg(name=NAMES.get(one.name), help=text[:1].upper() + text[1:])
+        help_of = tyro.conf.arg(help=text[:1].upper() + text[1:])
         options.append((one.name, Annotated[one.type, help_of], default))
     return options

@@ -53,7 +53,7 @@ def settings(**changes: object) -> TextToSvgSettings:
     given: dict[str, object] = {
         "style": Icon(paths=4),
         "template": "{}",
-        "guidance": 1.0,
+        "scale": 1.0,
         "start": "layers",
         "trace_steps": 20,
         "steps": 20,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from scorefield.cli.command import NAMES, PriorCommand
+from scorefield.cli.command import PriorCommand
 from scorefield.domains import Whole
 from scorefield.sds.levels import DreamTime, LevelRange, Levels
 from scorefield.sds.presets import ObjectiveName, Preset
@@ -67,18 +67,17 @@ class DistillingCommand(PriorCommand):
         given: dict[str, Any] = {"seed": self.seed}
         for name in (*(name for name, _, _ in options), "levels"):
             said, default = getattr(self, name), getattr(settings, name)
-            option = NAMES.get(name, name)
             if is_dataclass(said):
-                given[name] = self._group(option, said, default, usual.get(name, default))
-            elif self._was_said(option, said, default):
+                given[name] = self._group(name, said, default, usual.get(name, default))
+            elif self._was_said(name, said, default):
                 given[name] = said
         given["levels"] = levels_named(self.level_schedule, given["levels"])
         if self.objective is not None:
             given["objective"] = self.objective
         if preset is not None and prior is not None:
             return settings_by(preset, prior, given)
-        guidance = given.get("guidance", settings.guidance)
-        return {**given, "objective": objective_named(self.objective or "sds", guidance)}
+        scale = given.get("scale", settings.scale)
+        return {**given, "objective": objective_named(self.objective or "sds", scale)}
 
     def _was_said(self, option: str, said: Any, default: Any) -> bool:
         return bool(said != default) or option.replace("_", "-") in self.typed
