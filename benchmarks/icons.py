@@ -28,8 +28,8 @@ from scorefield.files import write_json
 from scorefield.images import contact_sheet, save_image
 from scorefield.priors import load_prior
 from scorefield.priors.sampling import sample
-from scorefield.priors.training.icon_concepts import TRAINING_SETS
 from scorefield.sds.label_judge import LabelJudge
+from scorefield.training.icon_concepts import TRAINING_SETS
 
 SEED = 1_000
 HELD_OUT = ("openmoji", "emojione-v1")

@@ -29,8 +29,6 @@ from tqdm import tqdm
 from scorefield.files import write_json, write_text
 from scorefield.images import contact_sheet, load_image, save_image
 from scorefield.priors import FrozenPrior, load_prior
-from scorefield.priors.world import CATEGORIES, COLORS, draw_scene, render
-from scorefield.priors.world.judge import Judge
 from scorefield.runs.loop import Task
 from scorefield.sds.image_distillation import ImageDistillation, ImageSettings
 from scorefield.sds.judges import WorldJudge, parse_prompt
@@ -48,6 +46,8 @@ from scorefield.sds.svg.resvg import render_with_resvg
 from scorefield.sds.svg.settings import Augmentation, TextToSvgSettings
 from scorefield.sds.svg.styles import Icon
 from scorefield.sds.vector import svg_text
+from scorefield.world import CATEGORIES, COLORS, draw_scene, render
+from scorefield.world.judge import Judge
 
 TUNING_PROMPTS = ("a red mushroom", "a blue cup")
 PROMPTS = ("a yellow duck", "a blue house", "a red chair")

@@ -25,13 +25,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.images import contact_sheet, save_image
-from scorefield.priors.training.icon_concepts import HELD_OUT_SETS, TRAINING_SETS
-from scorefield.priors.training.icons import fetch_package
 from scorefield.sds.svg.economy import economy
 from scorefield.sds.svg.resvg import render_with_resvg
 from scorefield.sds.tracing import trace_picture
 from scorefield.sds.tracing.clean_file import clean_svg
 from scorefield.sds.tracing.palette import label_pixels
+from scorefield.training.icon_concepts import HELD_OUT_SETS, TRAINING_SETS
+from scorefield.training.icons import fetch_package
 
 JUDGED = {
     "flat": [

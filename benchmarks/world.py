@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from scorefield.priors.world import draw_scene, render
+from scorefield.world import draw_scene, render
 
 COUNT, BATCH = 512, 32
 

@@ -9,7 +9,7 @@ and what it cost.
 from scorefield.perception.classification.classify import classify
 from scorefield.perception.classification.stopping import Race
 from scorefield.priors.loading import load_prior
-from scorefield.priors.world import draw_scene, render
+from scorefield.world import draw_scene, render
 
 
 def main(pictures: int = 3, confidence: float = 0.99) -> None:

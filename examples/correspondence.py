@@ -19,7 +19,7 @@ from scorefield.perception.correspondence.drawing import draw_matches
 from scorefield.perception.correspondence.matching import SoftArgmax, match_features
 from scorefield.perception.correspondence.propagation import propagate_labels, resize_labels
 from scorefield.priors import load_prior
-from scorefield.priors.world import Pictures, draw_scene, render
+from scorefield.world import Pictures, draw_scene, render
 
 CATEGORIES = ("robot", "duck", "chair", "house", "cup", "boat")
 COLOURS = (("red", "blue"), ("yellow", "purple"), ("green", "orange"))

@@ -17,7 +17,7 @@ from scorefield.priors.editing import (
     sdedit,
 )
 from scorefield.priors.editing.prompt_to_prompt import tokenizer_of
-from scorefield.priors.world import draw_scene, render
+from scorefield.world import draw_scene, render
 
 OBJECTS = ("mushroom", "cup", "lamp")
 

@@ -9,8 +9,8 @@ plain image and a 3D scene from it. With a folder of your own pictures, use
 
 from scorefield.images import save_image
 from scorefield.priors import EmpiricalPrior, ImagePrior, PixelCodec
-from scorefield.priors.world import draw_scene, render
 from scorefield.sds import TextTo3D, TextTo3DSettings
+from scorefield.world import draw_scene, render
 
 
 def main(path: str = "prior_of_pictures.png", pictures: int = 256, steps: int = 150) -> None:

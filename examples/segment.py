@@ -16,7 +16,7 @@ from scorefield.perception import draw_overlay, emerdiff_preset, segment
 from scorefield.perception.segmentation.clustering import nearest_masks
 from scorefield.perception.segmentation.metrics import boundary_f
 from scorefield.priors import load_prior
-from scorefield.priors.world import draw_scene, render
+from scorefield.world import draw_scene, render
 
 
 def main(

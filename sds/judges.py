@@ -14,8 +14,8 @@ from torch import Tensor
 from scorefield.hub import hub_file
 from scorefield.integrity import check_finite_weights
 from scorefield.priors.prior import ImagePrior
-from scorefield.priors.world import CATEGORIES, COLORS, FRONTED
-from scorefield.priors.world.judge import Judge
+from scorefield.world import CATEGORIES, COLORS, FRONTED
+from scorefield.world.judge import Judge
 
 __all__ = ["ClipJudge", "ClipRank", "Looks", "PromptJudge", "WorldJudge", "parse_prompt"]
 

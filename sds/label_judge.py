@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from scorefield.priors.training.folder import CaptionedPicture, picture_views, read_folder
 from scorefield.sds.judges import Looks
+from scorefield.training.folder import CaptionedPicture, picture_views, read_folder
 
 __all__ = ["LabelJudge"]
 

@@ -21,11 +21,11 @@ from scorefield.cli.command import PriorCommand
 from scorefield.cli.commands import COMMANDS
 from scorefield.cli.main import main
 from scorefield.images import load_image
-from scorefield.priors.training import data
-from scorefield.priors.world.judge import JudgeNet
 from scorefield.sds.nerf.fields import VoxelGrid
 from scorefield.sds.nerf.radiance_field import RadianceField
 from scorefield.sds.nerf.scene_distillation import TextTo3D
+from scorefield.training import data
+from scorefield.world.judge import JudgeNet
 
 TINY = ["--steps", "2", "--views", "1", "--samples", "8", "--size", "16", "--device", "cpu"]
 TINY += ["--picture-size", "16", "--frames", "2", "--mesh-resolution", "24", "--texture", "64"]

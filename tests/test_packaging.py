@@ -109,16 +109,16 @@ def expected_files() -> set[str]:
             weight = "weights" in path.parts and path.suffix in WEIGHT_SUFFIXES
             if path.suffix in (".py", ".pyi") or weight:
                 found.add(f"scorefield/{path.relative_to(ROOT).as_posix()}")
-    for path in (ROOT / "src").rglob("*.py*"):
-        if path.suffix in (".py", ".pyi"):
+    for path in (ROOT / "src").rglob("*"):
+        weight = "weights" in path.parts and path.suffix in WEIGHT_SUFFIXES
+        if path.suffix in (".py", ".pyi") or weight:
             found.add(path.relative_to(ROOT / "src").as_posix())
     return found
 
 
 def test_the_embedded_weights_are_small_and_no_pickles() -> None:
-    weights = ROOT / "priors" / "weights"
-    if not weights.exists():
-        pytest.skip("no embedded prior has been trained yet")
-    files = [path for path in weights.rglob("*") if path.is_file()]
+    folders = [ROOT / "priors" / "weights", ROOT / "src" / "scorefield" / "world" / "weights"]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 20
     assert {path.suffix for path in files} <= WEIGHT_SUFFIXES
     assert sum(path.stat().st_size for path in files) < 64 * 2**20

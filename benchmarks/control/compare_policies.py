@@ -39,8 +39,8 @@ from scorefield.control.policies.policy import NetworkPolicy
 from scorefield.control.training.train import train_policy
 from scorefield.files import write_json, write_text
 from scorefield.intervals import wilson
-from scorefield.priors.training.settings import TrainingSettings
 from scorefield.rows import Row, RowStore
+from scorefield.training.settings import TrainingSettings
 
 JUDGED_FROM = 100_000
 METHODS = ("diffusion", *BASELINES)

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from video_judge import render_all
 
-from scorefield.priors.world.clips import (
+from scorefield.world.clips import (
     CLIP_COLORS,
     MOTIONS,
     NARROW,

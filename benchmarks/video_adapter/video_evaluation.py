@@ -24,15 +24,15 @@ from scorefield.files import write_json
 from scorefield.priors.experts import check_compatible
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.loading import load_prior
-from scorefield.priors.training.motion import train_motion
-from scorefield.priors.training.recipes import (
+from scorefield.runs.folder import RunFolder
+from scorefield.training.motion import train_motion
+from scorefield.training.recipes import (
     BROAD_SETTINGS,
     NARROW_LOW_NOISE,
     NARROW_SETTINGS,
     NARROW_WIDTH,
 )
-from scorefield.priors.world.clips import FRAMES, NARROW, NARROW_DOMAIN, SIZE, ClipSet
-from scorefield.runs.folder import RunFolder
+from scorefield.world.clips import FRAMES, NARROW, NARROW_DOMAIN, SIZE, ClipSet
 
 QUICK = VideoAdapterSettings(
     n=72,

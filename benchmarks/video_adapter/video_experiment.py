@@ -33,9 +33,9 @@ from video_judge import render_all, train_clip_judge
 from video_scores import Judges, Scores
 
 from scorefield.files import whole_file
-from scorefield.priors.world.clips import NARROW, NARROW_CLIPS, ClipSet
 from scorefield.rows import Row, RowStore
 from scorefield.runs.folder import RunFolder
+from scorefield.world.clips import NARROW, NARROW_CLIPS, ClipSet
 
 JUDGE_SEED, JUDGE_TEST_SEED, REFERENCE_SEED, FLOOR_SEED = 20, 21, 22, 23
 """World seeds: of the classifier's clips, of those it is tried on, of the real clips that distances

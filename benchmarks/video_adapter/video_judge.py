@@ -8,10 +8,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scorefield.priors.training.data import batch_indices
-from scorefield.priors.training.settings import TrainingSettings
-from scorefield.priors.training.task import TrainingTask
-from scorefield.priors.world.clips import (
+from scorefield.runs.folder import RunFolder
+from scorefield.runs.loop import optimise
+from scorefield.training.data import batch_indices
+from scorefield.training.settings import TrainingSettings
+from scorefield.training.task import TrainingTask
+from scorefield.world.clips import (
     CLIP_COLORS,
     DOMAINS,
     FRAMES,
@@ -20,9 +22,7 @@ from scorefield.priors.world.clips import (
     ClipSet,
     render_clips,
 )
-from scorefield.priors.world.judge import class_indices
-from scorefield.runs.folder import RunFolder
-from scorefield.runs.loop import optimise
+from scorefield.world.judge import class_indices
 
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "domain": tuple(DOMAINS),

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from scorefield.intervals import percentiles
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.world.judge import frechet_distance
+from scorefield.world.judge import frechet_distance
 
 FILTERS = 32
 """Number of random filters; each gives two features."""

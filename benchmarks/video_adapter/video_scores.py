@@ -21,7 +21,7 @@ from video_metrics import (
     random_features,
 )
 
-from scorefield.priors.world.clips import NARROW_DOMAIN, NOTHING, read_clips
+from scorefield.world.clips import NARROW_DOMAIN, NOTHING, read_clips
 
 ANSWERS = ("success", "motion", "color", "shape", "domain")
 """What a clip has right. Success is motion, colour and domain together: what was held out, and the

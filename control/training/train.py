@@ -18,10 +18,10 @@ from scorefield.control.training.held_out import HeldOut, told
 from scorefield.control.training.processes import Processes
 from scorefield.control.training.tracking import TrackedRun, check_tracker
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.training.settings import TrainingSettings as TrainingSettings
-from scorefield.priors.training.task import TrainingTask
 from scorefield.runs.folder import FREE_KEYS
 from scorefield.runs.loop import optimise
+from scorefield.training.settings import TrainingSettings as TrainingSettings
+from scorefield.training.task import TrainingTask
 
 CHECKPOINT_EVERY = 1000
 """Updates between the checkpoints of a training."""

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scorefield.priors.world.views import FOV
+from scorefield.views import FOV
 
 if TYPE_CHECKING:  # the command line shows these settings without loading torch
     import torch

@@ -14,7 +14,6 @@ from torch import Tensor
 from scorefield.priors.guidance.perp_neg import PerpNeg
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior
-from scorefield.priors.world import view_name
 from scorefield.runs.job import run
 from scorefield.sds.distillation import Distillation
 from scorefield.sds.nerf.assets.finish import finish_scene
@@ -37,6 +36,7 @@ from scorefield.sds.nerf.view_negatives import view_negatives
 from scorefield.sds.objective import PromptedDenoisers
 from scorefield.sds.objectives import Phi
 from scorefield.sds.presets import preset_for, settings_by
+from scorefield.views import view_name
 
 __all__ = ["TextTo3D", "begin_scene", "text_to_3d"]
 

@@ -22,7 +22,7 @@ from scorefield.control.policies.draws import Draws
 from scorefield.control.policies.policy import ChunkRequest, Policy
 from scorefield.control.training.train import train_policy
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.training.settings import TrainingSettings
+from scorefield.training.settings import TrainingSettings
 
 SMALL = PerceptronSettings(width=16, layers=1, frequencies=4)
 SPACES = PolicySpaces(state=3, action=2, low=(-1.0, -2.0), high=(1.0, 2.0), rate=10.0)

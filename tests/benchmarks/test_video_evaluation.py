@@ -31,8 +31,9 @@ from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.prior import ImagePrior
 from scorefield.priors.schedule import DiscreteSchedule
-from scorefield.priors.training.settings import TrainingSettings
-from scorefield.priors.world.clips import (
+from scorefield.runs.folder import RunFolder
+from scorefield.training.settings import TrainingSettings
+from scorefield.world.clips import (
     DOMAINS,
     NARROW,
     NARROW_CLIPS,
@@ -44,7 +45,6 @@ from scorefield.priors.world.clips import (
     read_clips,
     render_clips,
 )
-from scorefield.runs.folder import RunFolder
 
 SCHEDULE = DiscreteSchedule.cosine().zero_terminal_snr()
 SPREAD = 0.03

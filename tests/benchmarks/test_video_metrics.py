@@ -17,7 +17,7 @@ from video_metrics import (
     tracks,
 )
 
-from scorefield.priors.world.clips import ClipSet, draw_clip, render_clips
+from scorefield.world.clips import ClipSet, draw_clip, render_clips
 
 
 def clips(seed: int, n: int, **fixed: str) -> Tensor:

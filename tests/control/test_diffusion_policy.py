@@ -35,9 +35,9 @@ from scorefield.integrity import unverified
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise, noise_generator
 from scorefield.priors.sampling import sample
-from scorefield.priors.training.settings import TrainingSettings
 from scorefield.runs.folder import RunFolder
 from scorefield.runs.loop import NonFiniteError, optimise
+from scorefield.training.settings import TrainingSettings
 
 SPACES = PolicySpaces(state=3, action=2, low=(-1.0, -2.0), high=(1.0, 2.0), rate=10.0)
 HORIZONS = Horizons(2, 3, 8)

@@ -22,7 +22,7 @@ from scorefield.control.policies.draws import Draws
 from scorefield.control.training.processes import Processes
 from scorefield.control.training.train import PolicyTask
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.training.settings import TrainingSettings
+from scorefield.training.settings import TrainingSettings
 
 SPACES = PolicySpaces(state=3, action=2, low=(-9.0, -9.0), high=(9.0, 9.0))
 

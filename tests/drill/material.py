@@ -80,10 +80,10 @@ def words_of(name: str, material: Path, out: Path, resume: bool) -> list[str]:
 def shrink() -> None:
     """Makes the scenes and batches of this process small where no option does."""
     from scorefield.cli.priors import train
-    from scorefield.priors.training import pictures, shapes
-    from scorefield.priors.training.settings import TrainingSettings
     from scorefield.sds.nerf.fields import VoxelGrid
     from scorefield.sds.nerf.radiance_field import RadianceField
+    from scorefield.training import pictures, shapes
+    from scorefield.training.settings import TrainingSettings
 
     # By name, for the package has a function that is called like the module.
     scenes = importlib.import_module("scorefield.sds.nerf.scene_distillation")
@@ -172,8 +172,8 @@ def _make_sealed(material: Path, folder: Path) -> None:
     from scorefield.control.policies.loading import load_policy
 
     embedded = Path(str(files("scorefield.priors") / "weights"))
-    for name in ("digits", "judge"):  # the smaller ones; all have the same seal
-        shutil.copytree(embedded / name, folder / name)
+    shutil.copytree(embedded / "digits", folder / "digits")  # the smallest; all have the same seal
+    shutil.copytree(Path(str(files("scorefield.world") / "weights")), folder / "judge")
     shutil.copytree(material / "policy", folder / "policy")
     export_policy(load_policy(material / "policy"), folder / "exported")
     student = words_of("distill", material, material / "runs" / "distilled", False)

@@ -213,7 +213,7 @@ def _make_captions(folder: Path) -> Path:
 
 
 def _read_captions(path: Path) -> object:
-    from scorefield.priors.training.folder import read_folder
+    from scorefield.training.folder import read_folder
 
     return read_folder(path)
 

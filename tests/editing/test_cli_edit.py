@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from scorefield.cli.main import main
 from scorefield.images import load_image, save_image
 from scorefield.priors.loading import load_prior
-from scorefield.priors.world import draw_scene, render
 from scorefield.sds.edit import EditSettings, edit
+from scorefield.world import draw_scene, render
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch
 from scorefield.priors import DiscreteSchedule, FlowSchedule, GaussianMixturePrior, load_prior
 from scorefield.priors.editing import ddim_generate, ddim_invert, edit_friendly_invert
 from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
-from scorefield.priors.world import draw_scene, render
+from scorefield.world import draw_scene, render
 
 ZERO_SNR = DiscreteSchedule.scaled_linear().zero_terminal_snr()
 SCHEDULES = [DiscreteSchedule.linear_beta(), ZERO_SNR, FlowSchedule()]

@@ -14,7 +14,7 @@ from scorefield.priors.editing import (
 from scorefield.priors.editing.prompt_to_prompt import edited_attention, tokenizer_of, unet_of
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.sampling import sample
-from scorefield.priors.training.tokenizer import make_tokenizer
+from scorefield.training.tokenizer import make_tokenizer
 
 RED, BLUE = "a red mushroom", "a blue mushroom"
 WHOLE = {"cross_share": 1, "self_share": 1}

@@ -23,7 +23,7 @@ from scorefield.perception.correspondence.matches import Matches
 from scorefield.perception.correspondence.propagation import propagate_edit, propagate_labels
 from scorefield.priors.loading import _quiet, load_prior
 from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule
-from scorefield.priors.world import draw_scene, render
+from scorefield.world import draw_scene, render
 
 
 def test_preset_levels() -> None:

@@ -12,7 +12,7 @@ from scorefield.images import load_image, save_image
 from scorefield.perception import DiftPreset, KMeansClusters, clusters_preset
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.loading import load_prior
-from scorefield.priors.world import draw_scene, render
+from scorefield.world import draw_scene, render
 
 QUICK = DiftPreset(("up0",), log_snr=2.0, ensemble=1)
 

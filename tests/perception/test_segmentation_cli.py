@@ -10,7 +10,7 @@ from PIL import Image
 
 from scorefield.cli.main import main
 from scorefield.images import save_image
-from scorefield.priors.world import draw_scene, render
+from scorefield.world import draw_scene, render
 
 
 @pytest.fixture

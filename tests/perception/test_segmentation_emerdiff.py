@@ -40,7 +40,7 @@ from scorefield.priors.families import from_pipeline
 from scorefield.priors.features.memory import pass_memory
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.loading import _quiet, load_prior
-from scorefield.priors.world import draw_scene, render
+from scorefield.world import draw_scene, render
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from scorefield.priors.loading import _quiet
-from scorefield.priors.training.tokenizer import make_tokenizer
+from scorefield.training.tokenizer import make_tokenizer
 
 BLOCKS = 4
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from scorefield.priors import FrozenPrior, load_prior
-from scorefield.priors.training.evaluation import evaluate_prior
-from scorefield.priors.training.tokenizer import WORDS
-from scorefield.priors.world import CATEGORIES, COLORS, draw_scene, render
-from scorefield.priors.world.judge import Judge
+from scorefield.training.evaluation import evaluate_prior
+from scorefield.training.tokenizer import WORDS
+from scorefield.world import CATEGORIES, COLORS, draw_scene, render
+from scorefield.world.judge import Judge
 
 WEIGHTS = Path(str(files("scorefield.priors") / "weights"))
 

@@ -8,8 +8,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from scorefield.priors.world import CATEGORIES, COLORS, VIEWS
-from scorefield.priors.world.judge import Judge, JudgeNet, class_indices, frechet_distance
+from scorefield.views import VIEWS
+from scorefield.world import CATEGORIES, COLORS
+from scorefield.world.judge import Judge, JudgeNet, class_indices, frechet_distance
 
 
 def with_moments(mean: Tensor, root: Tensor, n: int = 64) -> Tensor:

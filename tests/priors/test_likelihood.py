@@ -14,7 +14,7 @@ from scorefield.priors.loading import load_prior
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
-from scorefield.priors.world import draw_scene, render
+from scorefield.world import draw_scene, render
 
 ZERO_SNR = DiscreteSchedule.cosine().zero_terminal_snr()
 LINEAR = DiscreteSchedule.linear_beta()

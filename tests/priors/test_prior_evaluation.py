@@ -11,14 +11,14 @@ from torch import Tensor
 from scorefield.priors.codec import PixelCodec
 from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.prior import ImagePrior
-from scorefield.priors.training import evaluation
-from scorefield.priors.training.evaluation import (
+from scorefield.training import evaluation
+from scorefield.training.evaluation import (
     balanced_label,
     caption,
     evaluate_prior,
     write_card,
 )
-from scorefield.priors.world.judge import Judge, JudgeNet, Verdict
+from scorefield.world.judge import Judge, JudgeNet, Verdict
 
 
 class Given(ImagePrior):

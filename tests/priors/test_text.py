@@ -6,8 +6,9 @@ import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from scorefield.priors.text import ClipTextConditioner
-from scorefield.priors.training.tokenizer import WORDS, make_tokenizer
-from scorefield.priors.world import CATEGORIES, COLORS, VIEWS, draw_scene
+from scorefield.training.tokenizer import WORDS, make_tokenizer
+from scorefield.views import VIEWS
+from scorefield.world import CATEGORIES, COLORS, draw_scene
 
 
 def encoder(length: int = 16, vocabulary: list[str] | None = WORDS) -> ClipTextConditioner:

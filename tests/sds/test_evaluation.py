@@ -13,9 +13,6 @@ from scorefield.images import load_image
 from scorefield.priors.codec import PixelCodec
 from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.prior import ImagePrior
-from scorefield.priors.training.tokenizer import make_tokenizer
-from scorefield.priors.world import CATEGORIES, COLORS, VIEWS
-from scorefield.priors.world.judge import Judge, JudgeNet, Verdict
 from scorefield.sds.judges import ClipJudge, Looks, WorldJudge, parse_prompt
 from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.evaluation import evaluate_prompts, evaluate_scene
@@ -23,6 +20,10 @@ from scorefield.sds.nerf.fields import Field
 from scorefield.sds.nerf.radiance_field import RadianceField
 from scorefield.sds.nerf.scene_distillation import TextTo3D
 from scorefield.sds.nerf.settings import TextTo3DSettings
+from scorefield.training.tokenizer import make_tokenizer
+from scorefield.views import VIEWS
+from scorefield.world import CATEGORIES, COLORS
+from scorefield.world.judge import Judge, JudgeNet, Verdict
 
 
 class Ball(Field):

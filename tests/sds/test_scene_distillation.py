@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from scorefield.priors import EmpiricalPrior, ImagePrior, PixelCodec
-from scorefield.priors.world import draw_scene, render
 from scorefield.runs import NonFiniteError, RunFolder, optimise
 from scorefield.sds import CameraDistribution, LevelRange, RadianceField, TextTo3D, TextTo3DSettings
 from scorefield.sds.nerf.cameras import orbit
 from scorefield.sds.nerf.fields import VoxelGrid
+from scorefield.world import draw_scene, render
 
 SIZE = 16
 

@@ -8,9 +8,9 @@ import torch
 
 from scorefield.cli.main import main
 from scorefield.priors.loading import load_prior
-from scorefield.priors.students.pictures import distill_prior
-from scorefield.priors.students.settings import StudentSettings
-from scorefield.priors.students.training import StudentTask
+from scorefield.training.students.pictures import distill_prior
+from scorefield.training.students.settings import StudentSettings
+from scorefield.training.students.training import StudentTask
 
 PROMPTS = ["a red mushroom, front view", "a blue cup, side view"]
 SETTINGS = StudentSettings(steps=2, updates=2, fake_updates=1, batch_size=2)

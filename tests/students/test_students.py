@@ -12,9 +12,9 @@ from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.schedule import DiscreteSchedule
-from scorefield.priors.students.objective import generate, reverse_kl_gradient
-from scorefield.priors.students.settings import StudentSettings
-from scorefield.priors.students.training import Lesson, StudentCollapsed, StudentTask
+from scorefield.training.students.objective import generate, reverse_kl_gradient
+from scorefield.training.students.settings import StudentSettings
+from scorefield.training.students.training import Lesson, StudentCollapsed, StudentTask
 
 SCHEDULE = DiscreteSchedule.cosine().zero_terminal_snr()
 TOP = SCHEDULE.at_fraction(1.0)

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from scorefield.priors.clip_unet import ClipUNet
-from scorefield.priors.training.tokenizer import make_tokenizer
+from scorefield.training.tokenizer import make_tokenizer
 
 LABELS = {"0": "tench, Tinca tinca", "1": "goldfish", "2": "snow leopard, ounce"}
 

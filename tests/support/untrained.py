@@ -8,13 +8,13 @@ import torch
 from scorefield.files import write_json
 from scorefield.integrity import write_seal
 from scorefield.priors.clip_unet import ClipUNet
-from scorefield.priors.training.codec import make_codec
-from scorefield.priors.training.diffusion import TextToLatents
-from scorefield.priors.training.motion import TextToClips, save_motion
-from scorefield.priors.training.shapes import save_shapes
-from scorefield.priors.training.text_to_image import make_pipeline
-from scorefield.priors.training.tokenizer import make_tokenizer
-from scorefield.priors.world.clips import CLIP_WORDS
+from scorefield.training.codec import make_codec
+from scorefield.training.diffusion import TextToLatents
+from scorefield.training.motion import TextToClips, save_motion
+from scorefield.training.shapes import save_shapes
+from scorefield.training.text_to_image import make_pipeline
+from scorefield.training.tokenizer import make_tokenizer
+from scorefield.world.clips import CLIP_WORDS
 
 
 def untrained_shapes(folder: Path) -> Path:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from scorefield.priors import load_prior
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.training.digits import (
+from scorefield.training.digits import (
     HELD_OUT,
     VALIDATION,
     DigitsTask,
@@ -19,8 +19,8 @@ from scorefield.priors.training.digits import (
     jittered,
     train_digits,
 )
-from scorefield.priors.training.recipes import DIGITS
-from scorefield.priors.training.settings import TrainingSettings
+from scorefield.training.recipes import DIGITS
+from scorefield.training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings(steps=4, batch_size=8, learning_rate=1e-3, warmup=2, ema=0.9)
 

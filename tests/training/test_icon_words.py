@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from scorefield.priors.text import PromptConditioner
-from scorefield.priors.training.icon_concepts import Concept
-from scorefield.priors.training.icon_words import related_words
+from scorefield.training.icon_concepts import Concept
+from scorefield.training.icon_words import related_words
 
 
 class Words(PromptConditioner):

@@ -16,14 +16,15 @@ from transformers import CLIPTokenizer
 from scorefield.priors.clip_unet import ClipUNet
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.schedule import DiscreteSchedule
-from scorefield.priors.training.motion import (
+from scorefield.runs.folder import RunFolder
+from scorefield.training.motion import (
     MotionTask,
     TextToClips,
     make_clip_schedule,
     train_motion,
 )
-from scorefield.priors.training.settings import TrainingSettings
-from scorefield.priors.world.clips import (
+from scorefield.training.settings import TrainingSettings
+from scorefield.world.clips import (
     BROAD,
     CLIP_WORDS,
     FRAMES,
@@ -32,7 +33,6 @@ from scorefield.priors.world.clips import (
     Clip,
     ClipSet,
 )
-from scorefield.runs.folder import RunFolder
 
 WIDTH = 8
 SETTINGS = TrainingSettings(steps=4, batch_size=4, learning_rate=1e-3, warmup=2, ema=0.9)

@@ -10,22 +10,22 @@ import torch
 from PIL import Image
 
 from scorefield.priors import load_prior
-from scorefield.priors.training.codec import make_codec
-from scorefield.priors.training.diffusion import TextToLatents
-from scorefield.priors.training.folder import (
+from scorefield.training.codec import make_codec
+from scorefield.training.diffusion import TextToLatents
+from scorefield.training.folder import (
     BACKGROUNDS,
     CaptionedPicture,
     picture_views,
     read_folder,
     words_of,
 )
-from scorefield.priors.training.icon_concepts import CONCEPTS
-from scorefield.priors.training.pictures import train_pictures
-from scorefield.priors.training.recipes import ICON_CONCEPTS, PictureSettings
-from scorefield.priors.training.settings import TrainingSettings
-from scorefield.priors.training.text_to_image import TextToImageTask
-from scorefield.priors.training.tokenizer import make_tokenizer
-from scorefield.priors.training.warm_start import WarmStart
+from scorefield.training.icon_concepts import CONCEPTS
+from scorefield.training.pictures import train_pictures
+from scorefield.training.recipes import ICON_CONCEPTS, PictureSettings
+from scorefield.training.settings import TrainingSettings
+from scorefield.training.text_to_image import TextToImageTask
+from scorefield.training.tokenizer import make_tokenizer
+from scorefield.training.warm_start import WarmStart
 
 TINY = TrainingSettings(steps=2, batch_size=2, warmup=1)
 

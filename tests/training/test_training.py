@@ -14,19 +14,19 @@ from torch import Tensor, nn
 from scorefield.priors.loading import load_prior
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.schedule import DiscreteSchedule
-from scorefield.priors.training import data, shapes
-from scorefield.priors.training.codec import CodecTask, encode_all, make_codec, scale_latents
-from scorefield.priors.training.data import from_bytes, render_indices, to_bytes, world_images
-from scorefield.priors.training.diffusion import DiffusionTask, make_schedule
-from scorefield.priors.training.judge import JudgeTask
-from scorefield.priors.training.settings import TrainingSettings
-from scorefield.priors.training.task import TrainingTask
-from scorefield.priors.training.text_to_image import TextToImageTask, cached_latents
-from scorefield.priors.training.tokenizer import WORDS, make_tokenizer
-from scorefield.priors.world import draw_scene
-from scorefield.priors.world.judge import Judge
 from scorefield.runs.folder import RunFolder
 from scorefield.runs.loop import optimise
+from scorefield.training import data, shapes
+from scorefield.training.codec import CodecTask, encode_all, make_codec, scale_latents
+from scorefield.training.data import from_bytes, render_indices, to_bytes, world_images
+from scorefield.training.diffusion import DiffusionTask, make_schedule
+from scorefield.training.judge import JudgeTask
+from scorefield.training.settings import TrainingSettings
+from scorefield.training.task import TrainingTask
+from scorefield.training.text_to_image import TextToImageTask, cached_latents
+from scorefield.training.tokenizer import WORDS, make_tokenizer
+from scorefield.world import draw_scene
+from scorefield.world.judge import Judge
 
 PICTURES = 64
 SETTINGS = TrainingSettings(steps=4, batch_size=4, learning_rate=1e-3, warmup=2, ema=0.9)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.priors.world.clips import (
+from scorefield.world.clips import (
     BROAD,
     BROAD_DOMAINS,
     CLIP_COLORS,

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from scorefield.priors.world.geometry import Kind, PackedParts, Part, cast, rotation
+from scorefield.world.geometry import Kind, PackedParts, Part, cast, rotation
 
 GREY = np.full(3, 0.5)
 KINDS = st.sampled_from(list(Kind))

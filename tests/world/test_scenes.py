@@ -4,19 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from scorefield.priors.world import (
+from scorefield.views import FOV, VIEWS, view_name
+from scorefield.world import (
     CATEGORIES,
     COLORS,
-    FOV,
     FRONTED,
-    VIEWS,
     Pictures,
     WorldScene,
     draw_scene,
     render,
-    view_name,
 )
-from scorefield.priors.world.geometry import Kind, Part
+from scorefield.world.geometry import Kind, Part
 
 MANY = 1500
 

@@ -12,8 +12,8 @@ from sklearn.svm import SVC
 from torch import Tensor
 
 from scorefield.perception.classification.stopping import Stages
-from scorefield.priors.training.digits import HELD_OUT, VALIDATION, Part, digits_part
-from scorefield.priors.world import CATEGORIES, COLORS, draw_scene, render
+from scorefield.training.digits import HELD_OUT, VALIDATION, Part, digits_part
+from scorefield.world import CATEGORIES, COLORS, draw_scene, render
 
 TUNING_SEED = 100
 """World seed of the pictures on which the levels and the race's settings were chosen."""

@@ -15,7 +15,7 @@ from classifier_command import ClassifierCommand
 
 from scorefield.cli.command import Outcome
 from scorefield.cli.main import run_command
-from scorefield.priors.training.digits import HELD_OUT
+from scorefield.training.digits import HELD_OUT
 
 PROGRAM = "python benchmarks/perception/classification/digits.py"
 

@@ -20,7 +20,7 @@ from scorefield.perception.classification.noise_inflation import noise_inflation
 from scorefield.perception.classification.paired_errors import PairedErrors, Request
 from scorefield.perception.classification.stopping import Race
 from scorefield.priors.loading import load_prior
-from scorefield.priors.world import draw_scene, render
+from scorefield.world import draw_scene, render
 
 DRAWS, SEED = 32, 7
 LABELS = [str(digit) for digit in range(10)]

@@ -25,8 +25,8 @@ from scorefield.intervals import wilson
 from scorefield.perception.classification.classify import classify
 from scorefield.perception.classification.rejection import LabelFit, label_fit
 from scorefield.priors.frozen_prior import FrozenPrior
-from scorefield.priors.world import draw_scene, render
-from scorefield.priors.world.objects import CATEGORIES
+from scorefield.world import draw_scene, render
+from scorefield.world.objects import CATEGORIES
 
 PROGRAM = "python benchmarks/perception/classification/rejection.py"
 LABELS = sorted(CATEGORIES)[:12]

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.priors.world.geometry import rotation
-from scorefield.priors.world.objects import COLORS, FRONTED
-from scorefield.priors.world.scenes import WorldScene, draw_scene, render
+from scorefield.world.geometry import rotation
+from scorefield.world.objects import COLORS, FRONTED
+from scorefield.world.scenes import WorldScene, draw_scene, render
 
 _LEAST = 3
 _ASIDE = 0.3

@@ -38,8 +38,8 @@ from scorefield.perception.segmentation.metrics import (
 from scorefield.perception.segmentation.presets import emerdiff_preset
 from scorefield.perception.segmentation.segment import cell_labels, check_method, segment
 from scorefield.priors.frozen_prior import FrozenPrior
-from scorefield.priors.world import CATEGORIES, draw_scene, render
 from scorefield.rows import Row, RowStore
+from scorefield.world import CATEGORIES, draw_scene, render
 
 EXACT, BILINEAR = "EmerDiff", "bilinear"
 _GUIDE_RADIUS = 4

@@ -10,7 +10,7 @@ from scorefield.images import load_image
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.loading import load_prior
 from scorefield.priors.text import name_with_nearest
-from scorefield.priors.world.judge import Judge
+from scorefield.world.judge import Judge
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """By the names of --dtype but "auto"."""

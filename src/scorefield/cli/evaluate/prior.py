@@ -44,7 +44,7 @@ class EvaluatePrior(PriorCommand):
         check_folder(self.out)
 
         from scorefield.cli.loading import load_judge, prior_of
-        from scorefield.priors.training.evaluation import (
+        from scorefield.training.evaluation import (
             TRAINING_SEEDS,
             evaluate_prior,
             write_card,

@@ -104,7 +104,7 @@ class _PolicyTrain(DemonstrationsCommand):
         from scorefield.control.training.processes import Processes
         from scorefield.control.training.tracking import check_tracker
         from scorefield.control.training.train import check_fits, train_policy
-        from scorefield.priors.training.settings import TrainingSettings
+        from scorefield.training.settings import TrainingSettings
 
         processes = Processes(device_of(self))
         if processes.first:

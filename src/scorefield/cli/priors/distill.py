@@ -8,7 +8,7 @@ import tyro
 
 from scorefield.cli.command import Command, Outcome, check_folder, options_of, under_way
 from scorefield.domains import NotNegative, Whole
-from scorefield.priors.students.settings import StudentSettings
+from scorefield.training.students.settings import StudentSettings
 
 _SETTINGS = options_of(StudentSettings, "seed")
 _PROMPTS_OF_SHAPES = 384
@@ -41,8 +41,8 @@ class _Distill(Command):
         prompts = self._prompts()
 
         from scorefield.cli.loading import device_of
-        from scorefield.priors.students.pictures import distill_prior
-        from scorefield.priors.students.training import StudentCollapsed
+        from scorefield.training.students.pictures import distill_prior
+        from scorefield.training.students.training import StudentCollapsed
 
         options: dict[str, Any] = {
             "scale": self.scale, "device": device_of(self), "preview_every": self.preview_every,
@@ -63,7 +63,7 @@ class _Distill(Command):
             return [line.strip() for line in lines if line.strip()]
         if self.prior != "shapes":
             raise ValueError("--prompts is needed: a text file of what the student is to make")
-        from scorefield.priors.world.scenes import draw_scene
+        from scorefield.world.scenes import draw_scene
 
         return [draw_scene(_SEED_OF_PROMPTS, k).caption for k in range(_PROMPTS_OF_SHAPES)]
 

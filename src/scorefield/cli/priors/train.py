@@ -9,7 +9,7 @@ import tyro
 from scorefield.cli.command import Command, Outcome, check_at_least, check_folder
 from scorefield.domains import Count
 from scorefield.locks import owned
-from scorefield.priors.training.recipes import (
+from scorefield.training.recipes import (
     BROAD_LOW_NOISE,
     BROAD_SETTINGS,
     BROAD_WIDTH,
@@ -27,10 +27,10 @@ from scorefield.priors.training.recipes import (
     SHAPES_PICTURES,
     PictureSettings,
 )
-from scorefield.priors.training.settings import TrainingSettings
+from scorefield.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
-    from scorefield.priors.world.clips import ClipSet
+    from scorefield.world.clips import ClipSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class TrainShapes(_Training):
         """Train."""
         check_folder(self.out, self.resume)
 
-        from scorefield.priors.training.shapes import train_shapes
+        from scorefield.training.shapes import train_shapes
 
         with owned(self.out):
             path = train_shapes(
@@ -144,7 +144,7 @@ class TrainPictures(_PictureTraining):
         pictures = self.pictures(mirror=self.mirror)
         check_folder(self.out, self.resume)
 
-        from scorefield.priors.training.pictures import train_pictures
+        from scorefield.training.pictures import train_pictures
 
         with owned(self.out):
             path = train_pictures(
@@ -174,7 +174,7 @@ class TrainIcons(_PictureTraining):
         pictures = self.pictures()
         check_folder(self.out, self.resume)
 
-        from scorefield.priors.training.icon_recipe import train_icons
+        from scorefield.training.icon_recipe import train_icons
 
         with owned(self.out):
             path = train_icons(
@@ -201,7 +201,7 @@ class TrainJudge(_Training):
         """Train."""
         check_folder(self.out, self.resume)
 
-        from scorefield.priors.training.shapes import train_judge
+        from scorefield.training.shapes import train_judge
 
         with owned(self.out):
             path = train_judge(
@@ -230,7 +230,7 @@ class TrainDigits(_Training):
         """Train."""
         check_folder(self.out, self.resume)
 
-        from scorefield.priors.training.digits import train_digits
+        from scorefield.training.digits import train_digits
 
         settings = self.adjusted(DIGITS, self.steps)
         with owned(self.out):
@@ -249,7 +249,7 @@ class _TrainMotion(_Training):
         check_at_least(1, steps=settings.steps)
         check_folder(self.out, self.resume)
 
-        from scorefield.priors.training.motion import train_motion
+        from scorefield.training.motion import train_motion
 
         with owned(self.out):
             path = train_motion(
@@ -281,7 +281,7 @@ class TrainMotionBroad(_TrainMotion):
 
     def run(self) -> Outcome:
         """Train."""
-        from scorefield.priors.world.clips import BROAD
+        from scorefield.world.clips import BROAD
 
         recipe = replace(BROAD_SETTINGS, steps=self.steps)
         return self.train("motion-broad", BROAD, recipe, self.width, BROAD_LOW_NOISE)
@@ -302,7 +302,7 @@ class TrainMotionNarrow(_TrainMotion):
 
     def run(self) -> Outcome:
         """Train."""
-        from scorefield.priors.world.clips import NARROW
+        from scorefield.world.clips import NARROW
 
         recipe = replace(NARROW_SETTINGS, steps=self.steps)
         return self.train("motion-narrow", NARROW, recipe, self.width, NARROW_LOW_NOISE)

@@ -4,17 +4,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scorefield.priors.training.icon_concepts import CONCEPTS, TINTED_SETS, TRAINING_SETS, Concept
-from scorefield.priors.training.icon_words import related_words
-from scorefield.priors.training.icons import render_icons
-from scorefield.priors.training.pictures import train_pictures
-from scorefield.priors.training.recipes import (
+from scorefield.training.icon_concepts import CONCEPTS, TINTED_SETS, TRAINING_SETS, Concept
+from scorefield.training.icon_words import related_words
+from scorefield.training.icons import render_icons
+from scorefield.training.pictures import train_pictures
+from scorefield.training.recipes import (
     ICON_CONCEPTS,
     PICTURES_CODEC,
     PICTURES_DENOISER,
     PictureSettings,
 )
-from scorefield.priors.training.settings import TrainingSettings
+from scorefield.training.settings import TrainingSettings
 
 __all__ = ["icon_card", "train_icons"]
 

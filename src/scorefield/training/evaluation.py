@@ -12,16 +12,16 @@ from torch import Tensor
 
 from scorefield.files import write_text
 from scorefield.priors.prior import ImagePrior
-from scorefield.priors.world import (
+from scorefield.views import VIEWS
+from scorefield.world import (
     CATEGORIES,
     COLORS,
     FRONTED,
-    VIEWS,
     WorldScene,
     draw_scene,
     render,
 )
-from scorefield.priors.world.judge import Judge, Verdict, frechet_distance
+from scorefield.world.judge import Judge, Verdict, frechet_distance
 
 TRAINING_SEEDS = (0, 1)
 """World seeds of the pictures that the prior and the judge were trained on."""

@@ -7,11 +7,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from scorefield.priors.training.data import batch_indices, from_bytes
-from scorefield.priors.training.settings import TrainingSettings
-from scorefield.priors.training.task import TrainingTask
-from scorefield.priors.world import CATEGORIES, COLORS, VIEWS, WorldScene
-from scorefield.priors.world.judge import JudgeNet, class_indices
+from scorefield.training.data import batch_indices, from_bytes
+from scorefield.training.settings import TrainingSettings
+from scorefield.training.task import TrainingTask
+from scorefield.views import VIEWS
+from scorefield.world import CATEGORIES, COLORS, WorldScene
+from scorefield.world.judge import JudgeNet, class_indices
 
 
 class JudgeTask(TrainingTask):

@@ -9,7 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from scorefield.files import whole_file
-from scorefield.priors.world import draw_scene, render
+from scorefield.world import draw_scene, render
 
 SHARD = 2048
 """Pictures per file."""

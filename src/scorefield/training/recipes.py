@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from scorefield.priors.training.settings import TrainingSettings
+from scorefield.training.settings import TrainingSettings
 
 CODEC = TrainingSettings(steps=1600, batch_size=16, learning_rate=1e-3, warmup=100, ema=0.995)
 """The codec of `shapes`."""

@@ -15,6 +15,3 @@ from .scenes import Pictures as Pictures
 from .scenes import WorldScene as WorldScene
 from .scenes import draw_scene as draw_scene
 from .scenes import render as render
-from .views import FOV as FOV
-from .views import VIEWS as VIEWS
-from .views import view_name as view_name

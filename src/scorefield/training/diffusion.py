@@ -12,9 +12,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from scorefield.priors.schedule import DiscreteSchedule
-from scorefield.priors.training.data import batch_indices
-from scorefield.priors.training.settings import TrainingSettings
-from scorefield.priors.training.task import TrainingTask
+from scorefield.training.data import batch_indices
+from scorefield.training.settings import TrainingSettings
+from scorefield.training.task import TrainingTask
 
 CAPTION_DROPOUT = 0.1
 """Share of pictures trained without their caption, for classifier-free guidance."""

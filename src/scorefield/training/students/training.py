@@ -13,8 +13,8 @@ from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.schedule import NoiseSchedule
-from scorefield.priors.students.objective import generate, reverse_kl_gradient
-from scorefield.priors.students.settings import StudentSettings
+from scorefield.training.students.objective import generate, reverse_kl_gradient
+from scorefield.training.students.settings import StudentSettings
 
 _STUDENT, _FAKE = 0, 1
 _WARM_UP = 20

@@ -1,4 +1,4 @@
-"""Field of view and view words of the procedural world; also the defaults of text-to-3D."""
+"""How a camera is put into words, and how wide it sees: one convention for captions and renders."""
 
 VIEWS = ("front view", "side view", "back view", "overhead view")
 """The view words of captions, as `view_name` assigns them."""

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scorefield.priors.world import builders
-from scorefield.priors.world.builders import Rgb, Rng, Triple
-from scorefield.priors.world.geometry import Kind, Part
+from scorefield.world import builders
+from scorefield.world.builders import Rgb, Rng, Triple
+from scorefield.world.geometry import Kind, Part
 
 COLORS: dict[str, Triple] = {  # hue in degrees, saturation, value
     "red": (0, 0.88, 0.86),

@@ -19,11 +19,13 @@ from scorefield.integrity import write_seal
 from scorefield.priors.clip_unet import ClipUNet
 from scorefield.priors.families import ClipPipeline, from_pipeline
 from scorefield.priors.schedule import DiscreteSchedule
-from scorefield.priors.training.recipes import BROAD_LOW_NOISE, BROAD_SETTINGS, BROAD_WIDTH
-from scorefield.priors.training.settings import TrainingSettings
-from scorefield.priors.training.task import TrainingTask
-from scorefield.priors.training.tokenizer import make_tokenizer
-from scorefield.priors.world.clips import (
+from scorefield.runs.folder import FREE_KEYS, RunFolder
+from scorefield.runs.loop import optimise
+from scorefield.training.recipes import BROAD_LOW_NOISE, BROAD_SETTINGS, BROAD_WIDTH
+from scorefield.training.settings import TrainingSettings
+from scorefield.training.task import TrainingTask
+from scorefield.training.tokenizer import make_tokenizer
+from scorefield.world.clips import (
     BROAD,
     CLIP_COLORS,
     CLIP_WORDS,
@@ -34,8 +36,6 @@ from scorefield.priors.world.clips import (
     ClipSet,
     render_clips,
 )
-from scorefield.runs.folder import FREE_KEYS, RunFolder
-from scorefield.runs.loop import optimise
 
 GUIDANCE_SCALE = 2.0
 """Default guidance of the shipped priors."""

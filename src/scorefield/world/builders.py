@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from scorefield.priors.world.geometry import Kind, Part, rotation
+from scorefield.world.geometry import Kind, Part, rotation
 
 Real = float | int
 Triple = tuple[Real, Real, Real]

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from scorefield.images import contact_sheet
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.training.data import batch_indices, from_bytes
-from scorefield.priors.training.settings import TrainingSettings
-from scorefield.priors.training.task import TrainingTask
+from scorefield.training.data import batch_indices, from_bytes
+from scorefield.training.settings import TrainingSettings
+from scorefield.training.task import TrainingTask
 
 KL_WEIGHT = 1e-4
 """Of the divergence per latent number against the absolute error per colour value."""

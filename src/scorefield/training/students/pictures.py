@@ -19,10 +19,10 @@ from scorefield.priors.loading import folder_of, load_prior
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.sampling import levels_of, sample
 from scorefield.priors.schedule import FlowSchedule
-from scorefield.priors.students.settings import StudentSettings
-from scorefield.priors.students.training import Lesson, StudentTask
 from scorefield.runs.folder import RunFolder
 from scorefield.runs.loop import optimise
+from scorefield.training.students.settings import StudentSettings
+from scorefield.training.students.training import Lesson, StudentTask
 
 DEFAULTS = StudentSettings()
 """What a student is trained with."""

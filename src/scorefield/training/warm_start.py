@@ -10,7 +10,7 @@ from transformers import CLIPTokenizer
 
 from scorefield.priors.loading import PriorError, load_prior
 from scorefield.priors.text import ClipTextConditioner
-from scorefield.priors.training.diffusion import TextToLatents
+from scorefield.training.diffusion import TextToLatents
 
 __all__ = ["WarmStart"]
 

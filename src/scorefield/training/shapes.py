@@ -7,27 +7,27 @@ from safetensors.torch import save_file
 
 from scorefield.files import whole_folder
 from scorefield.integrity import write_seal
-from scorefield.priors.training.codec import CodecTask, scale_latents
-from scorefield.priors.training.data import world_images
-from scorefield.priors.training.judge import JudgeTask
-from scorefield.priors.training.recipes import (
+from scorefield.training.codec import CodecTask, scale_latents
+from scorefield.training.data import world_images
+from scorefield.training.judge import JudgeTask
+from scorefield.training.recipes import (
     CODEC,
     DIFFUSION,
     JUDGE,
     JUDGE_PICTURES,
     SHAPES_PICTURES,
 )
-from scorefield.priors.training.settings import TrainingSettings
-from scorefield.priors.training.task import run_training
-from scorefield.priors.training.text_to_image import (
+from scorefield.training.settings import TrainingSettings
+from scorefield.training.task import run_training
+from scorefield.training.text_to_image import (
     PriorCard,
     TextToImageTask,
     cached_latents,
     make_pipeline,
     save_prior,
 )
-from scorefield.priors.training.tokenizer import WORDS, make_tokenizer
-from scorefield.priors.world import CATEGORIES, COLORS, FRONTED, draw_scene
+from scorefield.training.tokenizer import WORDS, make_tokenizer
+from scorefield.world import CATEGORIES, COLORS, FRONTED, draw_scene
 
 GUIDANCE_SCALE = 3.5
 """Default guidance of the shipped prior, chosen on samples with seed 100."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scorefield.priors.training.icon_concepts import Concept
-from scorefield.priors.training.icons import CONCRETE_GROUPS, fetch_package, read_emoji
+from scorefield.training.icon_concepts import Concept
+from scorefield.training.icons import CONCRETE_GROUPS, fetch_package, read_emoji
 
 __all__ = ["related_words"]
 

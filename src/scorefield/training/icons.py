@@ -15,8 +15,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from scorefield.files import whole_file
-from scorefield.priors.training.folder import METADATA
-from scorefield.priors.training.icon_concepts import (
+from scorefield.training.folder import METADATA
+from scorefield.training.icon_concepts import (
     CONCEPTS,
     HELD_OUT_SETS,
     TINTED_SETS,

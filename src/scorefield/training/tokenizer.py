@@ -9,7 +9,8 @@ from pathlib import Path
 
 from transformers import CLIPTokenizer
 
-from scorefield.priors.world import CATEGORIES, COLORS, VIEWS
+from scorefield.views import VIEWS
+from scorefield.world import CATEGORIES, COLORS
 
 WORDS = sorted(
     {*CATEGORIES, *COLORS, *" ".join(VIEWS).split()}

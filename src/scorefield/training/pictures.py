@@ -14,31 +14,31 @@ from torch import Tensor
 from tqdm import tqdm
 
 from scorefield.files import whole_file
-from scorefield.priors.training.codec import CodecTask, make_codec, scale_latents
-from scorefield.priors.training.diffusion import TextToLatents
-from scorefield.priors.training.folder import (
+from scorefield.training.codec import CodecTask, make_codec, scale_latents
+from scorefield.training.diffusion import TextToLatents
+from scorefield.training.folder import (
     BACKGROUNDS,
     CaptionedPicture,
     picture_views,
     read_folder,
     words_of,
 )
-from scorefield.priors.training.recipes import (
+from scorefield.training.recipes import (
     PICTURES_CODEC,
     PICTURES_DENOISER,
     PictureSettings,
 )
-from scorefield.priors.training.settings import TrainingSettings
-from scorefield.priors.training.task import run_training
-from scorefield.priors.training.text_to_image import (
+from scorefield.training.settings import TrainingSettings
+from scorefield.training.task import run_training
+from scorefield.training.text_to_image import (
     PriorCard,
     TextToImageTask,
     cached_latents,
     make_pipeline,
     save_prior,
 )
-from scorefield.priors.training.tokenizer import make_tokenizer
-from scorefield.priors.training.warm_start import WarmStart
+from scorefield.training.tokenizer import make_tokenizer
+from scorefield.training.warm_start import WarmStart
 
 __all__ = ["GUIDANCE_SCALE", "train_pictures"]
 
@@ -66,7 +66,7 @@ def train_pictures(
 ) -> Path:
     """Train a prior on the pictures of a folder; returns the finished prior's folder.
 
-    folder: pictures and captions, as `scorefield.priors.training.folder.read_folder` takes them.
+    folder: pictures and captions, as `scorefield.training.folder.read_folder` takes them.
     out: holds the views, the latents, a run folder per stage, and at last the prior. An
         interrupted training goes on with `resume` at its last checkpoint.
     name: of the prior; None takes the folder's.

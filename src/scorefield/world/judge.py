@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from scorefield.integrity import check_finite_weights, check_seal
-from scorefield.priors.world import CATEGORIES, COLORS, VIEWS
+from scorefield.views import VIEWS
+from scorefield.world import CATEGORIES, COLORS
 
 SIZE = 64
 """Side of the pictures the judge looks at; others are resized."""
@@ -111,11 +112,11 @@ class Judge:
             ValueError: the file is missing, not the one that was sealed, or not finite.
         """
         net = JudgeNet()
-        source = path or Path(str(files("scorefield.priors") / "weights/judge/judge.safetensors"))
+        source = path or Path(str(files("scorefield.world") / "weights/judge.safetensors"))
         if not source.is_file():
             raise ValueError(
                 f"{source}: missing; install scorefield again, or train a judge with "
-                "scorefield.priors.training.shapes.train_judge"
+                "scorefield.training.shapes.train_judge"
             )
         check_seal(source.parent)
         weights = load_file(source)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.training.settings import TrainingSettings
 from scorefield.runs.folder import FREE_KEYS, RunFolder
 from scorefield.runs.loop import optimise
+from scorefield.training.settings import TrainingSettings
 
 
 class TrainingTask(ABC):

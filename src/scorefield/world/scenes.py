@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from scorefield.priors.world.geometry import Kind, PackedParts, Part, cast
-from scorefield.priors.world.objects import CATEGORIES, COLORS, FRONTED, build
-from scorefield.priors.world.views import FOV, view_name
+from scorefield.views import FOV, view_name
+from scorefield.world.geometry import Kind, PackedParts, Part, cast
+from scorefield.world.objects import CATEGORIES, COLORS, FRONTED, build
 
 
 @dataclass(frozen=True)

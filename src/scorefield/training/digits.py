@@ -19,10 +19,10 @@ from scorefield.images import contact_sheet
 from scorefield.integrity import write_seal
 from scorefield.priors.families import from_pipeline
 from scorefield.priors.schedule import DiscreteSchedule
-from scorefield.priors.training.data import batch_indices
-from scorefield.priors.training.recipes import DIGITS
-from scorefield.priors.training.settings import TrainingSettings
-from scorefield.priors.training.task import TrainingTask, run_training
+from scorefield.training.data import batch_indices
+from scorefield.training.recipes import DIGITS
+from scorefield.training.settings import TrainingSettings
+from scorefield.training.task import TrainingTask, run_training
 
 GUIDANCE_SCALE = 1.5
 """Default guidance of samples; the classifier uses none."""

@@ -16,9 +16,9 @@ from scorefield.files import whole_file, whole_folder, write_json
 from scorefield.images import contact_sheet
 from scorefield.integrity import write_seal
 from scorefield.priors.families import from_pipeline
-from scorefield.priors.training.codec import encode_all
-from scorefield.priors.training.diffusion import DiffusionTask, TextToLatents
-from scorefield.priors.training.settings import TrainingSettings
+from scorefield.training.codec import encode_all
+from scorefield.training.diffusion import DiffusionTask, TextToLatents
+from scorefield.training.settings import TrainingSettings
 
 __all__ = ["PriorCard", "TextToImageTask", "cached_latents", "make_pipeline", "save_prior"]
 
