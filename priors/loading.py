@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 
 from scorefield.hub import hub_file, is_hub_id, nearby_folder
 from scorefield.integrity import check_finite_weights, check_seal
+from scorefield.priors.embedded import EMBEDDED, embedded_folder
 from scorefield.priors.families import FAMILIES, Card, ClipPipeline, pipeline_named
 from scorefield.priors.families.control import check_controlnet, load_controlnet
 from scorefield.priors.families.folder import (
@@ -27,9 +27,6 @@ from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.text import PromptConditioner
 
 __all__ = ["EMBEDDED", "PriorError", "check_folder", "load_prior"]
-
-EMBEDDED = ("shapes", "icons", "digits", "motion-broad", "motion-narrow")
-"""The priors that ship with the package, each a folder of `weights`."""
 
 
 def load_prior(
@@ -124,7 +121,7 @@ def folder_of(source: str | os.PathLike[str], variant: str | None = None) -> Pat
     """The folder that a source names, downloaded if it names a hub id."""
     name = os.fspath(source)
     if name in EMBEDDED:
-        folder = Path(str(files("scorefield.priors") / "weights" / name))
+        folder = embedded_folder(name)
         if not folder.is_dir():
             raise PriorError(
                 f"{folder}: the weights of the embedded prior {name!r} are missing; install "

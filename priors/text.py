@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from scorefield.priors.condition import Condition
+from scorefield.priors.embedded import embedded_priors_that_know
 
 
 @runtime_checkable
@@ -93,9 +94,11 @@ class PromptConditioner(ABC):
         if unknown:
             hints = [self._hint(word, self.vocabulary) for word in dict.fromkeys(unknown)]
             known = ", ".join(sorted(self.vocabulary))
+            others = embedded_priors_that_know(words)
+            other = f"the prior {others[0]}, which does" if others else "another prior"
             raise ValueError(
-                f"this prior does not know {'; '.join(hints)}. It knows: {known}. "
-                "Use these words or another prior."
+                f"this prior does not know {'; '.join(hints)}. Use {other}, or other words. "
+                f"It knows: {known}"
             )
 
     def _hint(self, word: str, vocabulary: Collection[str]) -> str:

@@ -130,3 +130,13 @@ def test_captions_of_the_world_fit(text: ClipTextConditioner) -> None:
         caption = draw_scene(0, index).caption
         text.check(caption)
         assert len(text.tokenizer(caption).input_ids) <= text.tokenizer.model_max_length
+
+
+def test_a_prior_that_knows_all_the_words_is_named() -> None:
+    text = encoder(vocabulary=["a", "red"])
+    with pytest.raises(ValueError, match=r"'chair'\. Use the prior shapes, which does"):
+        text.check("a red chair")
+    with pytest.raises(ValueError, match=r"Use the prior icons, which does"):
+        text.check("a penguin")
+    with pytest.raises(ValueError, match=r"Use another prior"):
+        text.check("a penguin on a chair")

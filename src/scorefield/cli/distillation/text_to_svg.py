@@ -110,6 +110,8 @@ def _read(path: Path) -> str:
 class _TextToSvg(DrawingCommand):
     prompt: tyro.conf.Positional[str]
     """What to draw, in quotes."""
+    prior: str = "icons"
+    """An embedded prior, a folder in diffusers' format, or a hub id."""
 
     def run(self) -> Outcome:
         """Distil, and write the drawing."""
