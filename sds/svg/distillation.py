@@ -27,9 +27,10 @@ from scorefield.sds.svg.cleaning import cleaned, on_white
 from scorefield.sds.svg.drawing import SIDE, WHITE, Drawing
 from scorefield.sds.svg.finish import finish_drawing
 from scorefield.sds.svg.penalties import crossing_penalty, saturation_penalty
+from scorefield.sds.svg.pixels import pixel_document
 from scorefield.sds.svg.presets import PRESETS
 from scorefield.sds.svg.settings import MOST_TRACED, TextToSvgSettings
-from scorefield.sds.svg.styles import Icon, PixelArt
+from scorefield.sds.svg.styles import Icon, PixelArt, Style
 from scorefield.sds.svg.trace import (
     best_sample,
     fitting_loss,
@@ -105,14 +106,12 @@ class TextToSvg:
                 seed=settings.seed,
                 rank=settings.rank,
             )
-            if isinstance(settings.style, PixelArt):
+            if settings.redraws:
+                self._redraw(svg_text(_redrawn(self.target, settings.style)))
+            elif isinstance(settings.style, PixelArt):
                 side = settings.style.grid
                 squares = settings.style.squares(F.adaptive_avg_pool2d(self.target, side))
                 self.drawing.replace([], [_moved(square, self.prior.device) for square in squares])
-            elif settings.redraws:
-                assert isinstance(settings.style, Icon)
-                few = TraceSettings(paths=min(settings.style.paths, MOST_TRACED))
-                self._redraw(svg_text(trace_picture(self.target, few)))
         done = step - (settings.updates - settings.distillation_steps)
         if done < 0 and self.target is not None:
             return self._trace(step, self.target)
@@ -293,6 +292,14 @@ def _put(settings: TextToSvgSettings, prior: ImagePrior) -> str:
             continue
         return prompt
     return templates[0].replace("{}", settings.prompt) if settings.template else settings.prompt
+
+
+def _redrawn(picture: Tensor, style: Style) -> Document:
+    """A sample with few opaque shapes, or as pixel art."""
+    if isinstance(style, PixelArt):
+        return pixel_document(picture, style.grid, style.colours)
+    assert isinstance(style, Icon)
+    return trace_picture(picture, TraceSettings(paths=min(style.paths, MOST_TRACED)))
 
 
 def _begin(settings: TextToSvgSettings, device: torch.device) -> Drawing:

@@ -83,9 +83,9 @@ class TextToSvgSettings(RenderedSettings):
 
     style: what the drawing is made of.
     template: how the prompt is put, {} standing for it; "" takes the style's.
-    start: what an icon begins with. "traced": the best sample, redrawn with few opaque shapes that
-        stay opaque; "layers": clouds of paths fitted to it, whose opacity is free; "random":
-        circles; or the text of an SVG file, whose shapes, names and groups are kept, in place of
+    start: what a drawing begins with. "traced": the best sample, redrawn with few opaque shapes
+        that stay opaque, or with squares of a few colours; "layers": clouds of paths fitted to it,
+        whose opacity is free, or squares of any colours; "random": circles or squares; or the text of an SVG file, whose shapes, names and groups are kept, in place of
         any style's. A sketch begins at random.
     background: whether the white ground is drawn as well, as a rectangle.
     samples: pictures of the prior of which the best is traced; 0 starts at random.
@@ -161,10 +161,8 @@ class TextToSvgSettings(RenderedSettings):
 
     @property
     def redraws(self) -> bool:
-        """Whether that sample is redrawn with opaque shapes first."""
-        from scorefield.sds.svg.styles import Icon
-
-        return self.samples_first and self.start == "traced" and isinstance(self.style, Icon)
+        """Whether that sample is redrawn first: with opaque shapes, or squares of few colours."""
+        return self.samples_first and self.start == "traced"
 
     @property
     def fits(self) -> bool:

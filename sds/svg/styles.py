@@ -180,11 +180,13 @@ class PixelArt:
     """A grid of squares of which only the colours change.
 
     grid: squares along each side.
+    colours: of the palette that a traced sample is redrawn with, at most.
     rates: learning rates.
     saturation: weight of the penalty on strong colours.
     """
 
     grid: int = 32
+    colours: int = 12
     rates: Rates = Rates(points=0.0, widths=0.0, colours=0.005)  # noqa: RUF009  (frozen)
     saturation: float = 0.05
 
@@ -199,6 +201,8 @@ class PixelArt:
     def __post_init__(self) -> None:
         if self.grid < 2:
             raise ValueError(f"grid must be at least 2 squares; got {self.grid}")
+        if self.colours < 1:
+            raise ValueError(f"colours must be at least 1; got {self.colours}")
 
     @property
     def view_box(self) -> ViewBox:

@@ -117,6 +117,13 @@ def test_pixel_art_starts_from_the_sample_and_keeps_its_grid(prior: ImagePrior) 
     assert distance(task.drawing.render(64).detach()) < 0.2
 
 
+def test_traced_pixel_art_has_few_colours_that_stay_shared(prior: ImagePrior) -> None:
+    task = run(TextToSvg(settings(style=PixelArt(grid=16), start="traced", steps=3), prior))
+    fills = {tuple(shape.fill.tolist()) for shape in task.drawing.shapes}
+    assert 1 <= len(fills) <= 3 and len(task.drawing.shapes) < 40
+    assert distance(task.drawing.render(64).detach()) < 0.15
+
+
 def test_a_sketch_stays_black(prior: ImagePrior) -> None:
     task = run(TextToSvg(settings(style=Sketch(paths=3, segments=2), steps=5), prior))
     assert task.target is None and len(task.drawing.shapes) == 3
