@@ -85,8 +85,9 @@ class TextToSvgSettings(RenderedSettings):
     template: how the prompt is put, {} standing for it; "" takes the style's.
     start: what a drawing begins with. "traced": the best sample, redrawn with few opaque shapes
         that stay opaque, or with squares of a few colours; "layers": clouds of paths fitted to it,
-        whose opacity is free, or squares of any colours; "random": circles or squares; or the text of an SVG file, whose shapes, names and groups are kept, in place of
-        any style's. A sketch begins at random.
+        whose opacity is free, or squares of any colours; "random": circles or squares; or the text
+        of an SVG file, whose shapes, names and groups are kept, in place of any style's. A sketch
+        begins at random.
     background: whether the white ground is drawn as well, as a rectangle.
     samples: pictures of the prior of which the best is traced; 0 starts at random.
     trace_steps: updates of the fit of "layers", before the distillation.
