@@ -17,7 +17,10 @@ from scorefield.priors.prior import ImagePrior, Prompts
 from scorefield.priors.schedule import NoiseSchedule
 from scorefield.priors.text import Conditioner
 
-_READERS: dict[str, Callable[[Tensor, NoiseLevel, Tensor], Prediction]] = {
+Reader = Callable[[Tensor, NoiseLevel, Tensor], Prediction]
+"""From z, its level and the network's value to what that predicts."""
+
+_READERS: dict[str, Reader] = {
     "epsilon": Prediction.from_eps,
     "sample": Prediction.from_x0,
     "v_prediction": Prediction.from_v,
@@ -40,7 +43,7 @@ class FrozenPrior(ImagePrior):
         `scorefield.priors.families` make one of a diffusers model, which they keep as `.model`.
     text: from prompts to conditions.
     prediction_type: what the network outputs, in diffusers' words: "epsilon", "sample",
-        "v_prediction" or "flow_prediction".
+        "v_prediction" or "flow_prediction"; or a function that reads it, where it is none of these.
     shape: of one latent, (channels, side, side), or of a video (frames, channels, side, side).
 
     Raises:
@@ -54,14 +57,14 @@ class FrozenPrior(ImagePrior):
         text: Conditioner,
         codec: Codec,
         schedule: NoiseSchedule,
-        prediction_type: str,
+        prediction_type: str | Reader,
         *,
         shape: Sequence[int],
         guidance_scale: float | int = 7.5,
         steps: int = 25,
         scheduler: Any = None,
     ) -> None:
-        if prediction_type not in _READERS:
+        if not callable(prediction_type) and prediction_type not in _READERS:
             accepted = ", ".join(_READERS)
             raise ValueError(f"prediction_type must be one of {accepted}; got {prediction_type!r}")
         if len(shape) not in (3, 4) or shape[-3] != codec.channels or shape[-1] != shape[-2]:
@@ -82,7 +85,7 @@ class FrozenPrior(ImagePrior):
         )
         self.network = network.eval().requires_grad_(False)
         self.text = text
-        self._read = _READERS[prediction_type]
+        self._read = prediction_type if callable(prediction_type) else _READERS[prediction_type]
         self._network_gradient = False
         self._control: Mapping[str, Tensor] = {}
 

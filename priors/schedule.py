@@ -44,10 +44,10 @@ class NoiseSchedule(ABC):
 
     def at_flow_sigma(self, flow_sigma: Real) -> NoiseLevel:
         """The level at which sigma / (alpha + sigma) is ``flow_sigma``, in [0, 1]."""
-        s = _float64(flow_sigma)
+        s = on_host(flow_sigma)
         _check_range("flow sigma", s, 0.0, 1.0)
         level = self.at_log_snr(2 * (torch.log1p(-s) - s.log()))
-        return _as_asked(level.alpha, level.sigma, flow_sigma)
+        return level_as_asked(level.alpha, level.sigma, flow_sigma)
 
     @abstractmethod
     def timestep(self, level: NoiseLevel) -> Float[Tensor, "*batch"]:
@@ -130,28 +130,28 @@ class DiscreteSchedule(NoiseSchedule):
 
     def at_timestep(self, timestep: Real) -> NoiseLevel:
         """The level of a timestep in [0, T - 1]."""
-        t = _float64(timestep)
+        t = on_host(timestep)
         _check_range("timestep", t, 0.0, self.num_timesteps - 1.0)
-        return _as_asked(*self._amplitudes(t), timestep)
+        return level_as_asked(*self._amplitudes(t), timestep)
 
     def at_fraction(self, fraction: Real) -> NoiseLevel:
         """The level of timestep ``fraction`` (T - 1)."""
-        u = _float64(fraction)
+        u = on_host(fraction)
         _check_range("fraction", u, 0.0, 1.0)
-        return _as_asked(*self._amplitudes(u * (self.num_timesteps - 1)), fraction)
+        return level_as_asked(*self._amplitudes(u * (self.num_timesteps - 1)), fraction)
 
     def at_log_snr(self, log_snr: Real) -> NoiseLevel:
         """The variance-preserving level of a log-SNR within the schedule."""
-        value = _float64(log_snr)
+        value = on_host(log_snr)
         self._check_log_snr(value)
-        return _as_asked(value.sigmoid().sqrt(), (-value).sigmoid().sqrt(), log_snr)
+        return level_as_asked(value.sigmoid().sqrt(), (-value).sigmoid().sqrt(), log_snr)
 
     def timestep(self, level: NoiseLevel) -> Float[Tensor, "*batch"]:
         """The native timestep whose log-SNR is that of ``level``; the inverse of at_timestep.
 
         Within 0.001 of an integer it is that integer.
         """
-        log_snr = NoiseLevel(_float64(level.alpha), _float64(level.sigma)).log_snr
+        log_snr = NoiseLevel(on_host(level.alpha), on_host(level.sigma)).log_snr
         self._check_log_snr(log_snr)
         log_snr = log_snr.clamp(float(self._log_snr[-1]), float(self._log_snr[0]))
         low = torch.searchsorted(-self._log_snr, -log_snr, right=True) - 1
@@ -247,22 +247,22 @@ class FlowSchedule(NoiseSchedule):
 
     def at_timestep(self, timestep: Real) -> NoiseLevel:
         """The level of sigma = timestep / num_timesteps."""
-        t = _float64(timestep)
+        t = on_host(timestep)
         _check_range("timestep", t, 0.0, float(self.num_timesteps))
         sigma = t / self.num_timesteps
-        return _as_asked(1 - sigma, sigma, timestep)
+        return level_as_asked(1 - sigma, sigma, timestep)
 
     def at_fraction(self, fraction: Real) -> NoiseLevel:
         """The level of sigma = fraction."""
-        sigma = _float64(fraction)
+        sigma = on_host(fraction)
         _check_range("fraction", sigma, 0.0, 1.0)
-        return _as_asked(1 - sigma, sigma, fraction)
+        return level_as_asked(1 - sigma, sigma, fraction)
 
     def at_log_snr(self, log_snr: Real) -> NoiseLevel:
         """The level of any log-SNR, both infinities included."""
-        half = _float64(log_snr) / 2
+        half = on_host(log_snr) / 2
         _check_range("log-SNR", half, -math.inf, math.inf)
-        return _as_asked(half.sigmoid(), (-half).sigmoid(), log_snr)
+        return level_as_asked(half.sigmoid(), (-half).sigmoid(), log_snr)
 
     def at_flow_sigma(self, flow_sigma: Real) -> NoiseLevel:
         """The level of sigma = flow_sigma."""
@@ -300,18 +300,29 @@ class FlowSchedule(NoiseSchedule):
         return f"FlowSchedule({self.num_timesteps} timesteps{shift})"
 
 
-def _float64(value: Real) -> Tensor:
-    # Schedules are computed on the host in float64, which not every device has, and rounded once.
+def on_host(value: Real) -> Tensor:
+    """A number as schedules compute: in float64, which not every device has; rounded once after."""
     return torch.as_tensor(value, dtype=torch.float64, device="cpu").detach()
 
 
-def _as_asked(alpha: Tensor, sigma: Tensor, query: Real) -> NoiseLevel:
+def level_as_asked(alpha: Tensor, sigma: Tensor, query: Real) -> NoiseLevel:
+    """The level on the device and in the dtype of what was asked, as every ``at_*`` returns it."""
     dtype, device = torch.get_default_dtype(), torch.device("cpu")
     if isinstance(query, Tensor):
         device = query.device
         if query.is_floating_point():
             dtype = torch.promote_types(query.dtype, torch.float32)
     return NoiseLevel(alpha.to(dtype).to(device), sigma.to(dtype).to(device))
+
+
+def within(name: str, value: Tensor, low: float, high: float, slack: float = 0.0) -> Tensor:
+    """The value, moved into a range if it is outside by no more than the slack.
+
+    Raises:
+        ValueError: it is further outside.
+    """
+    _check_range(name, value, low, high, slack)
+    return value.clamp(low, high)
 
 
 def _check_range(name: str, value: Tensor, low: float, high: float, slack: float = 0.0) -> None:

@@ -8,8 +8,11 @@ something it is not, it would give wrong pictures without a word.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from scorefield.priors.families.edm import EDMSchedule, read_preconditioned
+from scorefield.priors.frozen_prior import Reader
 from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
 
 _OWN_TABLE = ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")  # they shift its log-SNR
@@ -44,6 +47,8 @@ _FLOWS = (
     "FlowMatchLCMScheduler",
 )
 
+_CONTINUOUS = ("EDMDPMSolverMultistepScheduler", "EDMEulerScheduler")
+
 # The betas of these are read as DDPM's are; others by name, as the "exp" of Heun, are not its.
 _BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace")
 
@@ -66,9 +71,12 @@ _READ = (
     "max_shift",
     "base_image_seq_len",
     "max_image_seq_len",
+    "sigma_min",
+    "sigma_max",
+    "sigma_data",
 )
 _ONLY: Mapping[str, tuple[Any, ...]] = {
-    "timestep_type": ("discrete",),
+    "timestep_type": ("discrete", "continuous"),
     "invert_sigmas": (False,),
     "predict_epsilon": (True,),  # of old folders, before prediction_type
 }
@@ -91,12 +99,12 @@ _SAMPLING = (
     "original_inference_steps",
     "predict_x0",
     "predictor_order",
+    "rho",
     "sample_max_value",
     "scale_factors",
     "set_alpha_to_one",
     "shift_terminal",
-    "sigma_max",
-    "sigma_min",
+    "sigma_schedule",
     "skip_prk_steps",
     "solver_order",
     "solver_p",
@@ -127,20 +135,20 @@ class Path:
     """What a scheduler says of a network.
 
     schedule: the levels of its timesteps.
-    prediction_type: what it puts out, in diffusers' words.
+    prediction_type: what it puts out, in diffusers' words, or what reads it.
     scheduler: to sample along; None is the default of `sample`.
     few_steps: in how many a network is sampled that was distilled to need no guidance; None is any
         other network.
     """
 
     schedule: NoiseSchedule
-    prediction_type: str
+    prediction_type: str | Reader
     scheduler: Any = None
     few_steps: int | None = None
 
 
 def path_of(scheduler: Any, tokens: int | None = None) -> Path:
-    """The path of a diffusers scheduler: a discrete chain, or a rectified flow.
+    """The path of a diffusers scheduler: a discrete chain, EDM's noise levels, or a rectified flow.
 
     tokens: of the network at the size that is made, on which a dynamic shift depends.
 
@@ -156,9 +164,11 @@ def path_of(scheduler: Any, tokens: int | None = None) -> Path:
         predicted = default if kind in _FLOWS else config.get("prediction_type", default)
         few = _STEPS_OF_LCM if kind == "FlowMatchLCMScheduler" else None
         return Path(schedule, predicted, schedule.scheduler(), few)
+    if kind in _CONTINUOUS or config.get("timestep_type") == "continuous":
+        return _continuous(scheduler)
     if kind not in _CHAINS:
         raise ValueError(
-            f"the scheduler is a {kind}, which is no discrete chain or flow whose levels are "
+            f"the scheduler is a {kind}, which is no chain, flow or EDM whose levels are "
             "known; give the scheduler config that the network was trained with, of a class such "
             "as DDPMScheduler or FlowMatchEulerDiscreteScheduler"
         )
@@ -189,7 +199,7 @@ def flow_of(scheduler: Any, tokens: int | None = None) -> tuple[FlowSchedule, An
 
 
 def _check_keys(kind: str, config: Mapping[str, Any]) -> None:
-    if kind not in _CHAINS + _FLOWS:
+    if kind not in _CHAINS + _FLOWS + _CONTINUOUS:
         return  # refused by its class, or it has flow sigmas
     for key, value in config.items():
         if key.startswith("_") or key in _READ + _SAMPLING or value in (None, False):
@@ -220,6 +230,29 @@ def _chain(scheduler: Any) -> tuple[DiscreteSchedule, str]:
     own = type(scheduler).__name__ in _OWN_TABLE
     chain = (type(scheduler) if own else DDPMScheduler).from_config(scheduler.config)
     return DiscreteSchedule(chain.alphas_cumprod), chain.config.prediction_type
+
+
+def _continuous(scheduler: Any) -> Path:
+    """The noise levels of EDM; sampled as its folder says, in the spacing that it was made for."""
+    config, kind = scheduler.config, type(scheduler).__name__
+    least, most = config.get("sigma_min"), config.get("sigma_max")
+    # diffusers has the third case in EulerDiscrete alone, where the data have deviation one
+    predicted = config.get("prediction_type")
+    edm = kind in _CONTINUOUS
+    if predicted not in ("epsilon", "v_prediction")[0 if edm else 1 :] or None in (least, most):
+        raise ValueError(
+            f"the {kind} of continuous timesteps has prediction_type {predicted!r} and sigmas from "
+            f"{least} to {most}; understood is 'v_prediction'{', epsilon' if edm else ''} with "
+            "sigma_min and sigma_max"
+        )
+    spread = config.get("sigma_data", 1.0) if edm else 1.0
+    sign = 1.0 if predicted == "epsilon" else -1.0
+    reader = partial(read_preconditioned, sigma_data=spread, sign=sign)
+    # what sigma_data does to the states cancels; with 1 the sampler takes v
+    sampler = type(scheduler).from_config(config, prediction_type="v_prediction", **(
+        {"sigma_data": 1.0} if edm else {}
+    ))  # fmt: skip
+    return Path(EDMSchedule(least, most, spread), reader, sampler)
 
 
 def _shift(config: Mapping[str, Any], tokens: int | None) -> float:
