@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from scorefield.priors.codec import Codec
 from scorefield.priors.condition import Condition
 from scorefield.priors.denoiser import ConditionedDenoiser
-from scorefield.priors.levels import NoiseLevel
+from scorefield.priors.levels import NoiseLevel, to_device
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.prior import ImagePrior, Prompts
 from scorefield.priors.schedule import NoiseSchedule
@@ -158,10 +158,11 @@ class FrozenPrior(ImagePrior):
         if not self._network_gradient:
             z = z.detach()  # a conversion would keep the graph of z, without the network's part
         timestep = self.schedule.timestep(level)
-        native = self.schedule.at_timestep(timestep.double())
-        scale = (native.alpha + native.sigma) / (level.alpha + level.sigma)
+        scale = self.schedule.rescaling(level)
         if bool(((scale - 1).abs() < _SAME_AMPLITUDES).all()):
             return self._read(z, level, self._value(z, timestep, condition))
+        native = self.schedule.at_timestep(timestep.double())
+        scale = (native.alpha + native.sigma) / (level.alpha + level.sigma)
         y = z * scale.to(z.dtype).to(z.device).reshape(-1, *[1] * (z.ndim - 1))
         found = self._read(y, native, self._value(y, timestep, condition))
         alpha, sigma = level.like(z)
@@ -169,7 +170,7 @@ class FrozenPrior(ImagePrior):
 
     def _value(self, z: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         with torch.set_grad_enabled(self._network_gradient and torch.is_grad_enabled()):
-            timestep = timestep.to(z.device, torch.float32)
+            timestep = to_device(timestep.float(), z.device)
             value: Tensor = self.network(z.to(self.dtype), timestep, **condition.tensors)
         return value.to(torch.promote_types(z.dtype, torch.float32))
 

@@ -15,6 +15,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 
+def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """The tensor on a device, for whose copy the host does not wait.
+
+    What is drawn or computed on the host goes through here: a plain copy would wait until the
+    device has done all that it was asked before. From pinned memory, where CUDA is to read it.
+    """
+    device = torch.device(device)
+    if tensor.device.type != "cpu" or device.type in ("cpu", "mps"):
+        return tensor.to(device)
+    pinned = tensor.pin_memory() if device.type == "cuda" else tensor
+    return pinned.to(device, non_blocking=True)
+
+
 @dataclass(frozen=True, eq=False)
 class NoiseLevel:
     """The level of ``z = alpha x + sigma eps``, one for a whole batch or one per item.
@@ -66,9 +79,9 @@ class NoiseLevel:
         (batch or 1, 1, ..., 1).
         """
         dtype = torch.promote_types(z.dtype, torch.float32)
-        shape = (-1,) + (1,) * (z.ndim - 1)
         # dtype first: some devices have no float64 to be moved to
-        alpha, sigma = (c.to(dtype).to(z.device).reshape(shape) for c in (self.alpha, self.sigma))
+        both = to_device(torch.stack((self.alpha, self.sigma)).to(dtype), z.device)
+        alpha, sigma = both.reshape(2, -1, *[1] * (z.ndim - 1)).unbind()
         return alpha, sigma
 
     def add_noise(

@@ -16,6 +16,7 @@ diffusers (towards noise).  The formulas hold for variance-preserving levels and
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 from jaxtyping import Float
 from torch import Tensor
@@ -77,7 +78,7 @@ class Prediction:
     @property
     def eps(self) -> Float[Tensor, "batch *shape"]:
         """The predicted noise, E[eps | z]."""
-        alpha, sigma = self.level.like(self.z)
+        alpha, sigma = self._amplitudes
         match self._kind:
             case _Kind.EPS:
                 return self._value
@@ -94,7 +95,7 @@ class Prediction:
     @property
     def x0(self) -> Float[Tensor, "batch *shape"]:
         """The predicted clean sample, E[x | z]."""
-        alpha, sigma = self.level.like(self.z)
+        alpha, sigma = self._amplitudes
         match self._kind:
             case _Kind.EPS:
                 self._require_signal("x0 from eps is (z - sigma eps) / alpha")
@@ -114,7 +115,7 @@ class Prediction:
         """``v = alpha eps - sigma x0``."""
         if self._kind is _Kind.V:
             return self._value
-        alpha, sigma = self.level.like(self.z)
+        alpha, sigma = self._amplitudes
         return alpha * self.eps - sigma * self.x0
 
     @property
@@ -130,7 +131,7 @@ class Prediction:
         if self._kind is _Kind.SCORE:
             return self._value
         self._require_noise("the score is -eps / sigma")
-        _, sigma = self.level.like(self.z)
+        _, sigma = self._amplitudes
         return -self.eps / sigma
 
     def chunk(self, parts: int) -> "list[Prediction]":
@@ -141,6 +142,22 @@ class Prediction:
         level = self.level.expand(len(self.z))
         pieces = [slice(i * size, (i + 1) * size) for i in range(parts)]
         return [Prediction(self.z[p], level[p], self._kind, self._value[p]) for p in pieces]
+
+    def towards(self, other: "Prediction", scale: float | int) -> "Prediction":
+        """self + scale (other - self), at this z.
+
+        The weights sum to one, so it is the same in every kind: it is made in the one that both
+        were made from, or else in v.
+        """
+        if self._kind is other._kind:
+            value = self._value + scale * (other._value - self._value)
+            return Prediction(self.z, self.level, self._kind, value)
+        v = self.v
+        return Prediction.from_v(self.z, self.level, v + scale * (other.v - v))
+
+    @cached_property
+    def _amplitudes(self) -> tuple[Tensor, Tensor]:
+        return self.level.like(self.z)
 
     def _require_signal(self, law: str) -> None:
         if bool((self.level.alpha == 0).any()):

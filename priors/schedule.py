@@ -57,6 +57,12 @@ class NoiseSchedule(ABC):
     def fraction(self, level: NoiseLevel) -> Float[Tensor, "*batch"]:
         """The fraction whose log-SNR is that of ``level``; the inverse of at_fraction."""
 
+    def rescaling(self, level: NoiseLevel) -> Float[Tensor, "*batch"]:
+        """By how much z grows from ``level`` to this schedule's own level of equal log-SNR."""
+        own = self.at_log_snr(level.log_snr)
+        # the two pairs of amplitudes are proportional, and never both zero
+        return (own.alpha + own.sigma) / (level.alpha + level.sigma)
+
     @abstractmethod
     def scheduler(self, scheduler_class: Any = None, **kwargs: Any) -> Any:
         """A diffusers scheduler that follows this schedule, ready for ``sample``."""
@@ -84,6 +90,9 @@ class DiscreteSchedule(NoiseSchedule):
             )
         self.alphas_cumprod = a
         self._log_snr = a.log() - torch.log1p(-a)
+        self._falling = -self._log_snr
+        self._range = (float(self._log_snr[-1]), float(self._log_snr[0]))
+        self._ends_at_zero = float(a[-1]) == 0.0
 
     @classmethod
     def linear_beta(
@@ -126,7 +135,7 @@ class DiscreteSchedule(NoiseSchedule):
     @property
     def is_zero_terminal_snr(self) -> bool:
         """Whether the last level holds no signal."""
-        return float(self.alphas_cumprod[-1]) == 0.0
+        return self._ends_at_zero
 
     def at_timestep(self, timestep: Real) -> NoiseLevel:
         """The level of a timestep in [0, T - 1]."""
@@ -153,15 +162,22 @@ class DiscreteSchedule(NoiseSchedule):
         """
         log_snr = NoiseLevel(on_host(level.alpha), on_host(level.sigma)).log_snr
         self._check_log_snr(log_snr)
-        log_snr = log_snr.clamp(float(self._log_snr[-1]), float(self._log_snr[0]))
-        low = torch.searchsorted(-self._log_snr, -log_snr, right=True) - 1
+        log_snr = log_snr.clamp(*self._range)
+        low = torch.searchsorted(self._falling, -log_snr, right=True) - 1
         low = low.clamp(0, self.num_timesteps - 2)
         upper, lower = self._log_snr[low], self._log_snr[low + 1]
-        alpha_ratio = (log_snr.sigmoid() / self.alphas_cumprod[low]).sqrt()
-        part = torch.where(lower.isinf(), 1 - alpha_ratio, (upper - log_snr) / (upper - lower))
+        part = (upper - log_snr) / (upper - lower)
+        if self.is_zero_terminal_snr:
+            alpha_ratio = (log_snr.sigmoid() / self.alphas_cumprod[low]).sqrt()
+            part = torch.where(lower.isinf(), 1 - alpha_ratio, part)
         t = low + part
-        t = torch.where((t - t.round()).abs() < _TIMESTEP_ROUNDING, t.round(), t)
+        near = t.round()
+        t = torch.where((t - near).abs() < _TIMESTEP_ROUNDING, near, t)
         return t.to(level.alpha.dtype).to(level.alpha.device)
+
+    def rescaling(self, level: NoiseLevel) -> Float[Tensor, "*batch"]:
+        """1 / sqrt(alpha^2 + sigma^2)."""
+        return (level.alpha**2 + level.sigma**2).rsqrt()
 
     def fraction(self, level: NoiseLevel) -> Float[Tensor, "*batch"]:
         """The native timestep of ``level`` over T - 1."""
@@ -209,17 +225,19 @@ class DiscreteSchedule(NoiseSchedule):
     def _amplitudes(self, t: Tensor) -> tuple[Tensor, Tensor]:
         low = t.floor().long()
         part = t - low
+        exact = part == 0
+        fading = (1 - part) ** 2 * self.alphas_cumprod[low]
+        if bool(exact.all()):
+            return fading.sqrt(), (1 - fading).sqrt()
         high = (low + 1).clamp(max=self.num_timesteps - 1)
         log_snr = torch.lerp(self._log_snr[low], self._log_snr[high], part)
-        signal, noise = log_snr.sigmoid(), (-log_snr).sigmoid()
-        fading = (1 - part) ** 2 * self.alphas_cumprod[low]
-        exact = (part == 0) | self._log_snr[high].isinf()
-        signal = torch.where(exact, fading, signal)
-        noise = torch.where(exact, 1 - fading, noise)
+        exact = exact | self._log_snr[high].isinf()
+        signal = torch.where(exact, fading, log_snr.sigmoid())
+        noise = torch.where(exact, 1 - fading, (-log_snr).sigmoid())
         return signal.sqrt(), noise.sqrt()
 
     def _check_log_snr(self, log_snr: Tensor) -> None:
-        low, high = float(self._log_snr[-1]), float(self._log_snr[0])
+        low, high = self._range
         _check_range("log-SNR", log_snr, low, high, slack=LOG_SNR_ROUNDING)
 
     def __repr__(self) -> str:
@@ -276,6 +294,10 @@ class FlowSchedule(NoiseSchedule):
         """``sigma / (alpha + sigma)``."""
         return level.flow_sigma
 
+    def rescaling(self, level: NoiseLevel) -> Float[Tensor, "*batch"]:
+        """1 / (alpha + sigma)."""
+        return 1 / (level.alpha + level.sigma)
+
     def scheduler(self, scheduler_class: Any = None, **kwargs: Any) -> Any:
         """A diffusers scheduler of flow sigmas that takes the velocity eps - x0, with the shift.
 
@@ -326,8 +348,9 @@ def within(name: str, value: Tensor, low: float, high: float, slack: float = 0.0
 
 
 def _check_range(name: str, value: Tensor, low: float, high: float, slack: float = 0.0) -> None:
-    outside = ~((value >= low - slack) & (value <= high + slack))
-    if bool(outside.any()):
+    inside = (value >= low - slack) & (value <= high + slack)  # False of a NaN
+    if not bool(inside.all()):
+        outside = ~inside
         raise ValueError(
             f"{name} must lie in [{low:.6g}, {high:.6g}] of this schedule, "
             f"got {float(value[outside].reshape(-1)[0]):.6g}"

@@ -25,9 +25,9 @@ class ClassifierFreeGuidance(Denoiser):
     scale = 1 is unguided and does not evaluate ``uncond``; scale = 0 is ``uncond``.  Papers that
     write (1 + w) eps_cond - w eps_uncond, as DreamFusion with w = 100, mean scale = 1 + w.
 
-    The combination is made in v, which exists at zero terminal SNR; the weights sum to one, so it
-    is the same in eps, x0 or score.  ``rescale`` is not linear and does depend on the space: it is
-    that of Lin et al. 2023 (section 3.4, equations 15 and 16) on v, as in their models.
+    The weights sum to one, so the combination is the same in eps, x0, v or score: it is made in
+    what the network predicts.  ``rescale`` is not linear and does depend on the space: it is that
+    of Lin et al. 2023 (section 3.4, equations 15 and 16) on v, as in their models.
 
     Args:
         cond: the denoiser under the prompt.
@@ -56,14 +56,14 @@ class ClassifierFreeGuidance(Denoiser):
             return self.cond(z, level)
         if self.scale == 0 and self.rescale == 0:
             return self.uncond(z, level)
-        halves = predict_together([self.cond, self.uncond], z, level)
-        cond, uncond = (half.v for half in halves)
-        guided = uncond + self.scale * (cond - uncond)
-        if self.rescale > 0:
-            ratio = _item_std(cond) / _item_std(guided)
-            guided = guided * (self.rescale * ratio + (1 - self.rescale))
-        # The half's own z: a frozen prior cut it from the caller's graph.
-        return Prediction.from_v(halves[0].z, level, guided)
+        cond, uncond = predict_together([self.cond, self.uncond], z, level)
+        # at the half's own z: a frozen prior cut it from the caller's graph
+        guided = uncond.towards(cond, self.scale)
+        if self.rescale == 0:
+            return guided
+        ratio = _item_std(cond.v) / _item_std(guided.v)
+        v = guided.v * (self.rescale * ratio + (1 - self.rescale))
+        return Prediction.from_v(guided.z, level, v)
 
     @property
     def terms(self) -> Sequence[Term]:

@@ -236,3 +236,16 @@ def test_precision_follows_the_question() -> None:
     assert schedule.at_timestep(3).alpha.dtype == torch.float32
     assert schedule.at_timestep(torch.tensor(3.0).double()).alpha.dtype == torch.float64
     assert schedule.at_timestep(torch.tensor(3)).alpha.dtype == torch.float32
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+@pytest.mark.parametrize("factor", [0.25, 1.0, 3.0])
+def test_rescaling_leads_to_the_schedules_own_amplitudes(
+    schedule: NoiseSchedule, factor: float
+) -> None:
+    own = schedule.at_fraction(torch.linspace(0.1, 0.9, 5, dtype=torch.float64))
+    away = NoiseLevel(factor * own.alpha, factor * own.sigma)
+    scale = schedule.rescaling(away)
+    torch.testing.assert_close(scale * away.alpha, own.alpha)
+    torch.testing.assert_close(scale * away.sigma, own.sigma)
+    torch.testing.assert_close(scale, NoiseSchedule.rescaling(schedule, away))

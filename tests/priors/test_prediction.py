@@ -121,3 +121,20 @@ def test_chunk_splits_values_and_levels() -> None:
     torch.testing.assert_close(first.x0, Prediction.from_v(x, level, 2 * x).x0[:2])
     with pytest.raises(ValueError, match="batch of 4 does not split into 3"):
         Prediction.from_v(x, level, x).chunk(3)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+@pytest.mark.parametrize("other_kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_that_sum_to_one_mean_the_same_in_every_kind(
+    kind: str, other_kind: str, schedule: NoiseSchedule
+) -> None:
+    level = schedule.at_fraction(torch.tensor([0.3, 0.5, 0.7], dtype=torch.float64))
+    (x, eps), (other_x, _) = random_pair(0), random_pair(1)
+    z = level.add_noise(x, eps)
+    a = MAKERS[kind](z, level, truth(x, eps, level)[kind])
+    alpha, sigma = level.like(z)
+    other_eps = (z - alpha * other_x) / sigma  # another split of the same z
+    b = MAKERS[other_kind](z, level, truth(other_x, other_eps, level)[other_kind])
+    torch.testing.assert_close(a.towards(b, 7.5).x0, x + 7.5 * (other_x - x))
+    torch.testing.assert_close(a.towards(b, 7.5).eps, eps + 7.5 * (other_eps - eps))
