@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny
+from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderTiny
 from jaxtyping import Float
 from torch import Tensor
 
@@ -48,9 +48,9 @@ class LatentCodec:
 
     frame_factor = 1
 
-    def __init__(self, vae: AutoencoderKL | AutoencoderTiny) -> None:
+    def __init__(self, vae: AutoencoderKL | AutoencoderTiny | AutoencoderDC) -> None:
         self.vae = vae.eval().requires_grad_(False)
-        # a tiny autoencoder names the widths of its two halves
+        # a tiny or a deep compression autoencoder names the widths of its two halves
         widths = vae.config.get("block_out_channels") or vae.config.encoder_block_out_channels
         self.factor = 2 ** (len(widths) - 1)
         self.channels: int = vae.config.latent_channels
@@ -77,12 +77,12 @@ class LatentCodec:
         Raises:
             ValueError: height or width is no multiple of `factor`.
         """
-        _check_divides(images, self.factor)
+        check_divides(images, self.factor)
         pictures = (images.flatten(0, -4) * 2 - 1).to(self.vae.dtype)
         found = self.vae.encode(pictures)
-        # that of a tiny autoencoder is no distribution
+        # that of a tiny or a deep compression autoencoder is no distribution
         is_drawn = hasattr(found, "latent_dist")
-        mean = found.latent_dist.mean if is_drawn else found.latents
+        mean = found.latent_dist.mean if is_drawn else found[0]
         std = found.latent_dist.std if is_drawn else torch.zeros_like(mean)
         shift, scale = self._shift_and_scale(mean)
         mean, std = (mean - shift) * scale, std * scale
@@ -118,19 +118,28 @@ class VideoCodec:
     """A frozen causal autoencoder of videos, as diffusers' AutoencoderKLWan.
 
     The first frame is coded alone, then every `frame_factor` frames together. Latents are
-    standardised per channel by the config's ``latents_mean`` and ``latents_std``.
+    standardised per channel.
 
     factor, frame_factor: pixels and frames per latent cell.
+    mean, std: of each channel, (channels,) numbers.
     """
 
-    def __init__(self, vae: Any, *, factor: int, frame_factor: int) -> None:
+    def __init__(
+        self,
+        vae: Any,
+        *,
+        factor: int,
+        frame_factor: int,
+        mean: Sequence[float] | Tensor,
+        std: Sequence[float] | Tensor,
+    ) -> None:
         self.vae = vae.eval().requires_grad_(False)
         self.factor = factor
         self.frame_factor = frame_factor
-        self.channels: int = vae.config.z_dim
+        self.channels = len(mean)
         per_channel = (1, self.channels, 1, 1, 1)
-        self._mean = torch.tensor(vae.config.latents_mean).reshape(per_channel)
-        self._std = torch.tensor(vae.config.latents_std).reshape(per_channel)
+        self._mean = torch.as_tensor(mean).reshape(per_channel)
+        self._std = torch.as_tensor(std).reshape(per_channel)
 
     def encode(self, images: Float[Tensor, "b f 3 h w"]) -> Float[Tensor, "b lf c lh lw"]:
         """(posterior mean - mean) / std.
@@ -138,7 +147,7 @@ class VideoCodec:
         Raises:
             ValueError: the frames or the pixels do not divide into latent cells.
         """
-        _check_divides(images, self.factor)
+        check_divides(images, self.factor)
         if (images.shape[1] - 1) % self.frame_factor:
             raise ValueError(
                 f"a video of {images.shape[1]} frames does not divide into latent frames; "
@@ -152,8 +161,13 @@ class VideoCodec:
     def decode(self, latents: Float[Tensor, "b lf c lh lw"]) -> Float[Tensor, "b f 3 h w"]:
         """The decoder's video, clamped to [0, 1]."""
         z = latents.transpose(1, 2).to(self.vae.dtype)
-        video = self.vae.decode(z * self._std.to(z) + self._mean.to(z)).sample
+        video = self.decoded(z * self._std.to(z) + self._mean.to(z))
         return (video.transpose(1, 2).to(latents.dtype) / 2 + 0.5).clamp(0, 1)
+
+    def decoded(self, z: Float[Tensor, "b c lf lh lw"]) -> Float[Tensor, "b 3 f h w"]:
+        """What the autoencoder makes of its own latents, in [-1, 1]."""
+        video: Tensor = self.vae.decode(z).sample
+        return video
 
     def to(self, device: torch.device | str) -> "VideoCodec":
         """Move the autoencoder; returns self."""
@@ -211,7 +225,8 @@ def _per_channel(values: Sequence[float] | None, channels: int, name: str) -> Te
     return torch.tensor(values).reshape(1, channels, 1, 1)
 
 
-def _check_divides(images: Tensor, factor: int) -> None:
+def check_divides(images: Tensor, factor: int) -> None:
+    """Raise ValueError for images whose sides are no multiples of a codec's factor."""
     height, width = images.shape[-2:]
     if height % factor or width % factor:
         raise ValueError(

@@ -255,13 +255,18 @@ class FlowSchedule(NoiseSchedule):
         shift: by which sampling spends more of its steps at high noise, sigma' = shift sigma /
             (1 + (shift - 1) sigma) (Esser et al. 2024, equation 23). The schedulers made here
             have it; the levels of timesteps and fractions do not depend on it.
+        shift_terminal: the level that the last step of sampling sets out from, to which the others
+            are stretched; None leaves it to the shift. It is the schedulers' as well.
     """
 
-    def __init__(self, num_timesteps: int = 1000, shift: float = 1.0) -> None:
+    def __init__(
+        self, num_timesteps: int = 1000, shift: float = 1.0, shift_terminal: float | None = None
+    ) -> None:
         if not (shift > 0 and math.isfinite(shift)):
             raise ValueError(f"shift must be positive and finite; got {shift}")
         self.num_timesteps = num_timesteps
         self.shift = shift
+        self.shift_terminal = shift_terminal
 
     def at_timestep(self, timestep: Real) -> NoiseLevel:
         """The level of sigma = timestep / num_timesteps."""
@@ -313,6 +318,8 @@ class FlowSchedule(NoiseSchedule):
         options: dict[str, Any] = {"num_train_timesteps": self.num_timesteps}
         accepted = inspect.signature(scheduler_class.__init__).parameters
         options |= {name: self.shift for name in ("shift", "flow_shift") if name in accepted}
+        if "shift_terminal" in accepted:
+            options["shift_terminal"] = self.shift_terminal
         if "use_flow_sigmas" in accepted:
             options |= {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
         return scheduler_class(**(options | kwargs))

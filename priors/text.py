@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -77,7 +78,7 @@ class PromptConditioner(ABC):
                     encoded = {name: tensor.to(self._place) for name, tensor in encoded.items()}
                 self._cache[prompt] = encoded
         rows = [self._cache[prompt] for prompt in prompts]
-        return Condition({name: torch.cat([row[name] for row in rows]) for name in rows[0]})
+        return Condition({name: _together([row[name] for row in rows]) for name in rows[0]})
 
     def read(self, prompt: str) -> str:
         """The prompt with the words that synonyms stand for."""
@@ -181,6 +182,26 @@ class PipelineConditioner(PromptConditioner):
     def modules(self) -> Sequence[nn.Module]:
         """The text encoders."""
         return self.models
+
+
+def chat_limit(tokenizer: Any, tokens: int, **options: Any) -> int:
+    """How many of the tokens that an encoder takes are left to a prompt in its chat template."""
+    around = tokenizer.apply_chat_template(
+        [{"role": "user", "content": ""}], tokenize=False, add_generation_prompt=True, **options
+    )
+    return tokens - len(tokenizer(around).input_ids)
+
+
+def _together(rows: Sequence[Tensor]) -> Tensor:
+    """Rows one after another, those of fewer tokens filled up with zeros, which masks leave out."""
+    longest = max(row.shape[1] if row.ndim > 1 else 0 for row in rows)
+    filled = [
+        row
+        if row.ndim < 2 or row.shape[1] == longest
+        else F.pad(row, (0, 0) * (row.ndim - 2) + (0, longest - row.shape[1]))
+        for row in rows
+    ]
+    return torch.cat(filled)
 
 
 def warn_if_cut(tokenizer: Any, prompt: str, limit: int) -> None:

@@ -11,11 +11,21 @@ from typing import Any
 from scorefield.priors.families.base import Adapter, Card
 from scorefield.priors.families.classes import dit, unet_2d
 from scorefield.priors.families.flows import flux, stable_diffusion_3
+from scorefield.priors.families.flux2 import flux2_klein
 from scorefield.priors.families.pixart import pixart_alpha, pixart_sigma
 from scorefield.priors.families.pixels import deepfloyd_if
+from scorefield.priors.families.qwen_image import qwen_image
+from scorefield.priors.families.sana import sana
 from scorefield.priors.families.unets import stable_diffusion, stable_diffusion_xl
-from scorefield.priors.families.videos import ClipPipeline, animate_diff, clips, text_to_video
-from scorefield.priors.families.wan import wan
+from scorefield.priors.families.video_flows import ltx, wan
+from scorefield.priors.families.videos import (
+    ClipPipeline,
+    animate_diff,
+    clips,
+    cog_video_x,
+    text_to_video,
+)
+from scorefield.priors.families.z_image import z_image
 from scorefield.priors.frozen_prior import FrozenPrior
 
 __all__ = ["FAMILIES", "Adapter", "Card", "ClipPipeline", "Family", "from_pipeline"]
@@ -55,6 +65,8 @@ _IMAGE_VAE = ("AutoencoderKL", "AutoencoderTiny")
 _CLIP, _CLIP_PROJECTED = ("CLIPTextModel",), ("CLIPTextModelWithProjection",)
 _CLIP_TOKENS = ("CLIPTokenizer", "CLIPTokenizerFast")
 _T5, _T5_TOKENS = ("T5EncoderModel",), ("T5Tokenizer", "T5TokenizerFast")
+_QWEN_TOKENS = ("Qwen2Tokenizer", "Qwen2TokenizerFast")
+_QWEN_3 = ("Qwen3Model", "Qwen3ForCausalLM")
 _SAFETY = ("safety_checker", "feature_extractor", "image_encoder")
 _SHOWN = ("feature_extractor", "image_encoder")
 
@@ -167,6 +179,62 @@ FAMILIES: dict[str, Family] = {
         half="bfloat16",
         aliases=("FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxControlNetPipeline"),
     ),
+    "QwenImagePipeline": Family(
+        qwen_image,
+        {
+            "transformer": ("QwenImageTransformer2DModel",),
+            "vae": ("AutoencoderKLQwenImage",),
+            "text_encoder": ("Qwen2_5_VLForConditionalGeneration",),
+            "tokenizer": _QWEN_TOKENS,
+        },
+        half="bfloat16",
+        configs={
+            "transformer": {
+                "guidance_embeds": (None, False),
+                "zero_cond_t": (None, False),
+                "use_additional_t_cond": (None, False),
+                "use_layer3d_rope": (None, False),
+            }
+        },
+        aliases=("QwenImageImg2ImgPipeline", "QwenImageInpaintPipeline"),
+    ),
+    "ZImagePipeline": Family(
+        z_image,
+        {
+            "transformer": ("ZImageTransformer2DModel",),
+            "vae": _IMAGE_VAE,
+            "text_encoder": _QWEN_3,
+            "tokenizer": _QWEN_TOKENS,
+        },
+        half="bfloat16",
+        configs={"transformer": {"siglip_feat_dim": (None,)}},
+        aliases=("ZImageImg2ImgPipeline",),
+    ),
+    "Flux2KleinPipeline": Family(
+        flux2_klein,
+        {
+            "transformer": ("Flux2Transformer2DModel",),
+            "vae": ("AutoencoderKLFlux2",),
+            "text_encoder": _QWEN_3,
+            "tokenizer": _QWEN_TOKENS,
+        },
+        options=("is_distilled",),
+        half="bfloat16",
+        configs={"transformer": {"guidance_embeds": (False,)}},
+        aliases=("Flux2KleinInpaintPipeline",),
+    ),
+    "SanaPipeline": Family(
+        sana,
+        {
+            "transformer": ("SanaTransformer2DModel",),
+            "vae": ("AutoencoderDC",),
+            "text_encoder": ("Gemma2Model", "Gemma2ForCausalLM"),
+            "tokenizer": ("GemmaTokenizer", "GemmaTokenizerFast"),
+        },
+        half="bfloat16",
+        configs={"transformer": {"guidance_embeds": (None, False)}},
+        aliases=("SanaPAGPipeline",),
+    ),
     "PixArtAlphaPipeline": Family(pixart_alpha, _PIXART),
     "PixArtSigmaPipeline": Family(pixart_sigma, _PIXART),
     "ClipPipeline": Family(
@@ -195,6 +263,32 @@ FAMILIES: dict[str, Family] = {
         {"motion_adapter": ("MotionAdapter",)},
         left_out=_SHOWN,
         configs={"text_encoder": _UNMASKED},
+    ),
+    "CogVideoXPipeline": Family(
+        cog_video_x,
+        {
+            "transformer": ("CogVideoXTransformer3DModel",),
+            "vae": ("AutoencoderKLCogVideoX",),
+            "text_encoder": _T5,
+            "tokenizer": _T5_TOKENS,
+        },
+        half="bfloat16",
+        # of CogVideoX 1.5, and of those that are shown a picture
+        configs={
+            "transformer": {"patch_size_t": (None,), "ofs_embed_dim": (None,)},
+            "vae": {"shift_factor": (None,), "latents_mean": (None,)},
+        },
+    ),
+    "LTXPipeline": Family(
+        ltx,
+        {
+            "transformer": ("LTXVideoTransformer3DModel",),
+            "vae": ("AutoencoderKLLTXVideo",),
+            "text_encoder": _T5,
+            "tokenizer": _T5_TOKENS,
+        },
+        half="bfloat16",
+        configs={"transformer": {"patch_size": (None, 1), "patch_size_t": (None, 1)}},
     ),
     "WanPipeline": Family(
         wan,

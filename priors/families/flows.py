@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.priors.codec import LatentCodec
@@ -62,8 +63,8 @@ def stable_diffusion_3(pipeline: Any, card: Card) -> FrozenPrior:
     )
 
 
-class FluxAdapter(Adapter):
-    """Flux's transformer: 2x2 latents are one token, and the timestep runs from 0 to 1.
+class FlowAdapter(Adapter):
+    """A transformer whose timestep runs from 0 to 1.
 
     num_timesteps: the native timestep of pure noise.
     """
@@ -72,18 +73,17 @@ class FluxAdapter(Adapter):
         super().__init__(model)
         self.num_timesteps = num_timesteps
 
+
+class FluxAdapter(FlowAdapter):
+    """Flux's transformer: 2x2 latents are one token."""
+
     # Its own conditions are of a known kind.
     def forward(  # type: ignore[override]
         self, z: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, **condition: Any
     ) -> Tensor:
         """The velocity at z of (batch, channels, height, width), both even (ValueError)."""
-        height, width = z.shape[-2:]
-        if height % 2 or width % 2:
-            raise ValueError(f"Flux takes latents of even height and width; got {height}x{width}")
-        height, width = height // 2, width // 2
-        # (b, c, h 2, w 2) to (b, h w, c 2 2)
-        packed = z.unflatten(-1, (width, 2)).unflatten(-3, (height, 2))
-        packed = packed.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        packed = pack_cells(z)
+        height, width = z.shape[-2] // 2, z.shape[-1] // 2
         rows, columns = torch.arange(height), torch.arange(width)
         where = torch.cartesian_prod(torch.zeros(1, dtype=torch.long), rows, columns)
         value: Tensor = self.model(
@@ -94,8 +94,29 @@ class FluxAdapter(Adapter):
             txt_ids=z.new_zeros(encoder_hidden_states.shape[1], 3),
             **condition,
         ).sample
-        value = value.unflatten(1, (height, width)).unflatten(-1, (-1, 2, 2))
-        return value.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+        return unpack_cells(value, height, width)
+
+
+def pack_cells(z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b tokens c4"]:
+    """2x2 latents to a token each, row by row, channels first within it.
+
+    Raises:
+        ValueError: height or width is odd.
+    """
+    height, width = z.shape[-2:]
+    if height % 2 or width % 2:
+        raise ValueError(f"2x2 latents are one token; got odd latents of {height}x{width}")
+    # (b, c, h 2, w 2) to (b, h w, c 2 2)
+    cells = z.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2))
+    return cells.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+
+def unpack_cells(
+    tokens: Float[Tensor, "b tokens c4"], height: int, width: int
+) -> Float[Tensor, "b c h w"]:
+    """The inverse of `pack_cells`; height and width in tokens."""
+    cells = tokens.unflatten(1, (height, width)).unflatten(-1, (-1, 2, 2))
+    return cells.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
 
 
 def flux(pipeline: Any, card: Card) -> FrozenPrior:

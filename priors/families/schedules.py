@@ -65,6 +65,7 @@ _READ = (
     "use_flow_sigmas",
     "flow_shift",
     "shift",
+    "shift_terminal",
     "use_dynamic_shifting",
     "time_shift_type",
     "base_shift",
@@ -160,7 +161,11 @@ def path_of(scheduler: Any, tokens: int | None = None) -> Path:
     _check_keys(kind, config)
     if kind in _FLOWS or config.get("use_flow_sigmas"):
         default = "flow_prediction"
-        schedule = FlowSchedule(config.get("num_train_timesteps", 1000), _shift(config, tokens))
+        schedule = FlowSchedule(
+            config.get("num_train_timesteps", 1000),
+            _shift(config, tokens),
+            config.get("shift_terminal"),
+        )
         predicted = default if kind in _FLOWS else config.get("prediction_type", default)
         few = _STEPS_OF_LCM if kind == "FlowMatchLCMScheduler" else None
         return Path(schedule, predicted, schedule.scheduler(), few)

@@ -1,5 +1,6 @@
-"""Video U-Nets on a discrete chain: clips of this library, Text-to-Video, AnimateDiff."""
+"""Videos on a discrete chain: clips of this library, Text-to-Video, AnimateDiff, CogVideoX."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scorefield.priors.codec import LatentCodec, PixelCodec
+from scorefield.priors.codec import LatentCodec, PixelCodec, VideoCodec
 from scorefield.priors.families.base import Adapter, Card
 from scorefield.priors.families.schedules import path_of
 from scorefield.priors.frozen_prior import FrozenPrior
-from scorefield.priors.text import ClipTextConditioner
+from scorefield.priors.text import ClipTextConditioner, PipelineConditioner
 
 
 class VideoAdapter(Adapter):
@@ -32,6 +33,29 @@ class MotionUNetAdapter(VideoAdapter):
         """The U-Net's value at z of (batch, frames, channels, height, width)."""
         repeated = encoder_hidden_states.repeat_interleave(z.shape[1], 0)
         return super().forward(z, timestep, encoder_hidden_states=repeated, **condition)
+
+
+class CogVideoXAdapter(Adapter):
+    """CogVideoX's transformer, the larger of which are told the places of their tokens.
+
+    pipeline: that knows them.
+    """
+
+    def __init__(self, pipeline: Any) -> None:
+        super().__init__(pipeline.transformer)
+        self._places = pipeline._prepare_rotary_positional_embeddings
+        self._factor: int = pipeline.vae_scale_factor_spatial
+
+    def forward(self, z: Tensor, timestep: Tensor, **condition: Any) -> Tensor:
+        """The network's value at z of (batch, frames, channels, height, width)."""
+        places = None
+        if self.model.config.use_rotary_positional_embeddings:
+            height, width = (side * self._factor for side in z.shape[-2:])
+            places = self._places(height, width, z.shape[1], z.device)
+        value: Tensor = self.model(
+            z, timestep=timestep, image_rotary_emb=places, **condition
+        ).sample
+        return value
 
 
 @dataclass
@@ -96,6 +120,48 @@ def text_to_video(pipeline: Any, card: Card) -> FrozenPrior:
 def animate_diff(pipeline: Any, card: Card) -> FrozenPrior:
     """AnimateDiff (Guo et al. 2024): Stable Diffusion with motion modules; 16 frames."""
     return _latent_video_unet(pipeline, card, MotionUNetAdapter(pipeline.unet), usual_scale=7.5)
+
+
+def cog_video_x(pipeline: Any, card: Card) -> FrozenPrior:
+    """CogVideoX 2B and 5B (Yang et al. 2024), which predict v; 49 frames."""
+    config = pipeline.transformer.config
+    tokens = config.max_text_seq_length
+
+    def encode(prompt: str, device: torch.device) -> Mapping[str, Tensor]:
+        hidden, _ = pipeline.encode_prompt(
+            prompt, do_classifier_free_guidance=False, max_sequence_length=tokens, device=device
+        )
+        return {"encoder_hidden_states": hidden}
+
+    vae = pipeline.vae
+    scale = [1 / vae.config.scaling_factor] * vae.config.latent_channels
+    codec = VideoCodec(
+        vae,
+        factor=pipeline.vae_scale_factor_spatial,
+        frame_factor=pipeline.vae_scale_factor_temporal,
+        mean=[0.0] * len(scale),
+        std=scale,
+    )
+    side = card.side_or(config.sample_height, codec.factor)
+    path = path_of(pipeline.scheduler)
+    return FrozenPrior(
+        card.name,
+        CogVideoXAdapter(pipeline),
+        PipelineConditioner(
+            encode, [pipeline.text_encoder], pipeline.tokenizer, tokens, card.vocabulary
+        ),
+        codec,
+        path.schedule,
+        path.prediction_type,
+        shape=(
+            card.latent_frames_or(config.sample_frames, codec.frame_factor),
+            codec.channels,
+            side,
+            side,
+        ),
+        scheduler=path.scheduler,
+        **card.sampled(6.0, path.few_steps, pipeline.transformer),
+    )
 
 
 def _latent_video_unet(

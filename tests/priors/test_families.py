@@ -27,6 +27,8 @@ from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule
 # A prompt that each can take.
 PROMPTS = {"ddpm": "", "ddpm-classes": "star", "dit": "goldfish"}
 STEPS = 5
+FLOWS = ("sd3", "flux", "flux-schnell", "flux2-klein", "qwen-image", "z-image", "sana")
+VIDEO_FLOWS = ("ltx", "wan", "wan-two-experts", "wan-per-token")
 
 Tiny = Callable[[str], Path]
 
@@ -446,7 +448,7 @@ def test_epsilon_at_zero_terminal_snr_is_refused(tiny: Tiny) -> None:
 def test_schedules_of_the_families(tiny: Tiny) -> None:
     for name in TINY:
         prior = load(tiny, name)
-        is_flow = name in ("sd3", "flux", "flux-schnell", "wan")
+        is_flow = name in FLOWS + VIDEO_FLOWS
         assert isinstance(prior.schedule, FlowSchedule if is_flow else DiscreteSchedule)
         assert isinstance(prior.codec, PixelCodec) == (
             name in ("if", "ddpm", "ddpm-classes", "clip")
@@ -481,13 +483,6 @@ def test_an_inpainting_unet_is_refused(tiny: Tiny) -> None:
 def test_other_pipelines_make_no_prior() -> None:
     with pytest.raises(ValueError, match=r"a dict makes no prior; give one of .*WanPipeline"):
         from_pipeline({})
-
-
-def test_the_second_wan_is_refused(tiny: Tiny) -> None:
-    pipeline = pipeline_of(tiny, "wan")
-    pipeline.register_modules(transformer_2=pipeline.transformer)
-    with pytest.raises(ValueError, match=r"two transformers \(2.2\) does not load"):
-        from_pipeline(pipeline)
 
 
 def test_every_family_is_tested(tiny: Tiny) -> None:

@@ -52,6 +52,45 @@ def t5_text(width: int = 32, *, multilingual: bool = False) -> Any:
     return tokenizer, transformers.T5EncoderModel(transformers.T5Config(**settings))
 
 
+CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def qwen_tokens() -> Any:
+    """Byte by byte, with the marks of a chat."""
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    vocab = {letter: i for i, letter in enumerate(bytes_to_unicode().values())}
+    for mark in ("<|endoftext|>", "<|im_start|>", "<|im_end|>"):
+        vocab[mark] = len(vocab)
+    tokenizer = transformers.Qwen2Tokenizer(
+        vocab=vocab,
+        merges=[],
+        additional_special_tokens=["<|im_start|>", "<|im_end|>"],
+        model_max_length=2048,
+    )
+    tokenizer.chat_template = CHAT
+    return tokenizer
+
+
+def qwen_text(layers: int = 2, *, causal: bool = False) -> Any:
+    tokenizer = qwen_tokens()
+    config = transformers.Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        max_position_embeddings=2048,
+    )
+    kind = transformers.Qwen3ForCausalLM if causal else transformers.Qwen3Model
+    return tokenizer, kind(config)
+
+
 def vae(blocks: int = 2, channels: int = 4, **options: Any) -> diffusers.AutoencoderKL:
     """Of a factor 2 ** (blocks - 1)."""
     return diffusers.AutoencoderKL(
@@ -268,6 +307,99 @@ def flux_schnell() -> Any:
     return flux(guidance=False)
 
 
+def flux2_klein() -> Any:
+    tokenizer, text = qwen_text(28, causal=True)
+    codec = diffusers.AutoencoderKLFlux2(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=4,
+    )
+    codec.bn.running_mean.normal_()
+    codec.bn.running_var.uniform_(0.5, 2.0)
+    transformer = diffusers.Flux2Transformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=48,
+        timestep_guidance_channels=16,
+        axes_dims_rope=(4, 4, 4, 4),
+        guidance_embeds=False,
+    )
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
+    return diffusers.Flux2KleinPipeline(scheduler, codec, text, tokenizer, transformer)
+
+
+def z_image() -> Any:
+    tokenizer, text = qwen_text()
+    transformer = diffusers.ZImageTransformer2DModel(
+        in_channels=4,
+        dim=32,
+        n_layers=1,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+        cap_feat_dim=16,
+        axes_dims=[4, 6, 6],
+        axes_lens=[1024, 64, 64],
+    )
+    _fill_zeros(transformer)
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    codec = vae(scaling_factor=0.3611, shift_factor=0.1159)
+    return diffusers.ZImagePipeline(scheduler, codec, text, tokenizer, transformer)
+
+
+def qwen_image() -> Any:
+    tokenizer = qwen_tokens()
+    width = 16
+    config = transformers.Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": width,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "max_position_embeddings": 2048,
+            "rope_scaling": {"type": "mrope", "mrope_section": [1, 1, 2]},
+        },
+        vision_config={
+            "depth": 1,
+            "hidden_size": width,
+            "intermediate_size": 32,
+            "num_heads": 2,
+            "out_hidden_size": width,
+        },
+    )
+    text = transformers.Qwen2_5_VLForConditionalGeneration(config)
+    codec = diffusers.AutoencoderKLQwenImage(
+        base_dim=4,
+        z_dim=4,
+        dim_mult=[1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False],
+        latents_mean=[0.1, -0.2, 0.3, 0.0],
+        latents_std=[1.5, 2.0, 0.7, 1.0],
+    )
+    transformer = diffusers.QwenImageTransformer2DModel(
+        in_channels=16,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=width,
+        axes_dims_rope=(4, 6, 6),
+    )
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(
+        use_dynamic_shifting=True, max_shift=0.9, max_image_seq_len=8192, shift_terminal=0.02
+    )
+    return diffusers.QwenImagePipeline(scheduler, codec, text, tokenizer, transformer)
+
+
 def pixart(sigma: bool = True) -> Any:
     tokenizer, text = t5_text()
     kind = diffusers.PixArtSigmaPipeline if sigma else diffusers.PixArtAlphaPipeline
@@ -377,6 +509,144 @@ def wan() -> Any:
     return diffusers.WanPipeline(tokenizer, text, codec, scheduler, transformer)
 
 
+def wan_two_experts() -> Any:
+    """Version 2.2: one transformer above a level, another below."""
+    pipeline = wan()
+    other = diffusers.WanTransformer3DModel(**dict(_public(pipeline.transformer.config)))
+    pipeline.register_modules(transformer_2=other)
+    pipeline.register_to_config(boundary_ratio=0.8)
+    return pipeline
+
+
+def wan_per_token() -> Any:
+    """Version 2.2 of 5B: a timestep for each token, and patches before the autoencoder."""
+    pipeline = wan()
+    pipeline.register_to_config(expand_timesteps=True)
+    return pipeline
+
+
+def _public(config: Any) -> Any:
+    return {key: value for key, value in config.items() if not key.startswith("_")}
+
+
+def cog_video_x() -> Any:
+    tokenizer, text = t5_text()
+    codec = diffusers.AutoencoderKLCogVideoX(
+        down_block_types=("CogVideoXDownBlock3D",) * 2,
+        up_block_types=("CogVideoXUpBlock3D",) * 2,
+        block_out_channels=(8, 8),
+        latent_channels=4,
+        layers_per_block=1,
+        norm_num_groups=2,
+        temporal_compression_ratio=2,
+    )
+    transformer = diffusers.CogVideoXTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=16,
+        in_channels=4,
+        out_channels=4,
+        time_embed_dim=8,
+        text_embed_dim=32,
+        num_layers=2,
+        sample_width=8,
+        sample_height=8,
+        sample_frames=5,
+        temporal_compression_ratio=2,
+        max_text_seq_length=226,
+        use_rotary_positional_embeddings=True,
+    )
+    scheduler = diffusers.CogVideoXDDIMScheduler(
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        snr_shift_scale=1.0,
+        timestep_spacing="trailing",
+    )
+    return diffusers.CogVideoXPipeline(tokenizer, text, codec, transformer, scheduler)
+
+
+def ltx() -> Any:
+    tokenizer, text = t5_text()
+    codec = diffusers.AutoencoderKLLTXVideo(
+        latent_channels=8,
+        block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        down_block_types=("LTXVideoDownBlock3D",) * 2,
+        layers_per_block=(1, 1, 1),
+        decoder_layers_per_block=(1, 1, 1),
+        spatio_temporal_scaling=(True, False),
+        decoder_spatio_temporal_scaling=(True, False),
+        decoder_inject_noise=(False, False, False),
+        downsample_type=("conv", "conv"),
+        upsample_residual=(False, False),
+        upsample_factor=(1, 1),
+        patch_size=1,
+    )
+    codec.latents_mean.normal_()
+    codec.latents_std.uniform_(0.5, 2.0)
+    transformer = diffusers.LTXVideoTransformer3DModel(
+        in_channels=8,
+        out_channels=8,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        cross_attention_dim=16,
+        num_layers=2,
+        caption_channels=32,
+    )
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(
+        use_dynamic_shifting=True,
+        base_shift=0.95,
+        max_shift=2.05,
+        base_image_seq_len=1024,
+        shift_terminal=0.1,
+    )
+    return diffusers.LTXPipeline(scheduler, codec, text, tokenizer, transformer)
+
+
+def sana() -> Any:
+    letters = "abcdefghijklmnopqrstuvwxyz▁"
+    marks = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
+    vocab = {piece: i for i, piece in enumerate((*marks, *letters))}
+    tokenizer = transformers.GemmaTokenizer(vocab=vocab, merges=[])
+    text = transformers.Gemma2Model(
+        transformers.Gemma2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=8,
+        )
+    )
+    codec = diffusers.AutoencoderDC(
+        latent_channels=4,
+        attention_head_dim=2,
+        encoder_block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        encoder_layers_per_block=(1, 1),
+        decoder_layers_per_block=(1, 1),
+        encoder_qkv_multiscales=((), ()),
+        decoder_qkv_multiscales=((), ()),
+        scaling_factor=0.41,
+    )
+    transformer = diffusers.SanaTransformer2DModel(
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        num_layers=2,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=8,
+        cross_attention_dim=16,
+        caption_channels=16,
+        sample_size=8,
+    )
+    scheduler = diffusers.DPMSolverMultistepScheduler(
+        use_flow_sigmas=True, flow_shift=3.0, prediction_type="flow_prediction"
+    )
+    return diffusers.SanaPipeline(tokenizer, text, codec, transformer, scheduler)
+
+
 def controlnet() -> Any:
     net = diffusers.ControlNetModel.from_unet(unet(), conditioning_embedding_out_channels=(4, 8))
     return net
@@ -398,6 +668,14 @@ TINY: dict[str, Callable[[], Any]] = {
     "pixart": pixart,
     "pixart-alpha": pixart_alpha,
     "wan": wan,
+    "wan-two-experts": wan_two_experts,
+    "wan-per-token": wan_per_token,
+    "cog-video-x": cog_video_x,
+    "ltx": ltx,
+    "sana": sana,
+    "qwen-image": qwen_image,
+    "z-image": z_image,
+    "flux2-klein": flux2_klein,
 }
 """Every pipeline, by a name of ours."""
 
@@ -409,6 +687,13 @@ SIZES: dict[str, dict[str, int]] = {
     "animate-diff": {"frames": 3},
     "wan": {"image_size": 16, "frames": 5},
     "pixart-alpha": {"image_size": 16},
+    "wan-two-experts": {"image_size": 16, "frames": 5},
+    "wan-per-token": {"image_size": 16, "frames": 5},
+    "ltx": {"image_size": 32, "frames": 5},
+    "sana": {"image_size": 32},
+    "qwen-image": {"image_size": 16},
+    "z-image": {"image_size": 16},
+    "flux2-klein": {"image_size": 32},
 }
 
 

@@ -1,0 +1,76 @@
+"""Z-Image: a rectified flow that counts its time from noise to pictures."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scorefield.priors.codec import LatentCodec
+from scorefield.priors.families.base import Card, few_steps_named
+from scorefield.priors.families.flows import FlowAdapter
+from scorefield.priors.families.schedules import flow_of
+from scorefield.priors.frozen_prior import FrozenPrior
+from scorefield.priors.text import PipelineConditioner, chat_limit
+
+_TOKENS = 512
+_BUCKET = 64  # prompts that fill as many share a pass with and without guidance
+_SIDE = 1024  # pixels, diffusers' default
+_TURBO_STEPS = 8  # of its model card
+
+
+class ZImageAdapter(FlowAdapter):
+    """Z-Image's transformer: time runs from noise, 0, to pictures, 1, and so does its velocity."""
+
+    # Its own conditions are of a known kind.
+    def forward(  # type: ignore[override]
+        self, z: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, words: Tensor
+    ) -> Tensor:
+        """The velocity at z of (batch, channels, height, width).
+
+        words: which hidden states are of the prompt, (batch, tokens).
+        """
+        texts = [hidden[mask] for hidden, mask in zip(encoder_hidden_states, words, strict=True)]
+        clean = 1 - timestep / self.num_timesteps
+        values = self.model(list(z[:, :, None]), clean.to(z.dtype), texts, return_dict=False)[0]
+        return -torch.stack(list(values))[:, :, 0]
+
+
+def z_image(pipeline: Any, card: Card) -> FrozenPrior:
+    """Z-Image and its turbo (Tongyi-MAI 2025).
+
+    The condition holds the penultimate hidden states of a chat model (`encoder_hidden_states`),
+    padded, and which of them are the prompt's (`words`).
+    """
+
+    def encode(prompt: str, device: torch.device) -> Mapping[str, Tensor]:
+        ((hidden,), _) = pipeline.encode_prompt(
+            prompt, device=device, do_classifier_free_guidance=False, max_sequence_length=_TOKENS
+        )
+        rest = -len(hidden) % _BUCKET
+        words = torch.ones(1, len(hidden), dtype=torch.bool, device=device)
+        return {
+            "encoder_hidden_states": F.pad(hidden, (0, 0, 0, rest))[None],
+            "words": F.pad(words, (0, rest)),
+        }
+
+    codec = LatentCodec(pipeline.vae)
+    side = 2 * card.side_or(_SIDE // (2 * codec.factor), 2 * codec.factor)
+    schedule, scheduler = flow_of(pipeline.scheduler, (side // 2) ** 2)
+    limit = chat_limit(pipeline.tokenizer, _TOKENS, enable_thinking=True)
+    few = None if few_steps_named(card.name) is None else _TURBO_STEPS
+    return FrozenPrior(
+        card.name,
+        ZImageAdapter(pipeline.transformer, schedule.num_timesteps),
+        PipelineConditioner(
+            encode, [pipeline.text_encoder], pipeline.tokenizer, limit, card.vocabulary
+        ),
+        codec,
+        schedule,
+        "flow_prediction",
+        shape=(codec.channels, side, side),
+        scheduler=scheduler,
+        # diffusers adds its guidance of 5 to the prompt's prediction: 6 here
+        **card.sampled(6.0, few, pipeline.transformer),
+    )
