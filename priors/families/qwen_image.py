@@ -22,10 +22,7 @@ _BUCKET = 64  # prompts that fill as many share a pass with and without guidance
 class QwenImageAdapter(FlowAdapter):
     """Qwen-Image's transformer: 2x2 latents are one token, and the timestep runs from 0 to 1."""
 
-    # Its own conditions are of a known kind.
-    def forward(  # type: ignore[override]
-        self, z: Tensor, timestep: Tensor, **condition: Any
-    ) -> Tensor:
+    def forward(self, z: Tensor, timestep: Tensor, **condition: Any) -> Tensor:
         """The velocity at z of (batch, channels, height, width), both even (ValueError)."""
         packed = pack_cells(z)
         height, width = z.shape[-2] // 2, z.shape[-1] // 2
