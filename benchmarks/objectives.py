@@ -144,15 +144,16 @@ def make_task(
     }
     if made == "image":
         prompt = view_prompt(prompt, "front view")
-        return ImageDistillation(ImageSettings(prompt, images=images, **common), prior)
+        return ImageDistillation(prior, ImageSettings(prompt, images=images, **common))
     if made == "svg":
         # A fraction of the usual updates, with about four times the rates; VectorFusion's views.
         style = Icon(rates=Rates(points=4.0, colours=0.03))
         settings = TextToSvgSettings(
             prompt, style=style, samples=0, renew_every=20, augmentation=Augmentation(), **common
         )
-        return TextToSvg(settings, prior)
+        return TextToSvg(prior, settings)
     return TextTo3D(
+        prior,
         TextTo3DSettings(
             prompt,
             learning_rate=0.03,
@@ -161,7 +162,6 @@ def make_task(
             spread=setting.spread,
             **common,
         ),
-        prior,
     )
 
 

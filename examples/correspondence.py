@@ -49,7 +49,7 @@ def main(folder: str = ".", pairs: int = 6) -> None:
             for k, colour in enumerate(colours)
         ]
         a, b, known = landmarks_of_both(render(scenes))
-        found = match(prior, a, b, known[0])
+        found = match(prior, a, b, known[0])[0]
         right += int(((found.target - known[1]).norm(dim=1) < 5).sum())
         points += len(found)
         sheets.append(draw_matches(a, b, found, height=192))

@@ -39,7 +39,7 @@ def main(out: str = "runs/painter", steps: int = 200, objective: Objective | Non
     settings = DistillationSettings(
         "a red mushroom, front view", steps=steps, objective=objective or SDS()
     )
-    task = ModuleDistillation(settings, prior, Painter(prior.image_size))
+    task = ModuleDistillation(prior, settings, Painter(prior.image_size))
     written = run(task, out, resume=True, preview_every=50, checkpoint_every=50)
     print("wrote", written["final"])
 

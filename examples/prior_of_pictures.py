@@ -21,7 +21,7 @@ def main(path: str = "prior_of_pictures.png", pictures: int = 256, steps: int = 
     exemplars = EmpiricalPrior(2 * images - 1, labels)
     prior = ImagePrior(exemplars, PixelCodec(), image_size=64, name="houses")
 
-    task = TextTo3D(TextTo3DSettings("a blue house", scale=1.0, steps=steps), prior)
+    task = TextTo3D(prior, TextTo3DSettings("a blue house", scale=1.0, steps=steps))
     for step in range(steps):
         figures = task.step(step)
         if step % 30 == 0:

@@ -32,7 +32,7 @@ def main(
     for i, category in enumerate(categories):
         pictures = render([draw_scene(30, i, category=category)])
         image, truth = pictures.images[0], pictures.part[0].long() + 1
-        found = segment(prior, image, k, method)
+        found = segment(prior, image, k, method)[0]
         cells = nearest_masks(found.low_res, image, k).argmax(0)
         large = image.repeat_interleave(4, 1).repeat_interleave(4, 2)
         overlays = [draw_overlay(image, labels, side=256) for labels in (cells, found.labels)]

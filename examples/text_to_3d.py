@@ -11,7 +11,7 @@ def main(out: str = "runs/duck", steps: int = 400) -> None:
     """Make a yellow duck."""
     prior = load_prior("shapes")  # or a folder or hub id of Stable Diffusion, on device="cuda"
     settings = TextTo3DSettings("a yellow duck", steps=steps, seed=0)
-    folder = text_to_3d(settings, prior, out, resume=True)
+    folder = text_to_3d(prior, settings, out, resume=True)
     print("wrote", *sorted(path.name for path in folder.iterdir()))
 
 

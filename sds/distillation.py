@@ -40,7 +40,7 @@ class Distillation:
     phi: the field that VSD trains; None for other objectives.
     """
 
-    def __init__(self, settings: DistillationSettings, prior: ImagePrior) -> None:
+    def __init__(self, prior: ImagePrior, settings: DistillationSettings) -> None:
         self.settings = settings
         self.prior = prior
         self.phi = begin_phi(settings.objective, prior, settings.seed)
@@ -183,7 +183,7 @@ def fitted(images: Float[Tensor, "b *f 3 h w"], prior: ImagePrior) -> Float[Tens
 class ModuleDistillation:
     """A module of yours that renders images, to be distilled: a job for `scorefield.runs.run`.
 
-        run(ModuleDistillation(settings, prior, module), "runs/mine", resume=True)
+        run(ModuleDistillation(prior, settings, module), "runs/mine", resume=True)
 
     ``module(generator)`` returns images (batch, 3, height, width) in [0, 1], with a graph to its
     parameters. What is random in it (cameras, crops) is drawn from the `torch.Generator` that it is
@@ -202,8 +202,8 @@ class ModuleDistillation:
 
     def __init__(
         self,
-        settings: DistillationSettings,
         prior: ImagePrior,
+        settings: DistillationSettings,
         module: nn.Module,
         *,
         learning_rate: float = 0.01,
@@ -212,7 +212,7 @@ class ModuleDistillation:
             raise ValueError(f"learning_rate must be positive; got {learning_rate}")
         self.settings = settings
         self.learning_rate = learning_rate
-        self.distillation = Distillation(settings, prior)
+        self.distillation = Distillation(prior, settings)
         self.distillation.check(settings.prompt)
         self.module = module.to(prior.device)
         self.optimizer = torch.optim.Adam(module.parameters(), lr=learning_rate)

@@ -4,7 +4,6 @@ The simplest generator there is, to see what an objective does; and, from a pict
 editor.
 """
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from scorefield.images import Images, contact_sheet, save_image
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise, noise_generator
 from scorefield.priors.prior import ImagePrior
-from scorefield.runs.job import run
+from scorefield.runs.loop import optimise
 from scorefield.sds.distillation import Distillation, fitted
 from scorefield.sds.levels import LevelRange, Levels
 from scorefield.sds.objective import Objective, PromptedDenoisers
@@ -66,7 +65,7 @@ class ImageDistillation:
         ValueError: words the prior does not know, or a prompt the objective lacks.
     """
 
-    def __init__(self, settings: ImageSettings, prior: ImagePrior) -> None:
+    def __init__(self, prior: ImagePrior, settings: ImageSettings) -> None:
         self.settings = settings
         self.prior = prior
         self.items = range(settings.images)
@@ -80,7 +79,7 @@ class ImageDistillation:
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
             [self.values], lr=settings.learning_rate, betas=(0.9, 0.99)
         )
-        self.distillation = Distillation(settings, prior)
+        self.distillation = Distillation(prior, settings)
         self.denoisers = self._denoisers()
         self.denoisers.check(settings.objective)
 
@@ -185,8 +184,8 @@ class ImageEdit(ImageDistillation):
 
     def __init__(
         self,
-        settings: ImageSettings,
         prior: ImagePrior,
+        settings: ImageSettings,
         images: Float[Tensor, "b 3 h w"],
         source: str,
     ) -> None:
@@ -196,7 +195,7 @@ class ImageEdit(ImageDistillation):
                 f"{settings.images} with pixels {settings.pixels}"
             )
         self.source = source
-        super().__init__(settings, prior)
+        super().__init__(prior, settings)
         with torch.no_grad():
             self.reference = prior.encode(images.to(prior.device))
         self.values = self.reference.clone().requires_grad_()
@@ -261,7 +260,6 @@ def edit_image(
         learning_rate=learning_rate,
         seed=seed,
     )
-    task = ImageEdit(settings, prior, images, source)
-    with tempfile.TemporaryDirectory() as folder:
-        run(task, folder, progress=progress, preview_every=0, checkpoint_every=0)
+    task = ImageEdit(prior, settings, images, source)
+    optimise(task, steps=steps, progress=progress)
     return task.images()

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from scorefield.images import as_image, as_images, load_image, save_image
+from scorefield.images import as_image, as_images, each_image, load_image, save_image
 
 
 @pytest.fixture
@@ -73,6 +73,16 @@ def test_gradients_flow() -> None:
 def test_what_is_no_image_is_refused(images: object, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         as_images(images)
+
+
+def test_images_one_by_one_may_differ_in_size() -> None:
+    large, small = torch.rand(2, 3, 8, 8), torch.rand(3, 4, 6)
+    found = each_image([large, small])
+    assert [tuple(one.shape) for one in found] == [(3, 8, 8), (3, 8, 8), (3, 4, 6)]
+    assert torch.equal(found[1], large[1]) and torch.equal(found[2], small)
+    assert len(each_image(large)) == 2 and len(each_image(small)) == 1
+    with pytest.raises(ValueError, match="give an image, a batch"):
+        each_image([])
 
 
 def test_one_image_is_one() -> None:

@@ -45,7 +45,7 @@ def evaluate_masks(
         if row is None or "error" in row:
             try:
                 truth, image = one.truth(classes), load_image(one.picture)
-                labels = segment(prior, image, k, method, memory=memory, seed=seed).labels
+                labels = segment(prior, image, k, method, memory=memory, seed=seed)[0].labels
                 row = {"picture": one.name, **judged(labels, truth, classes.count)}
             except (OSError, ValueError) as error:
                 row = {"picture": one.name, "error": " ".join(str(error).split())}

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from scorefield.images import Images, as_image, as_images
+from scorefield.images import Images, as_images, each_image
 from scorefield.perception.correspondence.matches import Matches
 from scorefield.perception.correspondence.matching import (
     Locate,
@@ -225,32 +225,60 @@ def match(
     prior: FrozenPrior,
     a: Images,
     b: Images,
-    points: Float[Tensor, "points 2"] | None = None,
+    points: Float[Tensor, "points 2"] | Sequence[Float[Tensor, "_points 2"]] | None = None,
     prompts: Prompts | None = None,
     *,
     preset: DiftPreset | None = None,
     locate: Locate | None = None,
     sift: SiftFusion | None = None,
     seed: int = 0,
-) -> Matches:
+) -> list[Matches]:
     """Where points of image a are in image b; without points, the cells that agree mutually.
 
-    Pictures of another size are brought to the prior's square, as by Tang et al.; points remain
-    those of the pictures given.
+    Two batches are matched pair by pair. Pictures of another size are brought to the prior's
+    square, as by Tang et al.; points remain those of the pictures given.
 
-    a, b: one image each, as `scorefield.images.as_images` takes it: a tensor, an array or a path.
-    points: pixels (x, y) of a, see `scorefield.perception.correspondence.matching`.
-    prompts: one for both pictures or one for each.
+    a, b: one image each or a batch each, as `scorefield.images.as_images` takes them: tensors,
+        arrays or paths, in a list also of several sizes. What is returned has one entry per pair.
+    points: pixels (x, y) of a, see `scorefield.perception.correspondence.matching`; of every pair,
+        or a list with those of each pair.
+    prompts: one for both sides or one for each, a and b.
     locate: how points are found, see `match_features`; of a fusion, None is its own.
     sift: match dense SIFT together with the features; see `docs/correspondence.md` for when to.
 
     Raises:
-        ValueError: as `features` and `match_features` do.
+        ValueError: as `features` and `match_features` do; or a and b are not equally many.
     """
-    a, b = as_image(a), as_image(b)
+    sources, targets = each_image(a), each_image(b)
+    if len(sources) != len(targets):
+        raise ValueError(
+            f"give as many images b as images a; got {len(targets)} and {len(sources)}"
+        )
+    pairs = list(zip(sources, targets, strict=True))
     texts = [prompts, prompts] if prompts is None or isinstance(prompts, str) else list(prompts)
     if len(texts) != 2:
         raise ValueError(f"give one prompt, or one for each of two pictures; got {len(texts)}")
+    given = [points] * len(pairs) if points is None or isinstance(points, Tensor) else list(points)
+    if len(given) != len(pairs):
+        raise ValueError(f"give points for each of the {len(pairs)} pairs; got {len(given)}")
+    return [
+        _match(prior, *pair, some, texts, preset, locate, sift, seed)
+        for pair, some in zip(pairs, given, strict=True)
+    ]
+
+
+def _match(
+    prior: FrozenPrior,
+    a: Float[Tensor, "3 _ha _wa"],
+    b: Float[Tensor, "3 _hb _wb"],
+    points: Float[Tensor, "points 2"] | None,
+    texts: Sequence[str | None],
+    preset: DiftPreset | None,
+    locate: Locate | None,
+    sift: SiftFusion | None,
+    seed: int,
+) -> Matches:
+    """One pair; `match` says what the arguments are."""
     maps = [
         features(prior, squares(image[None], prior), text, preset=preset, seed=seed)[0]
         for image, text in zip((a, b), texts, strict=True)

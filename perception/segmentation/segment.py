@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from scorefield.images import Images, as_image
+from scorefield.images import Images, each_image
 from scorefield.perception.resize import squares
 from scorefield.perception.segmentation.clustering import (
     FeatureClusters,
@@ -55,37 +55,65 @@ class Segmentation:
 @torch.no_grad()
 def segment(
     prior: FrozenPrior,
-    image: Images,
+    images: Images,
     k: int,
     method: Method | None = None,
     prompts: Prompts | None = None,
     *,
-    low_res: Int[Tensor, "lh lw"] | None = None,
+    low_res: Int[Tensor, "lh lw"] | Int[Tensor, "b lh lw"] | None = None,
     memory: float | int = MEMORY_GIB,
     seed: int = 0,
     progress: bool = False,
-) -> Segmentation:
-    """Divide an image of any size into at most k regions.
+) -> list[Segmentation]:
+    """Divide each image, of any size, into at most k regions of its own.
 
     The prior sees it as a square, and its labels are brought back to the picture's size, so that a
     large picture needs no more of the network's memory than a small one.
 
-    image: one, as `scorefield.images.as_images` takes it: a tensor, an array or a path.
+    images: one or a batch, as `scorefield.images.as_images` takes them: tensors, arrays or paths,
+        in a list also of several sizes. What is returned has one entry per image.
     method: None is `emerdiff_preset`; a prior without cross-attention takes `clusters_preset`.
-    prompts: what the picture shows; without, as the paper does.
+    prompts: what the images show, one or one per image; without, as the paper does.
     low_res: labels of the cells from elsewhere, such as `cell_labels` of many pictures together;
-        None are this picture's own clusters, the largest first.
+        None are each picture's own clusters, the largest first.
     memory: GiB for the recorded attention and one batch, beside the weights; it sets how many walks
         go together, which does not change the result.
     seed: of noise and clusters; the noise also depends on the picture.
 
     Raises:
         ValueError: k of more than there are cells, layers that the prior does not have, labels on
-            another grid, or a size for which there is no memory.
+            another grid, a size for which there is no memory, or not one prompt or one grid of
+            labels per image.
     """
-    image = as_image(image)
+    each = each_image(images)
     method = emerdiff_preset(prior) if method is None else method
     rows = check_method(prior, method, memory)
+    shared = prompts is None or isinstance(prompts, str)
+    texts = [prompts] * len(each) if shared else list(prompts)
+    cells = [None] * len(each) if low_res is None else [*low_res.reshape(-1, *low_res.shape[-2:])]
+    for what, given in (("prompts", texts), ("grids of low_res", cells)):
+        if len(given) != len(each):
+            raise ValueError(f"give one of the {what} per image: {len(each)}; got {len(given)}")
+    return [
+        _segment(prior, *one, k, method, rows, memory=memory, seed=seed, progress=progress)
+        for one in zip(each, texts, cells, strict=True)
+    ]
+
+
+def _segment(
+    prior: FrozenPrior,
+    image: Float[Tensor, "3 height width"],
+    prompts: Prompts | None,
+    low_res: Int[Tensor, "lh lw"] | None,
+    k: int,
+    method: Method,
+    rows: int,
+    *,
+    memory: float | int,
+    seed: int,
+    progress: bool,
+) -> Segmentation:
+    """The regions of one image; `segment` says what the arguments are."""
     square = squares(image[None], prior, method.size)
     spent = 0
     if low_res is None:

@@ -211,7 +211,7 @@ def evaluate_prompts(
     for prompt in prompts:
         judge.check(prompt)
         # refuses what it would refuse after the prompts before it
-        TextTo3D(replace(settings, prompt=prompt), prior)
+        TextTo3D(prior, replace(settings, prompt=prompt))
     common = {**asdict(settings), "objective": described(settings.objective)}
     del common["prompt"]
     config = {
@@ -226,7 +226,7 @@ def evaluate_prompts(
     folder = owned.path
 
     def make(prompt: str, path: Path) -> Row:
-        task = TextTo3D(replace(settings, prompt=prompt), prior, asset=asset)
+        task = TextTo3D(prior, replace(settings, prompt=prompt), asset=asset)
         ended: Row = {}
         try:
             run(

@@ -78,8 +78,8 @@ class TextTo3D:
 
     def __init__(
         self,
-        settings: TextTo3DSettings,
         prior: ImagePrior,
+        settings: TextTo3DSettings,
         scene: RadianceField | None = None,
         asset: AssetSettings | None = None,
     ) -> None:
@@ -92,7 +92,7 @@ class TextTo3D:
         settings.check_sizes(prior.image_size)
         self.given = type(scene.field).__qualname__ if scene else ""
         self.scene = (scene or begin_scene(settings)).to(self.device)
-        self.distillation = Distillation(settings, prior)
+        self.distillation = Distillation(prior, settings)
         self.optimizer = field_optimizer(_groups(self.scene, settings), settings.learning_rate)
         self.distillation.check([settings.prompt])
         _check_views(settings.prompt, prior)
@@ -214,8 +214,8 @@ class TextTo3D:
 
 
 def text_to_3d(
-    prompt: str | TextTo3DSettings,
     prior: ImagePrior,
+    prompt: str | TextTo3DSettings,
     out: str | os.PathLike[str],
     *,
     resume: bool = False,
@@ -226,12 +226,12 @@ def text_to_3d(
 ) -> Path:
     """Distil a prompt into a scene and write its mesh, turntable and views; returns the folder.
 
-    ``text_to_3d("a red mushroom", load_prior("shapes"), "runs/mushroom")`` is all it takes. The
+    ``text_to_3d(load_prior("shapes"), "a red mushroom", "runs/mushroom")`` is all it takes. The
     folder is a run folder: killed at any moment, the same call with `resume` goes on.
 
     Args:
-        prompt: what to make, by the preset that is chosen for the prior; or all settings.
         prior: what it should look like.
+        prompt: what to make, by the preset that is chosen for the prior; or all settings.
         out: a new or empty folder, or with `resume` the folder of the same run.
         resume: go on with the run in the folder, if there is one.
         progress: whether to show progress on standard error.
@@ -247,7 +247,7 @@ def text_to_3d(
     if isinstance(prompt, str):
         prompt = TextTo3DSettings(prompt, **settings_by(preset_for(prior, PRESETS), prior, {}))
     run(
-        TextTo3D(prompt, prior, asset=asset),
+        TextTo3D(prior, prompt, asset=asset),
         out,
         resume=resume,
         progress=progress,

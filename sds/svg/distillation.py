@@ -63,7 +63,7 @@ class TextToSvg:
             codec does not divide.
     """
 
-    def __init__(self, settings: TextToSvgSettings, prior: ImagePrior, size: int = 512) -> None:
+    def __init__(self, prior: ImagePrior, settings: TextToSvgSettings, size: int = 512) -> None:
         if size < 1:
             raise ValueError(f"size must be at least 1 pixel; got {size}")
         self.size = size
@@ -73,7 +73,7 @@ class TextToSvg:
         # The weights of the penalties are for 1,024 latents, over which the loss is summed.
         self.weight = math.prod(prior.latent_shape) / 1024
         self.prompt = _put(settings, prior)
-        self.distillation = Distillation(settings, prior)
+        self.distillation = Distillation(prior, settings)
         self.drawing = _begin(settings, prior.device)
         self.target: Tensor | None = None
         self.redrawn = ""  # the target with few shapes, an SVG
@@ -238,8 +238,8 @@ class TextToSvg:
 
 
 def text_to_svg(
-    prompt: str | TextToSvgSettings,
     prior: ImagePrior,
+    prompt: str | TextToSvgSettings,
     out: str | os.PathLike[str],
     *,
     resume: bool = False,
@@ -250,12 +250,12 @@ def text_to_svg(
 ) -> Path:
     """Distil a prompt into a drawing and write it as SVG; returns the folder.
 
-    ``text_to_svg("a yellow duck", load_prior("shapes"), "runs/duck")`` is all it takes. The folder
+    ``text_to_svg(load_prior("shapes"), "a yellow duck", "runs/duck")`` is all it takes. The folder
     is a run folder: killed at any moment, the same call with `resume` goes on.
 
     Args:
-        prompt: what to draw, or all settings.
         prior: what it should look like.
+        prompt: what to draw, or all settings.
         out: a new or empty folder, or with `resume` the folder of the same run.
         resume: go on with the run in the folder, if there is one.
         progress: whether to show progress on standard error.
@@ -271,7 +271,7 @@ def text_to_svg(
     if isinstance(prompt, str):
         prompt = TextToSvgSettings(prompt, **settings_by(preset_for(prior, PRESETS), prior, {}))
     run(
-        TextToSvg(prompt, prior, size),
+        TextToSvg(prior, prompt, size),
         out,
         resume=resume,
         progress=progress,

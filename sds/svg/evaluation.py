@@ -89,8 +89,8 @@ def evaluate_drawings(
     for prompt in prompts:
         judge.check(prompt)
         # refuses what it would refuse after the prompts before it
-        TextToSvg(replace(settings, prompt=prompt), prior)
-    common = TextToSvg(settings, prior).config()
+        TextToSvg(prior, replace(settings, prompt=prompt))
+    common = TextToSvg(prior, settings).config()
     del common["prompt"]
     config = {"prompts": prompts, "settings": common, "judge": judge.name}
     owned = RunFolder.create(out, config, resume, free=())  # as long as it lives
@@ -98,7 +98,7 @@ def evaluate_drawings(
 
     def make(prompt: str, path: Path) -> Row:
         written = run(
-            TextToSvg(replace(settings, prompt=prompt), prior, size),
+            TextToSvg(prior, replace(settings, prompt=prompt), size),
             path,
             resume=True,
             progress=progress,

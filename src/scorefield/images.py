@@ -19,6 +19,7 @@ __all__ = [
     "as_image",
     "as_images",
     "contact_sheet",
+    "each_image",
     "film_strips",
     "load_image",
     "save_gif",
@@ -153,6 +154,17 @@ def as_image(image: Images) -> Float[Tensor, "3 height width"]:
     if len(found) != 1:
         raise ValueError(f"give one image; got {len(found)}, take them one after the other")
     return found[0]
+
+
+def each_image(images: Images) -> list[Float[Tensor, "3 _height _width"]]:
+    """The images of a batch one by one, as `as_images` reads them; they may differ in size.
+
+    Raises:
+        ValueError: as `as_images` does.
+    """
+    if isinstance(images, Sequence) and not isinstance(images, str) and len(images) > 0:
+        return [one for image in images for one in as_images(image)]
+    return list(as_images(images))
 
 
 def _from_values(values: Tensor) -> Tensor:

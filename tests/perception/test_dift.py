@@ -151,9 +151,9 @@ def test_a_picture_finds_itself(ducks: list[Path]) -> None:
     prior, image = load_prior("shapes"), load_image(ducks[0])
     preset = DiftPreset(("up0",), log_snr=2.0, ensemble=1)
     points = torch.tensor([[20.5, 30.5], [40.0, 33.0]])
-    same = match(prior, image, image, points, preset=preset)
+    same = match(prior, image, image, points, preset=preset)[0]
     assert float((same.target - points).norm(dim=1).max()) < 1
-    mutual = match(prior, image, image, preset=preset)
+    mutual = match(prior, image, image, preset=preset)[0]
     assert len(mutual) == 64 and torch.equal(mutual.source, mutual.target)
 
 
@@ -161,7 +161,7 @@ def test_points_are_those_of_the_picture_as_it_is(ducks: list[Path]) -> None:
     prior, image = load_prior("shapes"), load_image(ducks[0])
     wide = image.repeat_interleave(3, -1).repeat_interleave(2, -2)
     preset = DiftPreset(("up0",), log_snr=2.0, ensemble=1)
-    found = match(prior, image, wide, torch.tensor([[30.5, 30.5]]), preset=preset)
+    found = match(prior, image, wide, torch.tensor([[30.5, 30.5]]), preset=preset)[0]
     assert (found.target / torch.tensor([3, 2]) - found.source).norm() < 6
 
 

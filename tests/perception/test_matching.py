@@ -225,7 +225,7 @@ def test_what_is_drawn_of_a_stereo_pair_is_right() -> None:
 
     left, right, disparity = stereo_motorcycle()
     a, b = (torch.tensor(view).permute(2, 0, 1).float() / 255 for view in (left, right))
-    every = match(load_prior("shapes"), a, b)
+    every = match(load_prior("shapes"), a, b)[0]
     size = (a.shape[1], a.shape[2])
     shares = []
     for some in (

@@ -201,20 +201,20 @@ def test_levels_are_the_papers(sd: FrozenPrior) -> None:
 def test_pictures_of_any_size_and_their_regions(shapes: FrozenPrior) -> None:
     image = render([draw_scene(31, 0)]).images[0]
     wide = torch.nn.functional.interpolate(image[None], (80, 120), mode="bilinear")[0]
-    found = segment(shapes, wide, 4, few(shapes))
+    found = segment(shapes, wide, 4, few(shapes))[0]
     assert found.labels.shape == (80, 120) and found.low_res.shape == (8, 8)
     assert found.scores.shape == (4, 64, 64) and found.k == 4
     counts = found.low_res.flatten().bincount()
     assert bool((counts.diff() <= 0).all())  # the largest first
     assert found.evaluations == 1 + 3 * (1 + 2 * 4)
-    same = segment(shapes, wide, 4, few(shapes))
+    same = segment(shapes, wide, 4, few(shapes))[0]
     assert torch.equal(found.labels, same.labels) and torch.equal(found.scores, same.scores)
 
 
 def test_normalised_maps_compete_as_equals(sd: FrozenPrior) -> None:
     image = picture(sd)[0]
     raw, equal = (
-        segment(sd, image, 3, few(sd, normalised=normalise)) for normalise in (False, True)
+        segment(sd, image, 3, few(sd, normalised=normalise))[0] for normalise in (False, True)
     )
     assert torch.allclose(equal.scores, raw.scores / raw.scores.amax((1, 2))[:, None, None])
     assert torch.equal(equal.labels, equal.scores.argmax(0))
@@ -226,12 +226,12 @@ def test_labels_of_cells_may_be_given(shapes: FrozenPrior) -> None:
     assert shared.shape == (2, 8, 8)
     gaps = torch.full((8, 8), 3)
     gaps[:, 4:] = 1  # 0 and 2 are nowhere
-    found = segment(shapes, images[0], 4, few(shapes), low_res=gaps)
+    found = segment(shapes, images[0], 4, few(shapes), low_res=gaps)[0]
     assert set(found.labels.unique().tolist()) <= {1, 3}
     with pytest.raises(ValueError, match=r"labels 0 ... 2; got 1 ... 3"):
-        segment(shapes, images[0], 3, few(shapes), low_res=gaps)
+        segment(shapes, images[0], 3, few(shapes), low_res=gaps)[0]
     with pytest.raises(ValueError, match="has 64 places"):
-        segment(shapes, images[0], 4, few(shapes), low_res=gaps[:4])
+        segment(shapes, images[0], 4, few(shapes), low_res=gaps[:4])[0]
 
 
 def test_masks_are_sharper_than_their_cells(shapes: FrozenPrior) -> None:
@@ -239,7 +239,7 @@ def test_masks_are_sharper_than_their_cells(shapes: FrozenPrior) -> None:
     gains = []
     for index in range(2):
         pictures = render([draw_scene(31, index)])
-        found = segment(shapes, pictures.images[0], 4, few(shapes))
+        found = segment(shapes, pictures.images[0], 4, few(shapes))[0]
         cells = bilinear_masks(found.low_res, pictures.images[0], 4)
         truth = pictures.part[0] + 1
         smooth = resized_argmax(cells, (64, 64))
@@ -251,7 +251,7 @@ def test_half_precision_inside_the_network_only(tmp_path: Path) -> None:
     with _quiet():
         folder = tiny_models.build("sd", tmp_path / "sd")
     half = load_prior(folder, dtype=torch.bfloat16)
-    found = segment(half, picture(half)[0], 3, few(half))
+    found = segment(half, picture(half)[0], 3, few(half))[0]
     assert found.scores.dtype == torch.float32 and bool(found.scores.isfinite().all())
 
 
@@ -263,10 +263,10 @@ def test_every_family_of_pictures_has_a_preset(name: str, tmp_path: Path) -> Non
     for clusters in (None, NormalisedCut()):
         method = clusters_preset(prior, clusters)
         assert method.source
-        found = segment(prior, picture(prior)[0], 2, replace(method, ensemble=1))
+        found = segment(prior, picture(prior)[0], 2, replace(method, ensemble=1))[0]
         assert set(found.labels.unique().tolist()) <= {0, 1}
     if cross_attention_paths(prior.model):
-        found = segment(prior, picture(prior)[0], 2, few(prior))
+        found = segment(prior, picture(prior)[0], 2, few(prior))[0]
         assert bool(found.scores.isfinite().all())
     else:
         with pytest.raises(ValueError, match="no cross-attention"):
@@ -291,7 +291,7 @@ def test_the_preset_of_stable_diffusion_is_the_papers(tmp_path: Path) -> None:
     assert float(prior.schedule.timestep(method.query_level)) == 1
     assert float(prior.schedule.timestep(method.level)) == 281
     assert (method.strength, method.steps) == (10, 15)
-    found = segment(prior, picture(prior)[0], 2, replace(method, steps=2, ensemble=1))
+    found = segment(prior, picture(prior)[0], 2, replace(method, steps=2, ensemble=1))[0]
     assert found.low_res.shape == (4, 4)  # a quarter of the latent's side
 
 

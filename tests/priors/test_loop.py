@@ -222,6 +222,21 @@ def test_the_bar_shows_the_first_three_figures(
     assert "four" not in shown
 
 
+# --- runs in memory ---
+
+
+def test_a_run_in_memory_equals_one_in_a_folder(tmp_path: Path) -> None:
+    kept, free = Regression(), Regression()
+    run(tmp_path, kept, steps=5)
+    optimise(free, steps=5, progress=False)
+    for one, other in zip(kept.net.parameters(), free.net.parameters(), strict=True):
+        assert torch.equal(one, other)
+    with pytest.raises(ValueError, match="in memory has no previews"):
+        optimise(Regression(), steps=5, checkpoint_every=1)
+    with pytest.raises(NonFiniteError, match=r"state\.net\.2\.bias not finite in step 4"):
+        optimise(Failing(4, spoil=True), steps=5, progress=False)
+
+
 # --- figures and states that are not finite ---
 
 

@@ -60,10 +60,10 @@ def test_a_module_resumes_bit_for_bit(
         run(task, tmp_path / folder, resume=resume, progress=False, **options)
         return task
 
-    whole = go("whole", ModuleDistillation(settings, prior, Shifted(prior.image_size)))
+    whole = go("whole", ModuleDistillation(prior, settings, Shifted(prior.image_size)))
     with pytest.raises(KeyboardInterrupt):
         go("parts", Killed(settings, prior, Shifted(prior.image_size)))
-    task = ModuleDistillation(settings, prior, Shifted(prior.image_size))
+    task = ModuleDistillation(prior, settings, Shifted(prior.image_size))
     parts = go("parts", task, resume=True)
     assert torch.equal(whole.images(), parts.images())
     assert not torch.equal(whole.images(), torch.full_like(whole.images(), 0.5))
@@ -82,14 +82,14 @@ def test_images_of_another_shape_are_refused_before_the_first_step(
 ) -> None:
     with pytest.raises(ValueError, match=r"must return images \(batch, 3, height, width\)"):
         ModuleDistillation(
-            DistillationSettings("a red mushroom"), prior, Shifted(prior.image_size, channels)
+            prior, DistillationSettings("a red mushroom"), Shifted(prior.image_size, channels)
         )
 
 
 def test_unknown_words_are_refused_before_the_first_step(prior: ImagePrior) -> None:
     with pytest.raises(ValueError, match="xyzzy"):
         ModuleDistillation(
-            DistillationSettings("a xyzzy mushroom"), prior, Shifted(prior.image_size)
+            prior, DistillationSettings("a xyzzy mushroom"), Shifted(prior.image_size)
         )
 
 
@@ -97,11 +97,11 @@ def test_all_generators_are_jobs(prior: ImagePrior) -> None:
     settings = {"prompt": "a red mushroom", "steps": 7}
     box = UserMesh(trimesh.creation.box(), np.eye(4))
     jobs = [
-        ModuleDistillation(DistillationSettings(**settings), prior, Shifted(prior.image_size)),
-        ImageDistillation(ImageSettings(**settings), prior),
-        TextTo3D(TextTo3DSettings(**settings), prior),
-        TextureDistillation(TextureSettings(**settings), prior, box),
-        TextToSvg(TextToSvgSettings(**settings, start="layers", trace_steps=5), prior),
+        ModuleDistillation(prior, DistillationSettings(**settings), Shifted(prior.image_size)),
+        ImageDistillation(prior, ImageSettings(**settings)),
+        TextTo3D(prior, TextTo3DSettings(**settings)),
+        TextureDistillation(prior, TextureSettings(**settings), box),
+        TextToSvg(prior, TextToSvgSettings(**settings, start="layers", trace_steps=5)),
     ]
     assert all(isinstance(job, Job) for job in jobs)
     assert [job.steps for job in jobs] == [7, 7, 7, 7, 12]

@@ -80,7 +80,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
     tmp_path: Path, prior: ImagePrior, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options: dict[str, Any] = {"progress": False, "checkpoint_every": 2, "asset": SMALL}
-    whole = text_to_3d(SETTINGS, prior, tmp_path / "whole", **options)
+    whole = text_to_3d(prior, SETTINGS, tmp_path / "whole", **options)
 
     step = TextTo3D.step
 
@@ -91,9 +91,9 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
 
     monkeypatch.setattr(TextTo3D, "step", killed)
     with pytest.raises(KeyboardInterrupt):
-        text_to_3d(SETTINGS, prior, tmp_path / "parts", **options)
+        text_to_3d(prior, SETTINGS, tmp_path / "parts", **options)
     monkeypatch.setattr(TextTo3D, "step", step)
-    parts = text_to_3d(SETTINGS, prior, tmp_path / "parts", resume=True, **options)
+    parts = text_to_3d(prior, SETTINGS, tmp_path / "parts", resume=True, **options)
 
     names = [
         "metrics.jsonl",
@@ -123,25 +123,25 @@ class Dice(Field):
 def test_a_field_of_ones_own_ends_as_a_mesh_and_no_other_goes_on_with_it(
     tmp_path: Path, prior: ImagePrior
 ) -> None:
-    task = TextTo3D(SETTINGS, prior, RadianceField(Dice(), cells=16), SMALL)
+    task = TextTo3D(prior, SETTINGS, RadianceField(Dice(), cells=16), SMALL)
     mesh = trimesh.load_mesh(run(task, tmp_path, progress=False)["ply"])
     np.testing.assert_allclose(mesh.bounds, [[-0.4] * 3, [0.4] * 3], atol=2 / 23)  # a cell
     assert not torch.equal(task.scene.field.colour, torch.zeros(3)), "the colour is learnt"
     with pytest.raises(ValueError, match='made with field = "Dice", now field = "voxels"'):
-        run(TextTo3D(SETTINGS, prior), tmp_path, resume=True, progress=False)
+        run(TextTo3D(prior, SETTINGS), tmp_path, resume=True, progress=False)
 
 
 def test_a_finished_run_is_not_run_again(
     tmp_path: Path, prior: ImagePrior, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text_to_3d(SETTINGS, prior, tmp_path, progress=False, asset=SMALL)
+    text_to_3d(prior, SETTINGS, tmp_path, progress=False, asset=SMALL)
     (tmp_path / "mesh.glb").unlink()
 
     def again(self: TextTo3D, number: int) -> Mapping[str, float]:
         raise AssertionError("the steps are done")
 
     monkeypatch.setattr(TextTo3D, "step", again)
-    text_to_3d(SETTINGS, prior, tmp_path, progress=False, resume=True, asset=SMALL)
+    text_to_3d(prior, SETTINGS, tmp_path, progress=False, resume=True, asset=SMALL)
     assert (tmp_path / "mesh.glb").exists()
 
 
@@ -158,20 +158,20 @@ def test_what_cannot_be_made_is_refused_and_nothing_is_written(
 ) -> None:
     settings = TextTo3DSettings(**{"prompt": "a red cup", **change})
     with pytest.raises(ValueError, match=message):
-        text_to_3d(settings, prior, tmp_path / "run")
+        text_to_3d(prior, settings, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_begin_refuses_a_run_with_other_steps(tmp_path: Path, prior: ImagePrior) -> None:
     """The annealing spans the steps: with other steps it is another run."""
-    begin(TextTo3D(SETTINGS, prior), tmp_path)
-    other = TextTo3D(replace(SETTINGS, steps=9), prior)
+    begin(TextTo3D(prior, SETTINGS), tmp_path)
+    other = TextTo3D(prior, replace(SETTINGS, steps=9))
     with pytest.raises(ValueError, match="made with steps = 4, now steps = 9"):
         begin(other, tmp_path, resume=True)
 
 
 def test_begin_refuses_a_damaged_checkpoint(tmp_path: Path, prior: ImagePrior) -> None:
-    task = TextTo3D(SETTINGS, prior)
+    task = TextTo3D(prior, SETTINGS)
     assert isinstance(task, Job)
     begin(task, tmp_path).save_checkpoint(1, task.state())
     (tmp_path / "checkpoint" / "state.json").write_text("{")

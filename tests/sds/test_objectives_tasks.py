@@ -57,7 +57,7 @@ def prior() -> ImagePrior:
 
 def run(prior: ImagePrior, **settings: object) -> ImageDistillation:
     chosen = {"prompt": "light", "images": 2, "steps": 60, "scale": 1.0} | settings
-    task = ImageDistillation(ImageSettings(**chosen), prior)  # type: ignore[arg-type]
+    task = ImageDistillation(prior, ImageSettings(**chosen))  # type: ignore[arg-type]
     for step in range(task.settings.steps):
         task.step(step)
     return task
@@ -84,7 +84,7 @@ def test_the_image_loss_of_identical_codecs_is_more_of_sds(prior: ImagePrior) ->
             image=image,
             levels=LevelRange(0.6, 0.98),  # where x0 stays within [0, 1], to which it is clamped
         )
-        task = ImageDistillation(settings, prior)
+        task = ImageDistillation(prior, settings)
         task.step(0)
         assert task.values.grad is not None
         grads.append(task.values.grad)
@@ -104,7 +104,7 @@ def test_vsd_resumes_bit_for_bit(prior: ImagePrior, tmp_path: Path) -> None:
 
     def go(folder: str, steps: int, resume: bool = False) -> ImageDistillation:
         settings = ImageSettings("light", images=2, steps=8, scale=1.0, objective=VSD(PHI))
-        task = ImageDistillation(settings, prior)
+        task = ImageDistillation(prior, settings)
         optimise(
             task,
             steps=steps,
@@ -251,7 +251,7 @@ def test_pds_moves_it_less(prior: ImagePrior) -> None:
 
 def test_an_edit_checks_its_pictures(prior: ImagePrior) -> None:
     with pytest.raises(ValueError, match="images"):
-        ImageEdit(ImageSettings("light", images=2), prior, torch.zeros(1, 3, SIZE, SIZE), "dark")
+        ImageEdit(prior, ImageSettings("light", images=2), torch.zeros(1, 3, SIZE, SIZE), "dark")
     with pytest.raises(ValueError, match=r"nearest|label"):
         edit_image(prior, torch.zeros(1, 3, SIZE, SIZE), "a green cup", "light")
 
@@ -274,8 +274,8 @@ def test_the_embedded_prior_repaints_a_chair(shapes: FrozenPrior) -> None:
 def scene_task(prior: ImagePrior, **settings: object) -> TextTo3D:
     chosen = {"scale": 1.0, "steps": 6, "samples": 8, "views": 2} | settings
     return TextTo3D(
-        TextTo3DSettings("light", **chosen),  # type: ignore[arg-type]
-        prior,
+        prior,  # type: ignore[arg-type]
+        TextTo3DSettings("light", **chosen),
         RadianceField(VoxelGrid(resolution=8, levels=1), cells=8),
     )
 

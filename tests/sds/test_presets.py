@@ -70,7 +70,7 @@ def test_views_are_enlarged_to_the_priors_size(shapes: ImagePrior) -> None:
 
     shapes.encode = spy  # type: ignore[method-assign]
     try:
-        task = ModuleDistillation(DistillationSettings("a red mushroom", steps=1), shapes, Canvas())
+        task = ModuleDistillation(shapes, DistillationSettings("a red mushroom", steps=1), Canvas())
         task.step(0)
     finally:
         shapes.encode = encode  # type: ignore[method-assign]
@@ -92,7 +92,7 @@ def test_sizes_follow_one_another() -> None:
 def test_a_size_without_meaning_is_refused(shapes: ImagePrior) -> None:
     settings = TextTo3DSettings("a red mushroom", size=3)
     with pytest.raises(ValueError, match="size must be at least 4 pixels with a prior of 64"):
-        TextTo3D(settings, shapes)
+        TextTo3D(shapes, settings)
     RenderedSettings("a", size=64).check_sizes(512)  # threestudio's
     with pytest.raises(ValueError, match="at least 32 pixels with a prior of 512 pixels"):
         RenderedSettings("a", size=64, later_sizes=(16,)).check_sizes(512)
@@ -105,7 +105,7 @@ def test_pixels_begin_coarse(shapes: ImagePrior) -> None:
     detail = []
     for size in (16, 64):
         settings = ImageSettings("a red mushroom", images=1, steps=2, pixels=True, size=size)
-        task = ImageDistillation(settings, shapes)
+        task = ImageDistillation(shapes, settings)
         task.step(0)
         gradient = task.values.grad
         assert gradient is not None
@@ -146,7 +146,7 @@ def test_weights_of_penalties_are_for_1024_latents(shapes: ImagePrior) -> None:
     for side in (32, 64):
         codec = PixelCodec()
         prior = ImagePrior(StandardPrior(), codec, image_size=side)
-        task = TextTo3D(TextTo3DSettings("a", views=1, samples=8, size=16), prior)
+        task = TextTo3D(prior, TextTo3DSettings("a", views=1, samples=8, size=16))
         penalties.append(task.step(0)["penalty"])
     assert penalties[1] == pytest.approx(4 * penalties[0], rel=1e-5)
 
@@ -162,7 +162,7 @@ class StandardPrior:
 
 def test_hash_fields_are_drawn_by_the_seed(shapes: ImagePrior) -> None:
     made = [
-        TextTo3D(TextTo3DSettings("a red mushroom", field="hash", seed=seed), shapes).scene.field
+        TextTo3D(shapes, TextTo3DSettings("a red mushroom", field="hash", seed=seed)).scene.field
         for seed in (0, 0, 1)
     ]
     assert all(isinstance(field, HashGrid) for field in made)
@@ -173,7 +173,7 @@ def test_hash_fields_are_drawn_by_the_seed(shapes: ImagePrior) -> None:
 
 def test_a_learned_sky_moves_at_a_tenth_of_the_rate(shapes: ImagePrior) -> None:
     settings = TextTo3DSettings("a red mushroom", background="sky", views=1, samples=8, steps=1)
-    task = TextTo3D(settings, shapes)
+    task = TextTo3D(shapes, settings)
     before = [p.detach().clone() for p in task.scene.background.parameters()]
     task.step(0)
     after = list(task.scene.background.parameters())

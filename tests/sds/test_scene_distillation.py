@@ -30,8 +30,8 @@ def task(prior: ImagePrior, **changes: object) -> TextTo3D:
     settings = {"scale": 1.0, "steps": 40, "samples": 24} | changes
     field = VoxelGrid(resolution=16, levels=2)
     return TextTo3D(
-        TextTo3DSettings("a red mushroom", **settings),  # type: ignore[arg-type]
-        prior,
+        prior,  # type: ignore[arg-type]
+        TextTo3DSettings("a red mushroom", **settings),
         RadianceField(field, cells=16),
     )
 
@@ -133,7 +133,7 @@ def test_bad_settings_are_refused(change: dict[str, object], message: str) -> No
 
 def test_unknown_prompt_is_refused_before_the_first_step(prior: ImagePrior) -> None:
     with pytest.raises(ValueError, match="nearest"):
-        TextTo3D(TextTo3DSettings("a blue house"), prior)
+        TextTo3D(prior, TextTo3DSettings("a blue house"))
 
 
 def test_a_prior_without_views_is_refused_before_the_first_step() -> None:
@@ -142,7 +142,7 @@ def test_a_prior_without_views_is_refused_before_the_first_step() -> None:
         EmpiricalPrior(images, ["a fox", "an owl"]), PixelCodec(), image_size=SIZE, name="icons"
     )
     with pytest.raises(ValueError, match="the prior icons knows no views such as 'front view'"):
-        TextTo3D(TextTo3DSettings("a fox"), flat)
+        TextTo3D(flat, TextTo3DSettings("a fox"))
 
 
 def test_settings_are_configurable_in_depth(prior: ImagePrior) -> None:

@@ -51,7 +51,7 @@ def painted_box(detail: int = 16) -> TextureDistillation:
                        image_size=8)  # fmt: skip
     mesh = unwrap(trimesh.creation.box([1.0, 1.0, 1.0]), 64)
     return TextureDistillation(
-        TextureSettings("a box", detail=detail), prior, UserMesh(mesh, np.eye(4))
+        prior, TextureSettings("a box", detail=detail), UserMesh(mesh, np.eye(4))
     )
 
 
@@ -115,7 +115,7 @@ def test_paint_takes_the_priors_colour_and_the_mesh_stays(
     tmp_path: Path, prior: ImagePrior, box: Path
 ) -> None:
     settings = TextureSettings("a red box", steps=60, views=1, detail=16, learning_rate=0.05)
-    folder = texture_mesh(box, settings, prior, tmp_path / "run", progress=False, asset=SMALL)
+    folder = texture_mesh(prior, box, settings, tmp_path / "run", progress=False, asset=SMALL)
     names = {path.name for path in folder.iterdir()}
     assert {"mesh.glb", "mesh.obj", "mesh.mtl", "mesh.png", "mesh.ply"} <= names
     assert {"views.png", "turntable.gif", "config.json", "metrics.jsonl"} <= names
@@ -134,7 +134,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
 ) -> None:
     settings = TextureSettings("a red box", steps=4, views=1, detail=16)
     options: dict[str, Any] = {"progress": False, "checkpoint_every": 2, "asset": SMALL}
-    whole = texture_mesh(box, settings, prior, tmp_path / "whole", **options)
+    whole = texture_mesh(prior, box, settings, tmp_path / "whole", **options)
     step = TextureDistillation.step
 
     def killed(self: TextureDistillation, number: int) -> Mapping[str, float]:
@@ -144,16 +144,16 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
 
     monkeypatch.setattr(TextureDistillation, "step", killed)
     with pytest.raises(KeyboardInterrupt):
-        texture_mesh(box, settings, prior, tmp_path / "parts", **options)
+        texture_mesh(prior, box, settings, tmp_path / "parts", **options)
     monkeypatch.setattr(TextureDistillation, "step", step)
-    parts = texture_mesh(box, settings, prior, tmp_path / "parts", resume=True, **options)
+    parts = texture_mesh(prior, box, settings, tmp_path / "parts", resume=True, **options)
     for name in ("metrics.jsonl", "checkpoint/state.safetensors", "mesh.glb", "turntable.gif"):
         assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
 
     other = load_mesh(box)
     other.mesh.apply_scale(0.5)
     with pytest.raises(ValueError, match="made with surface"):
-        begin(TextureDistillation(settings, prior, other, SMALL), whole, resume=True)
+        begin(TextureDistillation(prior, settings, other, SMALL), whole, resume=True)
 
 
 def test_a_field_of_the_surface_is_what_is_painted() -> None:

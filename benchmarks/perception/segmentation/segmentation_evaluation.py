@@ -187,7 +187,7 @@ def _category(
     together = {
         "bilinear": [_enlarged(bilinear_masks, low, p, classes) for low, p in _each(own, pictures)],
         f"{EXACT}, coarse": [
-            segment(prior, p.image, classes, coarse, low_res=low).labels
+            segment(prior, p.image, classes, coarse, low_res=low)[0].labels
             for low, p in _each(own, pictures)
         ],
         "colours": list(method_of_colours(images, classes, settings.seed)),
@@ -227,7 +227,7 @@ def _segmentations(
     size = (image.shape[1], image.shape[2])
     low = None
     for name, mode in modes(method, settings.coarse, settings.exact).items():
-        found = segment(prior, image, k, replace(mode, normalised=False), low_res=low, seed=seed)
+        found = segment(prior, image, k, replace(mode, normalised=False), low_res=low, seed=seed)[0]
         if low is None:
             low = found.low_res
             reading = found.evaluations - _walked(mode, low)
@@ -244,7 +244,7 @@ def _segmentations(
         method.queries, method.query_level, NormalisedCut(),
         ensemble=method.ensemble, size=method.size,
     )  # fmt: skip
-    found = segment(prior, image, k, cut, seed=seed)
+    found = segment(prior, image, k, cut, seed=seed)[0]
     yield "normalised cut, bilinear", found.labels, found.evaluations
     yield "colours", method_of_colours(image[None], k, seed)[0], 0
 

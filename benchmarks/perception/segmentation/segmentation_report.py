@@ -78,7 +78,7 @@ def segmentation_sheet(
     shown, names = [], []
     for picture in pictures:
         image, k = picture.image, settings.k
-        found = segment(prior, image, k, method, seed=settings.seed)
+        found = segment(prior, image, k, method, seed=settings.seed)[0]
         size = (image.shape[1], image.shape[2])
         ways: dict[str, Int[Tensor, "h w"]] = {
             "its parts": picture.truth,

@@ -60,8 +60,8 @@ class TextureDistillation:
 
     def __init__(
         self,
-        settings: TextureSettings,
         prior: ImagePrior,
+        settings: TextureSettings,
         given: UserMesh,
         asset: AssetSettings | None = None,
     ) -> None:
@@ -70,7 +70,7 @@ class TextureDistillation:
         self.prior = prior
         self.given = given
         self.asset = asset or AssetSettings()
-        self.distillation = Distillation(settings, prior)
+        self.distillation = Distillation(prior, settings)
         self.distillation.check([settings.prompt])
         mesh = given.mesh if is_unwrapped(given.mesh) else unwrap(given.mesh, self.asset.texture)
         places = torch.tensor(np.array(mesh.vertices), dtype=torch.float32, device=prior.device)
@@ -182,9 +182,9 @@ def _digest(mesh: trimesh.Trimesh) -> str:
 
 
 def texture_mesh(
+    prior: ImagePrior,
     mesh: str | os.PathLike[str],
     prompt: str | TextureSettings,
-    prior: ImagePrior,
     out: str | os.PathLike[str],
     *,
     resume: bool = False,
@@ -200,9 +200,9 @@ def texture_mesh(
     any moment, the same call with `resume` goes on.
 
     Args:
+        prior: what it should look like.
         mesh: a file, see `load_mesh`.
         prompt: what to paint, by the preset that is chosen for the prior; or all settings.
-        prior: what it should look like.
         out: a new or empty folder, or with `resume` the folder of the same run.
         resume: go on with the run in the folder, if there is one.
         progress: whether to show progress on standard error.
@@ -218,7 +218,7 @@ def texture_mesh(
     if isinstance(prompt, str):
         prompt = TextureSettings(prompt, **settings_by(preset_for(prior, PRESETS), prior, {}))
     run(
-        TextureDistillation(prompt, prior, load_mesh(mesh, asset.up), asset),
+        TextureDistillation(prior, prompt, load_mesh(mesh, asset.up), asset),
         out,
         resume=resume,
         progress=progress,

@@ -52,7 +52,7 @@ def run(
 ) -> dict[str, Path]:
     """Optimise to the end in a run folder, then write the final files.
 
-    ``run(ModuleDistillation(settings, prior, module), "runs/mine", resume=True)``. Killed at any
+    ``run(ModuleDistillation(prior, settings, module), "runs/mine", resume=True)``. Killed at any
     moment, the same call goes on with `resume`, to the same bits. A run whose steps are all done is
     only finished again.
 

@@ -71,9 +71,9 @@ def optimise(
     task: Task,
     *,
     steps: int,
-    folder: RunFolder,
-    preview_every: int,
-    checkpoint_every: int,
+    folder: RunFolder | None = None,
+    preview_every: int = 0,
+    checkpoint_every: int = 0,
     progress: bool = True,
     resume: bool = False,
 ) -> None:
@@ -86,7 +86,7 @@ def optimise(
     Args:
         task: What is optimised, freshly made also when resuming.
         steps: How many steps the whole run has, those before a resume included.
-        folder: Where the run is kept.
+        folder: Where the run is kept; None keeps it in memory alone.
         preview_every: A preview after every so many steps and after the last; 0 for none.
         checkpoint_every: A checkpoint after every so many steps and after the last; 0 for the
             last only.
@@ -96,7 +96,8 @@ def optimise(
 
     Raises:
         NonFiniteError: A figure or the state is not finite; the last checkpoint is kept.
-        ValueError: A number is out of range, or the folder holds a run and ``resume`` is False.
+        ValueError: A number is out of range, the folder holds a run and ``resume`` is False, or
+            there is no folder for the previews and checkpoints that are asked for.
     """
     for name, count, least in (
         ("steps", steps, 1),
@@ -105,8 +106,10 @@ def optimise(
     ):
         if count < least:
             raise ValueError(f"{name} is {count}; it must be {least} or more")
+    if folder is None and (resume or preview_every or checkpoint_every):
+        raise ValueError("a run in memory has no previews, checkpoints or resume; give a folder")
     start = _resume(task, folder) if resume else _begin(folder)
-    if start >= steps:
+    if folder is not None and start >= steps:
         if progress:
             print(f"{folder.path}: all {start} steps are done", file=sys.stderr)
         return
@@ -120,7 +123,8 @@ def optimise(
             bad = [name for name, figure in figures.items() if not math.isfinite(figure)]
             if bad:
                 raise NonFiniteError(step, bad, saved)
-            folder.write_row(step, figures)
+            if folder is not None:
+                folder.write_row(step, figures)
             bar.set_postfix(
                 {name: f"{figures[name]:.4g}" for name in list(figures)[:_FIGURES_SHOWN]},
                 refresh=False,
@@ -135,20 +139,24 @@ def optimise(
                 _save(task, folder, done, saved)
                 saved = done
             if stop:
-                message = f"stopped after step {done} of {steps}; --resume continues {folder.path}"
+                message = f"stopped after step {done} of {steps}"
+                if folder is not None:
+                    message += f"; --resume continues {folder.path}"
                 if progress:
                     bar.write(message, file=sys.stderr)
                 raise KeyboardInterrupt(message)
 
 
-def _begin(folder: RunFolder) -> int:
-    if folder.load_checkpoint() is not None:
+def _begin(folder: RunFolder | None) -> int:
+    if folder is not None and folder.load_checkpoint() is not None:
         raise ValueError(f"{folder.path} holds a run; resume it or choose another folder")
     return 0
 
 
-def _resume(task: Task, folder: RunFolder) -> int:
+def _resume(task: Task, folder: RunFolder | None) -> int:
     """Loads the checkpoint if there is one; returns how many steps are done."""
+    if folder is None:
+        return 0
     checkpoint = folder.load_checkpoint()
     start = 0
     if checkpoint is not None:
@@ -162,7 +170,9 @@ def _due(done: int, every: int, steps: int) -> bool:
     return done == steps or (every > 0 and done % every == 0)
 
 
-def _preview(task: Task, folder: RunFolder, done: int) -> None:
+def _preview(task: Task, folder: RunFolder | None, done: int) -> None:
+    if folder is None:
+        return
     with torch.no_grad():
         picture = task.preview(done)
     if picture is None:
@@ -172,12 +182,14 @@ def _preview(task: Task, folder: RunFolder, done: int) -> None:
         Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy()).save(part)
 
 
-def _save(task: Task, folder: RunFolder, done: int, saved: int | None) -> None:
+def _save(task: Task, folder: RunFolder | None, done: int, saved: int | None) -> None:
+    """A checkpoint of a state that holds no NaN; in memory the state is only looked at."""
     state = task.state()
     bad = [where for where, tensor in _tensors(state, "state") if tensor.isnan().any()]
     if bad:
         raise NonFiniteError(done - 1, bad, saved)
-    folder.save_checkpoint(done, state)
+    if folder is not None:
+        folder.save_checkpoint(done, state)
 
 
 def _tensors(value: Any, where: str) -> Iterator[tuple[str, Tensor]]:

@@ -86,7 +86,7 @@ def test_distillation_alone_turns_random_circles_towards_the_disc(prior: ImagePr
     ):
         given = settings(samples=0, steps=40, style=Icon(paths=8), renew_every=0)
         given = TextToSvgSettings(**{**vars(given), "prompt": prompt})
-        task = TextToSvg(given, prior)
+        task = TextToSvg(prior, given)
         before = distance(task.drawing.render(64).detach(), colour)
         run(task)
         after = task.drawing.render(64).detach()
@@ -95,7 +95,7 @@ def test_distillation_alone_turns_random_circles_towards_the_disc(prior: ImagePr
 
 
 def test_a_traced_sample_is_drawn(prior: ImagePrior) -> None:
-    task = run(TextToSvg(settings(), prior))
+    task = run(TextToSvg(prior, settings()))
     assert task.target is not None and len(task.drawing.shapes) == 4
     assert distance(task.target) < 0.1
     assert distance(task.drawing.render(64).detach()) < 0.15
@@ -110,7 +110,7 @@ def test_the_best_sample_is_the_one_that_fits_the_prompt(prior: ImagePrior) -> N
 
 
 def test_pixel_art_starts_from_the_sample_and_keeps_its_grid(prior: ImagePrior) -> None:
-    task = TextToSvg(settings(style=PixelArt(grid=8), steps=3), prior)
+    task = TextToSvg(prior, settings(style=PixelArt(grid=8), steps=3))
     assert task.settings.updates == 3
     run(task)
     assert len(task.drawing.shapes) == 64
@@ -125,7 +125,7 @@ def test_traced_pixel_art_has_few_colours_that_stay_shared(prior: ImagePrior) ->
 
 
 def test_a_sketch_stays_black(prior: ImagePrior) -> None:
-    task = run(TextToSvg(settings(style=Sketch(paths=3, segments=2), steps=5), prior))
+    task = run(TextToSvg(prior, settings(style=Sketch(paths=3, segments=2), steps=5)))
     assert task.target is None and len(task.drawing.shapes) == 3
     picture = task.drawing.render(64)
     assert torch.allclose(picture[0], picture[1], atol=1e-5)
@@ -137,14 +137,14 @@ def test_a_drawing_starts_from_a_file_and_keeps_its_shapes(prior: ImagePrior) ->
         '<circle cx="12" cy="12" r="6" fill="#00ff00"/></g>'
         '<rect x="1" y="1" width="3" height="3" fill="#888888"/></svg>'
     )
-    task = TextToSvg(settings(start=text, steps=30), prior)
+    task = TextToSvg(prior, settings(start=text, steps=30))
     before = distance(task.drawing.render(64).detach())
     run(task)
     assert len(task.drawing.shapes) == 2
     assert distance(task.drawing.render(64).detach()) < before
     with pytest.raises(ValueError, match="no shapes"):
         TextToSvg(
-            settings(start='<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>'), prior
+            prior, settings(start='<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>')
         )
 
 
@@ -153,7 +153,7 @@ def test_resume_is_bit_identical(prior: ImagePrior, tmp_path: Path, stop: int) -
     """Stopped while tracing, and before and after paths were replaced."""
 
     def go(folder: str, steps: int, resume: bool = False) -> TextToSvg:
-        task = TextToSvg(settings(), prior)
+        task = TextToSvg(prior, settings())
         optimise(
             task,
             steps=steps,
@@ -180,7 +180,7 @@ def test_resume_is_bit_identical(prior: ImagePrior, tmp_path: Path, stop: int) -
 
 
 def test_faint_paths_are_replaced_by_circles_on_top(prior: ImagePrior) -> None:
-    task = TextToSvg(settings(samples=0, renew_every=1, steps=10), prior)
+    task = TextToSvg(prior, settings(samples=0, renew_every=1, steps=10))
     task.step(0)
     faint = task.drawing.shapes[1]
     with torch.no_grad():
@@ -197,7 +197,7 @@ def test_what_was_traced_keeps_its_paths_and_moves_at_a_part_of_the_rates(
     moves = []
     for settle in (1.0, 0.25):
         given = settings(settle=settle, renew_every=1, trace_steps=5, steps=4, warmup=0.0)
-        task = TextToSvg(given, prior)
+        task = TextToSvg(prior, given)
         for step in range(given.trace_steps):
             task.step(step)
         with torch.no_grad():
@@ -216,7 +216,7 @@ def test_what_was_traced_keeps_its_paths_and_moves_at_a_part_of_the_rates(
 def test_a_redrawn_sample_moves_and_stays_opaque(prior: ImagePrior, tmp_path: Path) -> None:
     given = settings(start="traced", style=Icon(), steps=6)
     assert given.updates == 6
-    task = run(TextToSvg(given, prior))
+    task = run(TextToSvg(prior, given))
     (shape,) = task.drawing.shapes
     assert isinstance(shape.fill, Tensor) and float(shape.fill.detach()[3]) == 1.0
     assert distance(task.drawing.render(64).detach()) < 0.1
@@ -226,14 +226,14 @@ def test_a_redrawn_sample_moves_and_stays_opaque(prior: ImagePrior, tmp_path: Pa
     assert "background" not in text
     found = economy(text)
     assert found["half_ink"] == 0 and found["paths"] == 1
-    asked = TextToSvg(settings(start="traced", background=True), prior)
+    asked = TextToSvg(prior, settings(start="traced", background=True))
     asked.step(0)
     assert 'id="background"' in asked.finish(tmp_path)["svg"].read_text()
 
 
 def test_a_redrawn_sample_resumes_bit_for_bit(prior: ImagePrior) -> None:
     given = settings(start="traced", steps=4)
-    whole, first, second = (TextToSvg(given, prior) for _ in range(3))
+    whole, first, second = (TextToSvg(prior, given) for _ in range(3))
     for step in range(4):
         whole.step(step)
     for step in range(2):
@@ -254,7 +254,7 @@ def test_a_given_file_keeps_names_groups_and_unseen_shapes(
         '<circle id="under" cx="12" cy="12" r="2" fill="#00ff00"/>'
         '<circle id="over" cx="12" cy="12" r="6" fill="#00ff00"/></g></svg>'
     )
-    task = run(TextToSvg(settings(start=text, steps=2), prior))
+    task = run(TextToSvg(prior, settings(start=text, steps=2)))
     written = load_svg(task.finish(tmp_path)["svg"])
     assert [node.name for node in written.nodes()] == ["ball", "under", "over"]
 
@@ -268,7 +268,7 @@ def test_steps_follow_from_the_start() -> None:
 
 
 def test_one_call_writes_everything(prior: ImagePrior, tmp_path: Path) -> None:
-    folder = text_to_svg(settings(), prior, tmp_path / "run", progress=False, size=48)
+    folder = text_to_svg(prior, settings(), tmp_path / "run", progress=False, size=48)
     names = {path.name for path in folder.iterdir()}
     assert names >= {"config.json", "final.svg", "final.png", "making.gif", "traced.png"}
     document = load_svg(folder / "final.svg")
@@ -278,7 +278,7 @@ def test_one_call_writes_everything(prior: ImagePrior, tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     assert config["style"]["name"] == "Icon" and config["prior"] == "discs"
     with pytest.raises(ValueError, match="not empty"):
-        text_to_svg(settings(), prior, tmp_path / "run", progress=False)
+        text_to_svg(prior, settings(), tmp_path / "run", progress=False)
 
 
 class Reddish:
@@ -347,12 +347,12 @@ def test_bad_settings_are_refused(changes: dict[str, object], message: str) -> N
 
 def test_a_prompt_is_put_in_the_first_way_that_the_prior_knows(prior: ImagePrior) -> None:
     """Discs know no prompt but red and blue: none of the style's ways, but the bare words."""
-    assert TextToSvg(settings(template=""), prior).prompt == "red"
+    assert TextToSvg(prior, settings(template="")).prompt == "red"
     with pytest.raises(ValueError, match="flat red"):
-        TextToSvg(settings(template="a flat {}"), prior)
+        TextToSvg(prior, settings(template="a flat {}"))
 
 
 def test_the_backend_can_be_chosen(prior: ImagePrior) -> None:
     pytest.importorskip("pydiffvg")
-    task = TextToSvg(settings(rasterise=DiffvgRasterise(), steps=2, trace_steps=2), prior)
+    task = TextToSvg(prior, settings(rasterise=DiffvgRasterise(), steps=2, trace_steps=2))
     run(task)

@@ -50,7 +50,7 @@ class _TextTo3D(SceneCommand):
 
         prior = prior_of(self)
         settings = self.settings(self.prompt, prior)
-        task = TextTo3D(settings, prior, asset=asset)
+        task = TextTo3D(prior, settings, asset=asset)
         folder = begin(task, self.out, resume=self.resume)
         problem = None
         with under_way():

@@ -123,7 +123,7 @@ class _TextToSvg(DrawingCommand):
 
         prior = prior_of(self)
         settings = self.settings(self.prompt, prior)
-        task = TextToSvg(settings, prior, self.picture_size)
+        task = TextToSvg(prior, settings, self.picture_size)
         folder = begin(task, self.out, resume=self.resume)
         with under_way():
             written = run(task, folder, **self.pace())

@@ -43,7 +43,7 @@ class _Texture(DistillingCommand):
         settings = TextureSettings(
             self.prompt, **self.given(TextureSettings, SETTINGS, PRESETS, prior)
         )
-        task = TextureDistillation(settings, prior, given, asset)
+        task = TextureDistillation(prior, settings, given, asset)
         folder = begin(task, self.out, resume=self.resume)
         with under_way():
             written = run(task, folder, **self.pace())

@@ -81,7 +81,7 @@ class Match(PriorCommand):
         prompts = {0: None, 1: self.prompts[:1] * 2, 2: self.prompts}[len(self.prompts)]
         prior.condition(prompts)
         with under_way():
-            every = match(prior, a, b, points, prompts, preset=preset, sift=sift, seed=self.seed)
+            every = match(prior, a, b, points, prompts, preset=preset, sift=sift, seed=self.seed)[0]
             matches = every
             if points is None and self.most:
                 sizes = ((a.shape[1], a.shape[2]), (b.shape[1], b.shape[2]))

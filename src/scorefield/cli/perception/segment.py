@@ -130,7 +130,7 @@ class Segment(PriorCommand):
         found = segment(
             prior, image, self.k, method, self.prompt,
             memory=self.memory, seed=self.seed, progress=not self.quiet,
-        )  # fmt: skip
+        )[0]  # fmt: skip
         written = self._write(path.stem, image, found)
         shares = found.labels.flatten().bincount(minlength=found.k) / found.labels.numel()
         return {
