@@ -62,7 +62,7 @@ def test_a_module_resumes_bit_for_bit(
 
     whole = go("whole", ModuleDistillation(prior, settings, Shifted(prior.image_size)))
     with pytest.raises(KeyboardInterrupt):
-        go("parts", Killed(settings, prior, Shifted(prior.image_size)))
+        go("parts", Killed(prior, settings, Shifted(prior.image_size)))
     task = ModuleDistillation(prior, settings, Shifted(prior.image_size))
     parts = go("parts", task, resume=True)
     assert torch.equal(whole.images(), parts.images())
