@@ -118,7 +118,7 @@ def test_pixel_art_starts_from_the_sample_and_keeps_its_grid(prior: ImagePrior) 
 
 
 def test_traced_pixel_art_has_few_colours_that_stay_shared(prior: ImagePrior) -> None:
-    task = run(TextToSvg(settings(style=PixelArt(grid=16), start="traced", steps=3), prior))
+    task = run(TextToSvg(prior, settings(style=PixelArt(grid=16), start="traced", steps=3)))
     fills = {tuple(shape.fill.tolist()) for shape in task.drawing.shapes}
     assert 1 <= len(fills) <= 3 and len(task.drawing.shapes) < 40
     assert distance(task.drawing.render(64).detach()) < 0.15
