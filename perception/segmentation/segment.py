@@ -88,8 +88,7 @@ def segment(
     each = each_image(images)
     method = emerdiff_preset(prior) if method is None else method
     rows = check_method(prior, method, memory)
-    shared = prompts is None or isinstance(prompts, str)
-    texts = [prompts] * len(each) if shared else list(prompts)
+    texts = [prompts] * len(each) if prompts is None or isinstance(prompts, str) else [*prompts]
     cells = [None] * len(each) if low_res is None else [*low_res.reshape(-1, *low_res.shape[-2:])]
     for what, given in (("prompts", texts), ("grids of low_res", cells)):
         if len(given) != len(each):
