@@ -25,10 +25,10 @@ from scorefield.sds.objective import (
     distill,
     image_loss,
 )
-from scorefield.sds.objectives import begin_phi
+from scorefield.sds.objectives import Phi, begin_phi
 from scorefield.sds.settings import DistillationSettings
 
-__all__ = ["Distillation", "ModuleDistillation"]
+__all__ = ["Distillation", "DistillationJob", "ModuleDistillation"]
 
 _PREVIEW = -1
 """Key of what is drawn besides the numbers of the steps, which have 0 and above."""
@@ -180,7 +180,45 @@ def fitted(images: Float[Tensor, "b *f 3 h w"], prior: ImagePrior) -> Float[Tens
     return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
 
 
-class ModuleDistillation:
+class DistillationJob:
+    """What every `Job` of distillation shares: its length, its state and what it depends on.
+
+    A subclass renders, updates itself and writes files.
+    """
+
+    distillation: Distillation
+
+    @property
+    def steps(self) -> int:
+        """Number of updates."""
+        return self.distillation.settings.steps
+
+    @property
+    def phi(self) -> Phi | None:
+        """The field that VSD trains."""
+        return self.distillation.phi
+
+    def parts(self) -> Mapping[str, nn.Module | torch.optim.Optimizer]:
+        """What the state is of, by name, besides phi."""
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        """The state of all parts and, if there is one, of phi."""
+        states = {name: part.state_dict() for name, part in self.parts().items()}
+        return {**states, **self.distillation.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Inverse of `state`."""
+        for name, part in self.parts().items():
+            part.load_state_dict(state[name])
+        self.distillation.load_state(state)
+
+    def config(self) -> dict[str, Any]:
+        """All that the result depends on, as JSON values."""
+        return self.distillation.config()
+
+
+class ModuleDistillation(DistillationJob):
     """A module of yours that renders images, to be distilled: a job for `scorefield.runs.run`.
 
         run(ModuleDistillation(prior, settings, module), "runs/mine", resume=True)
@@ -226,11 +264,6 @@ class ModuleDistillation:
                 f"the module must return images (batch, 3, height, width); got {shape}"
             )
 
-    @property
-    def steps(self) -> int:
-        """Number of updates."""
-        return self.settings.steps
-
     @torch.no_grad()
     def images(self) -> Float[Tensor, "batch 3 height width"]:
         """What the module renders now, always from the same random numbers."""
@@ -256,24 +289,14 @@ class ModuleDistillation:
         """The images side by side."""
         return contact_sheet(self.images().clamp(0, 1))
 
-    def state(self) -> dict[str, Any]:
-        """Module, optimiser and, if there is one, phi."""
-        return {
-            "module": self.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            **self.distillation.state(),
-        }
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Inverse of `state`."""
-        self.module.load_state_dict(state["module"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.distillation.load_state(state)
+    def parts(self) -> Mapping[str, nn.Module | torch.optim.Optimizer]:
+        """The module and its optimiser."""
+        return {"module": self.module, "optimizer": self.optimizer}
 
     def config(self) -> dict[str, Any]:
         """All that the result depends on but the module's own settings, as JSON values."""
         return {
-            **self.distillation.config(),
+            **super().config(),
             "learning_rate": self.learning_rate,
             "module": type(self.module).__qualname__,
         }

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from scorefield.domains import Count, NotNegative, Positive
 from scorefield.images import Images, contact_sheet, save_image
@@ -20,10 +20,10 @@ from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise, noise_generator
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.loop import optimise
-from scorefield.sds.distillation import Distillation, fitted
+from scorefield.sds.distillation import Distillation, DistillationJob, fitted
 from scorefield.sds.levels import LevelRange, Levels
 from scorefield.sds.objective import Objective, PromptedDenoisers
-from scorefield.sds.objectives import DDS, Phi
+from scorefield.sds.objectives import DDS
 from scorefield.sds.settings import RenderedSettings
 
 _START, _LEVEL, _PHI = -1, -2, -3
@@ -56,7 +56,7 @@ class ImageSettings(RenderedSettings):
             raise ValueError(f"image needs pixels=True: it is a loss on them; got {self.image}")
 
 
-class ImageDistillation:
+class ImageDistillation(DistillationJob):
     """A `Job`: images moved along the gradient of an objective.
 
     Item i depends on the seed and i, not on how many there are (but for VSD).
@@ -82,16 +82,6 @@ class ImageDistillation:
         self.distillation = Distillation(prior, settings)
         self.denoisers = self._denoisers()
         self.denoisers.check(settings.objective)
-
-    @property
-    def steps(self) -> int:
-        """Number of updates."""
-        return self.settings.steps
-
-    @property
-    def phi(self) -> Phi | None:
-        """The field that VSD trains."""
-        return self.distillation.phi
 
     def _denoisers(self) -> PromptedDenoisers:
         return self.distillation.denoisers(self.settings.prompt)
@@ -151,21 +141,19 @@ class ImageDistillation:
         """The images side by side."""
         return contact_sheet(self.images())
 
+    def parts(self) -> Mapping[str, nn.Module | torch.optim.Optimizer]:
+        """The optimiser."""
+        return {"optimizer": self.optimizer}
+
     def state(self) -> dict[str, Any]:
         """Images, optimiser and, if there is one, phi."""
-        state = {"values": self.values.detach(), "optimizer": self.optimizer.state_dict()}
-        return {**state, **self.distillation.state()}
+        return {"values": self.values.detach(), **super().state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Inverse of `state`."""
         with torch.no_grad():
             self.values.copy_(state["values"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.distillation.load_state(state)
-
-    def config(self) -> dict[str, Any]:
-        """All that the result depends on, as JSON values."""
-        return self.distillation.config()
+        super().load_state(state)
 
     def finish(self, folder: Path, *, progress: bool = True) -> dict[str, Path]:
         """Write `final.png`, the images side by side."""

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from scorefield.domains import NotNegative, Positive, check_numbers
+
 if TYPE_CHECKING:  # the command line shows these settings without loading torch
     import torch
 
@@ -43,7 +45,7 @@ class LevelRange:
     low: float = 0.02
     high: float = 0.98
     final_high: float | None = None
-    width: float | None = None
+    width: NotNegative | None = None
 
     def __post_init__(self) -> None:
         final = self.high if self.final_high is None else self.final_high
@@ -52,8 +54,7 @@ class LevelRange:
                 f"levels need 0 <= low <= final_high, high <= 1; got low {self.low}, "
                 f"high {self.high}, final_high {self.final_high}"
             )
-        if self.width is not None and self.width < 0:
-            raise ValueError(f"width must be at least 0; got {self.width}")
+        check_numbers(self)
 
     def bounds(self, progress: float) -> tuple[float, float]:
         """(lowest, highest) fraction when `progress` in [0, 1] of the run is done."""
@@ -86,8 +87,8 @@ class DreamTime:
     high: float = 0.98
     lower: float = 0.5
     upper: float = 0.8
-    lower_width: float = 0.1
-    upper_width: float = 0.3
+    lower_width: Positive = 0.1
+    upper_width: Positive = 0.3
 
     def __post_init__(self) -> None:
         if not 0 <= self.low <= self.lower <= self.upper <= self.high <= 1:
@@ -95,10 +96,7 @@ class DreamTime:
                 "DreamTime needs 0 <= low <= lower <= upper <= high <= 1; got "
                 f"{self.low}, {self.lower}, {self.upper}, {self.high}"
             )
-        if not (self.lower_width > 0 and self.upper_width > 0):
-            raise ValueError(
-                f"widths must be positive; got {self.lower_width} and {self.upper_width}"
-            )
+        check_numbers(self)
 
     def weight(self, fraction: float) -> float:
         """W, 1 on the plateau."""

@@ -8,13 +8,24 @@ a preset does not name is as the settings have it. The command line shows them w
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
     from scorefield.priors.prior import ImagePrior
     from scorefield.sds.objective import Objective
+    from scorefield.sds.settings import DistillationSettings
 
-__all__ = ["Preset", "PriorKind", "kind_of", "preset_for", "presets_of", "settings_by"]
+__all__ = [
+    "Preset",
+    "PriorKind",
+    "kind_of",
+    "preset_for",
+    "presets_of",
+    "settings_by",
+    "settings_for",
+]
+
+AnySettings = TypeVar("AnySettings", bound="DistillationSettings")
 
 ObjectiveName = Literal["sds", "sjc", "vsd", "csd", "nfsd", "ism", "sdi", "bridge"]
 
@@ -93,6 +104,18 @@ def settings_by(preset: Preset, prior: "ImagePrior", given: Mapping[str, Any]) -
     if isinstance(objective, str):
         objective = objective_named(objective, values.get("scale", 7.5))
     return {**values, "objective": objective}
+
+
+def settings_for(
+    kind: "type[AnySettings]",
+    prompt: "str | AnySettings",
+    prior: "ImagePrior",
+    presets: Sequence[Preset],
+) -> "AnySettings":
+    """Settings of a prompt by the preset that is chosen for the prior; all settings as they are."""
+    if not isinstance(prompt, str):
+        return prompt
+    return kind(prompt, **settings_by(preset_for(prior, presets), prior, {}))
 
 
 def objective_named(name: str, scale: float) -> "Objective":

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scorefield.runs.folder import RunFolder
-from scorefield.runs.loop import optimise
+from scorefield.runs.job import run
 from scorefield.training.data import batch_indices
 from scorefield.training.settings import TrainingSettings
 from scorefield.training.task import TrainingTask
@@ -84,6 +84,10 @@ class ClipJudgeTask(TrainingTask):
             for name, answers in QUESTIONS.items()
         }
 
+    def config(self) -> dict[str, Any]:
+        """The settings, and how many clips it learns from."""
+        return super().config() | {"clips": len(self.videos)}
+
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """The loss of a batch."""
         batch = batch_indices(generator, len(self.videos), self.settings.batch_size)
@@ -156,16 +160,7 @@ def train_clip_judge(
     settings = TrainingSettings(steps, 64, learning_rate=3e-3, warmup=30, ema=0.98, seed=seed)
     drawn = ClipSet(seed)
     task = ClipJudgeTask([drawn[i] for i in range(clips)], settings)
-    config = {"seed": seed, "clips": clips, "steps": steps}
-    optimise(
-        task,
-        steps=steps,
-        folder=RunFolder.create(out, config, resume, free=()),
-        preview_every=0,
-        checkpoint_every=0,
-        progress=progress,
-        resume=resume,
-    )
+    run(task, out, resume=resume, progress=progress, preview_every=0, checkpoint_every=0)
     net = task.averaged()
     assert isinstance(net, ClipJudgeNet)
     return VideoClipJudge(net)

@@ -184,12 +184,10 @@ def write_report(
 
 def plot_grids(results: Mapping[str, Any], path: Path) -> Path:
     """Plot the share of tuning clips all right over γ and α, a panel per combination."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     panels = [r for r in results["arms"].values() if r.get("combines") and r["tried"]]
     figure = Figure(figsize=(4 * max(1, len(panels)), 3.4), layout="constrained")
-    FigureCanvasAgg(figure)
     for place, row in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), place + 1)
         strengths = sorted({one["prior_strength"] for one in row["tried"]})

@@ -33,14 +33,12 @@ def draw_paths(
         columns: panels beside each other.
     """
     # matplotlib is slow to import, and few need it.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     columns = min(columns, len(rollouts))
     rows = -(-len(rollouts) // columns)
     width, height = (high - low for low, high in zip(layout.low, layout.high, strict=True))
     figure = Figure(figsize=(2.2 * columns, (2.2 * height / width + 0.35) * rows), dpi=110)
-    FigureCanvasAgg(figure)
     panels: Any = figure.subplots(rows, columns, squeeze=False)
     for panel in panels.flat[len(rollouts) :]:
         panel.set_visible(False)

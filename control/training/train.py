@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -18,8 +19,7 @@ from scorefield.control.training.held_out import HeldOut, told
 from scorefield.control.training.processes import Processes
 from scorefield.control.training.tracking import TrackedRun, check_tracker
 from scorefield.priors.noise import noise_generator
-from scorefield.runs.folder import FREE_KEYS
-from scorefield.runs.loop import optimise
+from scorefield.runs.job import run
 from scorefield.training.settings import TrainingSettings as TrainingSettings
 from scorefield.training.task import TrainingTask
 
@@ -86,6 +86,7 @@ class PolicyTask(TrainingTask):
         super().__init__(policy, replace(settings, device=device))
         self._policy, self._windows, self._say = policy, windows, say
         self._held_out = None
+        self._held_out_windows = 0 if held_out is None else len(held_out)
         if held_out is not None and self.processes.first:
             self._held_out = HeldOut(windows, held_out, settings.batch_size, device)
 
@@ -116,6 +117,27 @@ class PolicyTask(TrainingTask):
     def decay(self, step: int) -> float:
         """`power_decay`, up to the settings' decay."""
         return min(self.settings.ema, power_decay(step))
+
+    def config(self) -> dict[str, Any]:
+        """Policy, horizons, demonstrations, spaces and settings."""
+        policy, windows = self._policy, self._windows
+        return {
+            **policy.settings(),
+            "horizons": asdict(policy.horizons),
+            "windows": len(windows),
+            "held_out_windows": self._held_out_windows,
+            "demonstrations": windows.episodes.digest(),
+            "spaces": policy.spaces.as_json(),
+            **super().config(),
+        }
+
+    def finish(self, folder: Path, *, progress: bool = True) -> dict[str, Path]:
+        """Write the policy into FOLDER/policy, by the first process; the others wait for it."""
+        path = folder / "policy"
+        if self.processes.first:
+            self.policy().save(path)
+        self.processes.wait()
+        return {"policy": path}
 
     def policy(self) -> NetworkPolicy:
         """The policy with its weights' moving average, frozen."""
@@ -198,44 +220,19 @@ def train_policy(
     say = functools.partial(tqdm.write, file=sys.stderr) if progress else None
     task = PolicyTask(policy, windows, settings, held_out, say)
     processes = task.processes
-    run = processes.folder(
-        folder,
-        _description(task, windows, held_out),
-        resume,
-        # The learning rate's cosine ends with the steps: other steps are another training.
-        free=FREE_KEYS - {"steps"},
-    )
-    tracked = TrackedRun(run, tracker) if tracker is not None and processes.first else None
+    begun = processes.folder(folder, task.config(), resume, free=())
+    tracked = TrackedRun(begun, tracker) if tracker is not None and processes.first else None
     try:
-        optimise(
+        run(
             task,
-            steps=settings.steps,
-            folder=tracked or run,
+            tracked or begun,
             preview_every=0,
             checkpoint_every=CHECKPOINT_EVERY,
             progress=progress and processes.first,
-            resume=resume,
         )
     finally:
         if tracked is not None:
             tracked.finish()
     trained = task.policy()
-    if processes.first:
-        trained.save(run.path / "policy")
-    processes.wait()
     assert isinstance(trained, type(policy))
     return trained
-
-
-def _description(task: PolicyTask, windows: Windows, held_out: Windows | None) -> dict[str, Any]:
-    """What the run is: other values are another training."""
-    policy = task._policy
-    return {
-        **policy.settings(),
-        "horizons": asdict(policy.horizons),
-        "windows": len(windows),
-        "held_out_windows": 0 if held_out is None else len(held_out),
-        "demonstrations": windows.episodes.digest(),
-        "spaces": policy.spaces.as_json(),
-        **task.settings.config(),
-    }

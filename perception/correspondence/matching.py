@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from scorefield.domains import Positive, check_numbers
 from scorefield.perception.correspondence.matches import Matches, Size
 from scorefield.perception.correspondence.nearest import nearest_both_ways
 
@@ -127,13 +128,12 @@ class SoftArgmax:
     """
 
     window: int = 5
-    temperature: float | int = 0.04
+    temperature: Positive = 0.04
 
     def __post_init__(self) -> None:
         if self.window < 1 or self.window % 2 == 0:
             raise ValueError(f"window must be odd and positive; got {self.window}")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be positive; got {self.temperature}")
+        check_numbers(self)
 
     def __call__(
         self,
@@ -173,11 +173,10 @@ class DualSoftmax:
         ValueError: a temperature that is not positive.
     """
 
-    temperature: float | int = 0.02
+    temperature: Positive = 0.02
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be positive; got {self.temperature}")
+        check_numbers(self)
 
     def __call__(
         self,

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from scorefield.domains import Count, NotNegative, check_numbers
 from scorefield.perception.segmentation.attention_hooks import (
     Records,
     cross_attention_paths,
@@ -61,22 +62,17 @@ class EmerDiff:
     query_level: NoiseLevel
     level: NoiseLevel
     strength: float | int = 10.0
-    steps: int = 15
+    steps: Count = 15
     one_sided: bool = False
     clusters: KMeansClusters | NormalisedCut = KMeansClusters()  # noqa: RUF009
-    ensemble: int = 8
+    ensemble: Count = 8
     size: int | None = None
-    blur: float | int = 0.8
+    blur: NotNegative = 0.8
     normalised: bool = False
     source: str = ""
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.ensemble < 1:
-            raise ValueError(
-                f"steps and ensemble must be at least 1; got {self.steps} and {self.ensemble}"
-            )
-        if self.blur < 0:
-            raise ValueError(f"blur must not be negative, got {self.blur}")
+        check_numbers(self)
 
     def levels(self, schedule: NoiseSchedule) -> list[NoiseLevel]:
         """The levels of the trajectory, `level` first and the clean one last.

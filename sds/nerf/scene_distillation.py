@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from scorefield.priors.guidance.perp_neg import PerpNeg
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.job import run
-from scorefield.sds.distillation import Distillation
+from scorefield.sds.distillation import Distillation, DistillationJob
 from scorefield.sds.nerf.assets.finish import finish_scene
 from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.assets.turntable import view_sheet
@@ -34,8 +34,7 @@ from scorefield.sds.nerf.radiance_field import RadianceField, Rendering
 from scorefield.sds.nerf.settings import TextTo3DSettings
 from scorefield.sds.nerf.view_negatives import view_negatives
 from scorefield.sds.objective import PromptedDenoisers
-from scorefield.sds.objectives import Phi
-from scorefield.sds.presets import preset_for, settings_by
+from scorefield.sds.presets import settings_for
 from scorefield.views import view_name
 
 __all__ = ["TextTo3D", "begin_scene", "text_to_3d"]
@@ -63,7 +62,7 @@ def _groups(scene: RadianceField, settings: TextTo3DSettings) -> list[dict[str, 
     return [{"params": list(scene.field.parameters())}, slow]
 
 
-class TextTo3D:
+class TextTo3D(DistillationJob):
     """A `Job`: one update looks at a few views of the scene, which ends as a mesh.
 
     settings: what to make, and how.
@@ -96,16 +95,6 @@ class TextTo3D:
         self.optimizer = field_optimizer(_groups(self.scene, settings), settings.learning_rate)
         self.distillation.check([settings.prompt])
         _check_views(settings.prompt, prior)
-
-    @property
-    def steps(self) -> int:
-        """Number of updates."""
-        return self.settings.steps
-
-    @property
-    def phi(self) -> Phi | None:
-        """The field that VSD trains."""
-        return self.distillation.phi
 
     def step(self, step: int) -> Mapping[str, float]:
         """Render views, ask the prior, update the scene."""
@@ -191,20 +180,13 @@ class TextTo3D:
         """Named views, in colour and as bare geometry."""
         return view_sheet(self.scene, size=96, samples=64)
 
-    def state(self) -> dict[str, Any]:
-        """RadianceField, optimiser and, if there is one, phi."""
-        state = {"scene": self.scene.state_dict(), "optimizer": self.optimizer.state_dict()}
-        return {**state, **self.distillation.state()}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Inverse of `state`."""
-        self.scene.load_state_dict(state["scene"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.distillation.load_state(state)
+    def parts(self) -> Mapping[str, nn.Module | torch.optim.Optimizer]:
+        """The scene and its optimiser."""
+        return {"scene": self.scene, "optimizer": self.optimizer}
 
     def config(self) -> dict[str, Any]:
         """All that the result depends on, as JSON values; of a given scene its field's class."""
-        config = self.distillation.config()
+        config = super().config()
         return config | {"field": self.given} if self.given else config
 
     def finish(self, folder: Path, *, progress: bool = True) -> dict[str, Path]:
@@ -244,10 +226,8 @@ def text_to_3d(
         EmptySceneError: at the end, the pictures written: the scene came out empty.
         NonFiniteError: on the way; the last checkpoint is kept.
     """
-    if isinstance(prompt, str):
-        prompt = TextTo3DSettings(prompt, **settings_by(preset_for(prior, PRESETS), prior, {}))
     run(
-        TextTo3D(prior, prompt, asset=asset),
+        TextTo3D(prior, settings_for(TextTo3DSettings, prompt, prior, PRESETS), asset=asset),
         out,
         resume=resume,
         progress=progress,

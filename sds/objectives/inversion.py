@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.domains import Count, Share, check_numbers
 from scorefield.priors.denoiser import Denoiser
-from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance, check_finite
+from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.steps import ddim_step
 from scorefield.sds.objective import (
@@ -69,15 +70,14 @@ class ISM:
     """
 
     gap: float = 0.05
-    steps: int = 5
+    steps: Count = 5
     weight: Weight = noise_to_signal
     needs: ClassVar[tuple[str, ...]] = ("guided", "uncond")
 
     def __post_init__(self) -> None:
         if not 0 < self.gap < 1:
             raise ValueError(f"gap must lie between 0 and 1; got {self.gap}")
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1; got {self.steps}")
+        check_numbers(self)
 
     def __call__(
         self, denoisers: PromptedDenoisers, point: NoisedLatents
@@ -109,17 +109,13 @@ class SDI:
     """
 
     scale: float = -7.5
-    steps: int = 10
-    eta: float = 0.3
+    steps: Count = 10
+    eta: Share = 0.3
     weight: Weight = sigma_squared
     needs: ClassVar[tuple[str, ...]] = ("guided", "cond", "uncond")
 
     def __post_init__(self) -> None:
-        check_finite("scale", self.scale)
-        if self.steps < 1 or not 0 <= self.eta <= 1:
-            raise ValueError(
-                f"steps must be at least 1 and eta in [0, 1]; got {self.steps} and {self.eta}"
-            )
+        check_numbers(self)
 
     def __call__(
         self, denoisers: PromptedDenoisers, point: NoisedLatents

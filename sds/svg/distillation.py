@@ -18,10 +18,9 @@ from torch import Tensor
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.job import run
-from scorefield.sds.distillation import Distillation
+from scorefield.sds.distillation import Distillation, DistillationJob
 from scorefield.sds.objective import PromptedDenoisers, described
-from scorefield.sds.objectives import Phi
-from scorefield.sds.presets import preset_for, settings_by
+from scorefield.sds.presets import settings_for
 from scorefield.sds.svg.augmentation import warp
 from scorefield.sds.svg.cleaning import cleaned, on_white
 from scorefield.sds.svg.drawing import SIDE, WHITE, Drawing
@@ -51,7 +50,7 @@ _START = -1
 """Key of what is drawn besides the numbers of the steps, which have 0 and above."""
 
 
-class TextToSvg:
+class TextToSvg(DistillationJob):
     """A `Job`: it redraws a sample, then follows the prior, and writes the drawing.
 
     settings: what to draw, and how.
@@ -85,11 +84,6 @@ class TextToSvg:
     def steps(self) -> int:
         """Updates of tracing and distillation together."""
         return self.settings.updates
-
-    @property
-    def phi(self) -> Phi | None:
-        """The field that VSD trains."""
-        return self.distillation.phi
 
     def denoisers(self) -> PromptedDenoisers:
         """The prior under the prompt, as it is put to it."""
@@ -202,7 +196,7 @@ class TextToSvg:
             state["target"] = self.target
         if self.redrawn:
             state["redrawn"] = self.redrawn
-        return {**state, **self.distillation.state()}
+        return {**state, **super().state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Inverse of `state`."""
@@ -210,13 +204,13 @@ class TextToSvg:
             self._redraw(state["redrawn"])
         self.drawing.load_state(state["drawing"])
         self.target = state.get("target")
-        self.distillation.load_state(state)
+        super().load_state(state)
 
     def config(self) -> dict[str, Any]:
         """All that the result depends on, as JSON values."""
         settings = self.settings
         return {
-            **self.distillation.config(),
+            **super().config(),
             "style": described(settings.style),
             "rank": described(settings.rank),
             "rasterise": settings.rasterise and type(settings.rasterise).__name__,
@@ -268,10 +262,8 @@ def text_to_svg(
         ValueError: before anything starts: settings, words or folder are not accepted.
         NonFiniteError: on the way; the last checkpoint is kept.
     """
-    if isinstance(prompt, str):
-        prompt = TextToSvgSettings(prompt, **settings_by(preset_for(prior, PRESETS), prior, {}))
     run(
-        TextToSvg(prior, prompt, size),
+        TextToSvg(prior, settings_for(TextToSvgSettings, prompt, prior, PRESETS), size),
         out,
         resume=resume,
         progress=progress,

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.domains import NotNegative, check_numbers
 from scorefield.sds.vector import Document, Parameters, Shape
 from scorefield.sds.vector.document import Rasterise
 
@@ -29,16 +30,12 @@ class Rates:
     points, widths: in units of which the view box is 600 wide. colours: of RGBA in [0, 1].
     """
 
-    points: float = 1.0
-    widths: float = 0.1
-    colours: float = 0.01
+    points: NotNegative = 1.0
+    widths: NotNegative = 0.1
+    colours: NotNegative = 0.01
 
     def __post_init__(self) -> None:
-        for name in _KINDS:
-            if not getattr(self, name) >= 0:
-                raise ValueError(
-                    f"the rate of {name} must be at least 0; got {getattr(self, name)}"
-                )
+        check_numbers(self)
 
 
 class Drawing:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from scorefield.domains import Count, NotNegative, Share, Whole
 from scorefield.sds.settings import RenderedSettings
 
 if TYPE_CHECKING:
@@ -107,19 +108,19 @@ class TextToSvgSettings(RenderedSettings):
     rasterise: what draws; None is this library's own rasteriser.
     """
 
-    steps: int = 0
+    steps: Whole = 0
     style: "Style" = field(default_factory=_icon)
     template: str = ""
     start: str = "traced"
     background: bool = False
-    samples: int = 4
-    trace_steps: int = 200
-    settle: float = 0.1
-    views: int = 4
+    samples: Whole = 4
+    trace_steps: Count = 200
+    settle: NotNegative = 0.1
+    views: Count = 4
     augmentation: Augmentation = Augmentation(0.95, 0.1)
-    warmup: float = 0.05
-    renew_every: int = 50
-    renew_until: float = 0.8
+    warmup: Share = 0.05
+    renew_every: Whole = 50
+    renew_until: Share = 0.8
     rank: "Rank" = field(default_factory=_rank_by_prior)
     rasterise: "Rasterise | None" = None
 
@@ -132,20 +133,10 @@ class TextToSvgSettings(RenderedSettings):
                 "template must hold {} where the prompt goes, as 'a flat icon of {}'; got "
                 f"{self.template!r}"
             )
-        for name, least in (
-            ("steps", 0), ("views", 1), ("samples", 0), ("trace_steps", 1), ("renew_every", 0),
-        ):  # fmt: skip
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}")
-        for name in ("warmup", "renew_until"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be between 0 and 1; got {getattr(self, name)}")
         if not (self.start in STARTS or self.start.lstrip().startswith("<")):
             raise ValueError(
                 f"start must be {', '.join(STARTS)} or the text of an SVG; got {self.start[:40]!r}"
             )
-        if not self.settle >= 0:
-            raise ValueError(f"settle must be at least 0; got {self.settle}")
 
     @property
     def samples_first(self) -> bool:

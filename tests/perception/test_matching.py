@@ -270,7 +270,7 @@ def test_dual_softmax_of_many_points_and_cells_is_that_of_each() -> None:
     every = match_features(source, target, **options)
     one = match_features(source, target, every.source[17:18], **options)
     assert torch.equal(one.target[0], every.target[17])
-    with pytest.raises(ValueError, match="temperature must be positive; got 0"):
+    with pytest.raises(ValueError, match="temperature must be above 0; got 0"):
         DualSoftmax(0)
 
 

@@ -303,9 +303,9 @@ def test_what_cannot_be_is_refused_first(sd: FrozenPrior) -> None:
         check_method(sd, replace(method, queries="up9"))
     with pytest.raises(ValueError, match="multiple of 4 pixels"):
         check_method(sd, replace(method, size=18))
-    with pytest.raises(ValueError, match="steps and ensemble must be at least 1"):
+    with pytest.raises(ValueError, match="must be at least 1; got 0"):
         replace(method, steps=0)
-    with pytest.raises(ValueError, match="blur must not be negative"):
+    with pytest.raises(ValueError, match="blur must be at least 0"):
         replace(method, blur=-1)
 
 

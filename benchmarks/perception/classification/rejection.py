@@ -127,11 +127,9 @@ def table_of(found: dict[str, Tensor]) -> str:
 
 def plot(found: dict[str, Tensor], path: Path) -> None:
     """The abstention curve: of each kind, the share called none of these, by --reject."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.4, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     levels = torch.linspace(0, 1, 201)
     for (name, values), color in zip(found.items(), ("#2a6fbb", "#e0a030", "#a8321e"), strict=True):

@@ -46,13 +46,11 @@ def _with_interval(share: float, interval: tuple[float, float]) -> str:
 
 def plot_sweep(figures: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
     """PCK@0.1 of every layer and level of the prior, in the order the layers run."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     sweep = figures["sweep"]
     values = np.array(list(sweep.values())) * 100
     figure = Figure(figsize=(1.2 + 0.42 * len(sweep), 3.8), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     for i, log_snr in enumerate(figures["log_snrs"]):
         axes.plot(values[:, i], marker="o", markersize=3, label=f"log-SNR {log_snr:g}")

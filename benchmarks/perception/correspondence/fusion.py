@@ -165,11 +165,9 @@ def table_of(figures: Mapping[str, Mapping[str, Any]]) -> str:
 
 def plot(figures: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     """PCK@0.1 of every method in every condition, with 95% intervals."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.5, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     colors = ("#7a7a7a", "#e0a030", "#a86a10", "#2a6fbb")
     for k, (name, color) in enumerate(zip((PRIOR, *BASELINES, FUSED), colors, strict=True)):

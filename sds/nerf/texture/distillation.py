@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 import trimesh
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from scorefield.images import contact_sheet, save_gif, save_image
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.job import run
-from scorefield.sds.distillation import Distillation
+from scorefield.sds.distillation import Distillation, DistillationJob
 from scorefield.sds.nerf.assets.asset import Surface, bake, unwrap
 from scorefield.sds.nerf.assets.mesh import albedo_at
 from scorefield.sds.nerf.assets.mesh_files import export_mesh
@@ -34,7 +34,7 @@ from scorefield.sds.nerf.optimizer import descend, field_optimizer
 from scorefield.sds.nerf.texture.presets import PRESETS
 from scorefield.sds.nerf.texture.settings import TextureSettings
 from scorefield.sds.nerf.texture.user_mesh import UserMesh, is_unwrapped, load_mesh
-from scorefield.sds.presets import preset_for, settings_by
+from scorefield.sds.presets import settings_for
 
 __all__ = ["TextureDistillation", "texture_mesh"]
 
@@ -45,7 +45,7 @@ _AROUND = Cameras.at([0.0, 90.0, 180.0, 270.0, 0.0], [15.0, 15.0, 15.0, 15.0, 75
 """Front, sides, back and overhead, for looking at."""
 
 
-class TextureDistillation:
+class TextureDistillation(DistillationJob):
     """A `Job`: one update looks at a few views of the painted surface, which ends as a texture.
 
     Texture coordinates of the mesh are kept if every triangle has a place of its own in them; else
@@ -81,11 +81,6 @@ class TextureDistillation:
         normals = torch.tensor(mesh.vertex_normals, dtype=torch.float32)
         points = torch.tensor(mesh.vertices, dtype=torch.float32)
         self._vertices = torch.cat([places.cpu(), normals, points], dim=1)
-
-    @property
-    def steps(self) -> int:
-        """Number of updates."""
-        return self.settings.steps
 
     def step(self, step: int) -> Mapping[str, float]:
         """Render views, ask the prior, update the colours."""
@@ -141,20 +136,13 @@ class TextureDistillation:
         pictures = self.render(_AROUND, 96, torch.full((3, 1, 1), 0.8))
         return contact_sheet(pictures, columns=5, labels=_AROUND.views)
 
-    def state(self) -> dict[str, Any]:
-        """Colours, optimiser and, if there is one, phi."""
-        state = {"field": self.field.state_dict(), "optimizer": self.optimizer.state_dict()}
-        return {**state, **self.distillation.state()}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Inverse of `state`."""
-        self.field.load_state_dict(state["field"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.distillation.load_state(state)
+    def parts(self) -> Mapping[str, nn.Module | torch.optim.Optimizer]:
+        """The colours and their optimiser."""
+        return {"field": self.field, "optimizer": self.optimizer}
 
     def config(self) -> dict[str, Any]:
         """All that the result depends on, as JSON values."""
-        return {**self.distillation.config(), "surface": _digest(self.surface.mesh)}
+        return {**super().config(), "surface": _digest(self.surface.mesh)}
 
     def finish(self, folder: Path, *, progress: bool = True) -> dict[str, Path]:
         """Write the mesh with its texture, of its own size and place, a turntable and views.
@@ -215,10 +203,9 @@ def texture_mesh(
         NonFiniteError: on the way; the last checkpoint is kept.
     """
     asset = asset or AssetSettings()
-    if isinstance(prompt, str):
-        prompt = TextureSettings(prompt, **settings_by(preset_for(prior, PRESETS), prior, {}))
+    settings = settings_for(TextureSettings, prompt, prior, PRESETS)
     run(
-        TextureDistillation(prior, prompt, load_mesh(mesh, asset.up), asset),
+        TextureDistillation(prior, settings, load_mesh(mesh, asset.up), asset),
         out,
         resume=resume,
         progress=progress,

@@ -145,6 +145,12 @@ def check_prompt(prompt: str) -> None:
         raise ValueError("the prompt is empty; say what to make, such as 'a red mushroom'")
 
 
+def check_template(template: str, of: str = "label") -> None:
+    """Refuse a template of prompts without a place for a name."""
+    if "{}" not in template:
+        raise ValueError(f"--template must hold {{}}, the {of}'s place; got {template!r}")
+
+
 def check_picture(path: Path, suffixes: Sequence[str] = PICTURES) -> None:
     """Refuse to write a picture, or a video, to a path where that is bound to fail."""
     if path.suffix.lower() not in suffixes:

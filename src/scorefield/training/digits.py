@@ -179,7 +179,7 @@ def train_digits(
         at its last checkpoint.
     """
     task = DigitsTask(digits_part("training"), settings)
-    run_training(task, out / "denoiser", settings, resume, progress)
+    run_training(task, out / "denoiser", resume, progress)
     return save_digits(task.averaged(), out / "digits")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import cycle, islice
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import diffusers
 import torch
@@ -19,11 +19,9 @@ from scorefield.integrity import write_seal
 from scorefield.priors.clip_unet import ClipUNet
 from scorefield.priors.families import ClipPipeline, from_pipeline
 from scorefield.priors.schedule import DiscreteSchedule
-from scorefield.runs.folder import FREE_KEYS, RunFolder
-from scorefield.runs.loop import optimise
 from scorefield.training.recipes import BROAD_LOW_NOISE, BROAD_SETTINGS, BROAD_WIDTH
 from scorefield.training.settings import TrainingSettings
-from scorefield.training.task import TrainingTask
+from scorefield.training.task import TrainingTask, run_training
 from scorefield.training.tokenizer import make_tokenizer
 from scorefield.world.clips import (
     BROAD,
@@ -147,6 +145,8 @@ class MotionTask(TrainingTask):
             else TextToClips.load(initial)
         )
         super().__init__(module, settings)
+        asked = {"clips": asdict(clips), "width": width, "initial": initial, "low_noise": low_noise}
+        self.asked = {key: str(value) for key, value in asked.items()}
         self.clips = clips
         self.low_noise = low_noise
         self.schedule = make_clip_schedule()
@@ -199,6 +199,10 @@ class MotionTask(TrainingTask):
         frames = prior.generate(captions, steps=20, seed=100).flatten(0, 1).cpu()
         return contact_sheet(frames.repeat_interleave(3, 2).repeat_interleave(3, 3), columns=FRAMES)
 
+    def config(self) -> dict[str, Any]:
+        """The settings, the clips and the network."""
+        return super().config() | self.asked
+
     def averaged(self) -> TextToClips:
         """A frozen copy of the networks with the moving average of their weights."""
         return cast(TextToClips, super().averaged())
@@ -230,20 +234,7 @@ def train_motion(
         ValueError: a batch size below 2, low_noise not positive, or `out` holds another training.
     """
     task = MotionTask(clips, settings, width, initial, low_noise)
-    asked = {"clips": asdict(clips), "width": width, "initial": initial, "low_noise": low_noise}
-    config = settings.config() | {key: str(value) for key, value in asked.items()}
-    resume = resume and out.exists()
-    every = max(1, settings.steps // 16)
-    optimise(
-        task,
-        steps=settings.steps,
-        # The learning rate's cosine ends with the steps: other steps are another training.
-        folder=RunFolder.create(out, config, resume, free=FREE_KEYS - {"steps"}),
-        preview_every=every,
-        checkpoint_every=min(every, 200),
-        progress=progress,
-        resume=resume,
-    )
+    run_training(task, out, resume, progress, previews=16)
     return save_motion(task.averaged(), out / name, name)
 
 

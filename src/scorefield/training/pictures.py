@@ -85,7 +85,7 @@ def train_pictures(
     found = read_folder(folder)
     images, captions = _views(found, pictures, denoiser.seed, out, progress)
     codec_task = CodecTask(images, codec, network)
-    run_training(codec_task, out / "codec", codec, resume, progress)
+    run_training(codec_task, out / "codec", resume, progress)
     vae = codec_task.averaged()
 
     told = [i for i, caption in enumerate(captions) if caption]
@@ -109,7 +109,7 @@ def train_pictures(
         guidance_scale=GUIDANCE_SCALE,
         module=start.denoiser(module, tokenizer) if start else module,
     )
-    run_training(task, out / "denoiser", denoiser, resume, progress, previews=_PREVIEWS)
+    run_training(task, out / "denoiser", resume, progress, previews=_PREVIEWS)
     content = PriorCard(name, GUIDANCE_SCALE, words, card or {})
     return save_prior(make_pipeline(vae, task.averaged(), tokenizer), out / name, content)
 

@@ -59,7 +59,7 @@ def train_shapes(
     """
     images = world_images(WORLD_SEED, pictures, out / "data", progress=progress)
     codec_task = CodecTask(images, codec)
-    run_training(codec_task, out / "codec", codec, resume, progress)
+    run_training(codec_task, out / "codec", resume, progress)
     vae = codec_task.averaged()
     path = out / f"latents-{codec.steps}.safetensors"
     means, stds = cached_latents(vae, images, path, codec)
@@ -80,7 +80,7 @@ def train_shapes(
         prompts=preview_prompts(),
         guidance_scale=GUIDANCE_SCALE,
     )
-    run_training(task, out / "denoiser", diffusion, resume, progress)
+    run_training(task, out / "denoiser", resume, progress)
     return save_shapes(make_pipeline(vae, task.averaged(), tokenizer), out / "shapes")
 
 
@@ -99,7 +99,7 @@ def train_judge(
     images = world_images(JUDGE_SEED, pictures, out / "data", progress=progress)
     scenes = [draw_scene(JUDGE_SEED, index) for index in range(pictures)]
     task = JudgeTask(images, scenes, settings)
-    run_training(task, out / "classifier", settings, resume, progress)
+    run_training(task, out / "classifier", resume, progress)
     with whole_folder(out / "judge") as part:
         weights = {k: v.half().contiguous() for k, v in task.averaged().state_dict().items()}
         save_file(weights, part / "judge.safetensors")

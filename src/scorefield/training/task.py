@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from scorefield.priors.noise import noise_generator
-from scorefield.runs.folder import FREE_KEYS, RunFolder
-from scorefield.runs.loop import optimise
+from scorefield.runs.job import run
 from scorefield.training.settings import TrainingSettings
 
 
 class TrainingTask(ABC):
-    """A `Task` of the optimisation loop that trains one module.
+    """A `Job` that trains one module.
 
     A subclass gives `loss(step, generator)`, the loss to descend and its figures.
     """
@@ -77,6 +76,19 @@ class TrainingTask(ABC):
                 weight.copy_(average)
         return module.eval().requires_grad_(False)
 
+    @property
+    def steps(self) -> int:
+        """Number of updates."""
+        return self.settings.steps
+
+    def config(self) -> dict[str, Any]:
+        """The settings, and what else tells this training from others; its steps are among them."""
+        return dict(self.settings.config())
+
+    def finish(self, folder: Path, *, progress: bool = True) -> dict[str, Path]:
+        """Write nothing: a recipe takes `averaged`, unless a subclass writes it."""
+        return {}
+
     def preview(self, step: int) -> Tensor | None:
         """No picture, unless a subclass has one."""
         return None
@@ -99,31 +111,19 @@ class TrainingTask(ABC):
 
 
 def run_training(
-    task: TrainingTask,
-    path: Path,
-    settings: TrainingSettings,
-    resume: bool,
-    progress: bool,
-    *,
-    previews: int = 20,
+    task: TrainingTask, path: Path, resume: bool, progress: bool, *, previews: int = 20
 ) -> None:
-    """Train to the end in a run folder, with previews, checkpoints and a progress bar.
+    """`run` with a picture and a checkpoint now and then.
 
     previews: how often there is a picture of what was learnt by then.
-    resume: go on with the training that is there, of the same settings.
-
-    Raises:
-        ValueError: the folder holds another training, or one and `resume` is False.
     """
-    resume = resume and path.exists()
-    every = max(1, settings.steps // previews)
-    optimise(
+    every = max(1, task.steps // previews)
+    checkpoint_every = min(every, 200)
+    run(
         task,
-        steps=settings.steps,
-        # The learning rate's cosine ends with the steps: other steps are another training.
-        folder=RunFolder.create(path, settings.config(), resume, free=FREE_KEYS - {"steps"}),
-        preview_every=every,
-        checkpoint_every=min(every, 200),
-        progress=progress,
+        path,
         resume=resume,
+        progress=progress,
+        preview_every=every,
+        checkpoint_every=checkpoint_every,
     )

@@ -5,13 +5,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import tyro
-
-from scorefield.cli.command import Outcome, PriorCommand, check_at_least, check_folder, under_way
+from scorefield.cli.command import Outcome, check_at_least, check_folder, check_template
+from scorefield.cli.evaluate.data_sets import DataSetCommand, Report
 from scorefield.domains import Count, Positive
-from scorefield.files import write_json
 
 if TYPE_CHECKING:
     from scorefield.perception.benchmarks.labelled_pictures import LabelledPicture
@@ -20,7 +18,7 @@ Names = dict[str, str] | list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateClassifier(PriorCommand):
+class EvaluateClassifier(DataSetCommand):
     """Classify the pictures of a data set by the likelihood a prior gives them under each label.
 
     OUT gets figures.json, report.html beside the published figures, and pictures.jsonl, a line per
@@ -29,15 +27,11 @@ class EvaluateClassifier(PriorCommand):
 
     data: tuple[Literal["imagefolder", "webdataset", "parquet"], Path]
     """How the data set is kept, and its folder: folders of pictures by label, shards, or tables."""
-    out: Path
-    """Folder of the figures, new or empty unless resuming."""
     split: str = ""
     """Folder above the labels, or what the names of shards and tables begin with; none is all."""
     names: Path | None = None
     """JSON file with the names of the labels: a list by number, or an object such as
     {"n01440764": "tench"}; None takes what the data set says."""
-    n: Annotated[Count | None, tyro.conf.arg(aliases=("-n",))] = None
-    """Number of pictures, the first ones; None takes all."""
     template: tuple[str, ...] = ("a photo of a {}",)
     """Prompt of a label, {} being its name; several are alternatives."""
     confidence: float = 0.99
@@ -48,22 +42,17 @@ class EvaluateClassifier(PriorCommand):
     """Network evaluations per picture at most; None: 32 for every prompt."""
     batch_size: Count = 64
     """Rows in one pass of the network; changes the speed and the memory, not the results."""
-    resume: bool = False
-    """Go on with the evaluation in --out, with the same settings."""
 
     def run(self) -> Outcome:
         """Evaluate and write the figures."""
         for template in self.template:
-            if "{}" not in template:
-                raise ValueError(f"--template must hold {{}}, the label's place; got {template!r}")
+            check_template(template)
         check_folder(self.out, self.resume)
 
         from scorefield.cli.loading import prior_of
         from scorefield.perception.benchmarks.label_evaluation import evaluate_labels, label_figures
-        from scorefield.perception.benchmarks.report import problem_of
         from scorefield.perception.classification.classify import DRAWS
         from scorefield.perception.classification.stopping import Race
-        from scorefield.rows import RowStore
 
         pictures, names = self._pictures()
         called = list(dict.fromkeys(names.values() if isinstance(names, dict) else names))
@@ -81,26 +70,25 @@ class EvaluateClassifier(PriorCommand):
             "image_size": prior.image_size, "prompts": prompts, "policy": asdict(policy),
             "budget": budget, "seed": self.seed,
         }  # fmt: skip
-        rows = RowStore(self.out / "pictures.jsonl", settings, ["picture"])
-        with under_way():
-            found = evaluate_labels(
+        return self.evaluated(
+            settings,
+            lambda rows: evaluate_labels(
                 islice(pictures, self.n), names, prompts, prior, rows, policy=policy,
                 budget=budget, batch_size=self.batch_size, seed=self.seed, progress=not self.quiet,
-            )  # fmt: skip
-            figures = {**settings, **label_figures(found)}
-            problem = problem_of(found, "picture", "pictures")
-            write_json(self.out / "figures.json", figures)
-            self._report(figures, problem)
-        lines = [f"{figures['pictures']} pictures"]
-        if figures["pictures"]:
-            lines = [
-                f"{figures['pictures']} pictures: {100 * figures['accuracy']:.1f}% right, "
-                f"{100 * figures['mean_per_class']:.1f}% as the mean of the classes, "
-                f"{100 * figures['top5']:.1f}% among the first five; "
-                f"{figures['evaluations']:.0f} evaluations per picture"
-            ]
-        lines.append(f"wrote {self.out / 'report.html'}")
-        return Outcome({"out": str(self.out), **figures}, lines, problem)
+            ),
+            label_figures,
+        )  # fmt: skip
+
+    def lines(self, figures: dict[str, Any]) -> list[str]:
+        """Accuracy and cost."""
+        if not figures["pictures"]:
+            return ["0 pictures"]
+        return [
+            f"{figures['pictures']} pictures: {100 * figures['accuracy']:.1f}% right, "
+            f"{100 * figures['mean_per_class']:.1f}% as the mean of the classes, "
+            f"{100 * figures['top5']:.1f}% among the first five; "
+            f"{figures['evaluations']:.0f} evaluations per picture"
+        ]
 
     def _pictures(self) -> "tuple[Iterable[LabelledPicture], Names]":
         """The pictures, and what their labels are called."""
@@ -122,8 +110,9 @@ class EvaluateClassifier(PriorCommand):
             raise ValueError("shards do not list their labels; give --names, a JSON list")
         return data.webdataset_pictures(folder, self.split), names
 
-    def _report(self, figures: dict[str, Any], problem: str | None) -> None:
-        from scorefield.perception.benchmarks.report import percent, write_report
+    def report(self, figures: dict[str, Any]) -> Report:
+        """Means, and a row for each class."""
+        from scorefield.perception.benchmarks.report import percent
 
         ways = {
             "accuracy": "right",
@@ -144,7 +133,7 @@ class EvaluateClassifier(PriorCommand):
             ("By class", ("", "pictures", "right, %"), classes),
         ]
         title = f"{self.prior} on {self.data[1].name}"
-        write_report(self.out / "report.html", title, facts, tables, "classifier", problem)
+        return Report(title, facts, tables, "classifier")
 
 
 def _names(path: Path) -> Names:

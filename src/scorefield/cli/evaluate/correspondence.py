@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from scorefield.cli.command import Outcome, PriorCommand, check_folder, under_way
+from scorefield.cli.command import Outcome, check_folder, check_template
+from scorefield.cli.evaluate.data_sets import DataSetCommand, Report
 from scorefield.domains import Count, Positive
-from scorefield.files import write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,21 +18,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateCorrespondence(PriorCommand):
+class EvaluateCorrespondence(DataSetCommand):
     """Find the annotated points of SPair-71k, PF-PASCAL or TSS with the features of a prior.
 
     OUT gets figures.json, report.html beside the published figures, and pairs.jsonl, a line per
     pair, from which --resume goes on.
     """
 
+    item: ClassVar[str] = "pair"
+
     data: tuple[Literal["spair", "pf-pascal", "tss"], Path]
     """Which benchmark, and its folder as it is published."""
-    out: Path
-    """Folder of the figures, new or empty unless resuming."""
     split: str = "test"
     """Split of the benchmark: trn, val or test; TSS has one alone."""
-    n: Annotated[Count | None, tyro.conf.arg(aliases=("-n",))] = None
-    """Number of pairs, the first ones; None takes all."""
     template: str | None = None
     """Prompt of a category, {} being its name, such as "a photo of a {}"; None gives no prompt."""
     fuse: Annotated[Literal["sift"] | None, tyro.conf.arg(name="with")] = None
@@ -41,15 +39,11 @@ class EvaluateCorrespondence(PriorCommand):
     """Step between the dense points of TSS that are taken, pixels; 1 is the published protocol."""
     memory: Positive = 1.0
     """GiB for features of pictures that are kept for further pairs."""
-    resume: bool = False
-    """Go on with the evaluation in --out, with the same settings."""
 
     def run(self) -> Outcome:
         """Evaluate and write the figures."""
-        if self.template is not None and "{}" not in self.template:
-            raise ValueError(
-                f"--template must hold {{}}, the category's place; got {self.template!r}"
-            )
+        if self.template is not None:
+            check_template(self.template, "category")
         check_folder(self.out, self.resume)
 
         from scorefield.cli.loading import prior_of
@@ -57,10 +51,8 @@ class EvaluateCorrespondence(PriorCommand):
             evaluate_keypoints,
             keypoint_figures,
         )
-        from scorefield.perception.benchmarks.report import problem_of
         from scorefield.perception.correspondence.dift import dift_preset
         from scorefield.perception.correspondence.sift import SiftFusion
-        from scorefield.rows import RowStore
 
         pairs = self._pairs()[: self.n]
         prior = prior_of(self)
@@ -75,20 +67,28 @@ class EvaluateCorrespondence(PriorCommand):
             "with": self.fuse, "every": self.every, "seed": self.seed,
         }  # fmt: skip
         sift = None if self.fuse is None else SiftFusion()
-        rows = RowStore(self.out / "pairs.jsonl", settings, ["pair"])
-        with under_way():
-            found = evaluate_keypoints(
+        return self.evaluated(
+            settings,
+            lambda rows: evaluate_keypoints(
                 pairs, self._describe(prior, preset, sift), rows,
                 locate=None if sift is None else sift.locate, memory=self.memory,
                 progress=not self.quiet,
-            )  # fmt: skip
-            figures = {**settings, **keypoint_figures(found)}
-            problem = problem_of(found, "pair", "pairs")
-            write_json(self.out / "figures.json", figures)
-            self._report(figures, problem)
-        lines = _lines(figures)
-        lines.append(f"wrote {self.out / 'report.html'}")
-        return Outcome({"out": str(self.out), **figures}, lines, problem)
+            ),
+            keypoint_figures,
+        )  # fmt: skip
+
+    def lines(self, figures: dict[str, Any]) -> list[str]:
+        """The shares of points that were found."""
+        if not figures["pairs"]:
+            return ["no pair could be read"]
+        lines = [f"{figures['pairs']} pairs, {figures['points']} points"]
+        for alpha, share in figures["per_point"].items():
+            lines.append(
+                f"PCK@{alpha}: {100 * share:.1f} per point, "
+                f"{100 * figures['per_image'][alpha]:.1f} per image, "
+                f"{100 * figures['by_category'][alpha]:.1f} mean of the categories"
+            )
+        return lines
 
     def _pairs(self) -> "list[KeypointPair]":
         from scorefield.perception.benchmarks import keypoint_pairs
@@ -112,8 +112,9 @@ class EvaluateCorrespondence(PriorCommand):
 
         return describe
 
-    def _report(self, figures: dict[str, Any], problem: str | None) -> None:
-        from scorefield.perception.benchmarks.report import percent, write_report
+    def report(self, figures: dict[str, Any]) -> Report:
+        """A row for each category."""
+        from scorefield.perception.benchmarks.report import percent
 
         alphas = list(figures.get("per_point", {}))
         heads = ["", "pairs", "points"]
@@ -141,18 +142,4 @@ class EvaluateCorrespondence(PriorCommand):
             facts["points"] = f"each {self.every}th pixel of the objects, along both axes"
         title = f"{self.prior} on {self.data[0]}"
         table = ("Share of points found, in percent", heads, rows)
-        write_report(self.out / "report.html", title, facts, [table], self.data[0], problem)
-
-
-def _lines(figures: dict[str, Any]) -> list[str]:
-    """The figures for people."""
-    if not figures["pairs"]:
-        return ["no pair could be read"]
-    lines = [f"{figures['pairs']} pairs, {figures['points']} points"]
-    for alpha, share in figures["per_point"].items():
-        lines.append(
-            f"PCK@{alpha}: {100 * share:.1f} per point, "
-            f"{100 * figures['per_image'][alpha]:.1f} per image, "
-            f"{100 * figures['by_category'][alpha]:.1f} mean of the categories"
-        )
-    return lines
+        return Report(title, facts, [table], self.data[0])

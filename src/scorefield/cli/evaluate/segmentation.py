@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from scorefield.cli.command import Outcome, PriorCommand, check_folder, under_way
+from scorefield.cli.command import Outcome, check_folder
+from scorefield.cli.evaluate.data_sets import DataSetCommand, Report
 from scorefield.domains import Count, Positive
-from scorefield.files import write_json
 
 if TYPE_CHECKING:
     from scorefield.perception.benchmarks.masked_pictures import Classes, MaskedPicture
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSegmentation(PriorCommand):
+class EvaluateSegmentation(DataSetCommand):
     """Compare the regions a prior sees with those of VOC, ADE20K, COCO-Stuff, Cityscapes or yours.
 
     Regions have no names; within each picture they are matched to classes one to one. OUT gets
@@ -26,12 +26,8 @@ class EvaluateSegmentation(PriorCommand):
     data: tuple[Literal["voc", "ade", "coco-stuff", "coco-stuff-27", "cityscapes", "folder"], Path]
     """Which data set, and its folder as it is published; "folder" is one of yours with images/ and
     masks/."""
-    out: Path
-    """Folder of the figures, new or empty unless resuming."""
     split: str | None = None
     """Split of the data set; None is the one that is published about (val)."""
-    n: Annotated[Count | None, tyro.conf.arg(aliases=("-n",))] = None
-    """Number of pictures, the first ones; None takes all."""
     k: Annotated[Count, tyro.conf.arg(aliases=("-k",))] = 6
     """Regions per picture at most."""
     method: Literal["emerdiff", "kmeans", "ncut"] = "kmeans"
@@ -39,8 +35,6 @@ class EvaluateSegmentation(PriorCommand):
     times as long."""
     memory: Positive = 4.0
     """GiB for recorded attention and one batch, beside the weights."""
-    resume: bool = False
-    """Go on with the evaluation in --out, with the same settings."""
 
     def run(self) -> Outcome:
         """Evaluate and write the figures."""
@@ -48,10 +42,8 @@ class EvaluateSegmentation(PriorCommand):
 
         from scorefield.cli.loading import prior_of
         from scorefield.perception.benchmarks.mask_evaluation import evaluate_masks, mask_figures
-        from scorefield.perception.benchmarks.report import problem_of
         from scorefield.perception.segmentation.presets import method_named
         from scorefield.perception.segmentation.segment import check_method
-        from scorefield.rows import RowStore
 
         pictures, classes = self._pictures()
         pictures = pictures[: self.n]
@@ -63,25 +55,24 @@ class EvaluateSegmentation(PriorCommand):
             "image_size": prior.image_size, "method": self.method, "k": self.k,
             "classes": classes.source, "seed": self.seed,
         }  # fmt: skip
-        rows = RowStore(self.out / "pictures.jsonl", settings, ["picture"])
-        with under_way():
-            found = evaluate_masks(
+        return self.evaluated(
+            settings,
+            lambda rows: evaluate_masks(
                 pictures, classes, prior, self.k, rows, method=method, memory=self.memory,
                 seed=self.seed, progress=not self.quiet,
-            )  # fmt: skip
-            figures = {**settings, **mask_figures(found, classes.count)}
-            problem = problem_of(found, "picture", "pictures")
-            write_json(self.out / "figures.json", figures)
-            self._report(figures, problem)
-        lines = [f"{figures['pictures']} pictures"]
-        if figures["pictures"]:
-            lines = [
-                f"{figures['pictures']} pictures: mIoU {100 * figures['set_miou']:.1f} of the set, "
-                f"{100 * figures['image_miou']:.1f} per image "
-                f"({100 * figures['image_miou_many_to_one']:.1f} with several regions per class)"
-            ]
-        lines.append(f"wrote {self.out / 'report.html'}")
-        return Outcome({"out": str(self.out), **figures}, lines, problem)
+            ),
+            lambda found: mask_figures(found, classes.count),
+        )  # fmt: skip
+
+    def lines(self, figures: dict[str, Any]) -> list[str]:
+        """The mean intersections over union."""
+        if not figures["pictures"]:
+            return ["0 pictures"]
+        return [
+            f"{figures['pictures']} pictures: mIoU {100 * figures['set_miou']:.1f} of the set, "
+            f"{100 * figures['image_miou']:.1f} per image "
+            f"({100 * figures['image_miou_many_to_one']:.1f} with several regions per class)"
+        ]
 
     def _pictures(self) -> "tuple[list[MaskedPicture], Classes]":
         from scorefield.perception.benchmarks import masked_pictures as data
@@ -99,8 +90,9 @@ class EvaluateSegmentation(PriorCommand):
         coarse = name == "coco-stuff-27"
         return data.coco_pictures(folder, **split), data.COCO_27 if coarse else data.COCO
 
-    def _report(self, figures: dict[str, Any], problem: str | None) -> None:
-        from scorefield.perception.benchmarks.report import percent, write_report
+    def report(self, figures: dict[str, Any]) -> Report:
+        """Means, and a row for each class."""
+        from scorefield.perception.benchmarks.report import percent
 
         ways = {
             "set_miou": "mIoU of the set, regions matched within each picture",
@@ -118,4 +110,4 @@ class EvaluateSegmentation(PriorCommand):
             ("Intersection over union by class, in percent", ("", "IoU"), ious),
         ]
         title = f"{self.prior} on {self.data[0]}"
-        write_report(self.out / "report.html", title, facts, tables, self.data[0], problem)
+        return Report(title, facts, tables, self.data[0])

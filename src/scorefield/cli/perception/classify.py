@@ -10,6 +10,7 @@ from scorefield.cli.command import (
     Outcome,
     PriorCommand,
     check_at_least,
+    check_template,
     check_unused,
     under_way,
 )
@@ -80,9 +81,7 @@ class Classify(PriorCommand):
         if len(labels) < 2 or len(set(labels)) < len(labels):
             raise ValueError(f"--labels must name two or more labels, all different; got {labels}")
         for template in self.template:
-            if "{}" not in template:
-                raise ValueError(f"--template must hold {{}}, the label's place; got {template!r}")
-
+            check_template(template)
         self._check_reject()
 
         from scorefield.cli.loading import prior_of
@@ -96,8 +95,6 @@ class Classify(PriorCommand):
         count = len(labels) * len(self.template)
         budget = DRAWS * count if self.budget is None else self.budget
         check_at_least(count, budget=budget)
-        if self.temperature <= 0:
-            raise ValueError(f"--temperature must be positive; got {self.temperature}")
         policy = Race(self.confidence, inflation=self.inflation)
         measure = ErrorMeasure(self.quantity, self.loss, self.spacing, self.log_snr)
         settings = {

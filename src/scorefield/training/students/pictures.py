@@ -20,7 +20,7 @@ from scorefield.priors.noise import noise_generator
 from scorefield.priors.sampling import levels_of, sample
 from scorefield.priors.schedule import FlowSchedule
 from scorefield.runs.folder import RunFolder
-from scorefield.runs.loop import optimise
+from scorefield.runs.job import run
 from scorefield.training.students.settings import StudentSettings
 from scorefield.training.students.training import Lesson, StudentTask
 
@@ -81,20 +81,46 @@ def distill_prior(
         "prompts": list(prompts),
         "student": asdict(settings),
     }
-    run = RunFolder.create(out, config, resume)
+    begun = RunFolder.create(out, config, resume, free=())  # refused before the teacher samples
     student, fake = trainable_copy(teacher), trainable_copy(teacher)
-    task = StudentTask(_lesson(teacher, student, fake, prompts, settings, scale), settings)
-    optimise(
-        task,
-        steps=settings.updates,
-        folder=run,
+    lesson = _lesson(teacher, student, fake, prompts, settings, scale)
+    return run(
+        _PictureStudent(lesson, settings, student, folder / network, config),
+        begun,
+        progress=progress,
         preview_every=preview_every,
         checkpoint_every=checkpoint_every,
-        progress=progress,
-        resume=resume,
-    )
-    task.load_average()
-    return _save(student, folder, network, out / "student", config)
+    )["student"]
+
+
+class _PictureStudent(StudentTask):
+    """A `Job` that ends as a folder in diffusers' format.
+
+    prior: whose network is the student.
+    teacher: the folder of the teacher's network.
+    asked: what the result depends on.
+    """
+
+    def __init__(
+        self,
+        lesson: Lesson,
+        settings: StudentSettings,
+        prior: FrozenPrior,
+        teacher: Path,
+        asked: dict[str, Any],
+    ) -> None:
+        super().__init__(lesson, settings)
+        self.prior, self.teacher, self.asked = prior, teacher, asked
+
+    def config(self) -> dict[str, Any]:
+        """Teacher, guidance, prompts and settings."""
+        return self.asked
+
+    def finish(self, folder: Path, *, progress: bool = True) -> dict[str, Path]:
+        """Write the folder `student`, which `load_prior` takes."""
+        super().finish(folder, progress=progress)
+        teacher, network = self.teacher.parent, self.teacher.name
+        return {"student": _save(self.prior, teacher, network, folder / "student", self.asked)}
 
 
 def trainable_copy(prior: FrozenPrior) -> FrozenPrior:

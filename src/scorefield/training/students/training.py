@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -52,7 +53,7 @@ class Lesson:
 
 
 class StudentTask:
-    """A `Task` of the optimisation loop: one step is an update of the student.
+    """A `Job`: one step is an update of the student.
 
     Before it, the fake score is trained `fake_updates` times on samples of the student.
     """
@@ -68,6 +69,20 @@ class StudentTask:
             torch.optim.AdamW(network.parameters(), lr=rate, betas=(0.0, 0.999), weight_decay=0.0)
             for network, rate in zip((student, fake), rates, strict=True)
         ]
+
+    @property
+    def steps(self) -> int:
+        """Number of updates."""
+        return self.settings.updates
+
+    def config(self) -> dict[str, Any]:
+        """The settings; a subclass adds who teaches and what."""
+        return {"student": asdict(self.settings)}
+
+    def finish(self, folder: Path, *, progress: bool = True) -> dict[str, Path]:
+        """Give the student its average; a subclass writes it."""
+        self.load_average()
+        return {}
 
     def step(self, step: int) -> Mapping[str, float]:
         """One update of the student, after those of its fake score."""

@@ -1,0 +1,80 @@
+"""What the evaluations on published data sets share: rows that are resumed, figures, a report."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import tyro
+
+from scorefield.cli.command import Outcome, PriorCommand, under_way
+from scorefield.domains import Count
+from scorefield.files import write_json
+
+if TYPE_CHECKING:
+    from scorefield.perception.benchmarks.report import Table
+    from scorefield.rows import Row, RowStore
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `report.html` says.
+
+    facts: what the figures are of, by name.
+    published: whose published figures stand beside them.
+    """
+
+    title: str
+    facts: Mapping[str, object]
+    tables: "Sequence[Table]"
+    published: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSetCommand(PriorCommand):
+    """A command that goes through a data set, item by item."""
+
+    item: ClassVar[str] = "picture"
+    """What a data set consists of; the rows are in a file that is named by it."""
+
+    out: Path
+    """Folder of the figures, new or empty unless resuming."""
+    n: Annotated[Count | None, tyro.conf.arg(aliases=("-n",))] = None
+    """Number of pictures or pairs, the first ones; None takes all."""
+    resume: bool = False
+    """Go on with the evaluation in --out, with the same settings."""
+
+    def evaluated(
+        self,
+        settings: dict[str, Any],
+        evaluate: "Callable[[RowStore], list[Row]]",
+        figures_of: "Callable[[list[Row]], dict[str, Any]]",
+    ) -> Outcome:
+        """Go through the items that have no row yet, and write figures.json and report.html.
+
+        settings: what rows that are there must have been made with.
+        evaluate: makes the rows that a store lacks, and returns all.
+        figures_of: the figures of rows.
+        """
+        from scorefield.perception.benchmarks.report import problem_of, write_report
+        from scorefield.rows import RowStore
+
+        rows = RowStore(self.out / f"{self.item}s.jsonl", settings, [self.item])
+        with under_way():
+            found = evaluate(rows)
+            figures = {**settings, **figures_of(found)}
+            problem = problem_of(found, self.item, f"{self.item}s")
+            write_json(self.out / "figures.json", figures)
+            told = self.report(figures)
+            path = self.out / "report.html"
+            write_report(path, told.title, told.facts, told.tables, told.published, problem)
+        lines = [*self.lines(figures), f"wrote {path}"]
+        return Outcome({"out": str(self.out), **figures}, lines, problem)
+
+    def report(self, figures: dict[str, Any]) -> Report:
+        """The figures as a page."""
+        raise NotImplementedError
+
+    def lines(self, figures: dict[str, Any]) -> list[str]:
+        """The figures for people."""
+        raise NotImplementedError
