@@ -73,12 +73,13 @@ def test_a_name_that_no_file_can_have_is_refused(
     assert "aaa...: no file can have that name" in told and told.count("\n") == 1
 
 
-def test_a_reader_that_went_away_is_no_traceback(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [["seal", "."], ["text-to-3d", "--help"]])
+def test_a_reader_that_went_away_is_no_traceback(words: list[str], tmp_path: Path) -> None:
     (tmp_path / "weights.json").touch()
     reading, writing = os.pipe()
     os.close(reading)
-    words = [sys.executable, "-m", "scorefield", "seal", str(tmp_path)]
-    done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True)
+    words = [sys.executable, "-m", "scorefield", *words]
+    done = subprocess.run(words, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
     assert done.returncode == 1
     assert done.stderr == (

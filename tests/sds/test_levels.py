@@ -82,5 +82,5 @@ def test_dreamtime_is_one_level_for_all() -> None:
     "numbers", [{"low": 0.6}, {"high": 0.7}, {"lower": 0.9}, {"lower_width": 0.0}]
 )
 def test_impossible_dreamtimes_are_refused(numbers: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"DreamTime|widths"):
+    with pytest.raises(ValueError, match=r"DreamTime|lower_width must be above 0"):
         DreamTime(**numbers)

@@ -14,7 +14,7 @@ _NO_MEMORY = re.compile(
 _OF_RUST = re.compile(r'IoError\(Os \{ code: (\d+),.*message: "(.*)" \}\)')  # safetensors
 
 
-def failure_of(error: BaseException, command: Command) -> str | None:
+def failure_of(error: BaseException, command: Command | None) -> str | None:
     """The line about an error that is the machine's; None for any other.
 
     Libraries raise what they like where a file cannot be written or no memory is left; the cause
@@ -50,12 +50,12 @@ def _no_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError | OSError) and bool(_NO_MEMORY.search(str(error)))
 
 
-def _of_disk(what: str, command: Command) -> str:
+def _of_disk(what: str, command: Command | None) -> str:
     resume = ", then the same command with --resume goes on" if hasattr(command, "resume") else ""
     return f"{what}; see to the disk and the permissions of --out{resume}"
 
 
-def lower_memory(command: Command) -> str:
+def lower_memory(command: Command | None) -> str:
     """What to do when memory runs out, in the options that a command has."""
     given = [
         f"--{name.replace('_', '-')} (now {value})"

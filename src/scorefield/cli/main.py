@@ -47,12 +47,16 @@ def run_command(load: Callable[[], type[Command]], words: Sequence[str], program
     try:
         return _run(load, words, program)
     except SystemExit as end:  # how tyro ends after --help or an error
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            return _unheard(error, None)
         return end.code if isinstance(end.code, int) else 2
 
 
 def _run(load: Callable[[], type[Command]], words: Sequence[str], program: str) -> int:
     debug = "--debug" in words
-    resumable = False
+    command: Command | None = None  # until the words are understood
     # Read when the libraries are imported; their remarks are about nothing the user can change.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
@@ -61,7 +65,6 @@ def _run(load: Callable[[], type[Command]], words: Sequence[str], program: str) 
     try:
         command = _parse(load(), words, program)
         check_numbers(command, "--")
-        resumable = hasattr(command, "resume")
         check_files(command)
         # A library that prints must not spoil the JSON.
         with (
@@ -70,6 +73,7 @@ def _run(load: Callable[[], type[Command]], words: Sequence[str], program: str) 
         ):
             outcome = command.run()
     except KeyboardInterrupt:
+        resumable = hasattr(command, "resume")
         hint = "; the same command with --resume goes on" if resumable else ""
         return _complain(f"interrupted{hint}", 130, debug)
     except ValueError as error:
@@ -77,6 +81,8 @@ def _run(load: Callable[[], type[Command]], words: Sequence[str], program: str) 
     except Failed as failed:
         return _complain(f"error: {failed}", 1, debug)
     except Exception as error:
+        if isinstance(error, BrokenPipeError):
+            return _unheard(error, command)
         if (failure := failure_of(error, command)) is not None:
             return _complain(f"error: {failure}", 2 if is_of_name(error) else 1, debug)
         more = "" if debug else " (--debug shows where)"
@@ -85,9 +91,8 @@ def _run(load: Callable[[], type[Command]], words: Sequence[str], program: str) 
         try:
             said = json.dumps(outcome.figures, indent=2) if command.json else outcome.lines
             print(said if isinstance(said, str) else "\n".join(said), flush=True)
-        except OSError as error:  # a reader that went away, a full disk
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nor at the end of the process
-            return _complain(f"error: {failure_of(error, command)}", 1, debug)
+        except OSError as error:
+            return _unheard(error, command)
     if outcome.problem is not None:
         return _complain(f"error: done in part: {outcome.problem}", 1, False)
     return 0
@@ -126,6 +131,12 @@ def _unboxed(text: str) -> str:
     if len(paragraphs) > 1 and paragraphs[1][0].startswith("Perhaps you meant"):
         said += f"; perhaps you meant {paragraphs[1][1].strip()}"
     return said
+
+
+def _unheard(error: OSError, command: Command | None) -> int:
+    """Standard output takes no more: a reader that went away, a full disk."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nor at the end of the process
+    return _complain(f"error: {failure_of(error, command)}", 1, False)
 
 
 def _complain(message: str, code: int, debug: bool) -> int:
