@@ -24,7 +24,7 @@ LOAD = """
 import sys
 from safetensors.torch import load_file
 from scorefield.sds import RadianceField
-from scorefield.sds.nerf.assets.finish import finish_scene
+from scorefield.sds.nerf.assets.export import finish_scene
 scene = RadianceField()
 scene.load_state_dict(load_file(sys.argv[1]))
 """

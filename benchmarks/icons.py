@@ -9,7 +9,7 @@ trained on the training icons; what it reads of real icons of two sets that neit
 prior has seen (OpenMoji, EmojiOne 1) is the bar. Copies: for each sample the nearest
 training icon, by mean absolute difference of 16x16 pixels,
 beside how near the held-out icons are to the training icons.
-OUT gets figures.json and sheets of the samples, one of each concept, in the order of the card.
+OUT gets metrics.json and sheets of the samples, one of each concept, in the order of the card.
 """
 
 import argparse
@@ -126,7 +126,7 @@ def main() -> None:
     held_out = {name: icons(real / "held-out", labels, (name,)) for name in HELD_OUT}
     judge = LabelJudge.train(real / "training", progress=True)
     judge_labels = torch.tensor([judge.labels.index(label) for label in labels])
-    figures = {
+    metrics = {
         "samples": read(judge, samples, judge_labels[which]),
         **{name: read(judge, p, judge_labels[w]) for name, (p, w) in held_out.items()},
         "codec_psnr": {name: psnr(prior, p) for name, (p, _) in held_out.items()},
@@ -135,8 +135,8 @@ def main() -> None:
             **{name: nearest(p, trained) for name, (p, _) in held_out.items()},
         },
     }
-    write_json(args.out / "figures.json", figures)
-    print(json.dumps(figures, indent=2))
+    write_json(args.out / "metrics.json", metrics)
+    print(json.dumps(metrics, indent=2))
 
 
 if __name__ == "__main__":

@@ -39,9 +39,9 @@ from scorefield.sds.nerf.scene_distillation import TextTo3D
 from scorefield.sds.nerf.settings import TextTo3DSettings
 from scorefield.sds.objective import SDS, Objective
 from scorefield.sds.objectives import CSD, ISM, NFSD, SDI, SJC, VSD, Bridge, LowRank
-from scorefield.sds.svg.cleaning import cleaned
 from scorefield.sds.svg.distillation import TextToSvg
 from scorefield.sds.svg.drawing import Rates
+from scorefield.sds.svg.optimize import optimized
 from scorefield.sds.svg.resvg import render_with_resvg
 from scorefield.sds.svg.settings import Augmentation, TextToSvgSettings
 from scorefield.sds.svg.styles import Icon
@@ -149,7 +149,7 @@ def make_task(
         # A fraction of the usual updates, with about four times the rates; VectorFusion's views.
         style = Icon(rates=Rates(points=4.0, colours=0.03))
         settings = TextToSvgSettings(
-            prompt, style=style, samples=0, renew_every=20, augmentation=Augmentation(), **common
+            prompt, style=style, samples=0, respawn_every=20, augmentation=Augmentation(), **common
         )
         return TextToSvg(prior, settings)
     return TextTo3D(
@@ -212,7 +212,7 @@ def seen(task: Any, made: str, prompt: str, judge: Judge) -> tuple[Tensor, dict[
         pictures = task.images().cpu()
         return pictures, judged(pictures, prompt, judge)
     if made == "svg":
-        text = svg_text(cleaned(task.drawing.document))
+        text = svg_text(optimized(task.drawing.document))
         pictures = render_with_resvg(text, 256)[None]
         return pictures, judged(pictures, prompt, judge)
     cameras = orbit(8, 15.0)

@@ -23,9 +23,9 @@ def main(path: str = "prior_of_pictures.png", pictures: int = 256, steps: int = 
 
     task = TextTo3D(prior, TextTo3DSettings("a blue house", scale=1.0, steps=steps))
     for step in range(steps):
-        figures = task.step(step)
+        metrics = task.step(step)
         if step % 30 == 0:
-            print(step, {name: round(value, 3) for name, value in figures.items()})
+            print(step, {name: round(value, 3) for name, value in metrics.items()})
     save_image(path, task.preview(steps))
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 from scorefield.priors.frozen_prior import FrozenPrior
 
 
-def squares(
+def resize_to_prior(
     images: Float[Tensor, "b 3 h w"], prior: FrozenPrior, size: int | None = None
 ) -> Float[Tensor, "b 3 side side"]:
     """Pictures brought to the prior's device and to a square, its own (None) or of `size` pixels.

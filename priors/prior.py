@@ -59,7 +59,7 @@ class Guidance:
 
 
 @runtime_checkable
-class Conditional(Protocol):
+class Prior(Protocol):
     """What turns prompts into denoisers."""
 
     schedule: NoiseSchedule
@@ -90,7 +90,7 @@ class ImagePrior:
 
     def __init__(
         self,
-        conditional: Conditional,
+        conditional: Prior,
         codec: Codec,
         *,
         image_size: int,

@@ -21,11 +21,11 @@ from scorefield.priors.prior import ImagePrior, Prompts
 from scorefield.sds.objective import (
     DistillationResult,
     PromptedDenoisers,
-    described,
     distill,
     image_loss,
+    to_config,
 )
-from scorefield.sds.objectives import Phi, begin_phi
+from scorefield.sds.objectives import ParticleScore, make_particle_score
 from scorefield.sds.settings import DistillationSettings
 
 __all__ = ["Distillation", "DistillationJob", "ModuleDistillation"]
@@ -43,7 +43,7 @@ class Distillation:
     def __init__(self, prior: ImagePrior, settings: DistillationSettings) -> None:
         self.settings = settings
         self.prior = prior
-        self.phi = begin_phi(settings.objective, prior, settings.seed)
+        self.phi = make_particle_score(settings.objective, prior, settings.seed)
 
     def denoisers(self, prompts: Prompts) -> PromptedDenoisers:
         """The prior under one prompt, or one prompt per image.
@@ -150,7 +150,7 @@ class Distillation:
         return {"phi_loss": self.phi.learn(latents, prompts, generator)}
 
     def state(self) -> dict[str, Any]:
-        """Phi under its name, if there is one; part of a task's state."""
+        """phi under its name, if there is one; part of a task's state."""
         return {} if self.phi is None else {"phi": self.phi.state()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -160,7 +160,7 @@ class Distillation:
 
     def config(self) -> dict[str, Any]:
         """Settings and prior as JSON values, for a run's config."""
-        objective = described(self.settings.objective)
+        objective = to_config(self.settings.objective)
         return {**asdict(self.settings), "objective": objective, "prior": self.prior.name}
 
 
@@ -194,7 +194,7 @@ class DistillationJob:
         return self.distillation.settings.steps
 
     @property
-    def phi(self) -> Phi | None:
+    def phi(self) -> ParticleScore | None:
         """The field that VSD trains."""
         return self.distillation.phi
 
@@ -283,7 +283,7 @@ class ModuleDistillation(DistillationJob):
         self.optimizer.zero_grad(set_to_none=True)
         distilled.loss.backward()
         self.optimizer.step()
-        return {**distilled.figures, **distillation.learn(latents, settings.prompt, generator)}
+        return {**distilled.metrics, **distillation.learn(latents, settings.prompt, generator)}
 
     def preview(self, step: int) -> Float[Tensor, "3 height width"]:
         """The images side by side."""

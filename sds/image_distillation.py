@@ -135,7 +135,7 @@ class ImageDistillation(DistillationJob):
         self.optimizer.step()
         generator = noise_generator(settings.seed, step, _PHI)
         learnt = self.distillation.learn(latents, settings.prompt, generator)
-        return {**distilled.figures, **learnt}
+        return {**distilled.metrics, **learnt}
 
     def preview(self, step: int) -> Float[Tensor, "3 height width"]:
         """The images side by side."""

@@ -180,13 +180,13 @@ class DistillationResult:
     gradient: with respect to the latents of each item, w (A - B) after clipping.
     x0: the clean latents that the prior sees in the noised ones.
     loss: a scalar whose gradient with respect to the latents is `gradient / batch`, and whose
-        value means nothing; the figures are what to look at.
+        value means nothing; the metrics are what to look at.
     """
 
     gradient: Float[Tensor, "batch *shape"]
     x0: Float[Tensor, "batch *shape"]
     loss: Float[Tensor, ""]
-    figures: dict[str, float]
+    metrics: dict[str, float]
 
 
 def distill(
@@ -230,8 +230,8 @@ def distill(
         x0 = prediction.x0
     loss = (gradient * latents).sum() / len(latents)
     residual = (latents.detach() - x0).square().mean().sqrt()
-    figures = {"gradient": norm.mean().item(), "x0_residual": residual.item()}
-    return DistillationResult(gradient, x0, loss, figures)
+    metrics = {"gradient": norm.mean().item(), "x0_residual": residual.item()}
+    return DistillationResult(gradient, x0, loss, metrics)
 
 
 def image_loss(
@@ -255,13 +255,13 @@ def image_loss(
     return (gradient * images).sum() / len(images)
 
 
-def described(value: Any) -> Any:
+def to_config(value: Any) -> Any:
     """An objective as JSON values, for a run's config: its class and all that it was given."""
     if is_dataclass(value) and not isinstance(value, type):
-        given = {one.name: described(getattr(value, one.name)) for one in fields(value)}
+        given = {one.name: to_config(getattr(value, one.name)) for one in fields(value)}
         return {"name": type(value).__name__, **given}
     if isinstance(value, Mapping):
-        return {str(key): described(item) for key, item in value.items()}
+        return {str(key): to_config(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [described(item) for item in value]
+        return [to_config(item) for item in value]
     return value.__qualname__ if callable(value) else value

@@ -230,8 +230,8 @@ def test_sample_writes_one_sheet_and_only_json(
     out = tmp_path / "new" / "sheet.png"
     words = ["sample", "a red cup", "a blue duck", "--prior", prior, "-n", "2", "--steps", "1"]
     assert main([*words, "--out", str(out), "--json", "--device", "cpu"]) == 0
-    figures = json.loads(capsys.readouterr().out)
-    assert figures["prompts"] == ["a red cup", "a blue duck"] and figures["n"] == 2
+    metrics = json.loads(capsys.readouterr().out)
+    assert metrics["prompts"] == ["a red cup", "a blue duck"] and metrics["n"] == 2
     assert load_image(out).shape == (3, 2 * 66 + 2, 2 * 66 + 2)
     assert main([*words[:2], *words[3:5], "-n", "1", "--steps", "1", "--out", str(out)]) == 0
     captured = capsys.readouterr()
@@ -315,10 +315,10 @@ def test_text_to_3d_is_interrupted_and_resumed(
     assert "is not empty" in refused(capsys, *words)
     assert main([*words, "--resume", "--json"]) == 0
     captured = capsys.readouterr()
-    figures = json.loads(captured.out)
-    assert figures["problem"] is None
-    assert sorted(figures["files"]) == ["glb", "mtl", "obj", "ply", "png", "turntable", "views"]
-    assert all(Path(path).is_file() for path in figures["files"].values())
+    metrics = json.loads(captured.out)
+    assert metrics["problem"] is None
+    assert sorted(metrics["files"]) == ["glb", "mtl", "obj", "ply", "png", "turntable", "views"]
+    assert all(Path(path).is_file() for path in metrics["files"].values())
     assert "2/2" in captured.err
 
 
@@ -382,7 +382,7 @@ def test_evaluate_prior(
     assert main([*words, *numbers, "--command", "train it"]) == 0
     captured = capsys.readouterr()
     assert "category_accuracy: " in captured.out and "sampling" in captured.err
-    assert json.loads((tmp_path / "figures.json").read_text())["seed"] == 9
+    assert json.loads((tmp_path / "metrics.json").read_text())["seed"] == 9
     assert "    train it" in (tmp_path / "README.md").read_text()
 
 

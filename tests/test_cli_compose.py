@@ -26,8 +26,8 @@ def test_one_prompt_is_what_sample_does(
 ) -> None:
     out = str(tmp_path / "composed.png")
     assert main(["compose", "a table", "--prior", prior, "--out", out, "--json", *SHORT]) == 0
-    figures = json.loads(capsys.readouterr().out)
-    (scale,) = figures["weights"].values()
+    metrics = json.loads(capsys.readouterr().out)
+    (scale,) = metrics["weights"].values()
     sampled = str(tmp_path / "sampled.png")
     words = ["sample", "a table", "--prior", prior, "--scale", str(scale), "--out", sampled]
     assert main([*words, *SHORT]) == 0

@@ -124,10 +124,10 @@ def test_inspect_shows_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixtu
     words = ["policy", "inspect", str(two_views(tmp_path / "set"))]
     sheet = tmp_path / "sheet.png"
     assert main([*words, "--out", str(sheet), "--json"]) == 0
-    figures = json.loads(capsys.readouterr().out)
-    assert figures["lengths"] == [4, 6, 3] and figures["rate"] == 10
-    assert figures["taken"]["state"] == ["observation.state"]
-    assert np.allclose(figures["features"]["action"]["low"], np.concatenate(ACTIONS).min(axis=0))
+    metrics = json.loads(capsys.readouterr().out)
+    assert metrics["lengths"] == [4, 6, 3] and metrics["rate"] == 10
+    assert metrics["taken"]["state"] == ["observation.state"]
+    assert np.allclose(metrics["features"]["action"]["low"], np.concatenate(ACTIONS).min(axis=0))
     with Image.open(sheet) as picture:
         assert picture.width == 5 * 162 + 2 and picture.height > 9 * 100  # 3 cameras, 3 episodes
     assert main(words) == 0

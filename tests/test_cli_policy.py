@@ -65,8 +65,8 @@ def test_train_and_evaluate(
     words = ["policy", "evaluate", str(tmp_path / "a" / "policy"), "--quiet", "--json"]
     words += ["--env", "two-routes", "--episodes", "4", "--out"]
     assert main([*words, str(tmp_path / "e"), "--videos", "1"]) == 0
-    figures = json.loads(capsys.readouterr().out)
-    assert figures["episodes"] == 4 and figures["latency"] > 0
+    metrics = json.loads(capsys.readouterr().out)
+    assert metrics["episodes"] == 4 and metrics["latency"] > 0
     names = {path.name for path in (tmp_path / "e").iterdir()}
     assert names == {"results.json", "episodes.json", "paths.png", "episodes.gif"}
     assert main([*words, str(tmp_path / "f"), "--batch", "1"]) == 0

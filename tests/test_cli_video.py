@@ -37,11 +37,11 @@ def test_text_to_video_writes_a_gif_and_film_strips(
     words = ["text-to-video", PROMPT, "--prior", pair[0], "-n", "2", "--steps", "2"]
     assert main([*words, "--out", str(out), "--json", "--device", "cpu"]) == 0
     captured = capsys.readouterr()
-    figures = json.loads(captured.out)
-    assert figures["frames"] == 8 and figures["scale"] == 2.0 and "sampling" in captured.err
+    metrics = json.loads(captured.out)
+    assert metrics["frames"] == 8 and metrics["scale"] == 2.0 and "sampling" in captured.err
     with Image.open(out) as gif:
         assert gif.n_frames == 8 and gif.size == (2 * 66 + 2, 66 + 2)  # type: ignore[attr-defined]
-    with Image.open(figures["strips"]) as sheet:
+    with Image.open(metrics["strips"]) as sheet:
         assert sheet.size == (8 * 66 - 2 + 4, 2 * 66 + 2)
 
 
@@ -51,15 +51,15 @@ def test_text_to_video_with_an_adapter(
     words = ["text-to-video", PROMPT, "--prior", pair[0], "--adapter", pair[1], "-n", "1", "--json"]
     words += ["--steps", "2", "--quiet", "--device", "cpu"]
     assert main([*words, "--out", str(tmp_path / "a.gif")]) == 0
-    figures = json.loads(capsys.readouterr().out)
-    assert (figures["adapter"], figures["variant"]) == ("narrow", "guided")
-    assert figures["prior_strength"] == 10 and "inverse_temperature" not in figures
+    metrics = json.loads(capsys.readouterr().out)
+    assert (metrics["adapter"], metrics["variant"]) == ("narrow", "guided")
+    assert metrics["prior_strength"] == 10 and "inverse_temperature" not in metrics
     for variant in ("algorithm-1", "normalized"):
         chosen = ["--adapter-variant", variant, "--inverse-temperature", "2"]
         assert main([*words, "--out", str(tmp_path / f"{variant}.gif"), *chosen]) == 0
-        figures = json.loads(capsys.readouterr().out)
+        metrics = json.loads(capsys.readouterr().out)
         strength = {"algorithm-1": 0.1, "normalized": 0.3}[variant]
-        assert (figures["prior_strength"], figures["inverse_temperature"]) == (strength, 2)
+        assert (metrics["prior_strength"], metrics["inverse_temperature"]) == (strength, 2)
     assert len({path.read_bytes() for path in tmp_path.glob("*.gif")}) > 1
 
 

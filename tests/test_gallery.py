@@ -129,8 +129,8 @@ def test_the_command_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / "foreign").mkdir()
     words = ["gallery", str(run), str(tmp_path / "foreign"), "--out", str(tmp_path / "site")]
     assert main([*words, "--json"]) == 0
-    figures = json.loads(capsys.readouterr().out)
-    assert figures["runs"] == 2 and figures["broken"] == [str(tmp_path / "foreign")]
+    metrics = json.loads(capsys.readouterr().out)
+    assert metrics["runs"] == 2 and metrics["broken"] == [str(tmp_path / "foreign")]
 
 
 def test_a_long_curve_is_drawn_by_means() -> None:

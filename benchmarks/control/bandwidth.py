@@ -28,7 +28,7 @@ from scorefield.control.environments.collection import demonstrate
 from scorefield.control.evaluation.rollout import roll_out
 from scorefield.control.networks.settings import PerceptronSettings
 from scorefield.control.policies.diffusion_policy import DiffusionPolicy
-from scorefield.control.training.held_out import last_figures
+from scorefield.control.training.held_out import last_metrics
 from scorefield.control.training.train import TrainingSettings, train_policy
 from scorefield.files import write_text
 from scorefield.intervals import wilson
@@ -73,12 +73,12 @@ def judged(task: str, bandwidth: str, seed: int, steps: int) -> dict[str, Any]:
     settings = TrainingSettings(steps, 128, 1e-3, seed=seed)
     with tempfile.TemporaryDirectory() as folder:
         policy = train_policy(policy, windows, settings, folder, held_out=held_out)
-        figures = last_figures(Path(folder))
+        metrics = last_metrics(Path(folder))
     rollouts = roll_out(policy, made, JUDGED, seed=seed, batch=len(JUDGED))
     found = policy.network_settings
     assert isinstance(found, PerceptronSettings)
     success = float(np.mean([one.success for one in rollouts]))
-    return {"success": success, "found": found.bandwidth, **figures}
+    return {"success": success, "found": found.bandwidth, **metrics}
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

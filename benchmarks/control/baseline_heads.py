@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from scorefield.control.networks.perceptron import Fourier, Perceptron
 from scorefield.control.networks.settings import PerceptronSettings
-from scorefield.control.policies.draws import Draws
+from scorefield.control.policies.sharded_generator import ShardedGenerator
 
 _LEAST_STD = 1e-2  # of the mixtures in training, in normalised units: a finer one overfits
 
@@ -36,7 +36,7 @@ class Head(nn.Module, ABC):
         self,
         actions: Float[Tensor, "batch steps size"],
         condition: Float[Tensor, "batch features"],
-        draws: Draws,
+        draws: ShardedGenerator,
     ) -> Tensor:
         """What training descends; all that is random comes from the draws."""
 
@@ -58,7 +58,7 @@ class SquaredError(Head):
         self,
         actions: Float[Tensor, "batch steps size"],
         condition: Float[Tensor, "batch features"],
-        draws: Draws,
+        draws: ShardedGenerator,
     ) -> Tensor:
         """E (a - mean)^2."""
         return nn.functional.mse_loss(
@@ -87,7 +87,7 @@ class TwoStep(SquaredError):
         self,
         actions: Float[Tensor, "batch steps size"],
         condition: Float[Tensor, "batch features"],
-        draws: Draws,
+        draws: ShardedGenerator,
     ) -> Tensor:
         """Sum of both steps' squared errors."""
         z = draws.normal(actions.shape).to(actions)
@@ -119,7 +119,7 @@ class Mixture(Head):
         self,
         actions: Float[Tensor, "batch steps size"],
         condition: Float[Tensor, "batch features"],
-        draws: Draws,
+        draws: ShardedGenerator,
     ) -> Tensor:
         """-log p(a | o), per number of the chunk."""
         weights, means, deviations = self._mixture(condition)
@@ -171,7 +171,7 @@ class RecurrentMixture(Head):
         self,
         actions: Float[Tensor, "batch steps size"],
         condition: Float[Tensor, "batch features"],
-        draws: Draws,
+        draws: ShardedGenerator,
     ) -> Tensor:
         """-log p(a | o), per number of the chunk."""
         before = torch.cat([torch.zeros_like(actions[:, :1]), actions[:, :-1]], dim=1)

@@ -16,8 +16,8 @@ from scorefield.control.data.normalizer import Normalizer
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.windows import Windows
 from scorefield.control.networks.settings import PerceptronSettings
-from scorefield.control.policies.draws import Draws
 from scorefield.control.policies.policy import CONFIG, WEIGHTS, ChunkRequest, NetworkPolicy
+from scorefield.control.policies.sharded_generator import ShardedGenerator
 from scorefield.priors.noise import noise_generator
 
 BASELINES: dict[str, type[Head]] = {
@@ -64,7 +64,7 @@ class BaselinePolicy(NetworkPolicy):
         self.states = Normalizer.of(windows.episodes.state)
         self.actions = Normalizer.of(windows.episodes.action)
 
-    def loss(self, batch: Mapping[str, Tensor], draws: Draws) -> Tensor:
+    def loss(self, batch: Mapping[str, Tensor], draws: ShardedGenerator) -> Tensor:
         """The head's loss on windows."""
         return self.head.loss(self.actions(batch["action"]), self._condition(batch["state"]), draws)
 

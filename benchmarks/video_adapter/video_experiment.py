@@ -156,7 +156,7 @@ class Experiment:
                     "tried": tried,
                 }
         for name, row in rows.items():
-            row |= scored[name].figures(settings.seeds)
+            row |= scored[name].metrics(settings.seeds)
         fresh = ClipSet(JUDGE_TEST_SEED)
         return {
             "settings": asdict(settings),

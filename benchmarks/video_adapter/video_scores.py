@@ -111,7 +111,7 @@ class Scores:
         """Share of clips that have each thing right."""
         return {name: float(right.double().mean()) for name, right in self.answers.items()}
 
-    def figures(self, seeds: int) -> dict[str, Any]:
+    def metrics(self, seeds: int) -> dict[str, Any]:
         """All figures as JSON values.
 
         measures: [value, low, high], the 95% interval of a bootstrap over clips (of the diversity:

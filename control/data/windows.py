@@ -10,7 +10,7 @@ from torch import Tensor
 
 from scorefield.control.data.episodes import Episodes
 from scorefield.control.data.spaces import Horizons
-from scorefield.control.policies.draws import Draws
+from scorefield.control.policies.sharded_generator import ShardedGenerator
 from scorefield.priors.noise import noise_generator
 
 
@@ -119,7 +119,7 @@ class Windows:
         return self._of[np.searchsorted(self._last, np.asarray(indices), side="right")]
 
     def draw(
-        self, count: int, draws: Draws, device: torch.device | str = "cpu"
+        self, count: int, draws: ShardedGenerator, device: torch.device | str = "cpu"
     ) -> dict[str, Tensor]:
         """So many windows at random, with repetition, on a device; as `batch` gives them."""
         batch = self.batch(draws.integers(len(self), count))

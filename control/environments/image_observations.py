@@ -15,7 +15,7 @@ VIEW = "view"
 """The camera whose pictures are those that an environment draws of itself."""
 
 
-class Observing:
+class ImageObservationWrapper:
     """An environment that also shows what it looks like; an `Environment`.
 
     The state stays in the observations, for experts and records. A policy looks at what its spaces

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from scorefield.control.data.spaces import Horizons
 from scorefield.control.data.windows import as_pictures
 from scorefield.control.environments.environment import Environment, Observations
-from scorefield.control.policies.denoising import Follow
+from scorefield.control.policies.denoising import Continuation
 from scorefield.control.policies.policy import ChunkRequest, Policy
 
 
@@ -49,7 +49,7 @@ def roll_out(
     batch: int = 50,
     frames: int = 0,
     delay: int = 0,
-    follow: Follow | None = None,
+    follow: Continuation | None = None,
     progress: bool = False,
 ) -> list[Rollout]:
     """One episode per seed.
@@ -132,7 +132,7 @@ def _together(
     seed: int,
     frames: int,
     delay: int,
-    follow: Follow | None,
+    follow: Continuation | None,
 ) -> list[Rollout]:
     """The episodes of one batch; a policy is asked about those alone that go on."""
     horizons, n = policy.horizons, len(seeds)

@@ -58,11 +58,11 @@ class Scores:
         return abs(float(-(shares * np.log(shares)).sum() / math.log(len(self.modes))))
 
     def as_json(self) -> dict[str, Any]:
-        """All figures; those that are nan become None."""
-        figures = {**vars(self), "coverage": self.coverage, "entropy": self.entropy}
+        """All metrics; those that are nan become None."""
+        metrics = {**vars(self), "coverage": self.coverage, "entropy": self.entropy}
         return {
             name: None if isinstance(value, float) and math.isnan(value) else value
-            for name, value in figures.items()
+            for name, value in metrics.items()
         }
 
 
@@ -74,7 +74,7 @@ def score(
     seed: int = 0,
     delay: int = 0,
 ) -> Scores:
-    """The figures of some episodes.
+    """The metrics of some episodes.
 
     Args:
         rollouts: of one policy in one environment.

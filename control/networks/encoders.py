@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from scorefield.control.data.normalizer import Normalizer
 from scorefield.control.data.spaces import PolicySpaces
 from scorefield.control.networks.settings import EncoderSettings
-from scorefield.control.policies.draws import Draws
+from scorefield.control.policies.sharded_generator import ShardedGenerator
 from scorefield.priors.features.extraction import extract_features
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.loading import load_prior
@@ -49,7 +49,7 @@ class ObservationEncoder(nn.Module):
         self.size = observations * (spaces.state + features)
 
     def forward(
-        self, observations: Mapping[str, Tensor], draws: Draws | None = None
+        self, observations: Mapping[str, Tensor], draws: ShardedGenerator | None = None
     ) -> Float[Tensor, "batch features"]:
         """The condition.
 
@@ -71,7 +71,7 @@ class ObservationEncoder(nn.Module):
 def cropped(
     pictures: Float[Tensor, "batch steps 3 height width"],
     part: float,
-    draws: Draws | None = None,
+    draws: ShardedGenerator | None = None,
 ) -> Float[Tensor, "batch steps 3 h w"]:
     """A part of each picture's height and width.
 

@@ -44,7 +44,7 @@ class WarmStart:
     fraction: float = 0.5
 
 
-Follow = RealTime | WarmStart
+Continuation = RealTime | WarmStart
 """How a chunk goes on from the one before it."""
 
 
@@ -112,7 +112,7 @@ def draw_chunk(
     noise: Float[Tensor, "batch steps size"],
     horizons: Horizons,
     previous: Tensor | None = None,
-    follow: Follow | None = None,
+    follow: Continuation | None = None,
 ) -> Float[Tensor, "batch steps size"]:
     """A normalised chunk, as a function of its noise.
 

@@ -30,8 +30,8 @@ from scorefield.control.networks.settings import (
 from scorefield.control.networks.transformer import Transformer
 from scorefield.control.networks.unet1d import UNet1D
 from scorefield.control.policies.denoising import ChunkDenoiser, draw_chunk
-from scorefield.control.policies.draws import Draws
 from scorefield.control.policies.policy import ChunkRequest, NetworkPolicy
+from scorefield.control.policies.sharded_generator import ShardedGenerator
 from scorefield.control.policies.solver import Schedule, SolverStep, solver_steps
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator
@@ -210,7 +210,7 @@ class DiffusionPolicy(NetworkPolicy):
         defaults: dict[str, Any] = {"dynamic": False, "mode": "reduce-overhead"}
         self._compiled = torch.compile(self.network.denoise, **(defaults | options))
 
-    def loss(self, batch: Mapping[str, Tensor], draws: Draws) -> Tensor:
+    def loss(self, batch: Mapping[str, Tensor], draws: ShardedGenerator) -> Tensor:
         """Weighted squared error of what the network predicts, over levels and noise."""
         actions = self.actions(batch["action"])
         n = len(actions)

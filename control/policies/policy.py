@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from scorefield.control.data.normalizer import Normalizer, bounded
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.windows import Windows
-from scorefield.control.policies.denoising import Follow
-from scorefield.control.policies.draws import Draws
+from scorefield.control.policies.denoising import Continuation
+from scorefield.control.policies.sharded_generator import ShardedGenerator
 from scorefield.files import whole_file, write_json
 from scorefield.integrity import write_seal
 from scorefield.priors.noise import keyed_noise
@@ -44,7 +44,7 @@ class ChunkRequest:
     items: Sequence[int]
     draw: int = 0
     previous: Float[Tensor, "batch steps size"] | None = None
-    follow: Follow | None = None
+    follow: Continuation | None = None
 
     def __post_init__(self) -> None:
         rows = {name: len(tensor) for name, tensor in self.observations.items()}
@@ -89,7 +89,7 @@ class NetworkPolicy(nn.Module, ABC):
         """Takes the normalizers of states and actions from a data set."""
 
     @abstractmethod
-    def loss(self, batch: Mapping[str, Tensor], draws: Draws) -> Tensor:
+    def loss(self, batch: Mapping[str, Tensor], draws: ShardedGenerator) -> Tensor:
         """What training descends on windows; all that is random comes from the draws."""
 
     @abstractmethod

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from scorefield.control.data.windows import Windows
-from scorefield.control.policies.draws import Draws
 from scorefield.control.policies.policy import NetworkPolicy
+from scorefield.control.policies.sharded_generator import ShardedGenerator
 from scorefield.priors.noise import noise_generator
 from scorefield.rows import read_rows
 
-FIGURES = ("held_out_loss", "held_out_error", "training_error")
-"""Names of the figures, in metrics.jsonl."""
+METRICS = ("held_out_loss", "held_out_error", "training_error")
+"""Names of the metrics, in metrics.jsonl."""
 
 _LEAST_SPREAD = 1e-8
 
@@ -45,12 +45,12 @@ class HeldOut:
         }
 
     @torch.no_grad()
-    def figures(self, policy: NetworkPolicy) -> dict[str, float]:
+    def metrics(self, policy: NetworkPolicy) -> dict[str, float]:
         """Those of `FIGURES`."""
         learnt, others = self._batches["training"], self._batches["held_out"]
-        loss = float(policy.loss(others, Draws(noise_generator(0))))
+        loss = float(policy.loss(others, ShardedGenerator(noise_generator(0))))
         found = (loss, self._error(policy, others), self._error(policy, learnt))
-        return dict(zip(FIGURES, found, strict=True))
+        return dict(zip(METRICS, found, strict=True))
 
     def _error(self, policy: NetworkPolicy, batch: Mapping[str, Tensor]) -> float:
         mean = policy.actions(self._batches["training"]["action"]).mean(dim=(0, 1))
@@ -61,18 +61,18 @@ class HeldOut:
         return float(((found - done).square().mean() / spread).sqrt())
 
 
-def told(figures: Mapping[str, float]) -> str:
-    """The figures in one line."""
+def told(metrics: Mapping[str, float]) -> str:
+    """The metrics in one line."""
     return (
-        f"loss {figures['held_out_loss']:.3g}, error of actions {figures['held_out_error']:.2f}, "
-        f"in training {figures['training_error']:.2f} (1 is the mean action)"
+        f"loss {metrics['held_out_loss']:.3g}, error of actions {metrics['held_out_error']:.2f}, "
+        f"in training {metrics['training_error']:.2f} (1 is the mean action)"
     )
 
 
-def last_figures(run: Path) -> dict[str, float]:
+def last_metrics(run: Path) -> dict[str, float]:
     """What a training that has ended found last; nothing if no episode was held out."""
     row = read_rows(run / "metrics.jsonl")[-1]
-    return {name: row[name] for name in FIGURES if name in row}
+    return {name: row[name] for name in METRICS if name in row}
 
 
 def _some(windows: Windows, most: int) -> dict[str, Tensor]:

@@ -26,10 +26,10 @@ class TrackedRun(RunFolder):
         self._accelerator = Accelerator(log_with=check_tracker(tracker), project_dir=run.path)
         self._accelerator.init_trackers("tracking")
 
-    def write_row(self, step: int, figures: Mapping[str, float]) -> None:
+    def write_row(self, step: int, metrics: Mapping[str, float]) -> None:
         """Appends a row (`RunFolder.write_row`), and logs it."""
-        super().write_row(step, figures)
-        self._accelerator.log(dict(figures), step=step)
+        super().write_row(step, metrics)
+        self._accelerator.log(dict(metrics), step=step)
 
     def finish(self) -> None:
         """Lets the tracker write what it has."""

@@ -1,4 +1,4 @@
-"""Training of policies: batches of windows, several processes, figures of held-out episodes."""
+"""Training of policies: batches of windows, several processes, metrics of held-out episodes."""
 
 import functools
 import os
@@ -13,10 +13,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from scorefield.control.data.windows import Windows
-from scorefield.control.policies.draws import Draws
 from scorefield.control.policies.policy import NetworkPolicy
+from scorefield.control.policies.sharded_generator import ShardedGenerator
+from scorefield.control.training.distributed import DistributedContext
 from scorefield.control.training.held_out import HeldOut, told
-from scorefield.control.training.processes import Processes
 from scorefield.control.training.tracking import TrackedRun, check_tracker
 from scorefield.priors.noise import noise_generator
 from scorefield.runs.job import run
@@ -67,15 +67,15 @@ class PolicyTask(TrainingTask):
             policy: with its initial weights.
             windows: what it learns from.
             settings: of the training.
-            held_out: windows that it does not learn from, for figures; None: there are none.
-            say: takes a line of text with those figures, every tenth of the training.
+            held_out: windows that it does not learn from, for metrics; None: there are none.
+            say: takes a line of text with those metrics, every tenth of the training.
 
         Raises:
             ValueError: the windows have other sizes or horizons than the policy, or actions that
                 the policy's bounds do not contain; or the batch cannot be shared equally.
         """
         check_fits(policy, windows)
-        self.processes = Processes(settings.device)
+        self.processes = DistributedContext(settings.device)
         if settings.batch_size % self.processes.count:
             raise ValueError(
                 f"a batch of {settings.batch_size} windows cannot be shared equally by "
@@ -93,7 +93,7 @@ class PolicyTask(TrainingTask):
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """The policy's loss on this process's part of a batch."""
         count = self.processes.count
-        draws = Draws(generator, self.processes.index, count)
+        draws = ShardedGenerator(generator, self.processes.index, count)
         batch = self._windows.draw(self.settings.batch_size // count, draws, self.settings.device)
         # Dropout knows torch's global generator only: seeded by the step, a resumed training drops
         # the same units. Only the generator of the own GPU is kept: others may be other processes'.
@@ -104,15 +104,15 @@ class PolicyTask(TrainingTask):
             return self._policy.loss(batch, draws), {}
 
     def step(self, step: int) -> Mapping[str, float]:
-        """One update, and figures of the held-out episodes after every tenth of the training."""
-        figures = super().step(step)
+        """One update, and metrics of the held-out episodes after every tenth of the training."""
+        metrics = super().step(step)
         done, steps = step + 1, self.settings.steps
         if self._held_out is None or (done % max(1, steps // CHECKS) and done != steps):
-            return figures
-        found = self._held_out.figures(self.policy())
+            return metrics
+        found = self._held_out.metrics(self.policy())
         if self._say is not None:
             self._say(f"step {done}: held-out {told(found)}")
-        return {**figures, **found}
+        return {**metrics, **found}
 
     def decay(self, step: int) -> float:
         """`power_decay`, up to the settings' decay."""
@@ -208,7 +208,7 @@ def train_policy(
             of the actions go to metrics.jsonl and, with `progress`, to standard error.
         resume: go on with the training that is there.
         progress: whether to show a progress bar.
-        tracker: one of accelerate's that the figures go to as well, such as "tensorboard".
+        tracker: one of accelerate's that the metrics go to as well, such as "tensorboard".
 
     Raises:
         ValueError: the folder holds another training, the windows do not fit the policy, or there

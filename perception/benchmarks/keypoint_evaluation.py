@@ -102,7 +102,7 @@ def _judged(pair: KeypointPair, maps: KeptMaps, locate: Locate) -> Row:
     }
 
 
-def keypoint_figures(rows: Sequence[Row]) -> dict[str, Any]:
+def keypoint_metrics(rows: Sequence[Row]) -> dict[str, Any]:
     """PCK of the pairs that could be read, per point and per image, whole and by category.
 
     ``per_point`` is all right points of all points, ``per_image`` the mean of the pairs' shares;

@@ -45,7 +45,7 @@ class KeypointPair:
     """One pair of a benchmark.
 
     name: of the pair, once in the benchmark.
-    category: of the object, or of the group that figures are given for.
+    category: of the object, or of the group that metrics are given for.
     read: the points; called when the pair's turn comes, for dense pairs are many.
 
     """

@@ -97,7 +97,7 @@ def _read(one: LabelledPicture, size: int) -> tuple[Tensor, int]:
         return as_images(opened, size), item
 
 
-def label_figures(rows: Sequence[Row]) -> dict[str, Any]:
+def label_metrics(rows: Sequence[Row]) -> dict[str, Any]:
     """Accuracy of the pictures that could be read: of the likeliest label, and of the first five.
 
     ``mean_per_class`` is the mean of the classes' accuracies, which Pets, Flowers and Aircraft are

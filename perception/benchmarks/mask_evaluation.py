@@ -55,7 +55,7 @@ def evaluate_masks(
 
 
 def judged(labels: Any, truth: Any, classes: int) -> Row:
-    """What is kept of a picture: its figures, and pixels by class that has any."""
+    """What is kept of a picture: its metrics, and pixels by class that has any."""
     if not bool((truth != IGNORED).any()):
         return {"miou": None, "miou_many_to_one": None, "inside": {}, "union": {}}
     inside, union = class_counts(labels, truth, classes)
@@ -68,7 +68,7 @@ def judged(labels: Any, truth: Any, classes: int) -> Row:
     }
 
 
-def mask_figures(rows: Sequence[Row], classes: int) -> dict[str, Any]:
+def mask_metrics(rows: Sequence[Row], classes: int) -> dict[str, Any]:
     """Mean IoU over the set, and per image, of the pictures that could be read.
 
     ``set_miou`` sums intersections and unions over all pictures before it divides, and is the mean

@@ -1,4 +1,4 @@
-"""A page of figures that opens in any browser, and the figures others have published."""
+"""A page of metrics that opens in any browser, and the figures others have published."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -67,7 +67,7 @@ def write_report(
 ) -> None:
     """Write the page, whole or not at all.
 
-    facts: what the figures are of, by name.
+    facts: what the metrics are of, by name.
     published: the key of `PUBLISHED` whose figures stand beside, if there are any.
     problem: what is missing.
     """

@@ -25,7 +25,7 @@ from scorefield.perception.classification.paired_errors import (
     clean_samples,
 )
 from scorefield.perception.classification.stopping import Race, StoppingRule
-from scorefield.priors.prior import Conditional, ImagePrior, Prompts
+from scorefield.priors.prior import ImagePrior, Prior, Prompts
 
 Labels = Sequence[str] | Mapping[str, Prompts]
 """Labels that are their own prompt, or the prompt or prompts of each label."""
@@ -78,7 +78,7 @@ class Classification:
 
 
 def classify(
-    prior: Conditional,
+    prior: Prior,
     images: Images,
     labels: Labels,
     *,

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from scorefield.perception.classification.error_measure import PARTS, ErrorMeasure
 from scorefield.perception.classification.paired_errors import PairedErrors, Request, clean_samples
-from scorefield.priors.prior import Conditional, Prompts
+from scorefield.priors.prior import Prior, Prompts
 
 _SAME_LEVEL = 1e-3  # width of a range of log-SNR in which all levels are alike
 
 
 def noise_inflation(
-    prior: Conditional,
+    prior: Prior,
     images: Float[Tensor, "images *shape"],
     prompts: Prompts,
     *,

@@ -18,7 +18,7 @@ from torch import Tensor
 from scorefield.perception.classification.error_measure import ErrorMeasure
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.noise import keyed_noise, noise_generator
-from scorefield.priors.prior import Conditional, ImagePrior
+from scorefield.priors.prior import ImagePrior, Prior
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _SHIFT_KEY = -1  # of the image's stream; draws count from 0
@@ -61,7 +61,7 @@ def draw_positions(seed: int, item: int, draws: Sequence[int]) -> Float[Tensor, 
 
 
 def clean_samples(
-    prior: Conditional, images: Float[Tensor, "images *shape"], batch_size: int
+    prior: Prior, images: Float[Tensor, "images *shape"], batch_size: int
 ) -> Float[Tensor, "images *latent"]:
     """Images as clean samples of a prior: encoded, a few at a time, if it is an `ImagePrior`."""
     if not isinstance(prior, ImagePrior):

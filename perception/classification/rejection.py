@@ -19,7 +19,7 @@ from scorefield.perception.classification.paired_errors import (
     Request,
     clean_samples,
 )
-from scorefield.priors.prior import Conditional
+from scorefield.priors.prior import Prior
 
 DRAWS = 8
 """Of noise and level, for each image with its label and without."""
@@ -63,7 +63,7 @@ class LabelFit:
 
 
 def label_fit(
-    prior: Conditional,
+    prior: Prior,
     images: Float[Tensor, "images *shape"],
     prompts: Sequence[str],
     *,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from scorefield.perception.classification.error_measure import ErrorMeasure
 from scorefield.perception.classification.paired_errors import PairedErrors, Request, clean_samples
-from scorefield.priors.prior import Conditional, Prompts
+from scorefield.priors.prior import Prior, Prompts
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class TextScores:
 
 
 def text_scores(
-    prior: Conditional,
+    prior: Prior,
     images: Float[Tensor, "images *shape"],
     prompts: Prompts,
     *,

@@ -16,7 +16,7 @@ from scorefield.perception.correspondence.matching import (
     mutual_matches,
 )
 from scorefield.perception.correspondence.sift import SiftFusion
-from scorefield.perception.resize import squares
+from scorefield.perception.resize import resize_to_prior
 from scorefield.priors.features.cache import FeatureCache
 from scorefield.priors.features.extraction import extract_features
 from scorefield.priors.features.memory import MEMORY_GIB
@@ -280,7 +280,7 @@ def _match(
 ) -> Matches:
     """One pair; `match` says what the arguments are."""
     maps = [
-        features(prior, squares(image[None], prior), text, preset=preset, seed=seed)[0]
+        features(prior, resize_to_prior(image[None], prior), text, preset=preset, seed=seed)[0]
         for image, text in zip((a, b), texts, strict=True)
     ]
     if sift is not None:
@@ -309,4 +309,4 @@ def with_sift(
     """
     cells = max(features.shape[-2:])
     side = min(max(*image.shape[-2:], cells), _PIXELS_PER_CELL * cells)
-    return sift.join(features[None], squares(image[None], prior, side))[0]
+    return sift.join(features[None], resize_to_prior(image[None], prior, side))[0]

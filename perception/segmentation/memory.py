@@ -1,7 +1,7 @@
 """What EmerDiff's walks need in memory, estimated before anything is computed."""
 
 from scorefield.perception.segmentation.attention_hooks import projection_paths
-from scorefield.priors.features.memory import layer_elements, pass_memory, size_that_fits
+from scorefield.priors.features.memory import layer_elements, memory_estimate, size_that_fits
 from scorefield.priors.frozen_prior import FrozenPrior
 
 
@@ -25,7 +25,7 @@ def rows_that_fit(prior: FrozenPrior, size: int, steps: int, gib: float | int) -
         ValueError: not even for two rows, said with the size for which there is.
     """
     area = (size / prior.image_size) ** 2
-    row, room = pass_memory(prior, area).most, gib * 2**30
+    row, room = memory_estimate(prior, area).most, gib * 2**30
     fixed = steps * record_memory(prior, area)
     least = fixed + 2 * row
     if least > room:
@@ -41,4 +41,4 @@ def rows_that_fit(prior: FrozenPrior, size: int, steps: int, gib: float | int) -
 def needed_memory(prior: FrozenPrior, size: int, steps: int, rows: int) -> int:
     """Bytes, beside the weights, of the records of so many steps and a batch of so many rows."""
     area = (size / prior.image_size) ** 2
-    return steps * record_memory(prior, area) + rows * pass_memory(prior, area).most
+    return steps * record_memory(prior, area) + rows * memory_estimate(prior, area).most

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from scorefield.images import Images, each_image
-from scorefield.perception.resize import squares
+from scorefield.perception.resize import resize_to_prior
 from scorefield.perception.segmentation.clustering import (
     FeatureClusters,
     largest_first,
@@ -113,7 +113,7 @@ def _segment(
     progress: bool,
 ) -> Segmentation:
     """The regions of one image; `segment` says what the arguments are."""
-    square = squares(image[None], prior, method.size)
+    square = resize_to_prior(image[None], prior, method.size)
     spent = 0
     if low_res is None:
         spent += method.ensemble
@@ -153,7 +153,7 @@ def cell_features(
     seed: int = 0,
 ) -> Float[Tensor, "b c lh lw"]:
     """The features that a method clusters, of pictures in [0, 1] of any one size."""
-    seen = squares(images, prior, method.size)
+    seen = resize_to_prior(images, prior, method.size)
     maps = extract_features(
         prior, seen, [method.queries], method.query_level, prompts,
         ensemble=method.ensemble, seed=seed, batch_size=rows, memory=memory,

@@ -17,7 +17,7 @@ from scorefield.images import Images
 from scorefield.priors.codec import LatentCodec
 from scorefield.priors.condition import Condition
 from scorefield.priors.features.cache import FeatureCache, feature_key, prior_key
-from scorefield.priors.features.memory import MEMORY_GIB, pass_memory, size_that_fits
+from scorefield.priors.features.memory import MEMORY_GIB, memory_estimate, size_that_fits
 from scorefield.priors.features.taps import layer_path, tapped, to_maps
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.levels import NoiseLevel
@@ -163,7 +163,7 @@ def _rows_that_fit(
     if area <= 1:
         return batch_size
     prompt = prompts if prompts is None or isinstance(prompts, str) else prompts[0]
-    most, room = pass_memory(prior, area, prompt).most, memory * 2**30
+    most, room = memory_estimate(prior, area, prompt).most, memory * 2**30
     if most > room:
         height, width = images.shape[-2:]
         fits = size_that_fits(prior, max(height, width), most, room)

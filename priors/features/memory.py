@@ -39,7 +39,7 @@ class PassMemory:
         return max(self.row, self.codec)
 
 
-def pass_memory(
+def memory_estimate(
     prior: FrozenPrior, area: float | int = 1.0, prompt: str | None = None
 ) -> PassMemory:
     """The memory of a pass, on the safe side.

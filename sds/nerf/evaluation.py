@@ -28,7 +28,7 @@ from scorefield.sds.nerf.lights import Lights, Shading
 from scorefield.sds.nerf.radiance_field import RadianceField
 from scorefield.sds.nerf.scene_distillation import TextTo3D
 from scorefield.sds.nerf.settings import TextTo3DSettings
-from scorefield.sds.objective import described
+from scorefield.sds.objective import to_config
 from scorefield.sds.prompt_runs import (
     Row,
     answers,
@@ -212,7 +212,7 @@ def evaluate_prompts(
         judge.check(prompt)
         # refuses what it would refuse after the prompts before it
         TextTo3D(prior, replace(settings, prompt=prompt))
-    common = {**asdict(settings), "objective": described(settings.objective)}
+    common = {**asdict(settings), "objective": to_config(settings.objective)}
     del common["prompt"]
     config = {
         "prompts": prompts,

@@ -16,7 +16,7 @@ from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.job import run
 from scorefield.sds.distillation import Distillation, DistillationJob
-from scorefield.sds.nerf.assets.finish import finish_scene
+from scorefield.sds.nerf.assets.export import export_scene
 from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.assets.turntable import view_sheet
 from scorefield.sds.nerf.cameras import Cameras, view_prompt
@@ -110,7 +110,7 @@ class TextTo3D(DistillationJob):
         penalty = self._penalty(rendering, progress)
         descend(self.optimizer, distilled.loss + penalty, settings.learning_rate, progress)
         return {
-            **distilled.figures,
+            **distilled.metrics,
             "opacity": rendering.opacity.mean().item(),
             "penalty": penalty.item(),
             **self.distillation.learn(latents, self._prompts(cameras), generator),
@@ -190,9 +190,9 @@ class TextTo3D(DistillationJob):
         return config | {"field": self.given} if self.given else config
 
     def finish(self, folder: Path, *, progress: bool = True) -> dict[str, Path]:
-        """Write mesh, turntable and views; see `finish_scene`."""
+        """Write mesh, turntable and views; see `export_scene`."""
         title = self.settings.prompt
-        return finish_scene(self.scene, folder, self.asset, title=title, progress=progress)
+        return export_scene(self.scene, folder, self.asset, title=title, progress=progress)
 
 
 def text_to_3d(

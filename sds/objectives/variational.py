@@ -15,7 +15,7 @@ from scorefield.sds.objective import (
     sigma_squared,
     weighted,
 )
-from scorefield.sds.objectives.phi import LowRank, Phi, SmallNetwork
+from scorefield.sds.objectives.particle_score import LowRank, ParticleScore, SmallNetwork
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class VSD:
     prior's distribution, and not its mode. For a generator that makes one x and phi exact,
     eps_phi = (z - alpha x) / sigma = eps, and VSD is SDS.
 
-    phi is trained by whoever runs the objective, see `begin_phi`: a step with it costs one more
-    forward and backward pass per update of phi.
+    phi is trained by whoever runs the objective, see `make_particle_score`: a step with it costs
+    one more forward and backward pass per update of phi.
 
     phi: how phi is made.
     """
@@ -47,7 +47,9 @@ class VSD:
         return weighted(self.weight, point.level, difference), prediction
 
 
-def begin_phi(objective: Objective, prior: ImagePrior, seed: int = 0) -> Phi | None:
+def make_particle_score(
+    objective: Objective, prior: ImagePrior, seed: int = 0
+) -> ParticleScore | None:
     """The phi that an objective trains, None for all but VSD.
 
     What runs the objective gives ``phi.condition(prompts)`` to `PromptedDenoisers`, calls

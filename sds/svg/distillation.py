@@ -19,12 +19,12 @@ from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.job import run
 from scorefield.sds.distillation import Distillation, DistillationJob
-from scorefield.sds.objective import PromptedDenoisers, described
+from scorefield.sds.objective import PromptedDenoisers, to_config
 from scorefield.sds.presets import settings_for
 from scorefield.sds.svg.augmentation import warp
-from scorefield.sds.svg.cleaning import cleaned, on_white
 from scorefield.sds.svg.drawing import SIDE, WHITE, Drawing
-from scorefield.sds.svg.finish import finish_drawing
+from scorefield.sds.svg.export import export_drawing
+from scorefield.sds.svg.optimize import on_white, optimized
 from scorefield.sds.svg.penalties import crossing_penalty, saturation_penalty
 from scorefield.sds.svg.pixels import pixel_document
 from scorefield.sds.svg.presets import PRESETS
@@ -150,17 +150,17 @@ class TextToSvg(DistillationJob):
         views = warp(picture, homographies, size, WHITE, samples=samples)
         distilled, latents = self.distillation.look(views, self.denoisers(), progress, generator)
         loss = distilled.loss
-        figures = dict(distilled.figures)
+        metrics = dict(distilled.metrics)
         if style.crossing:
             crossing = self._crossing()
             loss = loss + self.weight * style.crossing * crossing
-            figures["crossing"] = crossing.item()
+            metrics["crossing"] = crossing.item()
         if style.saturation:
             loss = loss + self.weight * style.saturation * saturation_penalty(views)
-        factor = settings.settle if settings.fits or settings.redraws else 1.0
+        factor = settings.refine_rate if settings.fits or settings.redraws else 1.0
         self.drawing.update(loss, factor * _rate(progress, settings.warmup))
         prompts = [self.prompt] * settings.views
-        return {**figures, **self.distillation.learn(latents, prompts, generator)}
+        return {**metrics, **self.distillation.learn(latents, prompts, generator)}
 
     def _crossing(self) -> Tensor:
         return crossing_penalty([shape.geometry for shape in self.drawing.shapes])
@@ -171,10 +171,10 @@ class TextToSvg(DistillationJob):
             isinstance(settings.style, Icon)
             and not settings.given
             and not settings.samples_first
-            and settings.renew_every
+            and settings.respawn_every
             and step
-            and step % settings.renew_every == 0
-            and step <= settings.renew_until * settings.distillation_steps
+            and step % settings.respawn_every == 0
+            and step <= settings.respawn_until * settings.distillation_steps
         )
 
     def _renew(self, generator: torch.Generator) -> None:
@@ -211,24 +211,24 @@ class TextToSvg(DistillationJob):
         settings = self.settings
         return {
             **super().config(),
-            "style": described(settings.style),
-            "rank": described(settings.rank),
+            "style": to_config(settings.style),
+            "rank": to_config(settings.rank),
             "rasterise": settings.rasterise and type(settings.rasterise).__name__,
         }
 
     def finish(self, folder: Path, *, progress: bool = True) -> dict[str, Path]:
-        """Write `final.svg`, `final.png` and what else `finish_drawing` does.
+        """Write `final.svg`, `final.png` and what else `export_drawing` does.
 
         The drawing is cleaned of what cannot be seen, unless it was a user's, and titled.
         """
         settings, document = self.settings, self.drawing.document
         # Of a grid every square counts, the white ones too.
         if not (settings.given or isinstance(settings.style, PixelArt)):
-            document = cleaned(document)
+            document = optimized(document)
         if settings.background:
             document = on_white(document)
         title = None if settings.given else settings.prompt
-        return finish_drawing(document, folder, size=self.size, traced=self.target, title=title)
+        return export_drawing(document, folder, size=self.size, traced=self.target, title=title)
 
 
 def text_to_svg(

@@ -92,18 +92,18 @@ class TextToSvgSettings(RenderedSettings):
     background: whether the white ground is drawn as well, as a rectangle.
     samples: pictures of the prior of which the best is traced; 0 starts at random.
     trace_steps: updates of the fit of "layers", before the distillation.
-    settle: factor of the learning rates in the distillation of what was traced. It is a picture
-        already: the full rates of a random start would dissolve it, and a third of them opens
-        cracks between opaque shapes, which move each by itself.
+    refine_rate: factor of the learning rates in the distillation of what was traced. It is a
+        picture already: the full rates of a random start would dissolve it, and a third of them
+        opens cracks between opaque shapes, which move each by itself.
     steps: updates of the distillation; the schedules span them. 0 takes 40 for a redrawn sample,
         100 for what begins with a sample otherwise, 500 for a random start or a drawing of yours.
     views: augmented views per update.
     augmentation: what the views show.
     warmup: share of the steps in which the learning rates rise to the style's; they end at 0.4 of
         it, along a cosine.
-    renew_every: steps after which faint and tiny paths are replaced by new circles on top, in icons
-        that start at random; 0 never replaces any.
-    renew_until: share of the steps after which none is replaced any more.
+    respawn_every: steps after which faint and tiny paths are replaced by new circles on top, in
+        icons that start at random; 0 never replaces any.
+    respawn_until: share of the steps after which none is replaced any more.
     rank: chooses the sample that is traced; `rank_by_prior`, a `ClipRank`, or your own.
     rasterise: what draws; None is this library's own rasteriser.
     """
@@ -115,12 +115,12 @@ class TextToSvgSettings(RenderedSettings):
     background: bool = False
     samples: Whole = 4
     trace_steps: Count = 200
-    settle: NotNegative = 0.1
+    refine_rate: NotNegative = 0.1
     views: Count = 4
     augmentation: Augmentation = Augmentation(0.95, 0.1)
     warmup: Share = 0.05
-    renew_every: Whole = 50
-    renew_until: Share = 0.8
+    respawn_every: Whole = 50
+    respawn_until: Share = 0.8
     rank: "Rank" = field(default_factory=_rank_by_prior)
     rasterise: "Rasterise | None" = None
 

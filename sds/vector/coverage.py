@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from scorefield.sds.vector.flatten import starts
-from scorefield.sds.vector.sums import sum_into
+from scorefield.sds.vector.gather import sum_into
 
 __all__ = ["Polygons", "coverage"]
 

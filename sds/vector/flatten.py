@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from scorefield.sds.vector.sums import repeat
+from scorefield.sds.vector.gather import repeat
 
 __all__ = ["Polylines", "flatten", "pieces", "starts"]
 

@@ -13,9 +13,9 @@ from torch.utils.checkpoint import checkpoint
 
 from scorefield.sds.vector.compositing import Box
 from scorefield.sds.vector.coverage import SPARE, Polygons, coverage
+from scorefield.sds.vector.gather import take
 from scorefield.sds.vector.nodes import FillRule, Group, Shape
 from scorefield.sds.vector.scene import Outlines, RenderTree, take_apart
-from scorefield.sds.vector.sums import take
 from scorefield.sds.vector.tile import Tile
 from scorefield.sds.vector.tree import ShapeTree
 

@@ -9,10 +9,10 @@ from torch import Tensor
 from scorefield.sds.vector.coverage import Polygons
 from scorefield.sds.vector.dash import dashed
 from scorefield.sds.vector.flatten import flatten, pieces
+from scorefield.sds.vector.gather import take
 from scorefield.sds.vector.geometry import Rect
 from scorefield.sds.vector.nodes import Group, Mask, MaskKind, Paint, Shape, Stroke
 from scorefield.sds.vector.stroke import outline
-from scorefield.sds.vector.sums import take
 
 __all__ = ["Cut", "Isolated", "Layer", "Outlines", "RenderTree", "composed_affine", "take_apart"]
 

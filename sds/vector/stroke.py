@@ -16,7 +16,7 @@ from torch import Tensor
 
 from scorefield.sds.vector.coverage import Polygons
 from scorefield.sds.vector.flatten import Polylines, pieces_of_turn, starts
-from scorefield.sds.vector.sums import take
+from scorefield.sds.vector.gather import take
 
 __all__ = ["Cap", "Join", "Pen", "outline"]
 

@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.sds.vector.compositing import Box, Coat, paint_over
+from scorefield.sds.vector.gather import take
 from scorefield.sds.vector.nodes import Group, MaskKind, Paint, Pattern, Shape
 from scorefield.sds.vector.paint import LinearGradient, RadialGradient, Units, colours_at
 from scorefield.sds.vector.scene import Cut, Isolated, Layer, Outlines, RenderTree, composed_affine
-from scorefield.sds.vector.sums import take
 
 __all__ = ["Draw", "Tile"]
 

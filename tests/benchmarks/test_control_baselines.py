@@ -18,8 +18,8 @@ from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.windows import Windows
 from scorefield.control.networks.settings import PerceptronSettings
 from scorefield.control.policies.denoising import RealTime
-from scorefield.control.policies.draws import Draws
 from scorefield.control.policies.policy import ChunkRequest, Policy
+from scorefield.control.policies.sharded_generator import ShardedGenerator
 from scorefield.control.training.train import train_policy
 from scorefield.priors.noise import noise_generator
 from scorefield.training.settings import TrainingSettings
@@ -65,7 +65,7 @@ def test_the_mixture_is_that_density(monkeypatch: pytest.MonkeyPatch) -> None:
             for one in ACTIONS.numpy()
         ]
     )
-    loss = mixture.loss(ACTIONS, CONDITION, Draws(noise_generator(0)))
+    loss = mixture.loss(ACTIONS, CONDITION, ShardedGenerator(noise_generator(0)))
     assert float(loss) == pytest.approx(-np.log(densities).mean() / 8, rel=1e-5)
     noise = torch.randn(4000, *mixture.noise_shape, generator=noise_generator(1))
     drawn = mixture.draw(torch.zeros(4000, 6), noise)
@@ -84,7 +84,9 @@ def test_the_recurrent_mixture_is_causal_and_draws_what_it_scores() -> None:
         for steps in range(1, 5):
             recurrent.steps = steps
             each = [
-                -float(recurrent.loss(a[None, :steps], c[None], Draws(noise_generator(0))))
+                -float(
+                    recurrent.loss(a[None, :steps], c[None], ShardedGenerator(noise_generator(0)))
+                )
                 * 2
                 * steps
                 for a, c in zip(actions, CONDITION, strict=True)
@@ -114,7 +116,7 @@ def test_regressions_are_the_formulas() -> None:
     assert isinstance(squared, SquaredError) and isinstance(two, TwoStep)
     noise = torch.zeros(2, 0)
     mean = squared.draw(CONDITION, noise)
-    loss = squared.loss(ACTIONS, CONDITION, Draws(noise_generator(0)))
+    loss = squared.loss(ACTIONS, CONDITION, ShardedGenerator(noise_generator(0)))
     assert float(loss) == pytest.approx(float(((mean - ACTIONS) ** 2).mean()))
     first = two.trunk(torch.zeros(2, 4, 2), torch.zeros(2), CONDITION)
     second = two.trunk(0.9 * first, torch.full((2,), 0.9), CONDITION)
@@ -122,7 +124,7 @@ def test_regressions_are_the_formulas() -> None:
     z = torch.randn(ACTIONS.shape, generator=noise_generator(3))
     denoised = two.trunk(0.9 * ACTIONS + 0.1 * z, torch.full((2,), 0.9), CONDITION)
     expected = ((first - ACTIONS) ** 2).mean() + ((denoised - ACTIONS) ** 2).mean()
-    found = two.loss(ACTIONS, CONDITION, Draws(noise_generator(3)))
+    found = two.loss(ACTIONS, CONDITION, ShardedGenerator(noise_generator(3)))
     assert float(found) == pytest.approx(float(expected), rel=1e-5)
 
 

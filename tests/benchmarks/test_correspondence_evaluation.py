@@ -126,8 +126,8 @@ def test_the_evaluation_runs_resumes_and_reports(
     settings = CorrespondenceSettings(
         n=5, tuning=2, photographs=0, log_snrs=(2.0,), ensemble=1, seed=30
     )
-    figures = evaluate_correspondence(prior, settings, folder=tmp_path)
-    judged = figures["judged"]
+    metrics = evaluate_correspondence(prior, settings, folder=tmp_path)
+    judged = metrics["judged"]
     assert set(judged) == {
         "prior, best layer of the sweep",
         "prior, preset",
@@ -144,14 +144,14 @@ def test_the_evaluation_runs_resumes_and_reports(
         assert 0 <= row["pck@0.05 per point"] <= row["pck@0.1 per point"] <= 1
         low, high = row["intervals"]["pck@0.1 per point"]
         assert low <= row["pck@0.1 per point"] <= high
-    table = correspondence_table(figures)
+    table = correspondence_table(metrics)
     assert table.count("\n| ") >= 8 and "PCK@0.1 per point" in table
-    assert plot_sweep(figures, tmp_path / "sweep.png").stat().st_size > 1000
+    assert plot_sweep(metrics, tmp_path / "sweep.png").stat().st_size > 1000
     # killed in the middle of a line: what is there is taken, the rest computed, the same comes out
     path = tmp_path / "parts.jsonl"
     text = path.read_text()
     path.write_text(text[: len(text) // 2])
-    assert evaluate_correspondence(prior, settings, folder=tmp_path) == figures
+    assert evaluate_correspondence(prior, settings, folder=tmp_path) == metrics
     assert path.read_text() == text
     with pytest.raises(ValueError, match="made with n = "):
         evaluate_correspondence(prior, replace(settings, n=6), folder=tmp_path)

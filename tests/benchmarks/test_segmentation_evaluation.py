@@ -43,9 +43,9 @@ def test_summary_by_hand() -> None:
     """Two categories of one picture, one part each: the background is a common class."""
 
     def row(category: str, inside: list[int], value: float) -> dict[str, object]:
-        figures = {"miou": value, "many_to_one": value, "boundary_f": value, "evaluations": 3}
-        own = {**figures, "counts": [inside, [10, 10]]}
-        flat = {**figures, "miou": 0.0, "counts": [[5, 5], [10, 10]]}
+        metrics = {"miou": value, "many_to_one": value, "boundary_f": value, "evaluations": 3}
+        own = {**metrics, "counts": [inside, [10, 10]]}
+        flat = {**metrics, "miou": 0.0, "counts": [[5, 5], [10, 10]]}
         return {
             "category": category,
             "pictures": [{"EmerDiff": own, "bilinear": flat}],
@@ -73,6 +73,6 @@ def test_evaluation_resumes_to_the_same_figures(tmp_path: Path) -> None:
     (parts / "categories.jsonl").write_text("".join(lines[:4]) + lines[4][:50])
     assert run([*words, "--out", str(parts)]) == 2
     assert run([*words, "--out", str(parts), "--resume"]) == 0
-    assert (parts / "figures.json").read_text() == (whole / "figures.json").read_text()
+    assert (parts / "metrics.json").read_text() == (whole / "metrics.json").read_text()
     assert (parts / "sheet.png").stat().st_size > 0
     assert run([*words, "--seed", "32", "--out", str(parts), "--resume"]) == 1

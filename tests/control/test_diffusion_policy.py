@@ -21,15 +21,15 @@ from scorefield.control.networks.settings import (
     TransformerSettings,
     UNet1DSettings,
 )
-from scorefield.control.policies.denoising import Follow, RealTime, WarmStart
+from scorefield.control.policies.denoising import Continuation, RealTime, WarmStart
 from scorefield.control.policies.diffusion_policy import (
     DiffusionPolicy,
     DiffusionSettings,
     NetworkSettings,
 )
-from scorefield.control.policies.draws import Draws
 from scorefield.control.policies.loading import load_policy
 from scorefield.control.policies.policy import ChunkRequest, Policy
+from scorefield.control.policies.sharded_generator import ShardedGenerator
 from scorefield.control.training.train import PolicyTask, power_decay, train_policy
 from scorefield.integrity import unverified
 from scorefield.priors.levels import NoiseLevel
@@ -182,7 +182,7 @@ def test_real_time_keeps_what_is_decided_and_follows_what_was_planned() -> None:
     before = policy.chunk(first)
     planned = before[:, 3:]  # Ta = 3: what was planned for the first 5 steps of the next
 
-    def apart(follow: Follow | None) -> Tensor:
+    def apart(follow: Continuation | None) -> Tensor:
         after = policy.chunk(replace(first, draw=1, previous=before, follow=follow))
         return (after[:, :5] - planned).square().mean(dim=(0, 2)).sqrt() / DEVIATION
 
@@ -233,7 +233,7 @@ def test_the_loss_is_that_of_the_network_s_output(predicts: str) -> None:
     policy.network.leave.weight.data.zero_()
     policy.network.leave.bias.data.zero_()
     batch = windows.batch(range(len(windows)))
-    loss = policy.loss(batch, Draws(noise_generator(3)))
+    loss = policy.loss(batch, ShardedGenerator(noise_generator(3)))
     generator = noise_generator(3)
     actions = policy.actions(batch["action"])
     if predicts == "velocity":
@@ -266,7 +266,7 @@ def test_truncated_weights_are_the_loss_of_v_up_to_their_limit() -> None:
         times = torch.randint(100, (1,), generator=noise_generator(seed))
         level = policy.schedule.at_timestep(times)
         weight = min(float(1 / level.sigma**2), 21.0)
-        found = float(policy.loss(batch, Draws(noise_generator(seed))).detach())
+        found = float(policy.loss(batch, ShardedGenerator(noise_generator(seed))).detach())
         assert found == pytest.approx(weight * error, rel=1e-4)
     with pytest.raises(ValueError, match="truncated weights are those of x0"):
         DiffusionSettings("v", weighting="truncated")
@@ -346,7 +346,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
     policy, loss = one_number(), DiffusionPolicy.loss
     calls = iter(range(100))
 
-    def breaks(self: DiffusionPolicy, batch: dict[str, Tensor], draws: Draws) -> Tensor:
+    def breaks(self: DiffusionPolicy, batch: dict[str, Tensor], draws: ShardedGenerator) -> Tensor:
         factor = float("nan") if next(calls) == 5 else 1.0
         return factor * loss(self, batch, draws)
 

@@ -9,7 +9,7 @@ from torch import nn
 from scorefield.control.data.spaces import PolicySpaces
 from scorefield.control.networks.encoders import ObservationEncoder, ResNet, SpatialSoftmax, cropped
 from scorefield.control.networks.settings import EncoderSettings
-from scorefield.control.policies.draws import Draws
+from scorefield.control.policies.sharded_generator import ShardedGenerator
 from scorefield.priors.noise import noise_generator
 
 SMALL = EncoderSettings(width=16, keypoints=4)
@@ -53,11 +53,11 @@ def test_the_middle_is_cropped_in_use_and_anywhere_in_training() -> None:
     pictures = torch.arange(10.0 * 10).reshape(1, 1, 1, 10, 10).expand(40, 2, 3, 10, 10)
     middle = cropped(pictures, 0.8)
     assert torch.equal(middle, pictures[..., 1:9, 1:9])
-    random = cropped(pictures, 0.8, Draws(noise_generator(0)))
+    random = cropped(pictures, 0.8, ShardedGenerator(noise_generator(0)))
     corners = random[:, 0, 0, 0, 0]
     assert set(corners.tolist()) == {10.0 * y + x for y in range(3) for x in range(3)}
     assert torch.equal(random[:, 0], random[:, 1])
-    assert torch.equal(random, cropped(pictures, 0.8, Draws(noise_generator(0))))
+    assert torch.equal(random, cropped(pictures, 0.8, ShardedGenerator(noise_generator(0))))
 
 
 def test_observations_come_one_after_another() -> None:

@@ -143,8 +143,8 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     saved = with_limits().save(tmp_path / "policy")
     out = tmp_path / "exported"
     assert main(["policy", "export", str(saved), "--out", str(out), "--json"]) == 0
-    figures = json.loads(capsys.readouterr().out)
-    assert figures["difference"] < 1e-5
+    metrics = json.loads(capsys.readouterr().out)
+    assert metrics["difference"] < 1e-5
     assert {p.name for p in out.iterdir()} == {
         "encoder.onnx",
         "denoiser.onnx",

@@ -56,8 +56,8 @@ def test_edit_writes_the_picture_and_only_json(
     command = ["edit", "picture.png", "a blue mushroom", *words, "--out", "new/edited.png"]
     assert main([*command, "--steps", "2", "--json", "--device", "cpu"]) == 0
     captured = capsys.readouterr()
-    figures = json.loads(captured.out)
-    assert figures["method"] == method and figures["size"] == 64
+    metrics = json.loads(captured.out)
+    assert metrics["method"] == method and metrics["size"] == 64
     shown = {"inpaint": "inpainting", "dds": "gradient", "pds": "gradient"}
     assert shown.get(method, "denoising") in captured.err
     before, after = load_image("picture.png"), load_image("new/edited.png")
@@ -199,17 +199,17 @@ def test_invert_writes_reconstruction_noise_and_figures(
 ) -> None:
     words = ["invert", "picture.png", "--prompt", "a red mushroom", "--method", method]
     assert main([*words, "--out", "found", "--steps", "3", "--json"]) == 0
-    figures = json.loads(capsys.readouterr().out)
-    assert 0 <= figures["latent_error_rms"] <= figures["latent_error_max"] < bound
+    metrics = json.loads(capsys.readouterr().out)
+    assert 0 <= metrics["latent_error_rms"] <= metrics["latent_error_max"] < bound
     assert load_image("found/side_by_side.png").shape == (3, 68, 3 * 66 + 2)
     error = load_image("found/reconstruction.png") - load_image("picture.png")
     # the file holds eight bits
-    assert abs(float(error.square().mean().sqrt()) - figures["picture_error_rms"]) < 0.005
+    assert abs(float(error.square().mean().sqrt()) - metrics["picture_error_rms"]) < 0.005
     noise = load_file("found/noise.safetensors")
     assert noise["z"].shape == (1, 4, 16, 16)
     if method == "edit-friendly":
         assert noise["residuals"].shape == (3, 1, 4, 16, 16)
-        assert figures["picture_error_rms"] == pytest.approx(figures["codec_error_rms"], abs=1e-4)
+        assert metrics["picture_error_rms"] == pytest.approx(metrics["codec_error_rms"], abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from scorefield.images import save_image
 from scorefield.perception.benchmarks.keypoint_evaluation import (
     KeptMaps,
     evaluate_keypoints,
-    keypoint_figures,
+    keypoint_metrics,
 )
 from scorefield.perception.benchmarks.keypoint_pairs import (
     pf_pascal_pairs,
@@ -77,11 +77,11 @@ def spair(folder: Path, broken: bool = False) -> Path:
 
 def test_spair_by_hand(tmp_path: Path) -> None:
     pairs = spair_pairs(spair(tmp_path))
-    figures = keypoint_figures(evaluate_keypoints(pairs, itself, RowStore(None, {}, ["pair"])))
-    assert figures["points"] == 5 and figures["pairs"] == 2
-    assert figures["per_point"] == {"0.1": 4 / 5, "0.05": 3 / 5, "0.01": 3 / 5}
-    assert figures["per_image"] == {"0.1": 7 / 8, "0.05": 3 / 8, "0.01": 3 / 8}
-    assert list(figures["categories"]) == ["cat"] and figures["unread"] == 0
+    metrics = keypoint_metrics(evaluate_keypoints(pairs, itself, RowStore(None, {}, ["pair"])))
+    assert metrics["points"] == 5 and metrics["pairs"] == 2
+    assert metrics["per_point"] == {"0.1": 4 / 5, "0.05": 3 / 5, "0.01": 3 / 5}
+    assert metrics["per_image"] == {"0.1": 7 / 8, "0.05": 3 / 8, "0.01": 3 / 8}
+    assert list(metrics["categories"]) == ["cat"] and metrics["unread"] == 0
 
 
 @pytest.mark.parametrize("listed", [True, False], ids=["points in the list", "points in .mat"])
@@ -104,9 +104,9 @@ def test_pf_pascal_by_hand(listed: bool, tmp_path: Path) -> None:
     (tmp_path / "test_pairs.csv").write_text(f"{head}\n{row}\n")
     pairs = pf_pascal_pairs(tmp_path)
     assert [pair.category for pair in pairs] == ["cat"]
-    figures = keypoint_figures(evaluate_keypoints(pairs, itself, RowStore(None, {}, ["pair"])))
-    assert figures["points"] == 2
-    assert figures["per_point"] == {"0.1": 0.5, "0.05": 0.5, "0.01": 0.5}
+    metrics = keypoint_metrics(evaluate_keypoints(pairs, itself, RowStore(None, {}, ["pair"])))
+    assert metrics["points"] == 2
+    assert metrics["per_point"] == {"0.1": 0.5, "0.05": 0.5, "0.01": 0.5}
 
 
 def write_flo(path: Path, flow: np.ndarray) -> None:
@@ -129,9 +129,9 @@ def test_tss_by_hand(tmp_path: Path) -> None:
     assert read_flo(pair / "flow1.flo")[0, 0].tolist() == list(MOVED)
     pairs = tss_pairs(tmp_path, every=1)
     assert [one.name for one in pairs] == ["JODS/one/1to2", "JODS/one/2to1"]
-    figures = keypoint_figures(evaluate_keypoints(pairs, itself, RowStore(None, {}, ["pair"])))
-    assert figures["points"] == 2 * (8 * 12 - 1)
-    assert figures["per_point"]["0.05"] == pytest.approx(47 / 95)
+    metrics = keypoint_metrics(evaluate_keypoints(pairs, itself, RowStore(None, {}, ["pair"])))
+    assert metrics["points"] == 2 * (8 * 12 - 1)
+    assert metrics["per_point"]["0.05"] == pytest.approx(47 / 95)
     assert len(tss_pairs(tmp_path, every=4)[0].read().source) == 2 * 3 - 1
 
 
@@ -168,8 +168,8 @@ def test_the_command_skips_what_is_damaged_and_resumes(
     assert (out / "pairs.jsonl").read_text().startswith(before)
     page = (out / "report.html").read_text()
     assert "Tang et al. 2023" in page and "000003-c-b:cat" in page
-    figures = json.loads((out / "figures.json").read_text())
-    assert figures["points"] == 5 and figures["unread"] == 1
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["points"] == 5 and metrics["unread"] == 1
     assert main([*words, "--resume", "--seed", "1"]) == 2
     assert "seed = 0, now seed = 1" in capsys.readouterr().err
 

@@ -13,7 +13,7 @@ from PIL import Image
 from untrained import untrained_shapes
 
 from scorefield.cli.main import main
-from scorefield.perception.benchmarks.label_evaluation import label_figures, name_of
+from scorefield.perception.benchmarks.label_evaluation import label_metrics, name_of
 from scorefield.perception.benchmarks.labelled_pictures import (
     LabelledPicture,
     imagefolder_pictures,
@@ -123,10 +123,10 @@ def test_figures_by_hand() -> None:
         return {"truth": truth, "likeliest": list(likeliest), "evaluations": 10}
 
     rows = [row("a", "a", "b"), row("a", "a", "b"), row("a", "b", "a"), row("b", "c", "a")]
-    figures = label_figures([*rows, {"error": "damaged"}])
-    assert figures["pictures"] == 4 and figures["unread"] == 1
-    assert figures["accuracy"] == 0.5 and figures["top5"] == 0.75
-    assert figures["mean_per_class"] == pytest.approx((2 / 3 + 0) / 2)
+    metrics = label_metrics([*rows, {"error": "damaged"}])
+    assert metrics["pictures"] == 4 and metrics["unread"] == 1
+    assert metrics["accuracy"] == 0.5 and metrics["top5"] == 0.75
+    assert metrics["mean_per_class"] == pytest.approx((2 / 3 + 0) / 2)
 
 
 @pytest.mark.parametrize("kind", ["imagefolder", "webdataset", "parquet"])

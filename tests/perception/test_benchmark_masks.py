@@ -12,7 +12,7 @@ from untrained import untrained_shapes
 
 from scorefield.cli.main import main
 from scorefield.perception.benchmarks import masked_pictures as data
-from scorefield.perception.benchmarks.mask_evaluation import judged, mask_figures
+from scorefield.perception.benchmarks.mask_evaluation import judged, mask_metrics
 from scorefield.perception.benchmarks.masked_pictures import Classes, MaskedPicture
 
 
@@ -108,11 +108,11 @@ def test_figures_by_hand() -> None:
     other = judged(torch.ones(1, 4, dtype=torch.long), torch.tensor([[1, 1, 1, 2]]), 3)
     assert other["inside"] == {"1": 3, "2": 0} and other["union"] == {"1": 4, "2": 1}
     empty = judged(found, torch.full((2, 8), -1), 3)
-    figures = mask_figures([row, other, empty, {"error": "damaged"}], 3)
-    assert figures["pictures"] == 2 and figures["unread"] == 1
-    assert figures["iou"] == {"0": 6 / 7, "1": 4 / 6, "2": 0}
-    assert figures["set_miou"] == pytest.approx((6 / 7 + 4 / 6 + 0) / 3)
-    assert figures["image_miou"] == pytest.approx(((6 / 7 + 1 / 2) / 2 + (3 / 4 + 0) / 2) / 2)
+    metrics = mask_metrics([row, other, empty, {"error": "damaged"}], 3)
+    assert metrics["pictures"] == 2 and metrics["unread"] == 1
+    assert metrics["iou"] == {"0": 6 / 7, "1": 4 / 6, "2": 0}
+    assert metrics["set_miou"] == pytest.approx((6 / 7 + 4 / 6 + 0) / 3)
+    assert metrics["image_miou"] == pytest.approx(((6 / 7 + 1 / 2) / 2 + (3 / 4 + 0) / 2) / 2)
 
 
 def test_the_command_names_what_is_damaged_and_resumes(
@@ -137,8 +137,8 @@ def test_the_command_names_what_is_damaged_and_resumes(
     before = (out / "pictures.jsonl").read_text()
     assert main([*words, "--resume"]) == 1
     assert (out / "pictures.jsonl").read_text().startswith(before)
-    figures = json.loads((out / "figures.json").read_text())
-    assert figures["pictures"] == 2 and figures["unread"] == 1
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["pictures"] == 2 and metrics["unread"] == 1
     assert "torn" in (out / "report.html").read_text()
 
 

@@ -169,18 +169,18 @@ def test_match_command(ducks: list[Path], tmp_path: Path, capsys: pytest.Capture
     out = tmp_path / "matches.png"
     words = ["match", *map(str, ducks), "--ensemble", "1", "--out", str(out), "--quiet"]
     assert main([*words, "--points", "30,30 20.5,40", "--json"]) == 0
-    figures = json.loads(capsys.readouterr().out)
-    assert [row["source"] for row in figures["matches"]] == [[30, 30], [20.5, 40]]
+    metrics = json.loads(capsys.readouterr().out)
+    assert [row["source"] for row in metrics["matches"]] == [[30, 30], [20.5, 40]]
     assert load_image(out).shape[1] == 384
     assert main([*words, "--points", "30,30", "--with", "sift", "--weight", "0.5", "--json"]) == 0
     fused = json.loads(capsys.readouterr().out)
     assert fused["with"] == "sift" and fused["weight"] == 0.5 and len(fused["matches"]) == 1
-    assert fused["matches"][0]["similarity"] != figures["matches"][0]["similarity"]
+    assert fused["matches"][0]["similarity"] != metrics["matches"][0]["similarity"]
     # two matches are no homography, and are drawn all the same
     out.unlink()
     assert main([*words, "--points", "30,30 20.5,40", "--json", "--homography"]) == 1
     told = capsys.readouterr()
-    assert json.loads(told.out)["matches"] == figures["matches"] and out.exists()
+    assert json.loads(told.out)["matches"] == metrics["matches"] and out.exists()
     assert "done in part: a homography needs at least 4 matches; got 2" in told.err
 
 
@@ -238,12 +238,12 @@ def test_match_takes_every_mode_and_size(ducks: list[Path], tmp_path: Path, mode
 
 def test_info_command(capsys: pytest.CaptureFixture) -> None:
     assert main(["info", "shapes", "--json"]) == 0
-    figures = json.loads(capsys.readouterr().out)
-    assert figures["latent_shape"] == [4, 16, 16]
-    layers = {layer["name"]: layer for layer in figures["layers"]}
+    metrics = json.loads(capsys.readouterr().out)
+    assert metrics["latent_shape"] == [4, 16, 16]
+    layers = {layer["name"]: layer for layer in metrics["layers"]}
     assert layers["mid"]["shape"] == [160, 4, 4]
     assert 0 < layers["up0"]["evaluations"] < layers["up1"]["evaluations"] < 1
     # nine places of a picture twice as large, as far as up0.resnets.1
-    assert figures["dift"]["evaluations"] == pytest.approx(36 * 0.36, rel=0.02)
+    assert metrics["dift"]["evaluations"] == pytest.approx(36 * 0.36, rel=0.02)
     assert main(["info", "shapes", "--inner"]) == 0
     assert "up0.resnets.0" in capsys.readouterr().out

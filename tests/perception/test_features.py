@@ -13,7 +13,7 @@ from scorefield.cli.main import main
 from scorefield.images import load_image, save_image
 from scorefield.priors.features.cache import FeatureCache, prior_key
 from scorefield.priors.features.extraction import extract_features, picture_key
-from scorefield.priors.features.memory import pass_memory
+from scorefield.priors.features.memory import memory_estimate
 from scorefield.priors.features.network_cost import network_cost
 from scorefield.priors.features.taps import block_paths, layer_path, short_name, tapped
 from scorefield.priors.frozen_prior import FrozenPrior
@@ -343,7 +343,7 @@ def test_large_pictures_take_fewer_rows_at_once_or_are_refused(load: Load, name:
     images = pictures(prior)
     large = images.repeat_interleave(2, -1).repeat_interleave(2, -2)
     layer, level = short_name(block_paths(prior.model)[0]), prior.schedule.at_fraction(0.3)
-    need = pass_memory(prior, 4).most / 2**30
+    need = memory_estimate(prior, 4).most / 2**30
     rows = []
     handle = prior.model.register_forward_pre_hook(
         lambda _module, args, kwargs: rows.append(len(next(iter([*args, *kwargs.values()])))),

@@ -37,7 +37,7 @@ from scorefield.perception.segmentation.presets import clusters_preset, emerdiff
 from scorefield.perception.segmentation.segment import cell_labels, check_method, segment
 from scorefield.priors.editing import edit_friendly_invert
 from scorefield.priors.families import from_pipeline
-from scorefield.priors.features.memory import pass_memory
+from scorefield.priors.features.memory import memory_estimate
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.loading import _quiet, load_prior
 from scorefield.world import draw_scene, render
@@ -311,7 +311,7 @@ def test_what_cannot_be_is_refused_first(sd: FrozenPrior) -> None:
 
 def test_a_size_without_memory_is_refused_with_one_that_fits(sd: FrozenPrior) -> None:
     own = (64 / sd.image_size) ** 2
-    exact = (3 * record_memory(sd, own) + 2 * pass_memory(sd, own).most) / 2**30
+    exact = (3 * record_memory(sd, own) + 2 * memory_estimate(sd, own).most) / 2**30
     assert rows_that_fit(sd, 64, 3, exact * 1.001) == 2
     with pytest.raises(ValueError, match=r"256x256 pixels need .* a size of 64 fits"):
         rows_that_fit(sd, 256, 3, exact * 1.001)
@@ -349,7 +349,7 @@ def test_memory_is_estimated_on_the_safe_side(shapes: FrozenPrior, size: int) ->
     z = torch.zeros(1, 4, size // 4, size // 4)
     denoiser, level = shapes.condition(), shapes.schedule.at_timestep(281)
     area = (size / shapes.image_size) ** 2
-    need = pass_memory(shapes, area)
+    need = memory_estimate(shapes, area)
     with torch.no_grad(), _Live(shapes.model) as live:
         denoiser(z, level)
     assert live.peak <= need.row <= 6 * live.peak

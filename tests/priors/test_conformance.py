@@ -139,7 +139,7 @@ class Remembers(Network):
         return super().forward(z, timestep, length) + 0.01 * self.calls
 
 
-class Draws(Network):
+class ShardedGenerator(Network):
     """Such as dropout."""
 
     def forward(self, z: Tensor, timestep: Tensor, length: Tensor) -> Tensor:
@@ -266,7 +266,7 @@ BROKEN: dict[str, tuple[Callable[[], FrozenPrior], str, str]] = {
     "one": (lambda: of_class(OneForAll), "shapes", "eps has shape (1, 3, 4, 4) for (2, 3, 4, 4)"),
     "infinite": (lambda: prior_of(Infinite()), "finite", "not finite at fraction 0.6"),
     "remembers": (lambda: prior_of(Remembers()), "same again", "second call"),
-    "draws": (lambda: prior_of(Draws()), "same again", "global random generator"),
+    "draws": (lambda: prior_of(ShardedGenerator()), "same again", "global random generator"),
     "overwrites": (lambda: prior_of(Overwrites()), "same again", "changed in place"),
     "batch": (lambda: prior_of(SeesTheBatch()), "items", "an item alone"),
     "timestep": (lambda: prior_of(FirstTimestepForAll()), "items", "another order"),

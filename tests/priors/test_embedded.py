@@ -77,9 +77,9 @@ def test_the_prediction_beats_the_trivial_ones(prior: FrozenPrior) -> None:
 @pytest.mark.slow
 def test_the_figures_of_the_card(prior: FrozenPrior, judge: Judge) -> None:
     """512 samples with a held-out seed at the default guidance, by the independent judge."""
-    figures = evaluate_prior(prior, judge, n=512, seed=9)
-    assert figures["judge_on_renders"]["category_accuracy"] >= 0.98
-    assert figures["category_accuracy"] >= 0.90
-    assert figures["color_accuracy"] >= 0.95
-    assert figures["view_accuracy"] >= 0.80
-    assert min(figures["categories"].values()) >= 0.5
+    metrics = evaluate_prior(prior, judge, n=512, seed=9)
+    assert metrics["judge_on_renders"]["category_accuracy"] >= 0.98
+    assert metrics["category_accuracy"] >= 0.90
+    assert metrics["color_accuracy"] >= 0.95
+    assert metrics["view_accuracy"] >= 0.80
+    assert min(metrics["categories"].values()) >= 0.5

@@ -250,13 +250,13 @@ class Failing(Regression):
         self.spoil = spoil
 
     def step(self, step: int) -> Mapping[str, float]:
-        figures = dict(super().step(step))
+        metrics = dict(super().step(step))
         if step == self.at:
             if self.spoil:
                 self.net[2].bias.data[3] = float("nan")
             else:
-                figures["norm"] = self.figure
-        return figures
+                metrics["norm"] = self.figure
+        return metrics
 
 
 @pytest.mark.parametrize("figure", [float("nan"), float("inf"), -float("inf")])

@@ -70,12 +70,12 @@ def test_accuracies_of_a_judge_that_always_says_the_same(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(evaluation, "_render", noise)
     judge = Stubborn(JudgeNet())
-    figures = evaluate_prior(Given(torch.rand(96, 3, 64, 64)), judge, n=96, seed=5, renders=2)
-    assert figures["category_accuracy"] == pytest.approx(1 / 12)
-    assert figures["color_accuracy"] == pytest.approx(1 / 8)
-    assert figures["view_accuracy"] == pytest.approx(1 / 4)
-    assert figures["categories"]["chair"] == 1 and figures["categories"]["duck"] == 0
-    assert figures["frechet_floor"] == pytest.approx(0, abs=1e-6)  # twice the same pictures
+    metrics = evaluate_prior(Given(torch.rand(96, 3, 64, 64)), judge, n=96, seed=5, renders=2)
+    assert metrics["category_accuracy"] == pytest.approx(1 / 12)
+    assert metrics["color_accuracy"] == pytest.approx(1 / 8)
+    assert metrics["view_accuracy"] == pytest.approx(1 / 4)
+    assert metrics["categories"]["chair"] == 1 and metrics["categories"]["duck"] == 0
+    assert metrics["frechet_floor"] == pytest.approx(0, abs=1e-6)  # twice the same pictures
 
 
 def test_renders_are_near_renders_and_black_is_far() -> None:
@@ -98,7 +98,7 @@ def test_the_card_tells_figures_seeds_and_command(tmp_path: Path) -> None:
         "categories": {"duck": 0.5, "cup": 1.0},
         "worst_category": "duck",
     }
-    figures = {
+    metrics = {
         "prior": "shapes",
         "samples": 8,
         "seed": 42,
@@ -109,7 +109,7 @@ def test_the_card_tells_figures_seeds_and_command(tmp_path: Path) -> None:
         "frechet_floor": 0.5,
         "judge_on_renders": {"pictures": 99, **accuracies},
     }
-    text = write_card(figures, "train it", tmp_path / "new").read_text()
+    text = write_card(metrics, "train it", tmp_path / "new").read_text()
     for words in (
         "| duck | 50.0% | 50.0% |",
         "| cup (no front) | 100.0% | 100.0% |",

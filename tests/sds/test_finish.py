@@ -17,7 +17,7 @@ from scorefield.priors.codec import PixelCodec
 from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.job import Job, begin, run
-from scorefield.sds.nerf.assets.finish import finish_scene
+from scorefield.sds.nerf.assets.export import export_scene
 from scorefield.sds.nerf.assets.mesh import EmptySceneError
 from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.fields import Field, VoxelGrid
@@ -48,7 +48,7 @@ def ball(density: float = 0.0) -> RadianceField:
 
 
 def test_finish_writes_mesh_turntable_and_views(tmp_path: Path) -> None:
-    written = finish_scene(ball(), tmp_path / "new", SMALL)
+    written = export_scene(ball(), tmp_path / "new", SMALL)
     assert sorted(written) == ["glb", "mtl", "obj", "ply", "png", "turntable", "views"]
     assert all(path.parent == tmp_path / "new" and path.is_file() for path in written.values())
     with Image.open(written["turntable"]) as turntable:
@@ -59,7 +59,7 @@ def test_finish_writes_mesh_turntable_and_views(tmp_path: Path) -> None:
 
 def test_an_empty_scene_is_an_error_but_its_pictures_are_written(tmp_path: Path) -> None:
     with pytest.raises(EmptySceneError, match="the pictures are in"):
-        finish_scene(ball(density=-50.0), tmp_path, SMALL)
+        export_scene(ball(density=-50.0), tmp_path, SMALL)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["turntable.gif", "views.png"]
 
 

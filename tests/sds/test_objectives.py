@@ -22,10 +22,10 @@ from scorefield.sds.objective import (
     NoisedLatents,
     Objective,
     PromptedDenoisers,
-    described,
     distill,
     image_loss,
     sigma_squared,
+    to_config,
     uniform,
 )
 from scorefield.sds.objectives import (
@@ -452,7 +452,7 @@ ALL: list[Objective] = [
     PDS(),
     VSD(),
 ]
-each = pytest.mark.parametrize("objective", ALL, ids=lambda o: str(described(o)["name"]))
+each = pytest.mark.parametrize("objective", ALL, ids=lambda o: str(to_config(o)["name"]))
 
 
 class As(Denoiser):
@@ -540,7 +540,7 @@ def test_evaluations(objective: Objective) -> None:
     fields = PromptedDenoisers(ClassifierFreeGuidance(sides[0], sides[1], 3.0), *sides)
     more = {"objective": objective, "progress": 0.5, "reference": X[None]}
     distill(fields, X[None], at(0.5), draw(1), **more)  # type: ignore[arg-type]
-    assert sum(count) == EVALUATIONS[described(objective)["name"]]
+    assert sum(count) == EVALUATIONS[to_config(objective)["name"]]
 
 
 @each
@@ -635,7 +635,7 @@ def test_image_loss_has_the_stated_gradient() -> None:
 def test_an_objective_is_described_by_json_values() -> None:
     import json
 
-    described_vsd = described(VSD())
+    described_vsd = to_config(VSD())
     assert described_vsd["name"] == "VSD" and described_vsd["weight"] == "sigma_squared"
     assert described_vsd["phi"]["rank"] == 4
-    assert json.loads(json.dumps(described(ISM())))["steps"] == 5
+    assert json.loads(json.dumps(to_config(ISM())))["steps"] == 5

@@ -38,7 +38,7 @@ from scorefield.sds.objectives import (
     Bridge,
     LowRank,
     SmallNetwork,
-    begin_phi,
+    make_particle_score,
 )
 from scorefield.sds.presets import ObjectiveName, objective_named
 
@@ -210,7 +210,7 @@ def test_two_low_rank_phis_of_one_seed_are_the_same(shapes: FrozenPrior) -> None
 def test_a_low_rank_phi_needs_a_network(prior: ImagePrior) -> None:
     with pytest.raises(ValueError, match="SmallNetwork"):
         LowRank().build(prior)
-    assert begin_phi(SDS(), prior) is None
+    assert make_particle_score(SDS(), prior) is None
 
 
 # Edits

@@ -40,8 +40,8 @@ def test_a_red_object_appears(prior: ImagePrior) -> None:
     """After 40 steps the centre is opaque and red, the border clear, in every view."""
     run = task(prior)
     for step in range(40):
-        figures = run.step(step)
-    assert all(torch.isfinite(torch.tensor(value)) for value in figures.values())
+        metrics = run.step(step)
+    assert all(torch.isfinite(torch.tensor(value)) for value in metrics.values())
     with torch.no_grad():
         seen = run.scene.render(orbit(4), SIZE, SIZE, background=torch.ones(3))
     assert seen.opacity[:, 0, 5:9, 6:10].mean() > 0.8

@@ -141,8 +141,8 @@ def test_averaged_is_a_frozen_copy(make: Callable[[Tensor], TrainingTask], image
 def test_half_precision_is_inside_autocast(images: Tensor) -> None:
     settings = TrainingSettings(steps=1, batch_size=2, dtype=torch.bfloat16)
     task = CodecTask(images, settings)
-    figures = task.step(0)
-    assert math.isfinite(figures["loss"])
+    metrics = task.step(0)
+    assert math.isfinite(metrics["loss"])
     assert {p.dtype for p in task.parameters} == {torch.float32}
 
 

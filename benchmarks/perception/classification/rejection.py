@@ -60,12 +60,12 @@ class Rejection(PriorCommand):
         with under_way():
             found = self._p_values(prior)
             self.out.mkdir(parents=True, exist_ok=True)
-            figures = {name: [round(float(p), 4) for p in values] for name, values in found.items()}
-            (self.out / "fits.json").write_text(json.dumps(figures, indent=2) + "\n")
+            metrics = {name: [round(float(p), 4) for p in values] for name, values in found.items()}
+            (self.out / "fits.json").write_text(json.dumps(metrics, indent=2) + "\n")
             table = table_of(found)
             (self.out / "table.md").write_text(table + "\n")
             plot(found, self.out / "abstention.png")
-        return Outcome({"out": str(self.out), **figures}, [table])
+        return Outcome({"out": str(self.out), **metrics}, [table])
 
     def _p_values(self, prior: FrozenPrior) -> dict[str, Tensor]:
         prompts = [f"a {LABELS[i % len(LABELS)]}" for i in range(self.own)]

@@ -5,7 +5,7 @@
 Nothing is chosen on these pairs: the fusion is `SiftFusion()` as it is, and the baselines are
 joined SIFT with dual softmax, as it is and behind a blur of a pixel, of which the better one counts
 in each condition. Killed, the same command with --resume goes on, also to more pairs. OUT gets
-pairs.jsonl, figures.json, table.md and conditions.png.
+pairs.jsonl, metrics.json, table.md and conditions.png.
 """
 
 import json
@@ -68,12 +68,12 @@ class Fusion(PriorCommand):
                 name: self._judged(prior, name, self.n if name == "clean" else self.damaged, store)
                 for name in CONDITIONS
             }
-            figures = {name: figures_of(rows) for name, rows in found.items()}
-            (self.out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
-            table = table_of(figures)
+            metrics = {name: figures_of(rows) for name, rows in found.items()}
+            (self.out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+            table = table_of(metrics)
             (self.out / "table.md").write_text(table + "\n")
-            plot(figures, self.out / "conditions.png")
-        return Outcome({"out": str(self.out), **figures}, [table])
+            plot(metrics, self.out / "conditions.png")
+        return Outcome({"out": str(self.out), **metrics}, [table])
 
     def _judged(self, prior: FrozenPrior, name: str, n: int, store: RowStore) -> list[Row]:
         pairs = draw_pairs(self.seed, n, size=prior.image_size, flat=name == "style")
@@ -144,7 +144,7 @@ def figures_of(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def table_of(figures: Mapping[str, Mapping[str, Any]]) -> str:
+def table_of(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     """A row per condition, in Markdown."""
     names = (PRIOR, *BASELINES, FUSED)
     heads = " | ".join(names)
@@ -152,7 +152,7 @@ def table_of(figures: Mapping[str, Mapping[str, Any]]) -> str:
         f"| | pairs | {heads} | fused over the better SIFT @0.1 | @0.05 |",
         "|---|---|" + "---|" * (len(names) + 2),
     ]
-    for condition, one in figures.items():
+    for condition, one in metrics.items():
         cells = " | ".join(
             " / ".join(f"{100 * one['pck'][name][str(a)][0]:.1f}" for a in ALPHAS) for name in names
         )
@@ -163,7 +163,7 @@ def table_of(figures: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def plot(figures: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+def plot(metrics: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     """PCK@0.1 of every method in every condition, with 95% intervals."""
     from matplotlib.figure import Figure
 
@@ -171,12 +171,12 @@ def plot(figures: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     axes = figure.subplots()
     colors = ("#7a7a7a", "#e0a030", "#a86a10", "#2a6fbb")
     for k, (name, color) in enumerate(zip((PRIOR, *BASELINES, FUSED), colors, strict=True)):
-        values = 100 * np.array([one["pck"][name]["0.1"] for one in figures.values()])
-        at = np.arange(len(figures)) + 0.2 * (k - 1.5)
+        values = 100 * np.array([one["pck"][name]["0.1"] for one in metrics.values()])
+        at = np.arange(len(metrics)) + 0.2 * (k - 1.5)
         spread = np.abs(values[:, 1:] - values[:, :1]).T
         axes.bar(at, values[:, 0], 0.19, yerr=spread, label=name, color=color,
                  error_kw={"elinewidth": 0.8})  # fmt: skip
-    names = [f"{name}\n{one['pairs']} pairs" for name, one in figures.items()]
+    names = [f"{name}\n{one['pairs']} pairs" for name, one in metrics.items()]
     axes.set_xticks(range(len(names)), names)
     axes.set(ylabel="PCK@0.1 per point, %", ylim=(0, 100))
     axes.legend(ncols=4, loc="upper center", fontsize=8, frameon=False)

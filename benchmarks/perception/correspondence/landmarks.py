@@ -31,7 +31,7 @@ class Landmarks(PriorCommand):
     """Find landmarks of the procedural world across two instances, beside descriptors.
 
     Layers and levels are chosen on tuning pairs, the figures are of others. Then homographies
-    between views of two real photographs. OUT gets figures.json, table.md and sweep.png, and
+    between views of two real photographs. OUT gets metrics.json, table.md and sweep.png, and
     parts.jsonl, from which --resume goes on.
     """
 
@@ -65,16 +65,16 @@ class Landmarks(PriorCommand):
             seed=self.seed,
         )
         with under_way():
-            figures = evaluate_correspondence(
+            metrics = evaluate_correspondence(
                 prior, settings, folder=self.out, progress=not self.quiet
             )
-            text = json.dumps(figures, indent=2) + "\n"
-            (self.out / "figures.json").write_text(text, encoding="utf-8")
-            table = correspondence_table(figures)
+            text = json.dumps(metrics, indent=2) + "\n"
+            (self.out / "metrics.json").write_text(text, encoding="utf-8")
+            table = correspondence_table(metrics)
             (self.out / "table.md").write_text(table + "\n", encoding="utf-8")
-            plot_sweep(figures, self.out / "sweep.png")
-        written = [f"wrote {self.out / name}" for name in ("figures.json", "table.md", "sweep.png")]
-        return Outcome({"out": str(self.out), **figures}, [table, *written])
+            plot_sweep(metrics, self.out / "sweep.png")
+        written = [f"wrote {self.out / name}" for name in ("metrics.json", "table.md", "sweep.png")]
+        return Outcome({"out": str(self.out), **metrics}, [table, *written])
 
 
 if __name__ == "__main__":

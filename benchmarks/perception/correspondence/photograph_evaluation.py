@@ -130,13 +130,13 @@ def _corners(matches: Matches, pair: PhotographPair) -> float:
 
 
 def _shares(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    figures = {
+    metrics = {
         f"corners within {pixels} px": sum(row["corners"] <= pixels for row in rows) / len(rows)
         for pixels in CORNERS
     }
     if "pck" in rows[0]:
-        figures |= {
+        metrics |= {
             f"pck@{alpha}": sum(row["pck"][str(alpha)] for row in rows) / len(rows)
             for alpha in ALPHAS
         }
-    return figures
+    return metrics

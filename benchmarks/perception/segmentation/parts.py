@@ -34,7 +34,7 @@ _DEFAULTS = SegmentationSettings()
 class Parts(PriorCommand):
     """Find the parts of objects of the procedural world, beside enlarged clusters and colours.
 
-    OUT gets figures.json, table.md, sheet.png, and categories.jsonl, with which --resume goes on.
+    OUT gets metrics.json, table.md, sheet.png, and categories.jsonl, with which --resume goes on.
     """
 
     out: Path
@@ -62,17 +62,17 @@ class Parts(PriorCommand):
         check_method(prior, emerdiff_preset(prior))
         results = self.out / "categories.jsonl"
         with under_way():
-            figures = evaluate_segmentation(
+            metrics = evaluate_segmentation(
                 prior, settings, results=results, progress=not self.quiet
             )
-            text = json.dumps(figures, indent=2) + "\n"
-            (self.out / "figures.json").write_text(text, encoding="utf-8")
-            table = segmentation_table(figures)
+            text = json.dumps(metrics, indent=2) + "\n"
+            (self.out / "metrics.json").write_text(text, encoding="utf-8")
+            table = segmentation_table(metrics)
             (self.out / "table.md").write_text(table + "\n", encoding="utf-8")
             shown = parts_pictures(self.seed, self.n, prior.image_size)[:: self.n]
             save_image(self.out / "sheet.png", segmentation_sheet(prior, shown, settings))
-        written = [f"wrote {self.out / name}" for name in ("figures.json", "table.md", "sheet.png")]
-        return Outcome({"out": str(self.out), **figures}, [table, *written])
+        written = [f"wrote {self.out / name}" for name in ("metrics.json", "table.md", "sheet.png")]
+        return Outcome({"out": str(self.out), **metrics}, [table, *written])
 
 
 if __name__ == "__main__":

@@ -268,16 +268,16 @@ def summary(rows: Sequence[dict[str, Any]], settings: SegmentationSettings) -> d
         sets = [counts.sum(0), *(counts[draw].sum(0) for draw in draws)]
         return np.array([100 * mean_iou(total) for total in sets])
 
-    figures = ("miou", "set_miou", "many_to_one", "boundary_f")
+    metrics = ("miou", "set_miou", "many_to_one", "boundary_f")
     judged = {
         method: {
-            **{figure: _interval(samples(method, figure)) for figure in figures},
+            **{figure: _interval(samples(method, figure)) for figure in metrics},
             "evaluations": round(float(np.mean([p[method]["evaluations"] for p in every])), 1),
         }
         for method in every[0]
     }
     best = next(iter(every[0]))  # EmerDiff in the finest mode that was judged
-    gain = {f: _interval(samples(best, f) - samples(BILINEAR, f)) for f in figures}
+    gain = {f: _interval(samples(best, f) - samples(BILINEAR, f)) for f in metrics}
     shared = {
         name: round(float(np.mean([row["shared"][name] for row in rows])), 2)
         for name in rows[0]["shared"]

@@ -30,25 +30,25 @@ _HEADS = {
 }
 
 
-def segmentation_table(figures: Mapping[str, Any]) -> str:
+def segmentation_table(metrics: Mapping[str, Any]) -> str:
     """The judged methods, a row each with 95% intervals, in Markdown."""
-    settings = figures["settings"]
+    settings = metrics["settings"]
     lines = [
-        f"{figures['pictures']} pictures of seed {settings['seed']}, {settings['k']} regions each; "
+        f"{metrics['pictures']} pictures of seed {settings['seed']}, {settings['k']} regions each; "
         "95% intervals of a bootstrap over pictures",
         "",
         f"| | {' | '.join(_HEADS.values())} | evaluations |",
         "| --- |" + " --- |" * (len(_HEADS) + 1),
     ]
-    for method, row in figures["judged"].items():
+    for method, row in metrics["judged"].items():
         cells = " | ".join(_cell(row[name]) for name in _HEADS)
         lines.append(f"| {method} | {cells} | {row['evaluations']:g} |")
-    gains = " | ".join(_cell(figures["gain"][name], "+") for name in _HEADS)
+    gains = " | ".join(_cell(metrics["gain"][name], "+") for name in _HEADS)
     lines += [
         f"| EmerDiff over bilinear, in pairs | {gains} | |",
         "",
         "Clusters shared by the pictures of a category and matched once, mean over categories: "
-        + ", ".join(f"{name} {value:.1f}" for name, value in figures["shared"].items()),
+        + ", ".join(f"{name} {value:.1f}" for name, value in metrics["shared"].items()),
     ]
     return "\n".join(lines)
 

@@ -96,7 +96,7 @@ class TextureDistillation(DistillationJob):
             images, self.distillation.denoisers(prompts), progress, generator
         )
         descend(self.optimizer, distilled.loss, settings.learning_rate, progress)
-        return {**distilled.figures, **self.distillation.learn(latents, prompts, generator)}
+        return {**distilled.metrics, **self.distillation.learn(latents, prompts, generator)}
 
     def render(
         self,

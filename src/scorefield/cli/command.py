@@ -36,12 +36,12 @@ def under_way() -> Iterator[None]:
 class Outcome:
     """What a command has done.
 
-    figures: JSON values, for --json.
+    metrics: JSON values, for --json.
     lines: the same for people.
     problem: what is missing, if it was done in part.
     """
 
-    figures: dict[str, Any]
+    metrics: dict[str, Any]
     lines: list[str]
     problem: str | None = None
 

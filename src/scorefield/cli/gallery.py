@@ -42,10 +42,10 @@ class Gallery(Command):
             shown = self._watch(shown)
         page = self.out / "index.html"
         broken = [str(run.path) for run in shown if run.problem]
-        figures = {"out": str(self.out), "page": str(page), "runs": len(shown), "broken": broken}
+        metrics = {"out": str(self.out), "page": str(page), "runs": len(shown), "broken": broken}
         lines = [f"wrote {page}, {len(shown) - len(broken)} runs"]
         lines += [f"listed as no run: {path}" for path in broken]
-        return Outcome(figures, lines)
+        return Outcome(metrics, lines)
 
     def _watch(self, shown: list[Run]) -> list[Run]:
         try:

@@ -7,7 +7,6 @@ import difflib
 import io
 import json
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -87,9 +86,9 @@ def _run(load: Callable[[], type[Command]], words: Sequence[str], program: str) 
             return _complain(f"error: {failure}", 2 if is_of_name(error) else 1, debug)
         more = "" if debug else " (--debug shows where)"
         return _complain(f"error: {type(error).__name__}: {_line(error)}{more}", 1, debug)
-    if outcome.figures:  # of several processes, the first one speaks
+    if outcome.metrics:  # of several processes, the first one speaks
         try:
-            said = json.dumps(outcome.figures, indent=2) if command.json else outcome.lines
+            said = json.dumps(outcome.metrics, indent=2) if command.json else outcome.lines
             print(said if isinstance(said, str) else "\n".join(said), flush=True)
         except OSError as error:
             return _unheard(error, command)
@@ -98,12 +97,26 @@ def _run(load: Callable[[], type[Command]], words: Sequence[str], program: str) 
     return 0
 
 
+_EARLIER = {
+    "--guidance": "--scale",
+    "--settle": "--refine-rate",
+    "--renew-every": "--respawn-every",
+    "--renew-until": "--respawn-until",
+}
+"""Options by the earlier names that people may have in their scripts."""
+
+
+def _present(word: str) -> str:
+    """A word of a command line, with an option's earlier name replaced."""
+    name, equals, value = word.partition("=")
+    return _EARLIER.get(name, name) + equals + value
+
+
 def _parse(command: type[Command], words: Sequence[str], prog: str) -> Command:
     """The command as the words say it; tyro's box around an error becomes one line."""
     import tyro  # it takes longer than all that `scorefield --help` needs
 
-    # An option's earlier name is what people may have in their scripts.
-    words = [re.sub("^--guidance(?==|$)", "--scale", word) for word in words]
+    words = [_present(word) for word in words]
     told = io.StringIO()
     try:
         with redirect_stderr(told):

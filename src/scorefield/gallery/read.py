@@ -22,7 +22,7 @@ class Run:
         path: the folder.
         problem: why nothing can be shown of it; None for a run.
         config: its settings, flat: names joined by dots.
-        metrics: for each figure, its steps and values.
+        metrics: for each metric, its steps and values.
         previews: pictures over time, the earliest first, by their step.
         models: .glb files.
         pictures: pictures beside them, .svg and .gif included.
@@ -103,11 +103,11 @@ def _flat(config: dict[str, Any], group: str = "") -> Iterable[tuple[str, str]]:
 
 
 def _metrics(path: Path) -> dict[str, tuple[list[float], list[float]]]:
-    figures: dict[str, tuple[list[float], list[float]]] = {}
+    metrics: dict[str, tuple[list[float], list[float]]] = {}
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return figures
+        return metrics
     for line in lines:
         try:
             row = json.loads(line)
@@ -118,10 +118,10 @@ def _metrics(path: Path) -> dict[str, tuple[list[float], list[float]]]:
             if name == "step" or isinstance(value, bool) or not isinstance(value, int | float):
                 continue
             if math.isfinite(value):
-                steps, values = figures.setdefault(name, ([], []))
+                steps, values = metrics.setdefault(name, ([], []))
                 steps.append(step)
                 values.append(float(value))
-    return figures
+    return metrics
 
 
 def _previews(folder: Path) -> dict[int, Path]:

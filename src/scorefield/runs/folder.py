@@ -1,7 +1,7 @@
 """A run is a folder that can be killed at any moment and resumed.
 
     config.json          what the run was asked for, and the version that ran it
-    metrics.jsonl        one line of figures per step, without times
+    metrics.jsonl        one line of metrics per step, without times
     previews/000050.png  pictures after that many steps
     checkpoint/          state.safetensors (the tensors) and state.json (their structure)
 
@@ -97,19 +97,19 @@ class RunFolder:
             ) from error
         return folder
 
-    def write_row(self, step: int, figures: Mapping[str, float]) -> None:
-        """Appends the figures of one step to ``metrics.jsonl`` and flushes them.
+    def write_row(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Appends the metrics of one step to ``metrics.jsonl`` and flushes them.
 
         Args:
             step: The step, from 0.
-            figures: Finite numbers by name; ``step`` is not a name.
+            metrics: Finite numbers by name; ``step`` is not a name.
 
         Raises:
-            ValueError: A figure is not finite, or is called ``step``.
+            ValueError: A metric is not finite, or is called ``step``.
         """
-        if "step" in figures:
-            raise ValueError("a figure cannot be called 'step'; give it another name")
-        row = {"step": step, **{name: float(figure) for name, figure in figures.items()}}
+        if "step" in metrics:
+            raise ValueError("a metric cannot be called 'step'; give it another name")
+        row = {"step": step, **{name: float(metric) for name, metric in metrics.items()}}
         line = json.dumps(row, sort_keys=True, allow_nan=False)
         with self._metrics.open("a", encoding="utf-8") as file:
             file.write(line + "\n")

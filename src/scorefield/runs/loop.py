@@ -18,7 +18,7 @@ from tqdm import tqdm
 from scorefield.files import whole_file
 from scorefield.runs.folder import RunFolder
 
-_FIGURES_SHOWN = 3
+_METRICS_SHOWN = 3
 
 
 @runtime_checkable
@@ -31,7 +31,7 @@ class Task(Protocol):
     """
 
     def step(self, step: int) -> Mapping[str, float]:
-        """Does one update (forward, backward, optimiser); returns its figures by name.
+        """Does one update (forward, backward, optimiser); returns its metrics by name.
 
         The first three are shown in the progress bar. ``step`` counts from 0.
         """
@@ -47,11 +47,11 @@ class Task(Protocol):
 
 
 class NonFiniteError(ArithmeticError):
-    """A figure is NaN or infinite, or the state holds a NaN.
+    """A metric is NaN or infinite, or the state holds a NaN.
 
     Attributes:
         step: The step in which it was found, from 0.
-        names: The figures or the entries of the state.
+        names: The metrics or the entries of the state.
         checkpoint_step: How many steps the checkpoint that was kept holds; None without one.
     """
 
@@ -79,7 +79,7 @@ def optimise(
 ) -> None:
     """Runs a task for a number of steps and keeps its run folder.
 
-    After each step one row of figures is in ``metrics.jsonl``. Previews and checkpoints are
+    After each step one row of metrics is in ``metrics.jsonl``. Previews and checkpoints are
     numbered by the steps done. Ctrl-C finishes the step, saves a checkpoint and raises
     KeyboardInterrupt; a second Ctrl-C does not wait.
 
@@ -95,7 +95,7 @@ def optimise(
             ``steps`` steps already, nothing is done.
 
     Raises:
-        NonFiniteError: A figure or the state is not finite; the last checkpoint is kept.
+        NonFiniteError: A metric or the state is not finite; the last checkpoint is kept.
         ValueError: A number is out of range, the folder holds a run and ``resume`` is False, or
             there is no folder for the previews and checkpoints that are asked for.
     """
@@ -119,14 +119,14 @@ def optimise(
         tqdm(total=steps, initial=start, disable=not progress, dynamic_ncols=True) as bar,
     ):
         for step in range(start, steps):
-            figures = {name: float(figure) for name, figure in task.step(step).items()}
-            bad = [name for name, figure in figures.items() if not math.isfinite(figure)]
+            metrics = {name: float(metric) for name, metric in task.step(step).items()}
+            bad = [name for name, metric in metrics.items() if not math.isfinite(metric)]
             if bad:
                 raise NonFiniteError(step, bad, saved)
             if folder is not None:
-                folder.write_row(step, figures)
+                folder.write_row(step, metrics)
             bar.set_postfix(
-                {name: f"{figures[name]:.4g}" for name in list(figures)[:_FIGURES_SHOWN]},
+                {name: f"{metrics[name]:.4g}" for name in list(metrics)[:_METRICS_SHOWN]},
                 refresh=False,
             )
             bar.update()

@@ -159,23 +159,23 @@ def _share(answers: Iterable[bool]) -> float | None:
     return sum(answers) / len(answers) if answers else None
 
 
-def write_card(figures: Mapping[str, Any], command: str, folder: Path) -> Path:
+def write_card(metrics: Mapping[str, Any], command: str, folder: Path) -> Path:
     """Write the model card README.md of a prior into its folder.
 
     Args:
-        figures: as `evaluate_prior` returns them.
+        metrics: as `evaluate_prior` returns them.
         command: the shell command that trains the prior again.
         folder: made if missing.
     """
-    judge = figures["judge_on_renders"]
+    judge = metrics["judge_on_renders"]
     rows = [
         (f"{name}{'' if name in FRONTED else ' (no front)'}", share, judge["categories"][name])
-        for name, share in figures["categories"].items()
+        for name, share in metrics["categories"].items()
     ]
     rows += [
-        (f"all categories, {figures['samples']} samples", *_both(figures, "category_accuracy")),
-        ("colour", *_both(figures, "color_accuracy")),
-        ("view, where there is a front", *_both(figures, "view_accuracy")),
+        (f"all categories, {metrics['samples']} samples", *_both(metrics, "category_accuracy")),
+        ("colour", *_both(metrics, "color_accuracy")),
+        ("view, where there is a front", *_both(metrics, "view_accuracy")),
     ]
     table = "\n".join(f"| {name} | {_percent(a)} | {_percent(b)} |" for name, a, b in rows)
     world = (
@@ -186,22 +186,22 @@ def write_card(figures: Mapping[str, Any], command: str, folder: Path) -> Path:
     )
     how = (
         f'Captions "a COLOUR CATEGORY, VIEW", all combinations in turn, sampled with seed '
-        f"{figures['seed']}, guidance scale {figures['guidance_scale']:g} and {figures['steps']} "
+        f"{metrics['seed']}, guidance scale {metrics['guidance_scale']:g} and {metrics['steps']} "
         "steps, judged by a classifier trained on renders alone. The last column is the same "
         f"classifier on {judge['pictures']} fresh renders: how far it can be trusted."
     )
     frechet = (
-        f"The worst category is {figures['worst_category']}. Frechet distance in the classifier's "
+        f"The worst category is {metrics['worst_category']}. Frechet distance in the classifier's "
         "features between the samples and renders with the same labels: "
-        f"{figures['frechet_distance']:.3f}; between two independent sets of such renders: "
-        f"{figures['frechet_floor']:.3f}."
+        f"{metrics['frechet_distance']:.3f}; between two independent sets of such renders: "
+        f"{metrics['frechet_floor']:.3f}."
     )
     seeds = (
         f"The world's seed {TRAINING_SEEDS[0]} draws the prior's training pictures and seed "
-        f"{TRAINING_SEEDS[1]} the judge's; the figures above are of pictures with seed "
-        f"{figures['seed']}, which neither has seen."
+        f"{TRAINING_SEEDS[1]} the judge's; the metrics above are of pictures with seed "
+        f"{metrics['seed']}, which neither has seen."
     )
-    text = f"""# {figures["prior"]}
+    text = f"""# {metrics["prior"]}
 
 {fill(world, 100)}
 
@@ -226,8 +226,8 @@ Example: `scorefield sample "a red mushroom, front view" --out samples.png`
     return write_text(folder / "README.md", text)
 
 
-def _both(figures: Mapping[str, Any], name: str) -> tuple[float | None, float | None]:
-    return figures[name], figures["judge_on_renders"][name]
+def _both(metrics: Mapping[str, Any], name: str) -> tuple[float | None, float | None]:
+    return metrics[name], metrics["judge_on_renders"][name]
 
 
 def _percent(share: float | None) -> str:

@@ -18,7 +18,7 @@ from scorefield.training.settings import TrainingSettings
 class TrainingTask(ABC):
     """A `Job` that trains one module.
 
-    A subclass gives `loss(step, generator)`, the loss to descend and its figures.
+    A subclass gives `loss(step, generator)`, the loss to descend and its metrics.
     """
 
     def __init__(self, module: nn.Module, settings: TrainingSettings) -> None:
@@ -33,14 +33,14 @@ class TrainingTask(ABC):
 
     @abstractmethod
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
-        """Loss of a step, whose random numbers all come from `generator`, and its figures."""
+        """Loss of a step, whose random numbers all come from `generator`, and its metrics."""
 
     def step(self, step: int) -> Mapping[str, float]:
         """One update."""
         settings = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * settings.rate(step)
-        loss, figures = self.loss(step, noise_generator(settings.seed, step))
+        loss, metrics = self.loss(step, noise_generator(settings.seed, step))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         loss = self.shared(loss)
@@ -48,7 +48,7 @@ class TrainingTask(ABC):
         self.optimizer.step()
         with torch.no_grad():
             torch._foreach_lerp_(self.average, self.parameters, 1 - self.decay(step))
-        return {"loss": loss.item(), **figures, "gradient_norm": norm.item()}
+        return {"loss": loss.item(), **metrics, "gradient_norm": norm.item()}
 
     def shared(self, loss: Tensor) -> Tensor:
         """The loss, after the gradients were averaged over the processes that train together.

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from scorefield.sds.svg import Augmentation, Icon, PixelArt, Sketch
 from scorefield.sds.svg.augmentation import warp
-from scorefield.sds.svg.cleaning import cleaned, on_white
 from scorefield.sds.svg.drawing import Drawing, Rates
+from scorefield.sds.svg.optimize import on_white, optimized
 from scorefield.sds.svg.penalties import crossing_penalty, saturation_penalty
 from scorefield.sds.svg.trace import fitting_loss, layers, place
 from scorefield.sds.vector import Document, Group, Path, Shape, Stroke, ViewBox, load_svg
@@ -300,7 +300,7 @@ def test_cleaning_leaves_out_what_nobody_sees_and_keeps_the_picture(tmp_path: Fi
     drawn = Shape(Path.open(line), stroke=Stroke(red, torch.tensor(6.0)))
     box = ViewBox(0, 0, 600, 600)
     document = Document([seen, faint, outside, edge, flat, drawn], box)
-    clean = cleaned(document)
+    clean = optimized(document)
     assert clean.children == [seen, edge, drawn]
     ground, *rest = on_white(clean).children
     assert ground.name == "background" and rest == clean.children

@@ -57,7 +57,7 @@ def settings(**changes: object) -> TextToSvgSettings:
         "start": "layers",
         "trace_steps": 20,
         "steps": 20,
-        "renew_every": 7,
+        "respawn_every": 7,
         "augmentation": plain,
     }
     return TextToSvgSettings("red", **(given | changes))  # type: ignore[arg-type]
@@ -73,8 +73,8 @@ def distance(picture: Tensor, colour: tuple[float, float, float] = (1.0, 0.0, 0.
 
 def run(task: TextToSvg) -> TextToSvg:
     for step in range(task.settings.updates):
-        figures = task.step(step)
-        assert all(torch.isfinite(torch.tensor(figure)) for figure in figures.values())
+        metrics = task.step(step)
+        assert all(torch.isfinite(torch.tensor(figure)) for figure in metrics.values())
     return task
 
 
@@ -84,7 +84,7 @@ def test_distillation_alone_turns_random_circles_towards_the_disc(prior: ImagePr
         ("red", (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)),
         ("blue", (0.0, 0.0, 1.0), (1.0, 0.0, 0.0)),
     ):
-        given = settings(samples=0, steps=40, style=Icon(paths=8), renew_every=0)
+        given = settings(samples=0, steps=40, style=Icon(paths=8), respawn_every=0)
         given = TextToSvgSettings(**{**vars(given), "prompt": prompt})
         task = TextToSvg(prior, given)
         before = distance(task.drawing.render(64).detach(), colour)
@@ -180,7 +180,7 @@ def test_resume_is_bit_identical(prior: ImagePrior, tmp_path: Path, stop: int) -
 
 
 def test_faint_paths_are_replaced_by_circles_on_top(prior: ImagePrior) -> None:
-    task = TextToSvg(prior, settings(samples=0, renew_every=1, steps=10))
+    task = TextToSvg(prior, settings(samples=0, respawn_every=1, steps=10))
     task.step(0)
     faint = task.drawing.shapes[1]
     with torch.no_grad():
@@ -195,8 +195,10 @@ def test_what_was_traced_keeps_its_paths_and_moves_at_a_part_of_the_rates(
     prior: ImagePrior,
 ) -> None:
     moves = []
-    for settle in (1.0, 0.25):
-        given = settings(settle=settle, renew_every=1, trace_steps=5, steps=4, warmup=0.0)
+    for refine_rate in (1.0, 0.25):
+        given = settings(
+            refine_rate=refine_rate, respawn_every=1, trace_steps=5, steps=4, warmup=0.0
+        )
         task = TextToSvg(prior, given)
         for step in range(given.trace_steps):
             task.step(step)
@@ -334,7 +336,7 @@ def test_a_list_of_prompts_is_drawn_and_judged(prior: ImagePrior, tmp_path: Path
     [
         ({"steps": -1}, "steps must be at least 0"),
         ({"start": "clouds"}, "traced, layers, random"),
-        ({"settle": -0.1}, "at least 0"),
+        ({"refine_rate": -0.1}, "at least 0"),
         ({"template": "a flat icon"}, "must hold {}"),
         ({"warmup": 1.5}, "between 0 and 1"),
         ({"clip": -1.0}, "at least 0"),

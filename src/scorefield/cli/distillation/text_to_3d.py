@@ -59,7 +59,7 @@ class _TextTo3D(SceneCommand):
             except EmptySceneError as error:
                 problem = str(error)
                 written = {"views": self.out / "views.png", "turntable": self.out / "turntable.gif"}
-        figures = {
+        metrics = {
             "out": str(self.out),
             "prompt": self.prompt,
             "prior": prior.name,
@@ -69,7 +69,7 @@ class _TextTo3D(SceneCommand):
             "files": {name: str(path) for name, path in written.items()},
             "problem": problem,
         }
-        return Outcome(figures, [f"wrote {path}" for path in written.values()], problem)
+        return Outcome(metrics, [f"wrote {path}" for path in written.values()], problem)
 
 
 TextTo3DCommand = make_dataclass(

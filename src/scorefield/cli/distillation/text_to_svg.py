@@ -127,7 +127,7 @@ class _TextToSvg(DrawingCommand):
         folder = begin(task, self.out, resume=self.resume)
         with under_way():
             written = run(task, folder, **self.pace())
-        figures = {
+        metrics = {
             "out": str(self.out),
             "prompt": self.prompt,
             "asked": task.prompt,
@@ -137,7 +137,7 @@ class _TextToSvg(DrawingCommand):
             "seed": self.seed,
             "files": {name: str(path) for name, path in written.items()},
         }
-        return Outcome(figures, [f"wrote {path}" for path in written.values()])
+        return Outcome(metrics, [f"wrote {path}" for path in written.values()])
 
 
 TextToSvgCommand = make_dataclass(

@@ -47,7 +47,7 @@ class _Texture(DistillingCommand):
         folder = begin(task, self.out, resume=self.resume)
         with under_way():
             written = run(task, folder, **self.pace())
-        figures = {
+        metrics = {
             "out": str(self.out),
             "mesh": str(self.mesh),
             "prompt": self.prompt,
@@ -56,7 +56,7 @@ class _Texture(DistillingCommand):
             "seed": self.seed,
             "files": {name: str(path) for name, path in written.items()},
         }
-        return Outcome(figures, [f"wrote {path}" for path in written.values()])
+        return Outcome(metrics, [f"wrote {path}" for path in written.values()])
 
 
 TextureCommand = make_dataclass(

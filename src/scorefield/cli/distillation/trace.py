@@ -36,14 +36,14 @@ class _Trace(Command):
         text = clean_svg(document, self.title or self.picture.stem.replace("_", " "))
         write_text(self.out, text)
         shapes = list(document.shapes())
-        figures = {
+        metrics = {
             "out": str(self.out),
             "shapes": len(shapes),
             "points": sum(len(shape.geometry.points()) for shape in shapes),
             "bytes": len(text.encode()),
         }
-        line = f"wrote {self.out}: {len(shapes)} shapes, {figures['bytes']} bytes"
-        return Outcome(figures, [line])
+        line = f"wrote {self.out}: {len(shapes)} shapes, {metrics['bytes']} bytes"
+        return Outcome(metrics, [line])
 
 
 Trace = make_dataclass("Trace", _SETTINGS, bases=(_Trace,), frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ Names = dict[str, str] | list[str]
 class EvaluateClassifier(DataSetCommand):
     """Classify the pictures of a data set by the likelihood a prior gives them under each label.
 
-    OUT gets figures.json, report.html beside the published figures, and pictures.jsonl, a line per
+    OUT gets metrics.json, report.html beside the published figures, and pictures.jsonl, a line per
     picture, from which --resume goes on.
     """
 
@@ -44,13 +44,13 @@ class EvaluateClassifier(DataSetCommand):
     """Rows in one pass of the network; changes the speed and the memory, not the results."""
 
     def run(self) -> Outcome:
-        """Evaluate and write the figures."""
+        """Evaluate and write the metrics."""
         for template in self.template:
             check_template(template)
         check_folder(self.out, self.resume)
 
         from scorefield.cli.loading import prior_of
-        from scorefield.perception.benchmarks.label_evaluation import evaluate_labels, label_figures
+        from scorefield.perception.benchmarks.label_evaluation import evaluate_labels, label_metrics
         from scorefield.perception.classification.classify import DRAWS
         from scorefield.perception.classification.stopping import Race
 
@@ -76,18 +76,18 @@ class EvaluateClassifier(DataSetCommand):
                 islice(pictures, self.n), names, prompts, prior, rows, policy=policy,
                 budget=budget, batch_size=self.batch_size, seed=self.seed, progress=not self.quiet,
             ),
-            label_figures,
+            label_metrics,
         )  # fmt: skip
 
-    def lines(self, figures: dict[str, Any]) -> list[str]:
+    def lines(self, metrics: dict[str, Any]) -> list[str]:
         """Accuracy and cost."""
-        if not figures["pictures"]:
+        if not metrics["pictures"]:
             return ["0 pictures"]
         return [
-            f"{figures['pictures']} pictures: {100 * figures['accuracy']:.1f}% right, "
-            f"{100 * figures['mean_per_class']:.1f}% as the mean of the classes, "
-            f"{100 * figures['top5']:.1f}% among the first five; "
-            f"{figures['evaluations']:.0f} evaluations per picture"
+            f"{metrics['pictures']} pictures: {100 * metrics['accuracy']:.1f}% right, "
+            f"{100 * metrics['mean_per_class']:.1f}% as the mean of the classes, "
+            f"{100 * metrics['top5']:.1f}% among the first five; "
+            f"{metrics['evaluations']:.0f} evaluations per picture"
         ]
 
     def _pictures(self) -> "tuple[Iterable[LabelledPicture], Names]":
@@ -110,7 +110,7 @@ class EvaluateClassifier(DataSetCommand):
             raise ValueError("shards do not list their labels; give --names, a JSON list")
         return data.webdataset_pictures(folder, self.split), names
 
-    def report(self, figures: dict[str, Any]) -> Report:
+    def report(self, metrics: dict[str, Any]) -> Report:
         """Means, and a row for each class."""
         from scorefield.perception.benchmarks.report import percent
 
@@ -119,17 +119,17 @@ class EvaluateClassifier(DataSetCommand):
             "mean_per_class": "right, mean of the classes",
             "top5": "right among the first five",
         }
-        means = [[words, percent(figures.get(name))] for name, words in ways.items()]
+        means = [[words, percent(metrics.get(name))] for name, words in ways.items()]
         classes = [
             [name, str(one["pictures"]), percent(one["accuracy"])]
-            for name, one in figures.get("classes", {}).items()
+            for name, one in metrics.get("classes", {}).items()
         ]
-        facts = {name: figures[name] for name in ("prior", "image_size", "split", "budget", "seed")}
-        facts["labels"] = len(figures["prompts"])
+        facts = {name: metrics[name] for name in ("prior", "image_size", "split", "budget", "seed")}
+        facts["labels"] = len(metrics["prompts"])
         facts["prompts"] = "; ".join(self.template)
-        facts["evaluations per picture"] = f"{figures.get('evaluations', 0):.0f}"
+        facts["evaluations per picture"] = f"{metrics.get('evaluations', 0):.0f}"
         tables = [
-            (f"{figures['pictures']} pictures, in percent", ("", "figure"), means),
+            (f"{metrics['pictures']} pictures, in percent", ("", "figure"), means),
             ("By class", ("", "pictures", "right, %"), classes),
         ]
         title = f"{self.prior} on {self.data[1].name}"

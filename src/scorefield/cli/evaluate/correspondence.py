@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class EvaluateCorrespondence(DataSetCommand):
     """Find the annotated points of SPair-71k, PF-PASCAL or TSS with the features of a prior.
 
-    OUT gets figures.json, report.html beside the published figures, and pairs.jsonl, a line per
+    OUT gets metrics.json, report.html beside the published figures, and pairs.jsonl, a line per
     pair, from which --resume goes on.
     """
 
@@ -41,7 +41,7 @@ class EvaluateCorrespondence(DataSetCommand):
     """GiB for features of pictures that are kept for further pairs."""
 
     def run(self) -> Outcome:
-        """Evaluate and write the figures."""
+        """Evaluate and write the metrics."""
         if self.template is not None:
             check_template(self.template, "category")
         check_folder(self.out, self.resume)
@@ -49,7 +49,7 @@ class EvaluateCorrespondence(DataSetCommand):
         from scorefield.cli.loading import prior_of
         from scorefield.perception.benchmarks.keypoint_evaluation import (
             evaluate_keypoints,
-            keypoint_figures,
+            keypoint_metrics,
         )
         from scorefield.perception.correspondence.dift import dift_preset
         from scorefield.perception.correspondence.sift import SiftFusion
@@ -74,19 +74,19 @@ class EvaluateCorrespondence(DataSetCommand):
                 locate=None if sift is None else sift.locate, memory=self.memory,
                 progress=not self.quiet,
             ),
-            keypoint_figures,
+            keypoint_metrics,
         )  # fmt: skip
 
-    def lines(self, figures: dict[str, Any]) -> list[str]:
+    def lines(self, metrics: dict[str, Any]) -> list[str]:
         """The shares of points that were found."""
-        if not figures["pairs"]:
+        if not metrics["pairs"]:
             return ["no pair could be read"]
-        lines = [f"{figures['pairs']} pairs, {figures['points']} points"]
-        for alpha, share in figures["per_point"].items():
+        lines = [f"{metrics['pairs']} pairs, {metrics['points']} points"]
+        for alpha, share in metrics["per_point"].items():
             lines.append(
                 f"PCK@{alpha}: {100 * share:.1f} per point, "
-                f"{100 * figures['per_image'][alpha]:.1f} per image, "
-                f"{100 * figures['by_category'][alpha]:.1f} mean of the categories"
+                f"{100 * metrics['per_image'][alpha]:.1f} per image, "
+                f"{100 * metrics['by_category'][alpha]:.1f} mean of the categories"
             )
         return lines
 
@@ -102,31 +102,31 @@ class EvaluateCorrespondence(DataSetCommand):
 
     def _describe(self, prior: Any, preset: Any, sift: Any) -> "Callable[[Tensor, str], Tensor]":
         from scorefield.perception.correspondence.dift import features, with_sift
-        from scorefield.perception.resize import squares
+        from scorefield.perception.resize import resize_to_prior
 
         def describe(image: "Tensor", category: str) -> "Tensor":
             prompt = None if self.template is None else self.template.format(category)
-            seen = squares(image[None], prior)
+            seen = resize_to_prior(image[None], prior)
             found = features(prior, seen, prompt, preset=preset, seed=self.seed)[0]
             return found if sift is None else with_sift(found, image, prior, sift)
 
         return describe
 
-    def report(self, figures: dict[str, Any]) -> Report:
+    def report(self, metrics: dict[str, Any]) -> Report:
         """A row for each category."""
         from scorefield.perception.benchmarks.report import percent
 
-        alphas = list(figures.get("per_point", {}))
+        alphas = list(metrics.get("per_point", {}))
         heads = ["", "pairs", "points"]
         heads += [f"PCK@{a} {how}" for how in ("per point", "per image") for a in alphas]
         rows = [
             [name, str(one["pairs"]), str(one["points"])]
             + [percent(one[how][a]) for how in ("per_point", "per_image") for a in alphas]
-            for name, one in [("all", figures), *figures["categories"].items()]
+            for name, one in [("all", metrics), *metrics["categories"].items()]
             if one["pairs"]
         ]
         facts = {
-            name: figures[name]
+            name: metrics[name]
             for name in (
                 "prior",
                 "image_size",
@@ -138,7 +138,7 @@ class EvaluateCorrespondence(DataSetCommand):
                 "seed",
             )
         }
-        if figures["data"] == "tss":
+        if metrics["data"] == "tss":
             facts["points"] = f"each {self.every}th pixel of the objects, along both axes"
         title = f"{self.prior} on {self.data[0]}"
         table = ("Share of points found, in percent", heads, rows)

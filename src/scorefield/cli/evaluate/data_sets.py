@@ -1,4 +1,4 @@
-"""What the evaluations on published data sets share: rows that are resumed, figures, a report."""
+"""What the evaluations on published data sets share: rows that are resumed, metrics, a report."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Report:
     """What `report.html` says.
 
-    facts: what the figures are of, by name.
+    facts: what the metrics are of, by name.
     published: whose published figures stand beside them.
     """
 
@@ -38,7 +38,7 @@ class DataSetCommand(PriorCommand):
     """What a data set consists of; the rows are in a file that is named by it."""
 
     out: Path
-    """Folder of the figures, new or empty unless resuming."""
+    """Folder of the metrics, new or empty unless resuming."""
     n: Annotated[Count | None, tyro.conf.arg(aliases=("-n",))] = None
     """Number of pictures or pairs, the first ones; None takes all."""
     resume: bool = False
@@ -50,11 +50,11 @@ class DataSetCommand(PriorCommand):
         evaluate: "Callable[[RowStore], list[Row]]",
         figures_of: "Callable[[list[Row]], dict[str, Any]]",
     ) -> Outcome:
-        """Go through the items that have no row yet, and write figures.json and report.html.
+        """Go through the items that have no row yet, and write metrics.json and report.html.
 
         settings: what rows that are there must have been made with.
         evaluate: makes the rows that a store lacks, and returns all.
-        figures_of: the figures of rows.
+        figures_of: the metrics of rows.
         """
         from scorefield.perception.benchmarks.report import problem_of, write_report
         from scorefield.rows import RowStore
@@ -62,19 +62,19 @@ class DataSetCommand(PriorCommand):
         rows = RowStore(self.out / f"{self.item}s.jsonl", settings, [self.item])
         with under_way():
             found = evaluate(rows)
-            figures = {**settings, **figures_of(found)}
+            metrics = {**settings, **figures_of(found)}
             problem = problem_of(found, self.item, f"{self.item}s")
-            write_json(self.out / "figures.json", figures)
-            told = self.report(figures)
+            write_json(self.out / "metrics.json", metrics)
+            told = self.report(metrics)
             path = self.out / "report.html"
             write_report(path, told.title, told.facts, told.tables, told.published, problem)
-        lines = [*self.lines(figures), f"wrote {path}"]
-        return Outcome({"out": str(self.out), **figures}, lines, problem)
+        lines = [*self.lines(metrics), f"wrote {path}"]
+        return Outcome({"out": str(self.out), **metrics}, lines, problem)
 
-    def report(self, figures: dict[str, Any]) -> Report:
-        """The figures as a page."""
+    def report(self, metrics: dict[str, Any]) -> Report:
+        """The metrics as a page."""
         raise NotImplementedError
 
-    def lines(self, figures: dict[str, Any]) -> list[str]:
-        """The figures for people."""
+    def lines(self, metrics: dict[str, Any]) -> list[str]:
+        """The metrics for people."""
         raise NotImplementedError

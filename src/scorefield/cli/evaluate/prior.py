@@ -23,7 +23,7 @@ class EvaluatePrior(PriorCommand):
     """Sample every category, colour and view of the procedural world, and judge the samples."""
 
     out: Path
-    """Folder for figures.json and the model card README.md, new or empty."""
+    """Folder for metrics.json and the model card README.md, new or empty."""
     seed: Whole = 2
     """Seed of the samples and of the renders to compare with; not those of the trainings."""
     n: Annotated[int, Domain(2.0), tyro.conf.arg(aliases=("-n",))] = 512
@@ -54,7 +54,7 @@ class EvaluatePrior(PriorCommand):
         judge, prior = load_judge(self.judge), prior_of(self)
         prior.condition("a red mushroom, front view")  # refuses a prior of another world
         with owned(self.out), under_way():
-            figures = evaluate_prior(
+            metrics = evaluate_prior(
                 prior,
                 judge,
                 n=self.n,
@@ -64,18 +64,18 @@ class EvaluatePrior(PriorCommand):
                 renders=self.renders,
                 progress=not self.quiet,
             )
-            card = write_card(figures, self.command, self.out)
-            write_json(self.out / "figures.json", figures)
+            card = write_card(metrics, self.command, self.out)
+            write_json(self.out / "metrics.json", metrics)
         lines = [
             *(  # None: nothing that was sampled has a front
                 f"{name}: {share:.3f}"
-                for name, share in figures.items()
+                for name, share in metrics.items()
                 if name.endswith("accuracy") and share is not None
             ),
-            f"worst category: {figures['worst_category']}",
-            f"Frechet distance: {figures['frechet_distance']:.3f} "
-            f"(between renders: {figures['frechet_floor']:.3f})",
-            f"wrote {self.out / 'figures.json'}",
+            f"worst category: {metrics['worst_category']}",
+            f"Frechet distance: {metrics['frechet_distance']:.3f} "
+            f"(between renders: {metrics['frechet_floor']:.3f})",
+            f"wrote {self.out / 'metrics.json'}",
             f"wrote {card}",
         ]
-        return Outcome({"out": str(self.out), **figures}, lines)
+        return Outcome({"out": str(self.out), **metrics}, lines)

@@ -19,7 +19,7 @@ class EvaluateSegmentation(DataSetCommand):
     """Compare the regions a prior sees with those of VOC, ADE20K, COCO-Stuff, Cityscapes or yours.
 
     Regions have no names; within each picture they are matched to classes one to one. OUT gets
-    figures.json, report.html beside the published figures, and pictures.jsonl, a line per picture,
+    metrics.json, report.html beside the published figures, and pictures.jsonl, a line per picture,
     from which --resume goes on.
     """
 
@@ -37,11 +37,11 @@ class EvaluateSegmentation(DataSetCommand):
     """GiB for recorded attention and one batch, beside the weights."""
 
     def run(self) -> Outcome:
-        """Evaluate and write the figures."""
+        """Evaluate and write the metrics."""
         check_folder(self.out, self.resume)
 
         from scorefield.cli.loading import prior_of
-        from scorefield.perception.benchmarks.mask_evaluation import evaluate_masks, mask_figures
+        from scorefield.perception.benchmarks.mask_evaluation import evaluate_masks, mask_metrics
         from scorefield.perception.segmentation.presets import method_named
         from scorefield.perception.segmentation.segment import check_method
 
@@ -61,17 +61,17 @@ class EvaluateSegmentation(DataSetCommand):
                 pictures, classes, prior, self.k, rows, method=method, memory=self.memory,
                 seed=self.seed, progress=not self.quiet,
             ),
-            lambda found: mask_figures(found, classes.count),
+            lambda found: mask_metrics(found, classes.count),
         )  # fmt: skip
 
-    def lines(self, figures: dict[str, Any]) -> list[str]:
+    def lines(self, metrics: dict[str, Any]) -> list[str]:
         """The mean intersections over union."""
-        if not figures["pictures"]:
+        if not metrics["pictures"]:
             return ["0 pictures"]
         return [
-            f"{figures['pictures']} pictures: mIoU {100 * figures['set_miou']:.1f} of the set, "
-            f"{100 * figures['image_miou']:.1f} per image "
-            f"({100 * figures['image_miou_many_to_one']:.1f} with several regions per class)"
+            f"{metrics['pictures']} pictures: mIoU {100 * metrics['set_miou']:.1f} of the set, "
+            f"{100 * metrics['image_miou']:.1f} per image "
+            f"({100 * metrics['image_miou_many_to_one']:.1f} with several regions per class)"
         ]
 
     def _pictures(self) -> "tuple[list[MaskedPicture], Classes]":
@@ -90,7 +90,7 @@ class EvaluateSegmentation(DataSetCommand):
         coarse = name == "coco-stuff-27"
         return data.coco_pictures(folder, **split), data.COCO_27 if coarse else data.COCO
 
-    def report(self, figures: dict[str, Any]) -> Report:
+    def report(self, metrics: dict[str, Any]) -> Report:
         """Means, and a row for each class."""
         from scorefield.perception.benchmarks.report import percent
 
@@ -99,14 +99,14 @@ class EvaluateSegmentation(DataSetCommand):
             "image_miou": "mIoU per image, one region to one class",
             "image_miou_many_to_one": "mIoU per image, several regions to a class",
         }
-        means = [[words, percent(figures[name])] for name, words in ways.items()]
-        ious = [[f"class {c}", percent(iou)] for c, iou in figures["iou"].items()]
+        means = [[words, percent(metrics[name])] for name, words in ways.items()]
+        ious = [[f"class {c}", percent(iou)] for c, iou in metrics["iou"].items()]
         facts = {
-            name: figures[name]
+            name: metrics[name]
             for name in ("prior", "image_size", "method", "k", "classes", "split", "seed")
         }
         tables = [
-            (f"{figures['pictures']} pictures, in percent", ("", "figure"), means),
+            (f"{metrics['pictures']} pictures, in percent", ("", "figure"), means),
             ("Intersection over union by class, in percent", ("", "IoU"), ious),
         ]
         title = f"{self.prior} on {self.data[0]}"

@@ -97,7 +97,7 @@ class Compose(PriorCommand):
             )
             images = torch.cat([prior.decode(part) for part in latents.split(self.batch_size)])
             save_image(self.out, images[0] if self.n == 1 else contact_sheet(images))
-        figures = {
+        metrics = {
             "out": str(self.out),
             "weights": concepts,
             "n": self.n,
@@ -107,4 +107,4 @@ class Compose(PriorCommand):
             "steps": self.steps,
             "seed": self.seed,
         }
-        return Outcome(figures, [*field.explain().splitlines(), f"wrote {self.out}"])
+        return Outcome(metrics, [*field.explain().splitlines(), f"wrote {self.out}"])

@@ -92,7 +92,7 @@ class Edit(PriorCommand):
                 progress=not self.quiet,
             )
             save_image(self.out, edited[0])
-        figures = {
+        metrics = {
             "out": str(self.out),
             "method": settings.method,
             "prompt": self.prompt,
@@ -104,7 +104,7 @@ class Edit(PriorCommand):
             "steps": self.steps,
             "seed": self.seed,
         }
-        return Outcome(figures, [*said, f"{settings.method}: wrote {self.out}"])
+        return Outcome(metrics, [*said, f"{settings.method}: wrote {self.out}"])
 
     def _settings(self) -> EditSettings:
         """The settings as given, of the method that is named or meant.

@@ -83,7 +83,7 @@ class Invert(PriorCommand):
             with whole_file(self.out / "noise.safetensors") as part:
                 save_file(tensors, part)
         error = again - latents
-        figures = {
+        metrics = {
             "out": str(self.out),
             "method": self.method,
             "prompt": self.prompt,
@@ -100,8 +100,8 @@ class Invert(PriorCommand):
         }
         lines = [
             *said,
-            f"{self.method}: latents come back to {figures['latent_error_max']:.2g} at most, "
-            f"{figures['latent_error_rms']:.2g} rms",
+            f"{self.method}: latents come back to {metrics['latent_error_max']:.2g} at most, "
+            f"{metrics['latent_error_rms']:.2g} rms",
             f"wrote reconstruction.png, side_by_side.png and noise.safetensors in {self.out}",
         ]
-        return Outcome(figures, lines)
+        return Outcome(metrics, lines)

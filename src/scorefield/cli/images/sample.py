@@ -75,7 +75,7 @@ class Sample(PriorCommand):
             columns = self.n if len(self.prompts) > 1 else None
             sheet = images[0] if len(images) == 1 else contact_sheet(images, columns)
             save_image(self.out, sheet)
-        figures = {
+        metrics = {
             "out": str(self.out),
             "prompts": list(self.prompts),
             "n": self.n,
@@ -84,7 +84,7 @@ class Sample(PriorCommand):
             "steps": steps,
             "seed": self.seed,
         }
-        return Outcome(figures, [f"wrote {self.out}"])
+        return Outcome(metrics, [f"wrote {self.out}"])
 
     def _decoded(self, prior: "FrozenPrior", latents: "Tensor") -> "Tensor":
         """The images; what was sampled is kept if they cannot be decoded."""

@@ -91,7 +91,7 @@ class TextToVideo(PriorCommand):
             write(self.out, frames, self.fps)
             sheet = self.out.with_suffix(".png")
             save_image(sheet, film_strips(videos, enlarge=large))
-        figures = {
+        metrics = {
             "out": str(self.out),
             "strips": str(sheet),
             "prompt": self.prompt,
@@ -102,7 +102,7 @@ class TextToVideo(PriorCommand):
             "steps": prior.steps if self.steps is None else self.steps,
             "seed": self.seed,
         }
-        return Outcome(figures, [f"wrote {self.out}", f"wrote {sheet}"])
+        return Outcome(metrics, [f"wrote {self.out}", f"wrote {sheet}"])
 
     def _check_options(self) -> None:
         """Refuse options of the way of sampling that is not taken."""

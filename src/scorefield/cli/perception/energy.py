@@ -92,7 +92,7 @@ class Energy(PriorCommand):
     def _rows(
         self, prior: "FrozenPrior", images: "list[Tensor]", at_once: int
     ) -> list[dict[str, Any]]:
-        """The figures of each picture, some of them at a time."""
+        """The metrics of each picture, some of them at a time."""
         import torch
 
         from scorefield.priors.energy.ito import log_likelihood_ito
@@ -121,7 +121,7 @@ class Energy(PriorCommand):
                 denoiser, noisy, level, probes=self.probes, seed=self.seed, items=items
             )
             for i, item in enumerate(items):
-                likely = _figures(ode, i, z.shape[1:]), _figures(ito, i, z.shape[1:])
+                likely = _metrics(ode, i, z.shape[1:]), _metrics(ito, i, z.shape[1:])
                 bits = [one["bits_per_dim"] or 0.0 for one in likely]
                 rows.append(
                     {
@@ -137,7 +137,7 @@ class Energy(PriorCommand):
         return rows
 
 
-def _figures(estimate: "LogLikelihood", i: int, shape: Sequence[int]) -> dict[str, float | None]:
+def _metrics(estimate: "LogLikelihood", i: int, shape: Sequence[int]) -> dict[str, float | None]:
     from scorefield.priors.energy.likelihood import bits_per_dim
 
     error = float(estimate.standard_error[i])

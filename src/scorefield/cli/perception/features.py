@@ -98,14 +98,14 @@ class Features(PriorCommand):
             str(target) for path, target in targets.items() if _settings_of(target) == wanted[path]
         ]
         problem = f"{len(bad)} of {len(self.pictures)} pictures: {'; '.join(bad)}" if bad else None
-        figures = {
+        metrics = {
             "out": str(self.out),
             "layers": list(layers),
             "log_snr": float(level.log_snr),
             "written": written,
             "errors": bad,
         }
-        return Outcome(figures, [f"wrote {path}" for path in written], problem)
+        return Outcome(metrics, [f"wrote {path}" for path in written], problem)
 
 
 def _settings_of(path: Path) -> dict[str, str] | None:

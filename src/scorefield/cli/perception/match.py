@@ -95,7 +95,7 @@ class Match(PriorCommand):
                 matches.ratio, strict=True,
             )
         ]  # fmt: skip
-        figures = {
+        metrics = {
             "out": str(self.out),
             "layers": list(preset.layers),
             "log_snr": float(preset.level(prior.schedule).log_snr),
@@ -114,14 +114,14 @@ class Match(PriorCommand):
                 for row in rows
             ] + lines
         if not self.homography:
-            return Outcome(figures, lines)
+            return Outcome(metrics, lines)
         try:
             matrix, inliers = every.homography(seed=self.seed)
         except ValueError as error:  # the matches are there all the same
-            return Outcome(figures, lines, str(error))
-        figures |= {"homography": matrix.tolist(), "inliers": int(inliers.sum())}
+            return Outcome(metrics, lines, str(error))
+        metrics |= {"homography": matrix.tolist(), "inliers": int(inliers.sum())}
         lines.append(f"a homography agrees with {int(inliers.sum())} of {len(every)} matches")
-        return Outcome(figures, lines)
+        return Outcome(metrics, lines)
 
 
 def _parse(text: str, picture: "Tensor") -> "Tensor":

@@ -91,11 +91,11 @@ class Segment(PriorCommand):
         with under_way():
             for path in tqdm(self.pictures, desc="pictures", disable=self.quiet):
                 rows.append(self._one(path, prior, method))
-            figures = {
+            metrics = {
                 "prior": self.prior, "method": self.method, "k": self.k, "seed": self.seed,
                 "source": method.source, "results": rows,
             }  # fmt: skip
-            write_json(self.out / "segmentation.json", figures)
+            write_json(self.out / "segmentation.json", metrics)
         bad = [f"{row['picture']} ({row['error']})" for row in rows if "error" in row]
         problem = f"{len(bad)} of {len(rows)} pictures: {'; '.join(bad)}" if bad else None
         lines = [
@@ -104,7 +104,7 @@ class Segment(PriorCommand):
             if "error" not in row
         ]
         lines.append(f"wrote {self.out}")
-        return Outcome({"out": str(self.out), **figures}, lines, problem)
+        return Outcome({"out": str(self.out), **metrics}, lines, problem)
 
     def _say_memory(self, prior: "FrozenPrior", method: "Method", fits: int) -> None:
         """What the largest batch needs, before anything runs."""

@@ -37,13 +37,13 @@ class PolicyCollect(Command):
         from scorefield.cli.policy.environments import demonstration_of
         from scorefield.control.data.episodes import INDEX, Episodes, EpisodeWriter
         from scorefield.control.environments.collection import collect
-        from scorefield.control.environments.image_observations import Observing
+        from scorefield.control.environments.image_observations import ImageObservationWrapper
 
         if (self.out / INDEX).exists() and not self.resume:
             raise ValueError(f"{self.out} holds episodes; --resume goes on with them")
         environment, expert = demonstration_of(self.env)
         if self.pictures is not None:
-            environment = Observing(environment, self.pictures)
+            environment = ImageObservationWrapper(environment, self.pictures)
         # opened as `collect` does, for what it refuses is refused before anything is under way
         EpisodeWriter(self.out, {"environment": environment.name, "seed": self.seed})
         with under_way():
@@ -61,10 +61,10 @@ class PolicyCollect(Command):
                 raise Failed(str(error)) from error
             episodes = Episodes.open(self.out)
         steps = int(episodes.ends[-1])
-        figures = {
+        metrics = {
             "out": str(self.out),
             "environment": environment.name,
             "episodes": len(episodes),
             "steps": steps,
         }
-        return Outcome(figures, [f"wrote {len(episodes)} episodes, {steps} steps, in {self.out}"])
+        return Outcome(metrics, [f"wrote {len(episodes)} episodes, {steps} steps, in {self.out}"])

@@ -1,4 +1,4 @@
-"""`scorefield policy evaluate`: a policy acts, and its figures are told with intervals."""
+"""`scorefield policy evaluate`: a policy acts, and its metrics are told with intervals."""
 
 import statistics
 from dataclasses import dataclass, replace
@@ -56,7 +56,7 @@ class PolicyEvaluate(Command):
 
         from scorefield.cli.loading import device_of
         from scorefield.cli.policy.environments import PLANAR, environment_of
-        from scorefield.control.environments.image_observations import VIEW, Observing
+        from scorefield.control.environments.image_observations import VIEW, ImageObservationWrapper
         from scorefield.control.evaluation.drawing import draw_paths, write_video
         from scorefield.control.evaluation.rollout import check_delay, latency, roll_out
         from scorefield.control.evaluation.scores import score
@@ -67,7 +67,7 @@ class PolicyEvaluate(Command):
         environment = environment_of(self.env)
         if VIEW in policy.spaces.images and VIEW not in environment.spaces.images:
             size, _ = policy.spaces.images[VIEW]
-            environment = Observing(environment, size, state=policy.spaces.state > 0)
+            environment = ImageObservationWrapper(environment, size, state=policy.spaces.state > 0)
         policy.spaces.check(environment.spaces)
         if self.n_action_steps is not None:
             policy.horizons = replace(policy.horizons, n_action_steps=self.n_action_steps)
@@ -95,9 +95,9 @@ class PolicyEvaluate(Command):
                 delay=self.delay,
             )
             seconds = statistics.median(latency(policy, environment, seed=self.first))
-            figures = {**scores.as_json(), "latency": seconds}
+            metrics = {**scores.as_json(), "latency": seconds}
             written = ["results.json", "episodes.json"]
-            write_json(self.out / "results.json", figures)
+            write_json(self.out / "results.json", metrics)
             each = [
                 {
                     "seed": one.seed,
@@ -136,4 +136,4 @@ class PolicyEvaluate(Command):
                 f"ways: {scores.coverage} of {len(scores.modes)}, entropy {scores.entropy:.3f}"
             )
         lines += [f"wrote {self.out / name}" for name in written]
-        return Outcome({"out": str(self.out), **figures}, lines)
+        return Outcome({"out": str(self.out), **metrics}, lines)

@@ -35,9 +35,9 @@ class PolicyExport(Command):
         except RuntimeError as error:
             raise Failed(str(error)) from error
         size = sum(path.stat().st_size for path in self.out.iterdir())
-        figures = {"out": str(self.out), "difference": difference, "bytes": size}
+        metrics = {"out": str(self.out), "difference": difference, "bytes": size}
         lines = [
             f"wrote {self.out}, {size / 1e6:.1f} MB",
             f"its actions differ from the policy's by {difference:.1e} of their half range at most",
         ]
-        return Outcome(figures, lines)
+        return Outcome(metrics, lines)

@@ -73,7 +73,7 @@ class PolicyInspect(DemonstrationsCommand):
                 f"{len(broken)} of {len(numbers)} episodes cannot be trained on; leave them out "
                 "with --episodes"
             )
-        return Outcome(_figures(data, choice, numbers, found, advice), lines, problem)
+        return Outcome(_metrics(data, choice, numbers, found, advice), lines, problem)
 
 
 def _table(data: "Demonstrations", found: "Inspection") -> list[str]:
@@ -96,7 +96,7 @@ def _short(values: "NDArray[np.float64]") -> str:
     return f"[{shown}{' ...' if len(values) > 8 else ''}]"
 
 
-def _figures(
+def _metrics(
     data: "Demonstrations",
     choice: "Choice | None",
     numbers: Sequence[int],

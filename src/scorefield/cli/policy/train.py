@@ -69,7 +69,7 @@ class _PolicyTrain(DemonstrationsCommand):
     resnet_width: Count = 64
     """Channels of the first stage of what pictures go through; 64 is the published ResNet18."""
     track: str | None = None
-    """A tracker of accelerate's, such as tensorboard, that the figures go to as well."""
+    """A tracker of accelerate's, such as tensorboard, that the metrics go to as well."""
     held_out: Share = 0.1
     """Share of the episodes that nothing is learnt from, rounded down: their loss and the error of
     the actions are printed while it trains."""
@@ -100,13 +100,13 @@ class _PolicyTrain(DemonstrationsCommand):
         from scorefield.cli.loading import DTYPES, device_of
         from scorefield.control.data.spaces import Horizons
         from scorefield.control.data.windows import Windows
-        from scorefield.control.training.held_out import last_figures, told
-        from scorefield.control.training.processes import Processes
+        from scorefield.control.training.distributed import DistributedContext
+        from scorefield.control.training.held_out import last_metrics, told
         from scorefield.control.training.tracking import check_tracker
         from scorefield.control.training.train import check_fits, train_policy
         from scorefield.training.settings import TrainingSettings
 
-        processes = Processes(device_of(self))
+        processes = DistributedContext(device_of(self))
         if processes.first:
             check_folder(self.out, self.resume)
         horizons = Horizons(self.n_obs_steps, self.n_action_steps, self._horizon())
@@ -148,8 +148,8 @@ class _PolicyTrain(DemonstrationsCommand):
         if not processes.first:
             return Outcome({}, [])
         path = self.out / "policy"
-        found = last_figures(self.out)
-        figures = {"out": str(path), "windows": len(windows), "steps": self.steps, **found}
+        found = last_metrics(self.out)
+        metrics = {"out": str(path), "windows": len(windows), "steps": self.steps, **found}
         lines = [
             f"held-out {told(found)}"
             if held_out is not None
@@ -163,7 +163,7 @@ class _PolicyTrain(DemonstrationsCommand):
                 f"it sees a state of {spaces.state} numbers and cameras {cameras}",
                 f"wrote {path}; scorefield.control.load_policy gives it to a loop of your own",
             ]
-        return Outcome(figures, lines)
+        return Outcome(metrics, lines)
 
     def _spaces(self, episodes: "Episodes") -> "PolicySpaces":
         """Of the environment; without one, of the demonstrations.
@@ -173,7 +173,7 @@ class _PolicyTrain(DemonstrationsCommand):
         """
         from scorefield.cli.policy.environments import environment_of
         from scorefield.control.data.spaces import PolicySpaces
-        from scorefield.control.environments.image_observations import VIEW, Observing
+        from scorefield.control.environments.image_observations import VIEW, ImageObservationWrapper
 
         if self.env is None:
             return PolicySpaces.of(
@@ -183,7 +183,7 @@ class _PolicyTrain(DemonstrationsCommand):
         environment = environment_of(self.env)
         if episodes.cameras:
             size = episodes.cameras[VIEW].shape[1]
-            environment = Observing(environment, size, state=self.observe == "both")
+            environment = ImageObservationWrapper(environment, size, state=self.observe == "both")
         sizes = (episodes.state.shape[1], episodes.action.shape[1])
         expected = (environment.spaces.state, environment.spaces.action)
         if sizes[1] != expected[1] or (self.observe != "image" and sizes != expected):

@@ -7,7 +7,7 @@ from torch import nn
 
 from scorefield.cli.command import Outcome
 from scorefield.priors.codec import LatentCodec
-from scorefield.priors.features.memory import pass_memory
+from scorefield.priors.features.memory import memory_estimate
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.text import PromptConditioner
 from scorefield.sds.nerf import presets as scenes
@@ -18,12 +18,12 @@ GIB = 2**30
 
 
 def describe(prior: FrozenPrior, prompt: str | None) -> Outcome:
-    """Scale, steps, precision, memory and presets of a prior, as figures and as lines."""
+    """Scale, steps, precision, memory and presets of a prior, as metrics and as lines."""
     kind = kind_of(prior)
     made = {} if prior.is_video else {"scene": scenes.PRESETS, "drawing": drawings.PRESETS}
     presets = {generator: presets_of(kind, found) for generator, found in made.items()}
     memory = memory_of(prior, prompt)
-    figures = {
+    metrics = {
         "kind": kind,
         "dtype": str(prior.dtype).removeprefix("torch."),
         "guidance_scale": prior.guidance_scale,
@@ -33,12 +33,12 @@ def describe(prior: FrozenPrior, prompt: str | None) -> Outcome:
     }
     lines = [
         f"sampled in {prior.steps} steps at guidance scale {prior.guidance_scale:g}",
-        f"memory in {figures['dtype']}: "
+        f"memory in {metrics['dtype']}: "
         + ", ".join(f"{name} {size / GIB:.2g} GiB" for name, size in memory.items()),
     ]
     for generator, found in presets.items():
         lines += ["", *_shown(generator, found)]
-    return Outcome(figures, lines)
+    return Outcome(metrics, lines)
 
 
 def memory_of(prior: FrozenPrior, prompt: str | None) -> dict[str, int]:
@@ -51,7 +51,7 @@ def memory_of(prior: FrozenPrior, prompt: str | None) -> dict[str, int]:
         found["text encoders"] = sum(map(_size, prior.text.modules()))
     if isinstance(prior.codec, LatentCodec):
         found["codec"] = _size(prior.codec.vae)
-    needed = pass_memory(prior, prompt=prompt)
+    needed = memory_estimate(prior, prompt=prompt)
     found["a row of the network"] = needed.row
     if needed.codec:
         found["a picture decoded"] = needed.codec

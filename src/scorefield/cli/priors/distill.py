@@ -54,8 +54,8 @@ class _Distill(Command):
         except StudentCollapsed as error:
             with under_way():
                 raise ValueError(str(error)) from error
-        figures = {"out": str(path), "steps": settings.steps, "updates": settings.updates}
-        return Outcome(figures, [f"wrote {path}; use it with --prior {path}"])
+        metrics = {"out": str(path), "steps": settings.steps, "updates": settings.updates}
+        return Outcome(metrics, [f"wrote {path}; use it with --prior {path}"])
 
     def _prompts(self) -> list[str]:
         if self.prompts is not None:

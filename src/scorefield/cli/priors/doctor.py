@@ -30,14 +30,14 @@ class Doctor(Command):
         versions = {name: _version(name) for name in _LIBRARIES}
         devices = _devices(torch)
         parts = {what: find_spec(module) is not None for what, (module, _) in _OPTIONAL.items()}
-        figures: dict[str, Any] = {
+        metrics: dict[str, Any] = {
             "python": platform.python_version(),
             "versions": versions,
             "threads": torch.get_num_threads(),
             "devices": devices,
             "optional": parts,
         }
-        lines = [f"python {figures['python']} on {platform.system()} {platform.machine()}"]
+        lines = [f"python {metrics['python']} on {platform.system()} {platform.machine()}"]
         lines += [f"{name} {found or 'is missing'}" for name, found in versions.items()]
         lines += ["", *(_device_line(one) for one in devices), ""]
         lines += [
@@ -46,7 +46,7 @@ class Doctor(Command):
         ]
         missing = [name for name, found in versions.items() if found is None]
         problem = f"{', '.join(missing)} cannot be found; install scorefield again"
-        return Outcome(figures, lines, problem if missing else None)
+        return Outcome(metrics, lines, problem if missing else None)
 
 
 def _version(name: str) -> str | None:

@@ -28,7 +28,7 @@ class Info(PriorCommand):
 
         prior = load(self, self.prior)
         cost = network_cost(prior, self.prompt, inner=self.inner)
-        figures: dict[str, Any] = {
+        metrics: dict[str, Any] = {
             "name": prior.name,
             "network": type(prior.model).__name__,
             "schedule": repr(prior.schedule),
@@ -45,13 +45,13 @@ class Info(PriorCommand):
             ],
         }  # fmt: skip
         described = describe(prior, self.prompt)
-        figures |= described.figures
+        metrics |= described.metrics
         what = "videos" if prior.is_video else "pictures"
         length = f"{prior.frames} frames of " if prior.is_video else ""
         lines = [
             f"{prior.name}: {what} of {length}{prior.image_size}x{prior.image_size} pixels",
-            f"network: {figures['network']}, {figures['parameters'] / 1e6:.1f} million parameters",
-            f"schedule: {figures['schedule']}",
+            f"network: {metrics['network']}, {metrics['parameters'] / 1e6:.1f} million parameters",
+            f"schedule: {metrics['schedule']}",
             f"latents: {'x'.join(map(str, prior.latent_shape))}",
             f"one network evaluation: {cost.flops / 1e9:.3g} GFLOP",
         ]
@@ -70,7 +70,7 @@ class Info(PriorCommand):
             until = {layer.name: layer.fraction for layer in every.layers}
             runs = preset.enlarge**2 * len(preset.shifts) ** 2
             spent = runs * preset.ensemble * max(until[name] for name in preset.layers)
-            figures["dift"] = {
+            metrics["dift"] = {
                 "layers": list(preset.layers),
                 "ensemble": preset.ensemble,
                 "log_snr": float(preset.level(prior.schedule).log_snr),
@@ -86,4 +86,4 @@ class Info(PriorCommand):
                 f"about {spent:.1f} network evaluations a picture"
                 + (f" and {runs * cost.encode:.1f} of encoding" if cost.encode else ""),
             ]
-        return Outcome(figures, lines)
+        return Outcome(metrics, lines)

@@ -78,8 +78,8 @@ class TrainShapes(_Training):
                 resume=self.resume,
                 progress=not self.quiet,
             )
-        figures = {"out": str(path), "steps": self.steps, "seed": self.seed}
-        return Outcome(figures, [f"wrote {path}; use it with --prior {path}"])
+        metrics = {"out": str(path), "steps": self.steps, "seed": self.seed}
+        return Outcome(metrics, [f"wrote {path}; use it with --prior {path}"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +119,8 @@ class _PictureTraining(_Training):
 
     def outcome(self, path: Path) -> Outcome:
         """Where the prior is."""
-        figures = {"out": str(path), "steps": self.steps, "seed": self.seed}
-        return Outcome(figures, [f"wrote {path}; use it with --prior {path}"])
+        metrics = {"out": str(path), "steps": self.steps, "seed": self.seed}
+        return Outcome(metrics, [f"wrote {path}; use it with --prior {path}"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,8 +211,8 @@ class TrainJudge(_Training):
                 resume=self.resume,
                 progress=not self.quiet,
             )
-        figures = {"out": str(path), "steps": self.steps, "seed": self.seed}
-        return Outcome(figures, [f"wrote {path}; use it with --judge {path}"])
+        metrics = {"out": str(path), "steps": self.steps, "seed": self.seed}
+        return Outcome(metrics, [f"wrote {path}; use it with --judge {path}"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,8 +235,8 @@ class TrainDigits(_Training):
         settings = self.adjusted(DIGITS, self.steps)
         with owned(self.out):
             path = train_digits(self.out, settings, resume=self.resume, progress=not self.quiet)
-        figures = {"out": str(path), "steps": self.steps, "seed": self.seed}
-        return Outcome(figures, [f"wrote {path}; use it with --prior {path}"])
+        metrics = {"out": str(path), "steps": self.steps, "seed": self.seed}
+        return Outcome(metrics, [f"wrote {path}; use it with --prior {path}"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,8 +262,8 @@ class _TrainMotion(_Training):
                 resume=self.resume,
                 progress=not self.quiet,
             )
-        figures = {"out": str(path), "steps": settings.steps, "seed": self.seed}
-        return Outcome(figures, [f"wrote {path}; use it with --prior {path}"])
+        metrics = {"out": str(path), "steps": settings.steps, "seed": self.seed}
+        return Outcome(metrics, [f"wrote {path}; use it with --prior {path}"])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -198,7 +198,7 @@ def _save(
         # of the network, which predicts what its teacher does
         scheduler.register_to_config(prediction_type=_prediction_type(teacher))
     with whole_folder(out) as part:
-        ignored = shutil.ignore_patterns(SEAL, "*.md", "figures.json", network, "scheduler")
+        ignored = shutil.ignore_patterns(SEAL, "*.md", "metrics.json", network, "scheduler")
         shutil.copytree(teacher, part, ignore=ignored, dirs_exist_ok=True)
         student.model.half().save_pretrained(part / network, safe_serialization=True)
         scheduler.save_pretrained(part / "scheduler")

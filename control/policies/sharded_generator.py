@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Draws:
+class ShardedGenerator:
     """Draws for the rows of one process what it would get if one process had the whole batch.
 
     Every process draws the numbers of all rows and keeps its own, so that the generators stay

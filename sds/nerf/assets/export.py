@@ -15,10 +15,10 @@ from scorefield.sds.nerf.assets.turntable import save_turntable, view_sheet
 from scorefield.sds.nerf.cameras import orbit
 from scorefield.sds.nerf.radiance_field import RadianceField
 
-__all__ = ["finish_scene"]
+__all__ = ["export_scene"]
 
 
-def finish_scene(
+def export_scene(
     scene: RadianceField,
     folder: str | os.PathLike[str],
     settings: AssetSettings | None = None,

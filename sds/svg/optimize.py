@@ -9,14 +9,14 @@ from torch import Tensor
 from scorefield.sds.svg.drawing import WHITE
 from scorefield.sds.vector import Document, Group, Rect, Shape
 
-__all__ = ["cleaned", "on_white"]
+__all__ = ["on_white", "optimized"]
 
 SIZE = 128
 """Side of the pictures in which shapes are looked for, pixels."""
 
 
 @torch.no_grad()
-def cleaned(document: Document, least: float = 3e-4) -> Document:
+def optimized(document: Document, least: float = 3e-4) -> Document:
     """A copy for people, without the shapes that nobody misses.
 
     Shape by shape, beginning with the lowest, it is left out if the picture on white without it

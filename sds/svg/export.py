@@ -13,7 +13,7 @@ from scorefield.sds.svg.drawing import WHITE
 from scorefield.sds.tracing.clean_file import clean_svg
 from scorefield.sds.vector import Document
 
-__all__ = ["finish_drawing"]
+__all__ = ["export_drawing"]
 
 _DIGITS = 4
 """Of the numbers in final.svg: a tenth of a unit where the view box is 600 wide."""
@@ -23,7 +23,7 @@ _HOLD = 12
 
 
 @torch.no_grad()
-def finish_drawing(
+def export_drawing(
     document: Document,
     folder: str | os.PathLike[str],
     *,
@@ -37,7 +37,7 @@ def finish_drawing(
     `traced.png`.
 
     Args:
-        document: the drawing as it is delivered (see `cleaned`).
+        document: the drawing as it is delivered (see `optimized`).
         folder: where; made if missing.
         size: longer side of `final.png`, pixels.
         traced: the sample that the drawing began with, if there was one.

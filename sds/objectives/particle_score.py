@@ -22,7 +22,7 @@ LOW, HIGH = 0.02, 0.98
 """The fractions of the schedule between which phi is trained, uniformly."""
 
 
-class Phi:
+class ParticleScore:
     """A denoiser that is trained, and its optimiser.
 
     condition: the denoiser under prompts; differentiable in `parameters` where gradients are on.
@@ -99,7 +99,7 @@ class LowRank:
     def __post_init__(self) -> None:
         _check(self.learning_rate, rank=self.rank, updates=self.updates)
 
-    def build(self, prior: ImagePrior, seed: int = 0) -> Phi:
+    def build(self, prior: ImagePrior, seed: int = 0) -> ParticleScore:
         """A new phi of a prior.
 
         Raises:
@@ -131,7 +131,7 @@ class LowRank:
             value.requires_grad_(True)
         learner = prior.with_network_gradient()
         learner.network = adapted
-        return Phi(learner.condition, parameters, self.learning_rate, self.updates)
+        return ParticleScore(learner.condition, parameters, self.learning_rate, self.updates)
 
 
 @dataclass(frozen=True)
@@ -152,14 +152,16 @@ class SmallNetwork:
     def __post_init__(self) -> None:
         _check(self.learning_rate, width=self.width, updates=self.updates)
 
-    def build(self, prior: ImagePrior, seed: int = 0) -> Phi:
+    def build(self, prior: ImagePrior, seed: int = 0) -> ParticleScore:
         """A new phi for the latents of a prior."""
         phi = self.build_for(prior.schedule, prior.latent_shape, seed)
         for value in phi.parameters.values():
             value.data = value.data.to(prior.device)
         return phi
 
-    def build_for(self, schedule: NoiseSchedule, shape: Sequence[int], seed: int = 0) -> Phi:
+    def build_for(
+        self, schedule: NoiseSchedule, shape: Sequence[int], seed: int = 0
+    ) -> ParticleScore:
         """A new phi for latents of a shape, (n,) or (channels, height, width)."""
         if len(shape) not in (1, 3):
             raise ValueError(f"SmallNetwork takes shapes (n,) or (c, h, w); got {tuple(shape)}")
@@ -168,7 +170,7 @@ class SmallNetwork:
             network = _Small(shape[0], self.width, flat=len(shape) == 1)
         denoiser = _NetworkField(network, schedule)
         named = dict(network.named_parameters())
-        return Phi(lambda prompts: denoiser, named, self.learning_rate, self.updates)
+        return ParticleScore(lambda prompts: denoiser, named, self.learning_rate, self.updates)
 
 
 @dataclass(eq=False)

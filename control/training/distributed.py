@@ -16,7 +16,7 @@ from torch import Tensor, distributed
 from scorefield.runs.folder import RunFolder
 
 
-class Processes:
+class DistributedContext:
     """Those that train together; one, if none were started together.
 
     Attributes:
@@ -80,7 +80,7 @@ class Processes:
 class _Onlooker(RunFolder):
     """A run folder that another process writes."""
 
-    def write_row(self, step: int, figures: Mapping[str, float]) -> None:
+    def write_row(self, step: int, metrics: Mapping[str, float]) -> None:
         """Writes nothing."""
 
     def truncate_metrics(self, step: int) -> None:

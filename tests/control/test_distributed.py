@@ -18,8 +18,8 @@ from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.windows import Windows
 from scorefield.control.networks.settings import PerceptronSettings, Predicts
 from scorefield.control.policies.diffusion_policy import DiffusionPolicy, DiffusionSettings
-from scorefield.control.policies.draws import Draws
-from scorefield.control.training.processes import Processes
+from scorefield.control.policies.sharded_generator import ShardedGenerator
+from scorefield.control.training.distributed import DistributedContext
 from scorefield.control.training.train import PolicyTask
 from scorefield.priors.noise import noise_generator
 from scorefield.training.settings import TrainingSettings
@@ -28,8 +28,8 @@ SPACES = PolicySpaces(state=3, action=2, low=(-9.0, -9.0), high=(9.0, 9.0))
 
 
 def test_shares_are_the_parts_of_the_whole() -> None:
-    whole = Draws(noise_generator(0))
-    parts = [Draws(noise_generator(0), share, 3) for share in range(3)]
+    whole = ShardedGenerator(noise_generator(0))
+    parts = [ShardedGenerator(noise_generator(0), share, 3) for share in range(3)]
     for draw in (
         lambda one, n: one.normal([n, 5]),
         lambda one, n: one.uniform([n]),
@@ -68,7 +68,7 @@ def test_the_mean_gradient_of_shares_is_that_of_the_batch(predicts: Predicts) ->
 def test_one_process_is_by_itself_and_a_batch_must_be_shared_equally(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    alone = Processes()
+    alone = DistributedContext()
     assert (alone.index, alone.count, alone.first) == (0, 1, True)
     numbers = [torch.ones(3)]
     alone.average(numbers)
@@ -76,7 +76,9 @@ def test_one_process_is_by_itself_and_a_batch_must_be_shared_equally(
     episodes = Episodes.of([Episode(np.zeros((9, 3)), np.zeros((9, 2)))])
     windows = Windows(episodes, Horizons(2, 1, 2))
     policy = DiffusionPolicy(SPACES, windows.horizons, PerceptronSettings())
-    monkeypatch.setattr(Processes, "__init__", lambda self, device: vars(self).update(count=3))
+    monkeypatch.setattr(
+        DistributedContext, "__init__", lambda self, device: vars(self).update(count=3)
+    )
     with pytest.raises(ValueError, match="8 windows cannot be shared equally by 3 processes"):
         PolicyTask(policy, windows, TrainingSettings(4, 8))
 
