@@ -24,11 +24,11 @@ LOAD = """
 import sys
 from safetensors.torch import load_file
 from scorefield.sds import RadianceField
-from scorefield.sds.nerf.assets.export import finish_scene
+from scorefield.sds.nerf.assets.export import export_scene
 scene = RadianceField()
 scene.load_state_dict(load_file(sys.argv[1]))
 """
-FINISH = LOAD + "finish_scene(scene, sys.argv[2])"
+FINISH = LOAD + "export_scene(scene, sys.argv[2])"
 
 
 def cpu_seconds(checkout: Path, script: str, *words: str) -> float:
