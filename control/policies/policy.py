@@ -169,9 +169,11 @@ class NetworkPolicy(nn.Module, ABC):
         Raises:
             ValueError: something the policy sees is missing, of another shape, or not of floats.
         """
+        wanted = _wanted(self.spaces, self.horizons)
+        check_named(observations, wanted)
         seen = {
             name: _seen(name, observations, shape).to(self.actions.scale.dtype)
-            for name, shape in _wanted(self.spaces, self.horizons).items()
+            for name, shape in wanted.items()
         }
         axes = {name: tensor.ndim for name, tensor in seen.items()}
         alone = [axes[name] == (2 if name == "state" else 4) for name in seen]
@@ -191,6 +193,19 @@ def _wanted(spaces: PolicySpaces, horizons: Horizons) -> dict[str, tuple[int, ..
         name: (horizons.n_obs_steps, 3, *size) for name, size in sorted(spaces.images.items())
     }
     return {**state, **pictures}
+
+
+def check_named(observations: object, wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse an array or a tensor where observations are given by name.
+
+    Raises:
+        ValueError: what is given is no mapping; what it must hold is named.
+    """
+    if not isinstance(observations, Mapping):
+        shapes = ", ".join(f"{name!r}: an array of shape {shape}" for name, shape in wanted.items())
+        raise ValueError(
+            f"observations are given by name, {{{shapes}}}; got {type(observations).__name__}"
+        )
 
 
 def _seen(

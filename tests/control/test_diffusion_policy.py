@@ -28,7 +28,7 @@ from scorefield.control.policies.diffusion_policy import (
     NetworkSettings,
 )
 from scorefield.control.policies.loading import load_policy
-from scorefield.control.policies.policy import ChunkRequest, Policy
+from scorefield.control.policies.policy import ChunkRequest, Policy, check_named
 from scorefield.control.policies.sharded_generator import ShardedGenerator
 from scorefield.control.training.train import PolicyTask, power_decay, train_policy
 from scorefield.integrity import unverified
@@ -511,3 +511,10 @@ def test_a_policy_too_large_for_its_weights_is_not_built(tmp_path: Path, setting
     (folder / "policy.json").write_text(json.dumps(config), encoding="utf-8")
     with unverified(), pytest.raises(ValueError, match=f"{setting} is 1000000000 in"):
         load_policy(folder)
+
+
+def test_an_observation_without_its_name_is_refused_with_the_name() -> None:
+    with pytest.raises(
+        ValueError, match=r"by name, \{'state': an array of shape \(2, 3\)\}; got nda"
+    ):
+        check_named(np.zeros((2, 3)), {"state": (2, 3)})
