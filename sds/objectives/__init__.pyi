@@ -7,8 +7,8 @@ from .editing import PDS as PDS
 from .inversion import ISM as ISM
 from .inversion import SDI as SDI
 from .inversion import invert as invert
-from .particle_score import ParticleScore as ParticleScore
 from .particle_score import LowRank as LowRank
+from .particle_score import ParticleScore as ParticleScore
 from .particle_score import SmallNetwork as SmallNetwork
 from .variational import VSD as VSD
 from .variational import make_particle_score as make_particle_score
