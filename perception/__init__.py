@@ -1,4 +1,8 @@
-"""Perception by a frozen prior: correspondence, segmentation, zero-shot classification."""
+"""Perception by a frozen prior: correspondence, segmentation, zero-shot classification.
+
+Each job has a room: `classification`, `correspondence`, `segmentation`; `benchmarks` runs them on
+published data sets. All take images of any size (resize) and a frozen prior as it is.
+"""
 
 import lazy_loader
 

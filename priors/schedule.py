@@ -10,8 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.priors.levels import NoiseLevel
-
-Real = float | int | Tensor
+from scorefield.priors.queries import Real, check_range, level_as_asked, on_host
 
 # A timestep recovered from a level is off by the rounding of float32; networks trained on integers
 # are owed the integer.
@@ -45,7 +44,7 @@ class NoiseSchedule(ABC):
     def at_flow_sigma(self, flow_sigma: Real) -> NoiseLevel:
         """The level at which sigma / (alpha + sigma) is ``flow_sigma``, in [0, 1]."""
         s = on_host(flow_sigma)
-        _check_range("flow sigma", s, 0.0, 1.0)
+        check_range("flow sigma", s, 0.0, 1.0)
         level = self.at_log_snr(2 * (torch.log1p(-s) - s.log()))
         return level_as_asked(level.alpha, level.sigma, flow_sigma)
 
@@ -140,13 +139,13 @@ class DiscreteSchedule(NoiseSchedule):
     def at_timestep(self, timestep: Real) -> NoiseLevel:
         """The level of a timestep in [0, T - 1]."""
         t = on_host(timestep)
-        _check_range("timestep", t, 0.0, self.num_timesteps - 1.0)
+        check_range("timestep", t, 0.0, self.num_timesteps - 1.0)
         return level_as_asked(*self._amplitudes(t), timestep)
 
     def at_fraction(self, fraction: Real) -> NoiseLevel:
         """The level of timestep ``fraction`` (T - 1)."""
         u = on_host(fraction)
-        _check_range("fraction", u, 0.0, 1.0)
+        check_range("fraction", u, 0.0, 1.0)
         return level_as_asked(*self._amplitudes(u * (self.num_timesteps - 1)), fraction)
 
     def at_log_snr(self, log_snr: Real) -> NoiseLevel:
@@ -238,7 +237,7 @@ class DiscreteSchedule(NoiseSchedule):
 
     def _check_log_snr(self, log_snr: Tensor) -> None:
         low, high = self._range
-        _check_range("log-SNR", log_snr, low, high, slack=LOG_SNR_ROUNDING)
+        check_range("log-SNR", log_snr, low, high, slack=LOG_SNR_ROUNDING)
 
     def __repr__(self) -> str:
         return (
@@ -271,20 +270,20 @@ class FlowSchedule(NoiseSchedule):
     def at_timestep(self, timestep: Real) -> NoiseLevel:
         """The level of sigma = timestep / num_timesteps."""
         t = on_host(timestep)
-        _check_range("timestep", t, 0.0, float(self.num_timesteps))
+        check_range("timestep", t, 0.0, float(self.num_timesteps))
         sigma = t / self.num_timesteps
         return level_as_asked(1 - sigma, sigma, timestep)
 
     def at_fraction(self, fraction: Real) -> NoiseLevel:
         """The level of sigma = fraction."""
         sigma = on_host(fraction)
-        _check_range("fraction", sigma, 0.0, 1.0)
+        check_range("fraction", sigma, 0.0, 1.0)
         return level_as_asked(1 - sigma, sigma, fraction)
 
     def at_log_snr(self, log_snr: Real) -> NoiseLevel:
         """The level of any log-SNR, both infinities included."""
         half = on_host(log_snr) / 2
-        _check_range("log-SNR", half, -math.inf, math.inf)
+        check_range("log-SNR", half, -math.inf, math.inf)
         return level_as_asked(half.sigmoid(), (-half).sigmoid(), log_snr)
 
     def at_flow_sigma(self, flow_sigma: Real) -> NoiseLevel:
@@ -327,38 +326,3 @@ class FlowSchedule(NoiseSchedule):
     def __repr__(self) -> str:
         shift = "" if self.shift == 1 else f", shift {self.shift:.4g}"
         return f"FlowSchedule({self.num_timesteps} timesteps{shift})"
-
-
-def on_host(value: Real) -> Tensor:
-    """A number as schedules compute: in float64, which not every device has; rounded once after."""
-    return torch.as_tensor(value, dtype=torch.float64, device="cpu").detach()
-
-
-def level_as_asked(alpha: Tensor, sigma: Tensor, query: Real) -> NoiseLevel:
-    """The level on the device and in the dtype of what was asked, as every ``at_*`` returns it."""
-    dtype, device = torch.get_default_dtype(), torch.device("cpu")
-    if isinstance(query, Tensor):
-        device = query.device
-        if query.is_floating_point():
-            dtype = torch.promote_types(query.dtype, torch.float32)
-    return NoiseLevel(alpha.to(dtype).to(device), sigma.to(dtype).to(device))
-
-
-def within(name: str, value: Tensor, low: float, high: float, slack: float = 0.0) -> Tensor:
-    """The value, moved into a range if it is outside by no more than the slack.
-
-    Raises:
-        ValueError: it is further outside.
-    """
-    _check_range(name, value, low, high, slack)
-    return value.clamp(low, high)
-
-
-def _check_range(name: str, value: Tensor, low: float, high: float, slack: float = 0.0) -> None:
-    inside = (value >= low - slack) & (value <= high + slack)  # False of a NaN
-    if not bool(inside.all()):
-        outside = ~inside
-        raise ValueError(
-            f"{name} must lie in [{low:.6g}, {high:.6g}] of this schedule, "
-            f"got {float(value[outside].reshape(-1)[0]):.6g}"
-        )

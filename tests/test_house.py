@@ -31,3 +31,5 @@ def test_every_room_says_what_is_in_it() -> None:
             assert first.startswith('"""'), f"{path} does not say what is in the room"
             words = first[3:].split('"""')[0].strip().splitlines()
             assert 1 <= len(words) <= 12 and words[0].endswith("."), f"{path}: {words[:1]}"
+            rooms = [one for one in (ROOT / path).parent.glob("*.py") if one.name[0] != "_"]
+            assert len(words) > 1 or len(rooms) < 6, f"{path} does not say what is where"

@@ -1,1 +1,6 @@
-"""Policies: diffusion policies and their rivals, samplers, action chunk continuation, export."""
+"""Policies: diffusion policies and their rivals, samplers, action chunk continuation, export.
+
+`policy` is what acts; `diffusion_policy` is the one that denoises chunks (denoising), by the steps
+of `solver`, and `chunking` goes on from the chunk before. `loading` reads folders, `reference`
+those of diffusion_policy, and `export` writes ONNX, which `runner` acts with in numpy.
+"""

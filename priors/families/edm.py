@@ -9,7 +9,8 @@ from torch import Tensor
 
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
-from scorefield.priors.schedule import NoiseSchedule, Real, level_as_asked, on_host, within
+from scorefield.priors.queries import Real, level_as_asked, on_host, within
+from scorefield.priors.schedule import NoiseSchedule
 
 _RHO = 7.0  # Karras et al. 2022, table 1
 _ROUNDING = 1e-4  # of log(s) / 4 and of log-SNR, kept in float32 where alpha is

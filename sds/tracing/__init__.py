@@ -1,4 +1,9 @@
-"""Pictures redrawn as clean vector drawings: flat palette, opaque layers, few cubics."""
+"""Pictures redrawn as clean vector drawings: flat palette, opaque layers, few cubics.
+
+`trace` is the way in: a `palette`, connected `regions`, their outlines as `curves`, moved by
+`polish` until they are near to the picture. `clean_file` writes what a designer opens, with
+`colour_names`.
+"""
 
 import lazy_loader
 

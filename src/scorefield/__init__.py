@@ -1,4 +1,9 @@
-"""A frozen diffusion prior is a score field; this library makes such fields and follows them."""
+"""A frozen diffusion prior is a score field; this library makes such fields and follows them.
+
+The packages have the names; a few of them are here, imported when first used. Beside them: files
+and images, intervals, rows, locks, checksums, hubs, domains of numbers, names of views; and the
+rooms runs, training, world, gallery and cli.
+"""
 
 import lazy_loader
 

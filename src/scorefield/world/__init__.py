@@ -1,4 +1,9 @@
-"""The procedural world, with ground truth: rendered objects, and clips of moving shapes."""
+"""The procedural world, with ground truth: rendered objects, and clips of moving shapes.
+
+`scenes` draws and renders objects (objects, builders) by exact ray casting (geometry); `clips` are
+videos, with a reader that needs no network. `judge` is a classifier of the pictures, trained on
+renders alone, whose weights lie beside it.
+"""
 
 import lazy_loader
 

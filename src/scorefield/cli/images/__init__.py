@@ -1,1 +1,5 @@
-"""Commands that make, edit and invert images and videos."""
+"""Commands that make, edit and invert images and videos.
+
+`sample`, `compose`, `edit`, `invert` and `text_to_video`, a module each; `pictures` is what they
+share.
+"""
