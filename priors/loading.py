@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from scorefield.hub import hub_file, is_hub_id, nearby_folder
-from scorefield.integrity import check_finite_weights, check_seal
+from scorefield.integrity import check_finite_weights
 from scorefield.priors.embedded import EMBEDDED, embedded_folder
 from scorefield.priors.families import FAMILIES, Card, ClipPipeline, pipeline_named
 from scorefield.priors.families.control import check_controlnet, load_controlnet
@@ -22,7 +22,7 @@ from scorefield.priors.families.folder import (
     parts_of,
 )
 from scorefield.priors.families.lora import Lora, attach_loras, find_loras
-from scorefield.priors.families.weights import PriorError, read_json, variant_of
+from scorefield.priors.families.weights import PriorError, check_sealed, read_json, variant_of
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.text import PromptConditioner
 
@@ -127,9 +127,11 @@ def folder_of(source: str | os.PathLike[str], variant: str | None = None) -> Pat
                 f"{folder}: the weights of the embedded prior {name!r} are missing; install "
                 f"scorefield again, or train them with scorefield train-prior {name}"
             )
-        return _sealed(folder)
+        check_sealed(folder)
+        return folder
     if Path(name).is_dir():
-        return _sealed(Path(name))
+        check_sealed(Path(name))
+        return Path(name)
     if Path(name).is_file():
         raise PriorError(
             f"{name}: is a file, which lacks the tokenizer and the configs; make a folder of it "
@@ -142,14 +144,6 @@ def folder_of(source: str | os.PathLike[str], variant: str | None = None) -> Pat
         f"{name}: no such folder{nearby_folder(name)}; give an embedded prior "
         f"({', '.join(EMBEDDED)}), a folder in diffusers' format, or a hub id such as owner/model"
     )
-
-
-def _sealed(folder: Path) -> Path:
-    try:
-        check_seal(folder)
-    except ValueError as error:
-        raise PriorError(str(error)) from error
-    return folder
 
 
 def _card(content: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.hub import hub_file
-from scorefield.integrity import check_finite_weights
+from scorefield.integrity import check_finite_weights, check_seal
 from scorefield.priors.prior import ImagePrior
 from scorefield.world import CATEGORIES, COLORS, FRONTED
 from scorefield.world.judge import Judge
@@ -128,12 +128,18 @@ class ClipJudge:
 
         source = os.fspath(source)
         local = Path(source).is_dir()
+        if local:
+            check_seal(source)
         try:
             if not local:
                 hub_file(source, "config.json")  # at most seconds without a hub
-            model = CLIPModel.from_pretrained(source, local_files_only=local, use_safetensors=True)
+            model, found = CLIPModel.from_pretrained(
+                source, local_files_only=local, use_safetensors=True, output_loading_info=True
+            )
+            if missing := sorted(found["missing_keys"]):
+                raise ValueError(f"its weights lack {missing[0]}")
             processor = CLIPProcessor.from_pretrained(source, local_files_only=local)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except Exception as error:  # a damaged file may raise anything
             reason = (str(error).strip() or repr(error)).splitlines()[0]
             raise ValueError(
                 f"{source}: no CLIP could be loaded ({reason}); give a folder with safetensors "

@@ -1,7 +1,9 @@
 """Seals find every change of a folder, and weights that are not finite are refused."""
 
+import os
 import random
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,3 +86,12 @@ def test_weights_must_be_finite(value: float) -> None:
     with pytest.raises(ValueError, match=r"a\.safetensors: the weights broken are not finite"):
         check_finite_weights(weights, "a.safetensors")
     check_finite_weights({"steps": torch.arange(3)}, "a.safetensors")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+@pytest.mark.parametrize("name", [b"two\nlines.json", b"\xff.json", "\u2028.json".encode()])
+def test_a_name_that_no_list_can_hold(name: bytes, folder: Path) -> None:
+    Path(os.fsdecode(os.path.join(os.fsencode(folder), name))).touch()
+    with pytest.raises(ValueError, match="rename the file") as error:
+        write_seal(folder)
+    assert str(error.value).isprintable()

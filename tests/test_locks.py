@@ -7,10 +7,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from untrained import untrained_shapes
 
+from scorefield.cli.main import main
 from scorefield.cli.perception.picture_results import PictureResults
 from scorefield.control.data.episodes import EpisodeWriter
+from scorefield.control.data.spaces import Horizons, PolicySpaces
+from scorefield.control.networks.settings import PerceptronSettings
+from scorefield.control.policies.diffusion_policy import DiffusionPolicy
 from scorefield.gallery import write_gallery
+from scorefield.images import save_image
 from scorefield.locks import lock_path, owned
 from scorefield.runs import RunFolder
 
@@ -102,3 +109,38 @@ def test_what_was_refused_leaves_no_folder(tmp_path: Path) -> None:
         (tmp_path / "new" / "kept").touch()
     with owned(tmp_path / "new"), owned(tmp_path / "new"):
         assert (tmp_path / "new" / "kept").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no locks of folders")
+@pytest.mark.parametrize("command", ["invert", "segment", "policy export", "seal"])
+def test_a_command_refuses_what_another_process_writes(
+    command: str,
+    tmp_path: Path,
+    owner: Callable[[Path], "subprocess.Popen[str]"],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    picture = save_image(tmp_path / "picture.png", torch.rand(3, 16, 16))
+    words = command.split()
+    if command == "seal":
+        words += [str(out)]
+        (out / "weights.safetensors").touch()
+    elif command == "policy export":
+        spaces = PolicySpaces(state=3, action=2, low=(-1.0, -2.0), high=(1.0, 2.0))
+        network = PerceptronSettings(width=16, layers=1, frequencies=4)
+        DiffusionPolicy(spaces, Horizons(2, 3, 4), network).save(tmp_path / "policy")
+        words += [str(tmp_path / "policy"), "--out", str(out)]
+    else:
+        prior = untrained_shapes(tmp_path / "prior")
+        words += [str(picture), "--prior", str(prior), "--out", str(out), "--quiet"]
+    locked = out
+    if command == "segment":  # its rows are the owner's
+        locked = out / "pictures.jsonl"
+        locked.touch()
+        words.append("--resume")
+    before = sorted(out.iterdir())
+    owner(locked)
+    assert main(words) == 2
+    assert f"{locked} is in use by another run" in capsys.readouterr().err
+    assert sorted(out.iterdir()) == before

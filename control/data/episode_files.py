@@ -1,12 +1,13 @@
 """The files of a folder of episodes: the index and the arrays that grow at their ends."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from scorefield.files import parse_json
 
 INDEX = "episodes.json"
 """The file that makes a folder one of episodes."""
@@ -20,7 +21,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     """
     file = folder / INDEX
     try:
-        index: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        index: dict[str, Any] = parse_json(file.read_text(encoding="utf-8"))
         missing = {"about", "ends", "keys", "rate", "shapes"} - set(index)
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{file} cannot be read ({error}); name a folder of episodes") from error

@@ -46,7 +46,7 @@ class ExportedPolicy:
         try:
             self.config: dict[str, Any] = json.loads((folder / "policy.json").read_text("utf-8"))
             missing = _NEEDED - set(self.config)
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"{folder / 'policy.json'}: cannot be read ({error})") from error
         if missing:
             raise ValueError(f"{folder / 'policy.json'}: lacks {sorted(missing)}; export again")

@@ -93,7 +93,7 @@ def _judged(pair: KeypointPair, maps: KeptMaps, locate: Locate) -> Row:
             .cpu()
             for some, true in zip(at.split(256), points.target.split(256), strict=True)
         ]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError) as error:
         return {"error": " ".join(str(error).split())}
     share = torch.cat(errors) / points.size if errors else torch.empty(0)
     return {

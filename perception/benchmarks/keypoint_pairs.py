@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.perception.benchmarks.layouts import check_layout, some
+from scorefield.images import opened_image
+from scorefield.perception.benchmarks.layouts import check_layout, reading, some
 
 PF_PASCAL_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -33,11 +34,23 @@ class Points:
     """Points of a picture, where they are in another, and what distances are compared with.
 
     size: pixels of the target: the longer side of the object's box, or of the picture.
+
+    Raises:
+        ValueError: not as many points in both, or numbers that are not finite, or a size of 0.
     """
 
     source: Float[Tensor, "points 2"]
-    target: Float[Tensor, "points 2"]
+    target: Float[Tensor, "_points 2"]
     size: float
+
+    def __post_init__(self) -> None:
+        """Refuse what is no annotation."""
+        if self.source.shape != self.target.shape:
+            raise ValueError(f"{len(self.source)} points and {len(self.target)} of the other")
+        if not bool((self.source.isfinite() & self.target.isfinite()).all()):
+            raise ValueError("a point is not finite")
+        if not 0 < self.size < float("inf"):
+            raise ValueError(f"the size that distances are compared with is {self.size:g}")
 
 
 @dataclass(frozen=True)
@@ -46,8 +59,8 @@ class KeypointPair:
 
     name: of the pair, once in the benchmark.
     category: of the object, or of the group that metrics are given for.
-    read: the points; called when the pair's turn comes, for dense pairs are many.
-
+    read: the points; called when the pair's turn comes, for dense pairs are many. It raises
+        ValueError for a damaged file.
     """
 
     name: str
@@ -74,9 +87,9 @@ def spair_pairs(folder: Path, split: str = "test") -> list[KeypointPair]:
 
 
 def _spair_pair(folder: Path, path: Path) -> KeypointPair:
-    try:
+    with reading(path, "an annotation of SPair-71k"):
         pair = json.loads(path.read_text(encoding="utf-8"))
-        category = str(pair["category"])
+        category = pair["category"]
         left, top, right, bottom = map(float, pair["trg_bndbox"])
         points = Points(
             _centred(pair["src_kps"]), _centred(pair["trg_kps"]), max(right - left, bottom - top)
@@ -84,8 +97,6 @@ def _spair_pair(folder: Path, path: Path) -> KeypointPair:
         source, target = (
             folder / "JPEGImages" / category / pair[f"{which}_imname"] for which in ("src", "trg")
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not an annotation of SPair-71k ({error!r})") from error
     return KeypointPair(path.stem, category, source, target, lambda: points)
 
 
@@ -103,48 +114,63 @@ def pf_pascal_pairs(folder: Path, split: str = "test") -> list[KeypointPair]:
     listed = folder / f"{split}_pairs.csv"
     check_layout(folder, "PF-PASCAL", "JPEGImages", listed.name)
     pairs = []
-    with listed.open(encoding="utf-8", newline="") as file:
-        for number, row in enumerate(csv.DictReader(file)):
-            try:
-                names = Path(row["source_image"]).name, Path(row["target_image"]).name
-                category = PF_PASCAL_CLASSES[int(float(row["class"])) - 1]
-            except (KeyError, ValueError, IndexError, TypeError) as error:
-                raise ValueError(
-                    f"{listed}, row {number + 1}, is not of PF-PASCAL: it must have source_image, "
-                    f"target_image and class, 1 to {len(PF_PASCAL_CLASSES)}; got {row}"
-                ) from error
-            source, target = (folder / "JPEGImages" / name for name in names)
-            pairs.append(
-                KeypointPair(
-                    f"{number:06d}-{source.stem}-{target.stem}", category, source, target,
-                    _pf_pascal_reader(folder / "Annotations" / category, row, source, target),
-                )
-            )  # fmt: skip
+    with reading(listed, "a list of pairs"), listed.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for number, row in enumerate(rows):
+        try:
+            names = Path(row["source_image"]).name, Path(row["target_image"]).name
+            label = int(float(row["class"]))
+            if not 1 <= label <= len(PF_PASCAL_CLASSES):
+                raise ValueError(f"class {label}")
+        except (KeyError, ValueError, OverflowError, TypeError) as error:
+            raise ValueError(
+                f"{listed}, row {number + 1}, is not of PF-PASCAL: it must have source_image, "
+                f"target_image and class, 1 to {len(PF_PASCAL_CLASSES)}; got {row}"
+            ) from error
+        category = PF_PASCAL_CLASSES[label - 1]
+        source, target = (folder / "JPEGImages" / name for name in names)
+        pairs.append(
+            KeypointPair(
+                f"{number:06d}-{source.stem}-{target.stem}", category, source, target,
+                _pf_pascal_reader(listed, folder / "Annotations" / category, row, source, target),
+            )
+        )  # fmt: skip
     some(pairs, folder, f"pairs in {listed.name}")
     return pairs
 
 
 def _pf_pascal_reader(
-    annotations: Path, row: dict[str, str], source: Path, target: Path
+    listed: Path, annotations: Path, row: dict[str, str], source: Path, target: Path
 ) -> Callable[[], Points]:
     def read() -> Points:
         if row.get("XA"):
-            a, b = (
-                torch.tensor([[float(v) for v in row[axis + side].split(";")] for axis in "XY"]).T
-                for side in "AB"
-            )
+            with reading(listed, f"a list with the points of {source.stem} and {target.stem}"):
+                a, b = (
+                    _centred(
+                        list(zip(*(row[axis + side].split(";") for axis in "XY"), strict=True))
+                    )
+                    for side in "AB"
+                )
         else:
-            from scipy.io import loadmat
-
-            a, b = (
-                torch.tensor(loadmat(annotations / f"{path.stem}.mat")["kps"], dtype=torch.float32)
-                for path in (source, target)
-            )
+            files = [annotations / f"{path.stem}.mat" for path in (source, target)]
+            a, b = map(_points_in_mat, files)
+            if len(a) != len(b):
+                raise ValueError(f"{files[0]} has {len(a)} points and {files[1]} {len(b)}")
             seen = a.isfinite().all(1) & b.isfinite().all(1)
             a, b = a[seen], b[seen]
-        return Points(a + 0.5, b + 0.5, float(max(_shape_of(target))))
+        size = max(_shape_of(target))
+        with reading(listed, f"a list with the points of {source.stem} and {target.stem}"):
+            return Points(a, b, float(size))
 
     return read
+
+
+def _points_in_mat(path: Path) -> Tensor:
+    """The points "kps" of a MATLAB file; NaN where one is not seen."""
+    from scipy.io import loadmat
+
+    with reading(path, 'a MATLAB file with points "kps"'):
+        return _centred(loadmat(path, variable_names=["kps"])["kps"])
 
 
 def tss_pairs(folder: Path, every: int = 4) -> list[KeypointPair]:
@@ -181,10 +207,8 @@ def tss_pairs(folder: Path, every: int = 4) -> list[KeypointPair]:
 
 def _tss_reader(flow: Path, mask: Path, target: Path, every: int) -> Callable[[], Points]:
     def read() -> Points:
-        from PIL import Image
-
         moved = read_flo(flow)
-        with Image.open(mask) as opened:
+        with opened_image(mask, kind="mask") as opened:
             inside = torch.from_numpy(np.array(opened.convert("L")) > 127)
         if inside.shape != moved.shape[:2]:
             raise ValueError(
@@ -222,14 +246,13 @@ def read_flo(path: Path) -> Float[Tensor, "h w 2"]:
 
 def _centred(points: object) -> Tensor:
     """Pixels from 0 as places whose first pixel has its centre at 0.5."""
-    found = torch.tensor(points, dtype=torch.float32).reshape(-1, 2)
-    if not len(found):
-        raise ValueError("there are no points")
-    return found + 0.5
+    with np.errstate(over="ignore"):  # what is too large is not finite
+        found = np.asarray(points, dtype=np.float32)
+    if found.ndim != 2 or found.shape[1] != 2 or len(found) == 0:
+        raise ValueError(f"points are pairs of numbers; got an array of shape {found.shape}")
+    return torch.from_numpy(found) + 0.5
 
 
 def _shape_of(picture: Path) -> tuple[int, int]:
-    from PIL import Image
-
-    with Image.open(picture) as opened:
+    with opened_image(picture) as opened:
         return opened.size

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from scorefield.images import as_images, load_image
+from scorefield.images import as_images, load_image, opened_image
 from scorefield.perception.benchmarks.labelled_pictures import LabelledPicture
 from scorefield.perception.classification.classify import classify
 from scorefield.perception.classification.stopping import StoppingRule
@@ -60,7 +60,7 @@ def evaluate_labels(
                     "probability": round(float(judged.probabilities[0].max()), 6),
                     "evaluations": int(judged.evaluations[0]),
                 }
-            except (OSError, ValueError, SyntaxError) as error:
+            except (OSError, ValueError) as error:
                 row = {"picture": one.name, "error": " ".join(str(error).split())}
             rows.add(row)
         found.append(row)
@@ -86,14 +86,12 @@ def name_of(label: str | int, names: Sequence[str] | Mapping[str, str]) -> str:
 
 def _read(one: LabelledPicture, size: int) -> tuple[Tensor, int]:
     """The middle square of a picture, and what keys its noise: its content."""
-    from PIL import Image
-
     source = one.source()
     raw = source.read_bytes() if isinstance(source, Path) else source.getvalue()
     item = int.from_bytes(hashlib.blake2b(raw, digest_size=7).digest(), "little")
     if isinstance(source, Path):
         return load_image(source, size)[None], item
-    with Image.open(io.BytesIO(raw)) as opened:
+    with opened_image(io.BytesIO(raw), one.name) as opened:
         return as_images(opened, size), item
 
 

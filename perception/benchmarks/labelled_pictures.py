@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scorefield.files import parse_json
 from scorefield.perception.benchmarks.layouts import (
     PICTURES,
     check_layout,
     pictures_in,
+    reading,
     some,
     what_is_in,
 )
 
 _LABELS = ("cls", "txt", "json")
+
+_DIGITS = 10  # of a number; more are no class
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ def webdataset_pictures(folder: Path, split: str = "") -> Iterator[LabelledPictu
     split: what the shards' names begin with.
 
     Raises:
-        ValueError: a folder without shards. A shard that is damaged raises it when it is reached.
+        ValueError: a folder without shards. A shard that is damaged raises it when it is reached,
+            a sample when its picture is asked for.
     """
     shards = sorted(folder.glob(f"{split}*.tar"))
     some(shards, folder, f"shards ({split}*.tar)")
@@ -76,34 +81,35 @@ def webdataset_pictures(folder: Path, split: str = "") -> Iterator[LabelledPictu
 
 def _of_shard(shard: Path) -> Iterator[LabelledPicture]:
     key, sample = "", dict[str, bytes]()
-    try:
-        with tarfile.open(shard) as opened:
-            for member in opened:
-                if not member.isfile():
-                    continue
-                parent, _, name = member.name.rpartition("/")
-                stem, _, suffix = name.partition(".")
-                this = f"{parent}/{stem}".lstrip("./")
-                if this != key and sample:
-                    yield _of_sample(shard, key, sample)
-                    sample = {}
-                key = this
-                file = opened.extractfile(member)
-                sample[suffix.lower()] = b"" if file is None else file.read()
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise ValueError(f"{shard} is damaged ({error})") from error
+    for this, suffix, content in _members(shard):
+        if this != key and sample:
+            yield _of_sample(shard, key, sample)
+            sample = {}
+        key = this
+        sample[suffix] = content
     if sample:
         yield _of_sample(shard, key, sample)
 
 
+def _members(shard: Path) -> Iterator[tuple[str, str, bytes]]:
+    """Key, suffix and content of the files in a shard."""
+    whole = shard.stat().st_size
+    with reading(shard, "a shard of WebDataset"), tarfile.open(shard, "r:") as opened:
+        for member in opened:
+            if not member.isfile():
+                continue
+            if member.size > whole:  # a sparse one, which would be read as gigabytes of zeros
+                raise ValueError(f"{member.name} is larger than the shard")
+            parent, _, name = member.name.rpartition("/")
+            stem, _, suffix = name.partition(".")
+            file = opened.extractfile(member)
+            content = b"" if file is None else file.read()
+            yield f"{parent}/{stem}".lstrip("./"), suffix.lower(), content
+
+
 def _of_sample(shard: Path, key: str, sample: dict[str, bytes]) -> LabelledPicture:
     pictures = [sample[suffix] for suffix in sample if f".{suffix}" in PICTURES]
-    label: str | int | None = None
-    for suffix in _LABELS:
-        if suffix in sample:
-            text = sample[suffix].decode("utf-8", "replace").strip()
-            label = json.loads(text).get("label") if suffix == "json" else text
-            break
+    written = next((suffix for suffix in _LABELS if suffix in sample), None)
     name = f"{shard.name}/{key}"
 
     def source() -> io.BytesIO:
@@ -111,7 +117,16 @@ def _of_sample(shard: Path, key: str, sample: dict[str, bytes]) -> LabelledPictu
             raise ValueError(f"{name} has no picture, only {', '.join(sorted(sample))}")
         return io.BytesIO(pictures[0])
 
-    return LabelledPicture(name, "" if label is None else _label(label), source)
+    text = "" if written is None else sample[written].decode("utf-8", "replace").strip()
+    return LabelledPicture(name, _label(_in_json(text) if written == "json" else text), source)
+
+
+def _in_json(text: str) -> Any:
+    """The label of a sample's JSON; none if it is damaged, which then is no name of a class."""
+    try:
+        return parse_json(text).get("label", "")
+    except (ValueError, AttributeError):
+        return ""
 
 
 def parquet_pictures(folder: Path, split: str = "") -> tuple[Iterator[LabelledPicture], list[str]]:
@@ -128,10 +143,8 @@ def parquet_pictures(folder: Path, split: str = "") -> tuple[Iterator[LabelledPi
 
     files = sorted([*folder.glob(f"{split}*.parquet"), *folder.glob(f"data/{split}*.parquet")])
     some(files, folder, f"files ({split}*.parquet, in it or in data/)")
-    try:
+    with reading(files[0], "a Parquet file"):
         schema = parquet.read_schema(files[0])
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{files[0]} is not a Parquet file ({error})") from error
     if not {"image", "label"} <= set(schema.names):
         raise ValueError(
             f"{files[0]} must have the columns image and label; it has {', '.join(schema.names)}"
@@ -152,23 +165,24 @@ def _of_parquet(path: Path) -> Iterator[LabelledPicture]:
     import pyarrow.parquet as parquet
 
     number = 0
-    for batch in parquet.ParquetFile(path).iter_batches(batch_size=16, columns=["image", "label"]):
-        for row in batch.to_pylist():
-            image = row["image"]
-            raw = image.get("bytes") if isinstance(image, dict) else image
-            yield LabelledPicture(
-                f"{path.name}/{number}", _label(row["label"]),
-                lambda raw=raw, name=f"{path.name}, row {number}": _bytes_of(raw, name),  # type: ignore[misc]
-            )  # fmt: skip
-            number += 1
+    with reading(path, "a Parquet file"), parquet.ParquetFile(path) as table:
+        for batch in table.iter_batches(batch_size=16, columns=["image", "label"]):
+            for row in batch.to_pylist():
+                image = row["image"]
+                raw = image.get("bytes") if isinstance(image, dict) else image
+                yield LabelledPicture(
+                    f"{path.name}/{number}", _label(row["label"]),
+                    lambda raw=raw, name=f"{path.name}, row {number}": _bytes_of(raw, name),  # type: ignore[misc]
+                )  # fmt: skip
+                number += 1
 
 
-def _bytes_of(raw: bytes | None, name: str) -> io.BytesIO:
-    if not raw:
+def _bytes_of(raw: object, name: str) -> io.BytesIO:
+    if not isinstance(raw, bytes) or not raw:
         raise ValueError(f"{name} has no picture in it")
     return io.BytesIO(raw)
 
 
 def _label(label: Any) -> str | int:
     text = str(label).strip()
-    return int(text) if text.isdigit() else text
+    return int(text) if text.isdecimal() and len(text) < _DIGITS else text

@@ -1,12 +1,33 @@
 """Folders of published data sets: what must be there, and what is said when it is not."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 """Suffixes of pictures that are looked for, in small letters."""
 
 _NAMED = 6
+
+
+@contextmanager
+def reading(path: Path, kind: str) -> Iterator[None]:
+    """Inside, what is raised about the content of a file becomes one error that names it.
+
+    kind: what it should be, such as "a Parquet file".
+
+    Raises:
+        ValueError: it is missing, damaged or of another kind.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # libraries raise what they like on damaged input
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"{path}: cannot be read as {kind} ({type(error).__name__}: {reason}); copy it again"
+        ) from error
 
 
 def check_layout(folder: Path, name: str, *needed: str) -> None:
@@ -17,6 +38,8 @@ def check_layout(folder: Path, name: str, *needed: str) -> None:
     Raises:
         ValueError: what is missing, and what is there instead.
     """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not laid out as {name}: it is no folder")
     missing = [path for path in needed if not (folder / path).exists()]
     if missing:
         raise ValueError(
@@ -27,6 +50,8 @@ def check_layout(folder: Path, name: str, *needed: str) -> None:
 
 def what_is_in(folder: Path) -> str:
     """A few words on what a folder holds."""
+    if not folder.exists():
+        return "it is missing"
     if not folder.is_dir():
         return "it is a file"
     names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
@@ -37,7 +62,9 @@ def what_is_in(folder: Path) -> str:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The pictures of a folder, by name."""
+    """The pictures of a folder, by name; none if it is none."""
+    if not folder.is_dir():
+        return []
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
 
 
@@ -45,9 +72,11 @@ def lines_of(path: Path) -> list[str]:
     """The lines of a list that are not empty.
 
     Raises:
-        ValueError: it is empty.
+        ValueError: it is empty, or no text.
     """
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    with reading(path, "a list"):
+        text = path.read_text(encoding="utf-8")
+    lines = [line.strip() for line in text.splitlines()]
     found = [line for line in lines if line]
     if not found:
         raise ValueError(f"{path} is empty; it must list what is to be evaluated")

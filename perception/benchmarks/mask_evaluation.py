@@ -45,6 +45,11 @@ def evaluate_masks(
         if row is None or "error" in row:
             try:
                 truth, image = one.truth(classes), load_image(one.picture)
+                if truth.shape != image.shape[1:]:
+                    raise ValueError(
+                        f"{one.mask} has {tuple(truth.shape)} pixels, the picture "
+                        f"{tuple(image.shape[1:])}"
+                    )
                 labels = segment(prior, image, k, method, memory=memory, seed=seed)[0].labels
                 row = {"picture": one.name, **judged(labels, truth, classes.count)}
             except (OSError, ValueError) as error:

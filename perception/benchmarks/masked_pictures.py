@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from scorefield.images import opened_image
 from scorefield.perception.benchmarks.layouts import (
     PICTURES,
     check_layout,
@@ -53,13 +54,8 @@ class MaskedPicture:
         Raises:
             ValueError: the mask is damaged, or has more than one channel or more than 8 bits.
         """
-        from PIL import Image
-
-        try:
-            with Image.open(self.mask) as opened:
-                mode, values = opened.mode, np.array(opened)
-        except (OSError, SyntaxError) as error:
-            raise ValueError(f"{self.mask}: cannot be read as a mask ({error})") from error
+        with opened_image(self.mask, kind="mask") as opened:
+            mode, values = opened.mode, np.array(opened)
         if mode not in ("L", "P", "1"):
             raise ValueError(f"{self.mask}: a mask has one channel of 8 bits; this is {mode}")
         return torch.from_numpy(classes.table[values.astype(np.uint8)])

@@ -6,8 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from scorefield.integrity import check_finite_weights
 from scorefield.priors.families.base import Adapter
-from scorefield.priors.families.weights import PriorError, check_weights, read_json
+from scorefield.priors.families.weights import (
+    PriorError,
+    check_sealed,
+    check_weights,
+    read_json,
+)
 
 _TAKE_CONTROL = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 
@@ -67,7 +73,7 @@ class ControlledUNet(nn.Module):
 
 
 def check_controlnet(folder: Path, pipeline_class: str) -> None:
-    """Check a ControlNet's folder without reading its weights.
+    """Check a ControlNet's folder, its seal included, without loading its weights.
 
     folder: of one ControlNet.
 
@@ -81,6 +87,7 @@ def check_controlnet(folder: Path, pipeline_class: str) -> None:
         )
     if not folder.is_dir():
         raise PriorError(f"{folder}: no such folder; give one with a ControlNetModel")
+    check_sealed(folder)
     config = read_json(folder / "config.json")
     if config.get("_class_name") != "ControlNetModel":
         raise PriorError(
@@ -104,6 +111,10 @@ def load_controlnet(folder: Path, unet: Any, dtype: torch.dtype) -> Any:
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise PriorError(f"{folder}: could not be loaded ({reason}); copy it again") from error
+    try:
+        check_finite_weights(controlnet.state_dict(), folder)
+    except ValueError as error:
+        raise PriorError(str(error)) from error
     held, needed = check_weights(folder), len(controlnet.state_dict())
     if held < needed:
         raise PriorError(f"{folder}: the weights hold {held} of {needed} tensors; copy them again")

@@ -6,7 +6,6 @@ rank; what diffusers is handed has strength 1 everywhere. Afterwards the pairs i
 compared with those of the file: none may be missing, weaker or stronger.
 """
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,14 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from scorefield.priors.families.weights import PriorError, check_weights_file, read_json
+from scorefield.files import parse_json
+from scorefield.integrity import check_finite_weights
+from scorefield.priors.families.weights import (
+    PriorError,
+    check_sealed,
+    check_weights_file,
+    read_json,
+)
 
 Lora = str | os.PathLike[str]
 """A safetensors file of low-rank updates, or a folder with one."""
@@ -76,6 +82,7 @@ def _lora_file(path: Path) -> Path:
         raise PriorError(f"{path}: no such LoRA; give a .safetensors file or a folder with one")
     if path.suffix != ".safetensors":
         raise PriorError(f"{path}: only .safetensors LoRA files are loaded; convert it")
+    check_sealed(path.parent)
     check_weights_file(path)
     return path
 
@@ -101,7 +108,7 @@ def attach_loras(pipeline: Any, loras: Sequence[tuple[Path, float]]) -> None:
             f"{loras[0][0]}: LoRA needs peft; pip install 'scorefield[lora]'"
         ) from None
     for path, weight in loras:
-        updates = _read(path, "transformer" if hasattr(pipeline, "transformer") else "unet")
+        updates = _updates_in(path, "transformer" if hasattr(pipeline, "transformer") else "unet")
         try:
             # metadata is diffusers' way to give strengths, which are in the tensors already
             pipeline.load_lora_weights(dict(updates.tensors), adapter_name=_NAME)
@@ -117,12 +124,30 @@ def attach_loras(pipeline: Any, loras: Sequence[tuple[Path, float]]) -> None:
         pipeline.unload_lora_weights()
 
 
+def _updates_in(path: Path, network: str) -> _Updates:
+    """`_read`, with errors that name the file.
+
+    Raises:
+        PriorError: it is damaged, or no LoRA.
+    """
+    try:
+        return _read(path, network)
+    except PriorError:
+        raise
+    except Exception as error:  # of a file whose header alone was looked at
+        raise PriorError(
+            f"{path}: cannot be read as a LoRA ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:200]}); copy the file again"
+        ) from error
+
+
 def _read(path: Path, network: str) -> _Updates:
     """The pairs of a file, and of peft's own config beside it."""
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}
-    strengths = json.loads(metadata.get("lora_adapter_metadata", "{}"))
+    check_finite_weights(tensors, path)
+    strengths = parse_json(metadata.get("lora_adapter_metadata", "{}"))
     if (path.parent / _PEFT_CONFIG).is_file():
         strengths = read_json(path.parent / _PEFT_CONFIG)
         # peft names modules from the network on, diffusers from the pipeline on

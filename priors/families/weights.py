@@ -1,10 +1,12 @@
 """Files of a part of a pipeline: its JSON, and which safetensors files hold its weights."""
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from scorefield.files import parse_json
+from scorefield.integrity import check_seal
 
 
 class PriorError(ValueError):
@@ -20,6 +22,18 @@ _WEIGHTS = re.compile(
 )
 
 
+def check_sealed(folder: Path) -> None:
+    """Compare a folder with its seal, if it has one.
+
+    Raises:
+        PriorError: a file is not the one that was sealed.
+    """
+    try:
+        check_seal(folder)
+    except ValueError as error:
+        raise PriorError(str(error)) from error
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file.
 
@@ -29,7 +43,7 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise PriorError(f"{path}: missing; the folder is incomplete, copy it again")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise PriorError(f"{path}: not valid JSON ({error}); copy the file again") from None
     if not isinstance(content, dict):
@@ -116,7 +130,7 @@ def check_weights_file(path: Path) -> int:
         length = int.from_bytes(file.read(8), "little")
         header = file.read(length) if 8 + length <= size else b""
     try:
-        entries = json.loads(header)
+        entries = parse_json(header)
         ends = [e["data_offsets"][1] for name, e in entries.items() if name != "__metadata__"]
         expected = 8 + length + max(ends, default=0)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):

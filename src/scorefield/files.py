@@ -88,6 +88,18 @@ def _allow_as_new(folder: Path) -> None:
             file.chmod(mode)
 
 
+def parse_json(text: str | bytes) -> Any:
+    """What JSON says.
+
+    Raises:
+        ValueError: it is no JSON, or is nested so deeply that Python gives up.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply for JSON") from error
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
     """Writes a UTF-8 text file, whole or not at all; returns its path."""
     with whole_file(path) as part:

@@ -1,8 +1,10 @@
 """Pictures in and out of files, and many of them on one sheet."""
 
+import io
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ __all__ = [
     "each_image",
     "film_strips",
     "load_image",
+    "opened_image",
     "save_gif",
     "save_image",
     "save_mp4",
@@ -70,13 +73,29 @@ def load_image(
     Raises:
         ValueError: it is missing, damaged, no picture, or of values without a known range.
     """
+    with opened_image(path) as opened:
+        return _opened(opened, size)
+
+
+@contextmanager
+def opened_image(
+    source: str | os.PathLike[str] | io.BytesIO, name: str = "", kind: str = "picture"
+) -> Iterator[Image.Image]:
+    """A picture as Pillow has it, of `FORMATS` alone; to be decoded before the block ends.
+
+    name: what an open file is called in messages.
+    kind: what the picture is for, as "mask".
+
+    Raises:
+        ValueError: it is missing, damaged or no picture, which may also show inside the block.
+    """
     try:
-        with Image.open(path, formats=FORMATS) as opened:
-            return _opened(opened, size)
+        with Image.open(source, formats=FORMATS) as opened:
+            yield opened
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
-            f"{path}: cannot be read as a picture ({reason}); give a png, jpg or webp"
+            f"{name or source}: cannot be read as a {kind} ({reason}); give a png, jpg or webp"
         ) from error
 
 

@@ -43,10 +43,15 @@ def write_seal(folder: str | os.PathLike[str]) -> Path:
     such folders.
 
     Raises:
-        ValueError: the folder is missing or holds no files.
+        ValueError: the folder is missing or holds no files, or one with a line break in its name.
     """
     folder = Path(folder)
     names = _files(folder)
+    strange = [name for name in names if not _is_text(name)]
+    if strange:
+        raise ValueError(
+            f"{str(folder / strange[0])!a}: a name that no list can hold; rename the file"
+        )
     if not names:
         raise ValueError(f"{folder}: holds no files to seal; give a folder with weights")
     return write_text(
@@ -104,6 +109,15 @@ def _files(folder: Path) -> list[str]:
     names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     visible = [n for n in names if not any(part.startswith(".") for part in n.parts)]
     return sorted(n.as_posix() for n in visible if n.suffix != ".md" and n.as_posix() != SEAL)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is one line of UTF-8."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return len(name.splitlines()) == 1
 
 
 def digest(path: Path) -> str:

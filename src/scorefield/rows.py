@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scorefield.files import parse_json
 from scorefield.locks import lock_path
 
 Row = dict[str, Any]
@@ -46,7 +47,7 @@ class RowStore:
         self._lock = lock_path(path)
         try:
             lines = _whole_lines(path)
-            head, *rows = [json.loads(line) for line in lines] or [{"settings": given}]
+            head, *rows = [parse_json(line) for line in lines] or [{"settings": given}]
             difference = first_difference(head["settings"], given)
             for row in rows:
                 self._rows[self._key_of(row)] = row
@@ -84,7 +85,7 @@ class RowStore:
             KeyError: A row lacks a field of the key.
         """
         lines = [_line(row) for row in rows]
-        read = [json.loads(line) for line in lines]
+        read = [parse_json(line) for line in lines]
         known = {self._key_of(row): row for row in read}
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as file:
@@ -137,7 +138,7 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         ValueError: A line is not JSON.
     """
-    return [json.loads(line) for line in _whole_lines(path)]
+    return [parse_json(line) for line in _whole_lines(path)]
 
 
 def _whole_lines(path: Path) -> list[str]:

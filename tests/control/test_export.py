@@ -153,7 +153,7 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "scorefield.sha256",
     }
     assert main(["policy", "export", str(saved), "--out", str(out)]) == 2
-    assert "is not empty" in capsys.readouterr().err
+    assert "is not empty; choose another folder\n" in capsys.readouterr().err
     assert main(["policy", "export", str(tmp_path), "--out", str(tmp_path / "other")]) == 2
     assert f"is a training; its policy is in {saved}" in capsys.readouterr().err
 
@@ -178,3 +178,17 @@ def test_a_changed_export_is_refused_unless_it_is_asked_for(tmp_path: Path) -> N
     file.unlink()
     with pytest.raises(ValueError, match=r"denoiser\.onnx: is missing"):
         ExportedPolicy(tmp_path)
+
+
+def test_an_export_that_was_killed_is_made_again(tmp_path: Path) -> None:
+    saved, out = with_limits().save(tmp_path / "policy"), tmp_path / "exported"
+    out.mkdir()
+    (out / "encoder.onnx").write_bytes(b"of a killed run")
+    (out / ".denoiser.part.onnx").write_bytes(b"its part")
+    words = ["policy", "export", str(saved), "--out", str(out)]
+    (out / "notes.txt").touch()
+    assert main(words) == 2
+    (out / "notes.txt").unlink()
+    assert main(words) == 0
+    assert len(list(out.iterdir())) == 5
+    ExportedPolicy(out)

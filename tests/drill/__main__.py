@@ -27,15 +27,17 @@ from ledger import Ledger, Tried, table  # noqa: E402
 from material import make  # noqa: E402
 
 HANGS = 60.0
-"""Seconds after which a try that shares its process counts as one that does not end."""
+"""Seconds of computing after which a try that shares its process is one that does not end."""
 
 
 def attempt(ledger: Ledger, name: str, part: Part, number: int, seed: int) -> None:
+    began_s, cpu_s = time.monotonic(), sum(os.times()[:4])
     try:
         fault = part.attempt(number, random.Random(f"{seed} {name} {number}"))
     except Exception as error:
         fault = f"the drill itself: {type(error).__name__}: {error}"
-    ledger.add(Tried(name, number, " ".join(fault.split())))
+    took = round(sum(os.times()[:4]) - cpu_s, 2), round(time.monotonic() - began_s, 3)
+    ledger.add(Tried(name, number, " ".join(fault.split()), *took))
 
 
 def grouped(ledger: Ledger, name: str, part: Part, numbers: list[int], seed: int) -> None:
@@ -59,16 +61,20 @@ def grouped(ledger: Ledger, name: str, part: Part, numbers: list[int], seed: int
 
 def _watched(child: int, begun: Path) -> str:
     """How a process of tries ended; "" for well."""
+    number, before_s = "", 0.0
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             code = os.waitstatus_to_exitcode(status)
             return "" if code == 0 else f"the process ended with {code}"
-        if begun.exists() and time.time() - begun.stat().st_mtime > HANGS:
+        if begun.exists() and begun.read_text() != number:
+            number, before_s = begun.read_text(), forks.spent(child)
+        waited_s = time.time() - begun.stat().st_mtime if begun.exists() else 0.0
+        if forks.spent(child) - before_s > HANGS or waited_s > forks.WAITS:
             os.kill(child, 9)
             os.waitpid(child, 0)
-            return f"not over after {HANGS:g} s"
-        time.sleep(0.05)
+            return f"not over after {HANGS:g} s of computing"
+        time.sleep(0.2)
 
 
 def drill(
@@ -97,7 +103,7 @@ def drill(
         for worker in range(workers)
     ]
     for child in children:
-        forks.wait(child, 24 * 3600.0)
+        os.waitpid(child, 0)
     shutil.rmtree(place / "work", ignore_errors=True)
     text = table(ledger.read(), {name: one.does for name, one in chosen.items()})
     (place / "table.md").write_text(f"Seed {seed}.\n\n{text}", encoding="utf-8")

@@ -38,7 +38,7 @@ def damage(path: Path, chance: random.Random) -> str:
     if file.suffix in TEXT or file.name.startswith(".z"):
         kinds += ["words", "words", "words"]
     if file.suffix == ".json" or file.name.startswith(".z"):
-        kinds += ["value"] * 6
+        kinds += ["value"] * 6 + ["deep"]
     kind = chance.choice(kinds)
     data = bytearray(file.read_bytes())
     if kind == "lost":
@@ -81,6 +81,7 @@ _BYTES = {
     "noise": lambda data, chance: chance.randbytes(len(data)),
     "repeat": _repeated,
     "words": _words,
+    "deep": lambda data, chance: b"[" * 10**5 + b"]" * 10**5,
 }
 
 

@@ -20,8 +20,11 @@ from pathlib import Path
 
 from material import shrink
 
-SECONDS = 120.0
-"""The longest that one command of the drill may take."""
+SECONDS = 60.0
+"""The longest that one command of the drill may compute."""
+
+WAITS = 900.0
+"""The longest that it may take in all, on a machine that is busy with other things too."""
 
 LIBRARIES = (
     "diffusers", "diffusers.models", "transformers", "peft", "av", "h5py", "zarr",
@@ -60,7 +63,7 @@ def _import(name: str) -> None:
 class Ended:
     """How a process ended: its exit code (negative for a signal), what it said, how long it took.
 
-    late: it was stopped after `SECONDS`.
+    late: it was stopped after `SECONDS` of computing, or `WAITS`.
     """
 
     code: int
@@ -90,26 +93,41 @@ def fork(work: Callable[[], int]) -> int:
         os._exit(code)
 
 
-def wait(number: int, seconds: float = SECONDS, interrupt: tuple[int, float] | None = None) -> int:
-    """Waits for a process; returns its exit code, or None past the time, when it is killed.
+def spent(number: int) -> float:
+    """Seconds that a process and its children have computed, where Linux says."""
+    try:
+        words = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, words[11:15])) / os.sysconf("SC_CLK_TCK")
 
+
+def wait(number: int, seconds: float = SECONDS, interrupt: tuple[int, float] | None = None) -> int:
+    """Waits for a process; returns its exit code.
+
+    seconds: that it may compute.
     interrupt: a signal to send, and after how many seconds.
+
+    Raises:
+        TimeoutError: it was not over, and is killed.
     """
-    started, pause = time.monotonic(), 0.001
+    started, pause, looked = time.monotonic(), 0.001, 0.0
     while True:
         done, status = os.waitpid(number, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
-        spent = time.monotonic() - started
-        if interrupt is not None and spent >= interrupt[1]:
+        took = time.monotonic() - started
+        if interrupt is not None and took >= interrupt[1]:
             os.kill(number, interrupt[0])
             interrupt = None
-        if spent > seconds:
-            os.kill(number, signal.SIGKILL)
-            os.waitpid(number, 0)
-            raise TimeoutError
-        until = seconds if interrupt is None else min(seconds, interrupt[1])
-        time.sleep(max(0.0, min(pause, until - spent)))
+        if took > looked + 1.0:
+            looked = took
+            if took > max(WAITS, seconds) or spent(number) > seconds:
+                os.kill(number, signal.SIGKILL)
+                os.waitpid(number, 0)
+                raise TimeoutError
+        until = took + pause if interrupt is None else interrupt[1]
+        time.sleep(max(0.0, min(pause, until - took)))
         pause = min(0.02, pause * 1.5)
 
 
@@ -175,7 +193,7 @@ def fault_of(ended: Ended, codes: Sequence[int] = (0, 1, 2)) -> str:
     """
     line = last_line(ended)
     if ended.late:
-        return f"not over after {SECONDS:g} s"
+        return f"not over after {SECONDS:g} s of computing, or {WAITS:g} s"
     if ended.code not in codes:
         return f"ended with {ended.code}: {line}"
     if "Traceback (most recent" in ended.err:

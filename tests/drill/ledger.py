@@ -9,11 +9,16 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Tried:
-    """One try: its part of the drill, its number there, and what was wrong ("" for nothing)."""
+    """One try: its part of the drill, its number there, and what was wrong ("" for nothing).
+
+    cpu_s: seconds of processors, of all its processes. wall_s: seconds until it was over.
+    """
 
     part: str
     number: int
     fault: str
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
 
 
 class Ledger:
@@ -40,15 +45,21 @@ def table(tries: Iterable[Tried], does: dict[str, str]) -> str:
     does: what each part tries, in the order of the rows.
     """
     tries = list(tries)
-    tried, faulty = (
-        Counter(one.part for one in tries if not faulty_only or one.fault)
-        for faulty_only in (False, True)
-    )
-    lines = ["| part | what is tried | tried | clean | faulty |", "|---|---|---:|---:|---:|"]
+    tried = Counter(one.part for one in tries)
+    lines = [
+        "| part | what is tried | tried | clean | faulty | CPU s | s |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
     for part in (one for one in does if tried[one]):
-        clean = tried[part] - faulty[part]
-        lines.append(f"| {part} | {does[part]} | {tried[part]} | {clean} | {faulty[part]} |")
-    total, bad = tried.total(), faulty.total()
-    lines.append(f"| all | | {total} | {total - bad} | {bad} |")
+        lines.append(_row(part, does[part], [one for one in tries if one.part == part]))
+    lines.append(_row("all", "", tries))
     lines += ["", *(f"- {one.part} {one.number}: {one.fault}" for one in tries if one.fault)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _row(part: str, does: str, tries: list[Tried]) -> str:
+    """CPU seconds and seconds are sums over the tries, whatever ran side by side."""
+    faulty = sum(one.fault != "" for one in tries)
+    cpu_s, wall_s = sum(one.cpu_s for one in tries), sum(one.wall_s for one in tries)
+    counts = f"{len(tries)} | {len(tries) - faulty} | {faulty}"
+    return f"| {part} | {does} | {counts} | {cpu_s:.0f} | {wall_s:.0f} |"

@@ -45,6 +45,9 @@ WORDS = {
     " --prior PRIOR --budget 8",
     "rank": "rank PICTURE PICTURE2 PICTURE3 PICTURE4 PICTURE5 --text red --prior PRIOR --draws 2",
     "features": "features PICTURE PICTURE2 PICTURE3 --prior PRIOR --ensemble 1",
+    "segment": "segment PICTURE PICTURE2 PICTURE3 --prior PRIOR -k 2 --method kmeans",
+    "invert": "invert PICTURE --prior PRIOR --steps 2",
+    "policy export": "policy export POLICY",
     "gallery": "gallery RUNS",
 }
 """Commands that can be stopped and given again, as small as can be; @ is a prompt and a prior."""
@@ -52,8 +55,11 @@ WORDS = {
 FILES = {"classify": "results.jsonl", "rank": "scores.jsonl"}
 """What --out names where it is no folder."""
 
-WITHOUT_RESUME = ("gallery",)
-"""Commands that go on without being told."""
+WITHOUT_RESUME = ("gallery", "invert", "policy export")
+"""Commands that go on, or begin again, without being told."""
+
+ONCE = ("policy export",)
+"""Commands that are refused where they were over."""
 
 
 def places_of(material: Path) -> dict[str, str]:

@@ -7,22 +7,12 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+import added_files
+import benchmark_files
 import numpy as np
-
-
-@dataclass(frozen=True)
-class Format:
-    """make: writes one into an empty folder and returns it. read: as a command would.
-
-    weight: how often it comes up, for some take long.
-    """
-
-    make: Callable[[Path], Path]
-    read: Callable[[Path], object]
-    weight: int = 10
+from formats import Format
 
 
 def _picture(suffix: str, mode: str = "RGB") -> Format:
@@ -68,6 +58,13 @@ def _unsealed(name: str) -> Callable[[Path], Path]:
         return made
 
     return make
+
+
+def _seal(path: Path) -> object:
+    from scorefield.integrity import check_seal, write_seal
+
+    write_seal(path)
+    return check_seal(path)
 
 
 def _demonstrations(kind: str) -> Format:
@@ -128,29 +125,16 @@ def _read_prior(path: Path) -> object:
     return load_prior(path)
 
 
+def _read_start(path: Path) -> object:
+    from scorefield.cli.distillation.text_to_svg import _read
+
+    return _read(path)
+
+
 def _read_judge(path: Path) -> object:
     from scorefield.cli.loading import load_judge
 
     return load_judge(path / "judge.safetensors")
-
-
-def _make_lora(folder: Path) -> Path:
-    import torch
-    from safetensors.torch import save_file
-
-    name = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
-    tensors = {
-        f"{name}.lora_A.weight": torch.zeros(2, 8),
-        f"{name}.lora_B.weight": torch.ones(8, 2),
-    }
-    save_file(tensors, folder / "lora.safetensors")
-    return folder / "lora.safetensors"
-
-
-def _read_lora(path: Path) -> object:
-    from scorefield.priors.loading import load_prior
-
-    return load_prior(path.parents[2] / "material" / "prior", lora=path)
 
 
 _RUN = {"prompt": "a cup", "steps": {"n": 2}}
@@ -256,7 +240,8 @@ FORMATS: dict[str, Format] = {
     "exported policy": Format(_make_exported, _read_exported, 6),
     "prior": Format(_copied("prior"), _read_prior, 4),
     "prior without seal": Format(_unsealed("prior"), _read_prior, 4),
-    "lora": Format(_make_lora, _read_lora, 2),
+    "svg to start from": Format(_copied("drawing.svg"), _read_start, 20),
+    "folder to seal": Format(_unsealed("policy"), _seal),
     "judge": Format(_copied("judge"), _read_judge),
     "run": Format(_make_run, _read_run, 20),
     "prompts": Format(_copied("prompts.txt"), _read_prompts),
@@ -267,4 +252,6 @@ FORMATS: dict[str, Format] = {
         f"demonstrations {kind}": _demonstrations(kind)
         for kind in ("lerobot video", "lerobot image", "robomimic", "zarr", "zarr.zip")
     },
+    **benchmark_files.FORMATS,
+    **added_files.FORMATS,
 }

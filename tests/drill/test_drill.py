@@ -34,14 +34,16 @@ def test_what_is_late_is_a_fault() -> None:
 
 def test_the_ledger_goes_on_and_the_table_adds_up(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "tries.jsonl")
-    tries = [Tried("files", 0, ""), Tried("files", 1, "hangs"), Tried("kills", 0, "")]
+    tries = [Tried("files", 0, "", 1.0), Tried("files", 1, "hangs", 2.0)]
+    tries.append(Tried("kills", 0, "", 4.0, 8.0))
     for one in tries:
         ledger.add(one)
     with ledger.path.open("a") as file:
         file.write('{"part": "kil')  # cut off by a kill
     assert ledger.read() == tries
     text = table(tries, {"kills": "k", "files": "f"})
-    assert "| kills | k | 1 | 1 | 0 |\n| files | f | 2 | 1 | 1 |\n| all | | 3 | 2 | 1 |" in text
+    rows = ["| kills | k | 1 | 1 | 0 | 4 | 8 |", "| files | f | 2 | 1 | 1 | 3 | 0 |"]
+    assert "\n".join([*rows, "| all |  | 3 | 2 | 1 | 7 | 8 |"]) in text
     assert text.endswith("- files 1: hangs\n")
 
 

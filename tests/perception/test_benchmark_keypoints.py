@@ -189,9 +189,49 @@ def test_damaged_annotations_are_named(tmp_path: Path) -> None:
     folder = spair(tmp_path)
     damaged = next((folder / "PairAnnotation" / "test").iterdir())
     damaged.write_text("{}")
-    with pytest.raises(ValueError, match=r"is not an annotation of SPair-71k \(KeyError"):
+    with pytest.raises(ValueError, match=r"an annotation of SPair-71k \(KeyError"):
         spair_pairs(folder)
     flow = tmp_path / "flow.flo"
     flow.write_bytes(b"PIEH")
     with pytest.raises(ValueError, match="not a whole flow field"):
         read_flo(flow)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("trg_kps", [[4, 5]], "points"),
+        ("trg_kps", [[float("nan"), 5]] * 4, "finite"),
+        ("src_kps", [4, 5, 6], "pairs of numbers"),
+        ("trg_bndbox", [3, 3, 3, 3], "size"),
+        ("src_imname", None, "TypeError"),
+    ],
+)
+def test_annotations_that_cannot_be_are_refused(
+    key: str, value: object, told: str, tmp_path: Path
+) -> None:
+    path = sorted((spair(tmp_path) / "PairAnnotation" / "test").iterdir())[0]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(ValueError, match=told) as error:
+        spair_pairs(tmp_path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("label", ["0", "21", "inf", "cat"])
+def test_classes_that_pf_pascal_has_not(label: str, tmp_path: Path) -> None:
+    moved_pictures(tmp_path / "JPEGImages" / "a.png", tmp_path / "JPEGImages" / "b.png")
+    listed = tmp_path / "test_pairs.csv"
+    listed.write_text(f"source_image,target_image,class\na.png,b.png,{label}\n")
+    with pytest.raises(ValueError, match="row 1, is not of PF-PASCAL"):
+        pf_pascal_pairs(tmp_path)
+
+
+def test_a_damaged_mat_file_is_named(tmp_path: Path) -> None:
+    moved_pictures(tmp_path / "JPEGImages" / "a.png", tmp_path / "JPEGImages" / "b.png")
+    listed = tmp_path / "test_pairs.csv"
+    listed.write_text("source_image,target_image,class\na.png,b.png,8\n")
+    path = tmp_path / "Annotations" / "cat" / "a.mat"
+    path.parent.mkdir(parents=True)
+    savemat(path, {"other": np.zeros(2)})
+    (row,) = evaluate_keypoints(pf_pascal_pairs(tmp_path), itself, RowStore(None, {}, ["pair"]))
+    assert f"{path}: cannot be read as a MATLAB file" in row["error"]

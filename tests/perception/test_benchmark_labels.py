@@ -13,7 +13,7 @@ from PIL import Image
 from untrained import untrained_shapes
 
 from scorefield.cli.main import main
-from scorefield.perception.benchmarks.label_evaluation import label_metrics, name_of
+from scorefield.perception.benchmarks.label_evaluation import _read, label_metrics, name_of
 from scorefield.perception.benchmarks.labelled_pictures import (
     LabelledPicture,
     imagefolder_pictures,
@@ -153,3 +153,50 @@ def test_the_command(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main([*words, "--resume"]) == damaged
     assert (out / "pictures.jsonl").read_text().startswith(before)
     assert "Li et al. 2023" in (out / "report.html").read_text()
+
+
+def test_what_a_sample_holds_chooses_no_decoder(tmp_path: Path) -> None:
+    """Pillow would start other programs for some formats; those that are named are read alone."""
+    raw = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(raw, "ppm")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    with tarfile.open(folder / "val-000.tar", "w") as shard:
+        add(shard, "1.png", raw.getvalue())
+        add(shard, "1.cls", b"0")
+    (one,) = webdataset_pictures(folder, "val")
+    with pytest.raises(ValueError, match=r"val-000\.tar/1: cannot be read as a picture"):
+        _read(one, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("cls", "²"), ("cls", "9" * 5000), ("json", "[]"), ("json", "[" * 10**5)]
+)
+def test_odd_labels_are_no_class(name: str, text: str, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "val-000.tar", "w") as shard:
+        add(shard, "1.png", png(0))
+        add(shard, f"1.{name}", text.encode())
+    (one,) = webdataset_pictures(tmp_path, "val")
+    with pytest.raises(ValueError, match="is none of the 2 names"):
+        name_of(one.label, ["chair", "lamp"])
+
+
+def test_a_sparse_member_is_not_unfolded(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "val-000.tar", "w") as shard:
+        about = tarfile.TarInfo("1.png")
+        # GNU's way to say that a file of 1 GiB is all holes
+        about.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(2**30)}
+        shard.addfile(about, io.BytesIO())
+    with pytest.raises(ValueError, match=r"val-000\.tar: cannot be read as a shard"):
+        list(webdataset_pictures(tmp_path, "val"))
+
+
+def test_damaged_tables_and_shards_are_named(tmp_path: Path) -> None:
+    path = table(tmp_path / "tables") / "data" / "val-00000-of-00001.parquet"
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(ValueError, match=r"parquet: cannot be read as a Parquet file"):
+        parquet_pictures(tmp_path / "tables", "val")
+    shard = shards(tmp_path / "shards") / "val-000.tar"
+    shard.write_bytes(shard.read_bytes()[:700])
+    with pytest.raises(ValueError, match=r"val-000\.tar: cannot be read as a shard"):
+        list(webdataset_pictures(tmp_path / "shards", "val"))

@@ -167,3 +167,10 @@ def test_masks_of_colours_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "masks" / "a.png", GREY)
     with pytest.raises(ValueError, match="one channel of 8 bits; this is RGB"):
         data.folder_pictures(tmp_path)[0].truth(data.ANY)
+
+
+def test_a_mask_chooses_no_decoder(tmp_path: Path) -> None:
+    (one,) = masks(tmp_path, np.zeros((8, 8)))
+    Image.new("L", (8, 8)).save(one.mask, "ppm")
+    with pytest.raises(ValueError, match="cannot be read as a mask"):
+        one.truth(data.ANY)

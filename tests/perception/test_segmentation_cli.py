@@ -93,3 +93,22 @@ def test_two_pictures_of_one_name(
     other = save_image(tmp_path / "other" / "object.png", torch.zeros(3, 8, 8))
     assert main(["segment", str(picture), str(other), "--out", str(tmp_path / "found")]) == 2
     assert "two pictures are named object" in capsys.readouterr().err
+
+
+def test_resume_does_what_is_left(
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, other = tmp_path / "found", tmp_path / "other.png"
+    save_image(other, render([draw_scene(32, 0)]).images[0])
+    words = ["segment", str(picture), str(other), "-k", "2", "--method", "kmeans", "--quiet"]
+    assert main([*words, "--out", str(tmp_path / "whole")]) == 0
+    words += ["--out", str(out), "--resume"]
+    assert main([*words[:1], *words[2:]]) == 0  # one of them, as after a kill
+    before = (out / "other-labels.png").stat().st_mtime_ns
+    assert main(words) == 0
+    assert (out / "other-labels.png").stat().st_mtime_ns == before
+    for path in (tmp_path / "whole").glob("*.png"):
+        assert (out / path.name).read_bytes() == path.read_bytes()
+    capsys.readouterr()
+    assert main([*words, "-k", "3"]) == 2
+    assert "made with k = 2, now k = 3" in capsys.readouterr().err

@@ -1,15 +1,19 @@
 """Scores of scenes whose answers are known, and the table of a list of prompts."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_models
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scorefield.images import load_image
+from scorefield.integrity import SEAL, write_seal
 from scorefield.priors.codec import PixelCodec
 from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.prior import ImagePrior
@@ -20,7 +24,6 @@ from scorefield.sds.nerf.fields import Field
 from scorefield.sds.nerf.radiance_field import RadianceField
 from scorefield.sds.nerf.scene_distillation import TextTo3D
 from scorefield.sds.nerf.settings import TextTo3DSettings
-from scorefield.training.tokenizer import make_tokenizer
 from scorefield.views import VIEWS
 from scorefield.world import CATEGORIES, COLORS
 from scorefield.world.judge import Judge, JudgeNet, Verdict
@@ -143,26 +146,7 @@ def test_the_world_judge_wants_category_and_colour() -> None:
 @pytest.fixture(scope="module")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny CLIP with random weights."""
-    from transformers import CLIPConfig, CLIPModel, CLIPProcessor
-    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-
-    torch.manual_seed(0)
-    tokenizer = make_tokenizer()
-    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
-    small |= {"num_attention_heads": 2}
-    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    config = CLIPConfig(
-        text_config={"vocab_size": len(tokenizer), **small, **ids},
-        vision_config={"image_size": 32, "patch_size": 8, **small},
-        projection_dim=8,
-    )
-    images = CLIPImageProcessorPil(
-        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
-    )
-    folder = tmp_path_factory.mktemp("clip")
-    CLIPModel(config).save_pretrained(folder)
-    CLIPProcessor(images, tokenizer).save_pretrained(folder)
-    return folder
+    return tiny_models.clip_judge(tmp_path_factory.mktemp("clip"))
 
 
 def test_clip_ranks_the_prompt_among_all(clip_folder: Path) -> None:
@@ -186,6 +170,22 @@ def test_clip_ranks_the_prompt_among_all(clip_folder: Path) -> None:
 
     with pytest.raises(ValueError, match="not among the 3 prompts"):
         judge.look(images, "a corgi")
+
+
+def test_a_clip_that_lacks_weights_or_is_not_what_was_sealed(
+    clip_folder: Path, tmp_path: Path
+) -> None:
+    """transformers would make up what is missing."""
+    folder = shutil.copytree(clip_folder, tmp_path / "clip")
+    write_seal(folder)
+    weights = load_file(folder / "model.safetensors")
+    weights.pop("visual_projection.weight")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"model\.safetensors: is not the file that was sealed"):
+        ClipJudge.load(folder, ["a red cup"])
+    (folder / SEAL).unlink()
+    with pytest.raises(ValueError, match=r"its weights lack visual_projection\.weight"):
+        ClipJudge.load(folder, ["a red cup"])
 
 
 def test_a_missing_clip_is_one_line(tmp_path: Path) -> None:

@@ -697,6 +697,30 @@ SIZES: dict[str, dict[str, int]] = {
 }
 
 
+def clip_judge(folder: Path) -> Path:
+    """Save a tiny CLIP, with text and vision, that judges pictures; the same weights every time."""
+    from transformers import CLIPConfig, CLIPModel, CLIPProcessor
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    tokenizer = make_tokenizer()
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    small |= {"num_attention_heads": 2}
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    config = CLIPConfig(
+        text_config={"vocab_size": len(tokenizer), **small, **ids},
+        vision_config={"image_size": 32, "patch_size": 8, **small},
+        projection_dim=8,
+    )
+    images = CLIPImageProcessorPil(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        CLIPModel(config).save_pretrained(folder)
+    CLIPProcessor(images, tokenizer).save_pretrained(folder)
+    return folder
+
+
 def build(name: str, folder: Path) -> Path:
     """Save a pipeline into an empty folder; the same weights every time."""
     with torch.random.fork_rng():

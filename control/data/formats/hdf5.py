@@ -13,7 +13,6 @@ ManiSkill, Minari:
     traj_0/obs, or observations   with a row more, which is left out
 """
 
-import json
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -34,6 +33,7 @@ from scorefield.control.data.formats.demonstrations import (
     role_of,
 )
 from scorefield.control.data.formats.reading import DataError, damaged, decoded, library
+from scorefield.files import parse_json
 
 SUFFIXES = (".hdf5", ".h5", ".hdf")
 """What HDF5 files are called."""
@@ -292,7 +292,7 @@ def _rate(file: Path, text: Any) -> float | None:
         return None
     where = f"{file}, data: the attribute env_args"
     try:
-        told = json.loads(text)
+        told = parse_json(text)
     except (ValueError, TypeError) as error:
         raise DataError(f"{where} is not JSON ({error})") from error
     settings = told.get("env_kwargs") if isinstance(told, dict) else None

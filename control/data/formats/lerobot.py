@@ -7,7 +7,6 @@ data/chunk-000/file-000.parquet             a row per step
 videos/KEY/chunk-000/file-000.mp4
 """
 
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from scorefield.control.data.formats.demonstrations import (
 )
 from scorefield.control.data.formats.lerobot_videos import Videos
 from scorefield.control.data.formats.reading import DataError, damaged, decoded, library
+from scorefield.files import parse_json
 
 _HALF = 0.5
 """Of a step: how far a time stamp may be from its place."""
@@ -77,7 +77,7 @@ class LeRobot(Demonstrations):
         self._parquet = library("pyarrow.parquet", "a LeRobot data set")
         info = folder / "meta" / "info.json"
         with damaged(str(info)):
-            self._info = json.loads(info.read_text(encoding="utf-8"))
+            self._info = parse_json(info.read_text(encoding="utf-8"))
             version = str(self._info["codebase_version"])
             if not version.startswith("v3"):
                 raise DataError(

@@ -4,7 +4,6 @@ data/state, data/action, data/img, ...   all steps, one after another
 meta/episode_ends                        where each episode ends, exclusive
 """
 
-import json
 import math
 import os
 import zipfile
@@ -23,6 +22,7 @@ from scorefield.control.data.formats.demonstrations import (
     role_of,
 )
 from scorefield.control.data.formats.reading import DataError, damaged, library
+from scorefield.files import parse_json
 
 _METADATA = (".zarray", "zarr.json")
 """What describes an array, in formats 2 and 3."""
@@ -183,7 +183,7 @@ class _Files:
                 continue
             where = f"{self.path}, {name}/{file}"
             with damaged(where):
-                content = json.loads(text)
+                content = parse_json(text)
                 if content.get("node_type", "array") != "array":
                     return None
                 shape = content["shape"]

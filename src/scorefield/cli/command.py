@@ -160,14 +160,16 @@ def check_picture(path: Path, suffixes: Sequence[str] = PICTURES) -> None:
     _check_writable(path.parent)
 
 
-def check_folder(path: Path, resume: bool = False) -> None:
-    """Refuse a folder that cannot be written or, unless resuming, that holds something."""
+def check_folder(path: Path, resume: bool | None = None) -> None:
+    """Refuse a folder that cannot be written or, unless resuming, that holds something.
+
+    resume: None for a command that has no --resume.
+    """
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file; --out must name a folder")
     if path.is_dir() and any(path.iterdir()) and not resume:
-        raise ValueError(
-            f"{path} is not empty; choose another folder, or --resume what was begun there"
-        )
+        goes_on = "" if resume is None else ", or --resume what was begun there"
+        raise ValueError(f"{path} is not empty; choose another folder{goes_on}")
     _check_writable(path)
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scorefield.files import parse_json
+
 __all__ = ["Run", "find_runs", "read_run"]
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".svg")
@@ -73,7 +75,7 @@ def find_runs(folders: Iterable[Path]) -> list[Path]:
 def read_run(path: Path) -> Run:
     """Reads what is there; a run that is being written is shown as far as it is whole."""
     try:
-        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        config = parse_json((path / CONFIG).read_text(encoding="utf-8"))
         if not isinstance(config, dict):
             raise ValueError("it holds no settings")
     except FileNotFoundError:
@@ -110,7 +112,7 @@ def _metrics(path: Path) -> dict[str, tuple[list[float], list[float]]]:
         return metrics
     for line in lines:
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             step = float(row["step"])
         except (ValueError, KeyError, TypeError):  # a row that is being written, or foreign
             continue

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import scorefield
+from scorefield.files import parse_json
 from scorefield.locks import Lock, lock_folder
 from scorefield.rows import first_difference
 
@@ -179,7 +180,7 @@ class RunFolder:
             return None
         try:
             text = (self._checkpoint / "state.json").read_text(encoding="utf-8")
-            structure = json.loads(text)
+            structure = parse_json(text)
             tensors = load_file(self._checkpoint / "state.safetensors")
             return structure["step"], _decode(structure["state"], tensors)
         except Exception as error:
@@ -234,7 +235,7 @@ def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
 def _read_config(path: Path) -> dict[str, Any]:
     file = path / "config.json"
     try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
+        settings = parse_json(file.read_text(encoding="utf-8"))
         if not isinstance(settings, dict):
             raise ValueError("it holds no settings")
     except FileNotFoundError as error:
@@ -253,7 +254,7 @@ def _row_step(line: bytes) -> int | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        return int(json.loads(line)["step"])
+        return int(parse_json(line)["step"])
     except (ValueError, KeyError, TypeError):
         return None
 

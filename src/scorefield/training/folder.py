@@ -1,6 +1,5 @@
 """A folder of pictures with captions, as a training reads it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from scorefield.files import parse_json
 from scorefield.images import FORMATS
 
 __all__ = ["BACKGROUNDS", "CaptionedPicture", "picture_views", "read_folder", "words_of"]
@@ -84,7 +84,7 @@ def _from_metadata(folder: Path) -> list[CaptionedPicture]:
             continue
         where = f"{folder / METADATA}, line {number}"
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
             name, text = entry["file_name"], entry["text"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(

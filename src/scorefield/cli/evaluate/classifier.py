@@ -1,6 +1,5 @@
 """`scorefield evaluate classifier`: accuracy on pictures with labels."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from scorefield.cli.command import Outcome, check_at_least, check_folder, check_template
 from scorefield.cli.evaluate.data_sets import DataSetCommand, Report
 from scorefield.domains import Count, Positive
+from scorefield.files import parse_json
 
 if TYPE_CHECKING:
     from scorefield.perception.benchmarks.labelled_pictures import LabelledPicture
@@ -139,7 +139,7 @@ class EvaluateClassifier(DataSetCommand):
 def _names(path: Path) -> Names:
     """The names in a JSON file: a list, or an object of strings."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"--names {path} is not JSON ({error})") from error
     values = list(found.values()) if isinstance(found, dict) else found

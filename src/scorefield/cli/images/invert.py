@@ -9,6 +9,7 @@ import tyro
 from scorefield.cli.command import Outcome, PriorCommand, check_at_least, check_folder, under_way
 from scorefield.domains import Count, NotNegative
 from scorefield.files import whole_file
+from scorefield.locks import owned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ class Invert(PriorCommand):
         image, said = load_picture(self.picture, prior.image_size)
         trajectory_levels(prior.schedule, self.steps)
         denoiser = prior.guided(self.prompt, self.scale)
-        with under_way(), torch.no_grad():
+        with owned(self.out), under_way(), torch.no_grad():
             latents = prior.encode(image[None].to(prior.device))
             progress = not self.quiet
             if self.method == "ddim":

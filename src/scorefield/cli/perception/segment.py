@@ -14,6 +14,7 @@ from scorefield.cli.command import (
     check_unused,
     under_way,
 )
+from scorefield.cli.perception.picture_results import file_digest
 from scorefield.domains import Count, NotNegative, Positive
 from scorefield.files import write_json
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from scorefield.perception.segmentation.segment import Method, Segmentation
     from scorefield.priors.frozen_prior import FrozenPrior
+    from scorefield.rows import RowStore
 
 COARSE = 5
 """Steps of a coarse walk."""
@@ -35,13 +37,14 @@ class Segment(PriorCommand):
     """Divide pictures into regions by what a prior sees in them; nothing is trained or named.
 
     For each picture FOLDER gets NAME-labels.png, whose pixels' values are their labels,
-    NAME-overlay.png to look at, and NAME-low-res.png, the labels of the cells of the features.
+    NAME-overlay.png to look at, NAME-low-res.png, the labels of the cells of the features, and a
+    line in pictures.jsonl, from which --resume goes on.
     """
 
     pictures: tyro.conf.Positional[tuple[Path, ...]]
     """Images of any size and mode; the prior sees them as squares."""
     out: Path
-    """Folder, new or empty."""
+    """Folder, new or empty unless resuming."""
     k: Annotated[Count, tyro.conf.arg(aliases=("-k",))] = 6
     """Regions at most."""
     method: Literal["emerdiff", "kmeans", "ncut"] = "emerdiff"
@@ -64,6 +67,8 @@ class Segment(PriorCommand):
     """What the pictures show; none is needed."""
     memory: Positive = 4.0
     """GiB for recorded attention and one batch, beside the weights."""
+    resume: bool = False
+    """Leave out the pictures that are segmented in --out, with the same settings."""
 
     def run(self) -> Outcome:
         """Segment one picture after the other, and write what was found."""
@@ -76,25 +81,29 @@ class Segment(PriorCommand):
         names = [path.stem for path in self.pictures]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two pictures are named {twice[0]}; segment them into two folders")
-        check_folder(self.out)
+        check_folder(self.out, self.resume)
 
         from tqdm.auto import tqdm
 
         from scorefield.cli.loading import prior_of
         from scorefield.perception.segmentation.segment import check_method
+        from scorefield.rows import RowStore
 
         prior = prior_of(self)
         method = self._method(prior)
         self._say_memory(prior, method, check_method(prior, method, self.memory))
         prior.condition(self.prompt)
+        settings = {
+            "prior": self.prior, "method": self.method, "k": self.k, "seed": self.seed,
+            "source": method.source,
+        }  # fmt: skip
+        given = {name: getattr(self, name) for name in ("prompt", "layer", "size", *_WALKING)}
+        known = RowStore(self.out / "pictures.jsonl", {**settings, **given}, ["picture"])
         rows: list[dict[str, Any]] = []
         with under_way():
             for path in tqdm(self.pictures, desc="pictures", disable=self.quiet):
-                rows.append(self._one(path, prior, method))
-            metrics = {
-                "prior": self.prior, "method": self.method, "k": self.k, "seed": self.seed,
-                "source": method.source, "results": rows,
-            }  # fmt: skip
+                rows.append(self._known(path, known) or self._one(path, prior, method, known))
+            metrics = {**settings, "results": rows}
             write_json(self.out / "segmentation.json", metrics)
         bad = [f"{row['picture']} ({row['error']})" for row in rows if "error" in row]
         problem = f"{len(bad)} of {len(rows)} pictures: {'; '.join(bad)}" if bad else None
@@ -119,37 +128,54 @@ class Segment(PriorCommand):
         need = needed_memory(prior, size, steps, rows) / 2**30
         print(f"up to {need:.2g} GiB beside the weights, {rows} rows in one pass", file=sys.stderr)
 
-    def _one(self, path: Path, prior: "FrozenPrior", method: "Method") -> dict[str, Any]:
+    def _known(self, path: Path, known: "RowStore") -> dict[str, Any] | None:
+        """The row of a picture that was segmented before, and its files are there."""
+        row = known.get(picture=str(path))
+        if row is None or "error" in row or row["digest"] != file_digest(path):
+            return None
+        return row if all(one.exists() for one in self._paths(path.stem).values()) else None
+
+    def _one(
+        self, path: Path, prior: "FrozenPrior", method: "Method", known: "RowStore"
+    ) -> dict[str, Any]:
         from scorefield.images import load_image
         from scorefield.perception.segmentation.segment import segment
 
         try:
             image = load_image(path)
         except (ValueError, OSError) as error:
-            return {"picture": str(path), "error": " ".join(str(error).split())}
+            damaged = {"picture": str(path), "error": " ".join(str(error).split())}
+            known.add(damaged)
+            return damaged
         found = segment(
             prior, image, self.k, method, self.prompt,
             memory=self.memory, seed=self.seed, progress=not self.quiet,
         )[0]  # fmt: skip
         written = self._write(path.stem, image, found)
         shares = found.labels.flatten().bincount(minlength=found.k) / found.labels.numel()
-        return {
+        row = {
             "picture": str(path),
+            "digest": file_digest(path),
             "regions": int((shares > 0).sum()),
             "shares": [round(float(share), 4) for share in shares],
             "evaluations": found.evaluations,
             **written,
         }
+        known.add(row)
+        return row
 
     def _write(self, name: str, image: "Tensor", found: "Segmentation") -> dict[str, str]:
         from scorefield.images import save_image
         from scorefield.perception.segmentation.drawing import draw_overlay, save_labels
 
-        paths = {what: self.out / f"{name}-{what}.png" for what in ("labels", "overlay", "low-res")}
+        paths = self._paths(name)
         save_labels(paths["labels"], found.labels)
         save_image(paths["overlay"], draw_overlay(image, found.labels))
         save_labels(paths["low-res"], found.low_res)
         return {what: str(path) for what, path in paths.items()}
+
+    def _paths(self, name: str) -> dict[str, Path]:
+        return {what: self.out / f"{name}-{what}.png" for what in ("labels", "overlay", "low-res")}
 
     def _method(self, prior: "FrozenPrior") -> "Method":
         from scorefield.perception.segmentation.presets import method_named

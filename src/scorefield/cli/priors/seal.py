@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from scorefield.cli.command import Command, Outcome
+from scorefield.locks import lock_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,11 @@ class Seal(Command):
         """Write the file."""
         from scorefield.integrity import write_seal
 
+        if not self.folder.is_dir():
+            raise ValueError(f"{self.folder} is a file; give the folder that it is in")
+        lock = lock_path(self.folder)  # what is still being written is not sealed
         seal = write_seal(self.folder)
+        del lock
         files = len(seal.read_text(encoding="utf-8").splitlines())
         lines = [f"wrote {seal}: {files} files"]
         return Outcome({"out": str(seal), "files": files}, lines)
