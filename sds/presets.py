@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from scorefield.sds.settings import DistillationSettings
+
 if TYPE_CHECKING:
     from scorefield.priors.prior import ImagePrior
     from scorefield.sds.objective import Objective
-    from scorefield.sds.settings import DistillationSettings
 
 __all__ = [
     "Preset",
@@ -25,7 +26,7 @@ __all__ = [
     "settings_for",
 ]
 
-AnySettings = TypeVar("AnySettings", bound="DistillationSettings")
+AnySettings = TypeVar("AnySettings", bound=DistillationSettings)
 
 ObjectiveName = Literal["sds", "sjc", "vsd", "csd", "nfsd", "ism", "sdi", "bridge"]
 

@@ -313,10 +313,12 @@ def test_text_to_3d_is_interrupted_and_resumed(
 
     monkeypatch.setattr(TextTo3D, "step", step)
     assert "is not empty" in refused(capsys, *words)
-    assert main([*words, "--resume", "--json"]) == 0
+    assert main([*words, "--resume", "--refine", "1", "--json"]) == 0
     captured = capsys.readouterr()
     metrics = json.loads(captured.out)
     assert metrics["problem"] is None
+    assert sorted(metrics["files"]) == sorted(metrics["refined"])
+    assert Path(metrics["refined"]["glb"]) == tmp_path / "run" / "refined" / "mesh.glb"
     assert sorted(metrics["files"]) == ["glb", "mtl", "obj", "ply", "png", "turntable", "views"]
     assert all(Path(path).is_file() for path in metrics["files"].values())
     assert "2/2" in captured.err

@@ -32,6 +32,7 @@ from scorefield.sds.nerf.penalties import (
 from scorefield.sds.nerf.presets import PRESETS
 from scorefield.sds.nerf.radiance_field import RadianceField, Rendering
 from scorefield.sds.nerf.settings import TextTo3DSettings
+from scorefield.sds.nerf.texture.refinement import refine_scene
 from scorefield.sds.nerf.view_negatives import view_negatives
 from scorefield.sds.objective import PromptedDenoisers
 from scorefield.sds.presets import settings_for
@@ -204,6 +205,7 @@ def text_to_3d(
     progress: bool = True,
     preview_every: int = 100,
     checkpoint_every: int = 100,
+    refine: int = 0,
     asset: AssetSettings | None = None,
 ) -> Path:
     """Distil a prompt into a scene and write its mesh, turntable and views; returns the folder.
@@ -219,6 +221,8 @@ def text_to_3d(
         progress: whether to show progress on standard error.
         preview_every: a preview after every so many steps; 0 for none.
         checkpoint_every: a checkpoint after every so many steps; 0 for the last only.
+        refine: so many more updates change the texture alone (see `Refinement`); their files are
+            in the folder "refined" in the folder.
         asset: of the mesh and the pictures; None: the defaults.
 
     Raises:
@@ -226,14 +230,18 @@ def text_to_3d(
         EmptySceneError: at the end, the pictures written: the scene came out empty.
         NonFiniteError: on the way; the last checkpoint is kept.
     """
-    run(
-        TextTo3D(prior, settings_for(TextTo3DSettings, prompt, prior, PRESETS), asset=asset),
-        out,
-        resume=resume,
-        progress=progress,
-        preview_every=preview_every,
-        checkpoint_every=checkpoint_every,
-    )
+    if refine < 0:
+        raise ValueError(f"refine must be at least 0 updates; got {refine}")
+    settings = settings_for(TextTo3DSettings, prompt, prior, PRESETS)
+    task = TextTo3D(prior, settings, asset=asset)
+    pace: dict[str, Any] = {
+        "progress": progress,
+        "preview_every": preview_every,
+        "checkpoint_every": checkpoint_every,
+    }
+    run(task, out, resume=resume, **pace)
+    if refine:
+        refine_scene(prior, task.scene, task.settings, Path(out), refine, asset=asset, **pace)
     return Path(out)
 
 

@@ -45,28 +45,30 @@ def rasterise(triangles: Float[Tensor, "faces 3 2"], size: int) -> Fragments:
             (j + 0.5, i + 0.5).
         size: side of the picture.
     """
-    first = (triangles.amin(dim=1) - 0.5).ceil().clamp(0, size).long()  # (F, 2), as (x, y)
-    last = (triangles.amax(dim=1) - 0.5).floor().clamp(-1, size - 1).long()
-    width, height = (last - first + 1).clamp_min(0).unbind(-1)
-    count = width * height
+    x, y = triangles.permute(2, 1, 0).contiguous()  # (3, F) each
+    left, right = _centres(x, size)
+    top, bottom = _centres(y, size)
+    width = (right - left + 1).clamp_min(0)
+    count = width * (bottom - top + 1).clamp_min(0)
     face = torch.arange(len(triangles), device=triangles.device).repeat_interleave(count)
     nth = torch.arange(len(face), device=face.device) - (count.cumsum(0) - count)[face]
-    column, row = first[face, 0] + nth % width[face], first[face, 1] + nth // width[face]
+    down = torch.div(nth, width[face], rounding_mode="floor")
+    row, column = top[face] + down, left[face] + nth - down * width[face]
 
-    corners = triangles[face]
-    centre = torch.stack([column, row], dim=-1).to(triangles) + 0.5
-    opposite = [_turn(corners[:, (i + 1) % 3], corners[:, (i + 2) % 3], centre) for i in range(3)]
-    sides = torch.stack(opposite, dim=-1)
-    area = sides.sum(dim=-1, keepdim=True)
-    weights = sides / torch.where(area == 0, torch.nan, area)
-    inside = (weights >= 0).all(dim=-1)
-    return Fragments(face[inside], row[inside], column[inside], weights[inside])
+    # From the centre, an edge that two triangles share has exactly opposite signs in them.
+    dx, dy = x[:, face] - (column + 0.5), y[:, face] - (row + 0.5)
+    sides = [dx[i - 2] * dy[i - 1] - dx[i - 1] * dy[i - 2] for i in range(3)]
+    area = sides[0] + sides[1] + sides[2]
+    weights = torch.stack(sides) / torch.where(area == 0, torch.nan, area)
+    inside = (weights >= 0).all(dim=0).nonzero()[:, 0]
+    return Fragments(face[inside], row[inside], column[inside], weights[:, inside].T)
 
 
-def _turn(a: Tensor, b: Tensor, p: Tensor) -> Tensor:
-    """Twice the signed area of the triangle a, b, p."""
-    along, to = b - a, p - a
-    return along[:, 0] * to[:, 1] - along[:, 1] * to[:, 0]
+def _centres(corners: Float[Tensor, "3 faces"], size: int) -> tuple[Tensor, Tensor]:
+    """The first and the last pixel centre between a triangle's corners, along one axis."""
+    first = (torch.minimum(torch.minimum(*corners[:2]), corners[2]) - 0.5).ceil()
+    last = (torch.maximum(torch.maximum(*corners[:2]), corners[2]) - 0.5).floor()
+    return first.clamp(0, size).long(), last.clamp(-1, size - 1).long()
 
 
 def silhouette(

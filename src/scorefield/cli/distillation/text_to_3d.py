@@ -7,6 +7,7 @@ import tyro
 
 from scorefield.cli.command import Outcome, options_of, under_way
 from scorefield.cli.distillation.distilling import DistillingCommand
+from scorefield.domains import Whole
 from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.presets import PRESETS
 from scorefield.sds.nerf.settings import TextTo3DSettings
@@ -37,6 +38,8 @@ class SceneCommand(DistillingCommand):
 class _TextTo3D(SceneCommand):
     prompt: tyro.conf.Positional[str]
     """What to make, in quotes."""
+    refine: Whole = 0
+    """Further updates, of the texture alone, whose files go into the folder refined of --out."""
 
     def run(self) -> Outcome:
         """Distil, and write mesh, turntable and views."""
@@ -47,15 +50,21 @@ class _TextTo3D(SceneCommand):
         from scorefield.runs.job import begin, run
         from scorefield.sds.nerf.assets.mesh import EmptySceneError
         from scorefield.sds.nerf.scene_distillation import TextTo3D
+        from scorefield.sds.nerf.texture.refinement import refine_scene
 
         prior = prior_of(self)
         settings = self.settings(self.prompt, prior)
         task = TextTo3D(prior, settings, asset=asset)
         folder = begin(task, self.out, resume=self.resume)
-        problem = None
+        problem, refined = None, {}
         with under_way():
             try:
                 written = run(task, folder, **self.pace())
+                if self.refine:
+                    refined = refine_scene(
+                        prior, task.scene, settings, self.out, self.refine, asset=asset,
+                        **self.pace(),
+                    )  # fmt: skip
             except EmptySceneError as error:
                 problem = str(error)
                 written = {"views": self.out / "views.png", "turntable": self.out / "turntable.gif"}
@@ -67,9 +76,11 @@ class _TextTo3D(SceneCommand):
             "steps": settings.steps,
             "seed": self.seed,
             "files": {name: str(path) for name, path in written.items()},
+            "refined": {name: str(path) for name, path in refined.items()},
             "problem": problem,
         }
-        return Outcome(metrics, [f"wrote {path}" for path in written.values()], problem)
+        lines = [f"wrote {path}" for path in (*written.values(), *refined.values())]
+        return Outcome(metrics, lines, problem)
 
 
 TextTo3DCommand = make_dataclass(
