@@ -100,13 +100,17 @@ class EditSettings:
         """The steps that are walked, of `steps`.
 
         Raises:
-            ValueError: words the prior does not know, no source where there must be one, or more
-                steps than the schedule has levels.
+            ValueError: words the prior does not know, no source where there must be one, more
+                steps than the schedule has levels, or no U-Net whose attention could be edited.
         """
         from scorefield.priors.steps import trajectory_levels
 
         if self.method in READERS["source"] and not (source or "").strip():
             raise ValueError(f"{self.method} needs a source, the prompt of the image as it is")
+        if self.method == "prompt-to-prompt":
+            from scorefield.priors.editing.prompt_to_prompt import unet_of
+
+            unet_of(prior)
         prior.guided(prompt, self.guidance)
         prior.condition(source)
         if not self.walks:

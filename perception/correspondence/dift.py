@@ -107,7 +107,7 @@ def dift_preset(prior: FrozenPrior) -> DiftPreset:
             centred=True,
             source="docs/correspondence.md, tuned on the embedded prior",
         )
-    blocks = getattr(model, "transformer_blocks", None)
+    blocks = getattr(model, "transformer_blocks", None) or getattr(model, "layers", None)
     if blocks is None:
         raise ValueError(f"{prior.name}: no preset for a {type(model).__name__}; give one")
     return DiftPreset(

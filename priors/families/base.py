@@ -116,6 +116,9 @@ class Adapter(nn.Module):
     (batch, channels, height, width), for videos (batch, frames, channels, height, width).
     """
 
+    patch = 2
+    """Latent cells along a side of a token, in networks of tokens."""
+
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model

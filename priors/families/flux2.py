@@ -24,6 +24,8 @@ _KLEIN_STEPS = 4  # of the distilled one's model card
 class Flux2Adapter(FlowAdapter):
     """FLUX.2's transformer: a cell of the codec is a token; places have four coordinates."""
 
+    patch = 1
+
     # Its own conditions are of a known kind.
     def forward(  # type: ignore[override]
         self, z: Tensor, timestep: Tensor, encoder_hidden_states: Tensor

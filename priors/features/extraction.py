@@ -145,7 +145,8 @@ def _compute(
         with tapped(prior.model, paths) as outputs:
             prior.predict(z, level.expand(len(z)), condition.rows(index).expand(len(z)))
         for path in paths:
-            maps = to_maps(outputs[path], path, z.shape[1:], len(z)).float() / ensemble
+            patch = getattr(prior.network, "patch", 2)
+            maps = to_maps(outputs[path], path, z.shape[1:], len(z), patch).float() / ensemble
             for i, values in zip(index, maps, strict=True):
                 sums[i][path] = sums[i][path] + values if path in sums[i] else values
     return sums

@@ -92,7 +92,7 @@ def network_cost(
     layers = []
     for path, (output, flops) in spoken.items():
         try:
-            maps = to_maps(output, path, shape, 1)
+            maps = to_maps(output, path, shape, 1, getattr(prior.network, "patch", 2))
         except ValueError:
             continue  # not of places
         layers.append(LayerCost(short_name(path), path, tuple(maps.shape[1:]), flops / total))
@@ -119,7 +119,8 @@ class _Encoder(nn.Module):
         self.vae: Any = vae
 
     def forward(self, picture: Tensor) -> Tensor:
-        mean: Tensor = self.vae.encode(picture).latent_dist.mean
+        found = self.vae.encode(picture)
+        mean: Tensor = found.latent_dist.mean if hasattr(found, "latent_dist") else found[0]
         return mean
 
 

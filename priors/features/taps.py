@@ -18,10 +18,13 @@ _SHORT = {
     "mid_block": "mid",
     "transformer_blocks": "block",
     "blocks": "block",
+    "layers": "block",
     "single_transformer_blocks": "single",
 }
 # Keys and values of cross-attention, and the text's side of attention over both streams.
-_OF_TEXT = re.compile(r"attn2\.to_[kv]$|\.add_[qkv]_proj$|\.to_add_out$|_context(\.|$)")
+_OF_TEXT = re.compile(
+    r"attn2\.to_[kv]$|\.add_[qkv]_proj$|\.to_add_out$|_context(\.|$)|^context_refiner(\.|$)"
+)
 
 
 class _Enough(Exception):
@@ -31,8 +34,8 @@ class _Enough(Exception):
 def short_name(path: str) -> str:
     """The short name of a module path: "up1" is up_blocks.1, "mid.resnets.0" mid_block.resnets.0.
 
-    "block" is transformer_blocks (of Wan: blocks), "single" Flux's single_transformer_blocks. What
-    lies inside a block follows after a dot.
+    "block" is transformer_blocks (of Wan: blocks, of Z-Image: layers), "single" Flux's
+    single_transformer_blocks. What lies inside a block follows after a dot.
     """
     head, _, rest = path.partition(".")
     if head == "mid_block":
@@ -44,6 +47,8 @@ def block_paths(model: nn.Module) -> list[str]:
     """The module paths of a model's blocks, as they were registered."""
     paths = []
     for name, child in model.named_children():
+        if _OF_TEXT.search(name):
+            continue
         if isinstance(child, nn.ModuleList):
             paths += [f"{name}.{i}" for i in range(len(child))]
         elif name == "mid_block":
@@ -110,13 +115,14 @@ def tapped(model: nn.Module, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
             handle.remove()
 
 
-def to_maps(output: Any, path: str, latent: Sequence[int], batch: int) -> Tensor:
+def to_maps(output: Any, path: str, latent: Sequence[int], batch: int, patch: int = 2) -> Tensor:
     """A layer's output as maps (batch, channels, h, w), of videos (batch, frames, channels, h, w).
 
     Tokens become maps of the grid, the latent's halved some number of times, that has their number.
     Of two streams, text and picture, the picture's is taken.
 
     latent: the shape of one latent, (channels, height, width), of videos (frames, ...) before it.
+    patch: latent cells along a side of a token, where text and picture are one sequence.
 
     Raises:
         ValueError: the output does not have one value per place.
@@ -126,7 +132,8 @@ def to_maps(output: Any, path: str, latent: Sequence[int], batch: int) -> Tensor
     if path.rpartition(".")[2].startswith("attn"):
         tensors.reverse()  # attention over two streams returns the picture's first, blocks last
     frames = latent[0] if len(latent) == 4 else 1
-    maps = _maps(tensors[-1], path, tuple(latent[-2:]), batch, frames) if tensors else None
+    tried = (_maps(t, path, tuple(latent[-2:]), batch, frames, patch) for t in reversed(tensors))
+    maps = next((found for found in tried if found is not None), None)
     if maps is None:
         shape = tuple(tensors[-1].shape) if tensors else type(output).__name__
         raise ValueError(
@@ -137,7 +144,7 @@ def to_maps(output: Any, path: str, latent: Sequence[int], batch: int) -> Tensor
 
 
 def _maps(
-    output: Tensor, path: str, grid: tuple[int, ...], batch: int, frames: int
+    output: Tensor, path: str, grid: tuple[int, ...], batch: int, frames: int, patch: int
 ) -> Tensor | None:
     """Maps (batch frames, channels, h, w), or None."""
     if output.ndim == 5 and output.shape[::2][:2] == (batch, frames):
@@ -149,8 +156,10 @@ def _maps(
     per_row = batch * frames // len(output)  # frames that are one sequence
     if path.startswith("single_transformer_blocks."):
         # inside these blocks the tokens of the text come first, in one sequence with the picture's
-        places = (grid[0] // 2) * (grid[1] // 2)
-        output = output[:, -places:]
+        output = output[:, -(grid[0] // patch) * (grid[1] // patch) :]
+    if path.startswith(("layers.", "noise_refiner.")):
+        # Z-Image's come first, filled up to a multiple of 32
+        output = output[:, : (grid[0] // patch) * (grid[1] // patch)]
     while output.shape[1] != per_row * grid[0] * grid[1]:
         if max(grid) == 1:
             return None

@@ -12,6 +12,7 @@ import tiny_models
 import torch
 
 from scorefield.priors.families.base import few_steps_named
+from scorefield.priors.features.network_cost import network_cost
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.loading import PriorError, check_folder, load_prior
 from scorefield.priors.noise import keyed_noise, noise_generator
@@ -155,6 +156,7 @@ def test_a_tiny_autoencoder(tiny: Tiny, folder: Path) -> None:
     torch.testing.assert_close(prior.encode(images), latents)
     torch.testing.assert_close(prior.decode(latents), decoded)
     assert not bool(prior.codec.posterior(images)[1].any())  # type: ignore[attr-defined]
+    assert network_cost(prior).encode is not None
 
 
 # diffusers converts tensors in a way numpy 2 means to drop

@@ -16,6 +16,9 @@ from scorefield.priors.conformance import check_prior
 from scorefield.priors.families.base import Card
 from scorefield.priors.families.flows import pack_cells, unpack_cells
 from scorefield.priors.families.flux2 import flux2_klein
+from scorefield.priors.features.extraction import extract_features
+from scorefield.priors.features.network_cost import network_cost
+from scorefield.priors.features.taps import layer_path
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.loading import PriorError, _quiet, load_prior
 from scorefield.priors.noise import keyed_noise
@@ -170,6 +173,43 @@ def test_the_decoder_of_ltx_that_is_told_of_noise(tiny: Tiny) -> None:
         torch.testing.assert_close(latents, scaled.transpose(1, 2), rtol=1e-4, atol=1e-5)
         decoded = (vae.decode(mean).sample / 2 + 0.5).clamp(0, 1).transpose(1, 2)
     torch.testing.assert_close(prior.decode(latents), decoded, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["z-image", "flux2-klein", "qwen-image", "sana", "cog-video-x", "ltx", "wan-two-experts"],
+)
+def test_the_cost_of_every_network_is_counted(tiny: Tiny, name: str) -> None:
+    """As `scorefield info` does, with the layers whose maps can be taken."""
+    prior = load(tiny, name)
+    cost = network_cost(prior, PROMPT)
+    assert cost.flops > 0
+    assert "block0" in [layer.name for layer in cost.layers]
+    z = keyed_noise(0, range(1), 0, prior.latent_shape)
+    after = prior.condition(PROMPT)(z, prior.schedule.at_fraction(0.5)).v
+    before = load(tiny, name).condition(PROMPT)(z, prior.schedule.at_fraction(0.5)).v
+    torch.testing.assert_close(after, before)  # counting left nothing behind
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "side"), [("flux2-klein", "single0", 8), ("z-image", "block0", 4)]
+)
+def test_maps_of_layers_where_words_and_places_are_one_sequence(
+    tiny: Tiny, name: str, layer: str, side: int
+) -> None:
+    """A token of FLUX.2 is one cell, after the text's; one of Z-Image is 2x2 cells, before it."""
+    prior = load(tiny, name)
+    size = prior.image_size
+    images = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    level, seen = prior.schedule.at_timestep(100.0), []
+    block = prior.model.get_submodule(layer_path(prior.model, layer))
+    handle = block.register_forward_hook(lambda *_args: seen.append(_args[-1]))
+    maps = extract_features(prior, images, [layer], level, PROMPT, ensemble=1)[layer]
+    handle.remove()
+    tokens, places = seen[0][0], side * side
+    assert len(tokens) > places
+    own = tokens[-places:] if name == "flux2-klein" else tokens[:places]
+    torch.testing.assert_close(maps[0], own.T.reshape(-1, side, side))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from typing import Any
 from torch import nn
 
 from scorefield.cli.command import Outcome
-from scorefield.priors.codec import LatentCodec
 from scorefield.priors.features.memory import memory_estimate
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.text import PromptConditioner
@@ -49,8 +48,9 @@ def memory_of(prior: FrozenPrior, prompt: str | None) -> dict[str, int]:
     found = {"network": _size(prior.network)}
     if isinstance(prior.text, PromptConditioner):
         found["text encoders"] = sum(map(_size, prior.text.modules()))
-    if isinstance(prior.codec, LatentCodec):
-        found["codec"] = _size(prior.codec.vae)
+    vae = getattr(prior.codec, "vae", None)
+    if isinstance(vae, nn.Module):
+        found["codec"] = _size(vae)
     needed = memory_estimate(prior, prompt=prompt)
     found["a row of the network"] = needed.row
     if needed.codec:
