@@ -22,6 +22,7 @@ from scorefield.priors.families.folder import (
     parts_of,
 )
 from scorefield.priors.families.lora import Lora, attach_loras, find_loras
+from scorefield.priors.families.single_file import check_single_file, load_single_file
 from scorefield.priors.families.weights import PriorError, check_sealed, read_json, variant_of
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.text import PromptConditioner
@@ -39,6 +40,7 @@ def load_prior(
     lora: Lora | Sequence[tuple[Lora, float | int]] | None = None,
     controlnet: str | os.PathLike[str] | None = None,
     variant: str | None = None,
+    configs: str | os.PathLike[str] | None = None,
     low_memory: bool = False,
 ) -> FrozenPrior:
     """The frozen prior of that name, folder or hub id.
@@ -47,8 +49,9 @@ def load_prior(
     `scorefield.priors.families.Card` it holds goes before the family's own.
 
     source: an embedded prior ("shapes"); a folder in diffusers' format with safetensors weights
-        and a pipeline of a class in `scorefield.priors.families.FAMILIES`; or, as a string, a hub
-        id "owner/model", the only case in which anything is fetched.
+        and a pipeline of a class in `scorefield.priors.families.FAMILIES`; a checkpoint in one
+        safetensors file, beside `configs`; or, as a string, a hub id "owner/model", the only case
+        in which anything is fetched.
     dtype: of the networks' weights; everything around them stays float32, and so do autoencoders
         that overflow in half precision. None is the family's 16 bits on CUDA, else float32.
     image_size, frames: of what is made; None is what the network was trained on.
@@ -58,6 +61,8 @@ def load_prior(
         Stable Diffusion 1.x, 2.x and XL.
     variant: of the weights, such as "fp16" for files named model.fp16.safetensors; None is the
         plain ones, or those there are.
+    configs: for a checkpoint in one file, a folder in diffusers' format of the model it was trained
+        from, for its configs and tokenizers; weights need not be there and are not read.
     low_memory: keep the text encoders on the CPU (they are used once a prompt), decode in slices
         and tiles, and compute the encoder's maps a second time where a gradient needs them.
 
@@ -65,14 +70,23 @@ def load_prior(
         PriorError: one line that names the file and the remedy; where `check_folder` can tell,
             before any weights are read.
     """
-    folder = folder_of(source, variant)
-    card = _card(check_folder(folder, variant))
+    file = Path(source) if configs is not None else None
+    if file is not None:
+        if not file.is_file():
+            raise PriorError(f"{file}: no such file; configs go with a checkpoint in one file")
+        check_single_file(file)
+    folder = folder_of(source if configs is None else configs, variant)
+    card = _card(check_folder(folder, variant, weights=file is None))
+    if file is not None:
+        card["name"] = file.stem
     card.setdefault("name", folder.name if Path(source).is_dir() else os.fspath(source))
     card |= {k: v for k, v in (("image_size", image_size), ("frames", frames)) if v is not None}
     index = read_json(folder / "model_index.json")
     # one name for the pipelines of the same parts
     kind = str(pipeline_named(index["_class_name"]))
-    variant = variant_of([folder / part for part in parts_of(index, FAMILIES[kind])], variant)
+    if file is None:
+        parts = [folder / part for part in parts_of(index, FAMILIES[kind])]
+        variant = variant_of(parts, variant)
     if dtype is None:
         on_cuda = torch.device(device).type == "cuda"
         dtype = getattr(torch, FAMILIES[kind].half) if on_cuda else torch.float32
@@ -82,9 +96,10 @@ def load_prior(
             raise PriorError(f"controlnet must be one folder; got {controlnet!r}; give one of them")
         check_controlnet(Path(controlnet), kind)
     with _quiet():
-        pipeline = _load(folder, kind, dtype, variant)
+        pipeline = _load(folder, kind, dtype, variant, file)
         try:
-            check_complete(folder, index, pipeline, variant)
+            if file is None:
+                check_complete(folder, index, pipeline, variant)
             _bound_tokenizers(pipeline)
             attach_loras(pipeline, loras)
             if controlnet is not None:
@@ -134,9 +149,8 @@ def folder_of(source: str | os.PathLike[str], variant: str | None = None) -> Pat
         return Path(name)
     if Path(name).is_file():
         raise PriorError(
-            f"{name}: is a file, which lacks the tokenizer and the configs; make a folder of it "
-            "once with diffusers.StableDiffusionPipeline.from_single_file(file).save_pretrained("
-            "folder), or with the pipeline of its family, and give the folder"
+            f"{name}: is one file, which lacks the configs and the tokenizer; give a folder with "
+            "those of the model it was trained from, too: configs (--configs FOLDER)"
         )
     if is_hub_id(source):
         return _download(name, variant)
@@ -187,7 +201,9 @@ def _check_finite(pipeline: Any, folder: Path) -> None:
         raise PriorError(str(error)) from error
 
 
-def _load(folder: Path, class_name: str, dtype: torch.dtype, variant: str | None) -> Any:
+def _load(
+    folder: Path, class_name: str, dtype: torch.dtype, variant: str | None, file: Path | None
+) -> Any:
     family = FAMILIES[class_name]
     index = read_json(folder / "model_index.json")
     # diffusers wants to be told of the parts that an index says are not there
@@ -195,6 +211,9 @@ def _load(folder: Path, class_name: str, dtype: torch.dtype, variant: str | None
     options: dict[str, Any] = dict.fromkeys((*family.left_out, *absent))
     if "safety_checker" in family.left_out:
         options["requires_safety_checker"] = False
+    if file is not None:
+        pipeline = _pipeline_class(class_name)
+        return load_single_file(pipeline, file, folder, index, dtype, family.float32, options)
     try:
         return _pipeline_class(class_name).from_pretrained(
             str(folder),

@@ -20,10 +20,13 @@ _WRITTEN = {"AutoencoderTiny": ("block_out_channels", "force_upcast")}
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model")
 
 
-def check_folder(folder: Path, variant: str | None = None) -> dict[str, Any]:
+def check_folder(
+    folder: Path, variant: str | None = None, *, weights: bool = True
+) -> dict[str, Any]:
     """Check a pipeline folder without reading its weights; returns its card, {} if it has none.
 
     variant: of the weights, such as "fp16"; None is plain, or what there is.
+    weights: whether they must be there; without, only the configs and tokenizers.
 
     Raises:
         PriorError: something is missing, truncated, pickled, or of another model family, or a
@@ -40,9 +43,10 @@ def check_folder(folder: Path, variant: str | None = None) -> dict[str, Any]:
     parts = parts_of(index, family)
     for part in parts:
         check_config(folder / part / "config.json", index[part], family.configs.get(part, {}))
-    chosen = variant_of([folder / part for part in parts], variant)
-    for part in parts:
-        check_weights(folder / part, chosen)
+    if weights:
+        chosen = variant_of([folder / part for part in parts], variant)
+        for part in parts:
+            check_weights(folder / part, chosen)
     read_json(folder / "scheduler" / "scheduler_config.json")
     for part in (name for name in index if name.startswith("tokenizer") and _is_held(index[name])):
         if not any((folder / part / name).is_file() for name in _TOKENIZER_FILES):

@@ -10,6 +10,8 @@ import diffusers
 import pytest
 import tiny_models
 import torch
+from ldm_names import as_one_file
+from safetensors.torch import load_file, save_file
 
 from scorefield.priors.families.base import few_steps_named
 from scorefield.priors.features.network_cost import network_cost
@@ -67,8 +69,6 @@ def test_a_variant_beside_plain_weights_is_chosen(folder: Path) -> None:
 
 
 def test_a_second_file_hides_no_missing_tensor(folder: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
     to_variant(folder, "unet", keep=True)
     path = folder / "unet" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(path)
@@ -207,9 +207,45 @@ def test_names_of_few_step_models(name: str, steps: int | None) -> None:
     assert few_steps_named(name) == steps
 
 
-def test_a_single_file_is_refused_with_the_way_to_a_folder(folder: Path) -> None:
-    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
-    assert "from_single_file(file).save_pretrained(folder)" in refusal(file)
+@pytest.fixture
+def one_file(tiny: Tiny, tmp_path: Path) -> Path:
+    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(tiny("sd"))
+    path = tmp_path / "mine.safetensors"
+    save_file(as_one_file(pipeline), path)
+    return path
+
+
+def test_a_checkpoint_in_one_file(tiny: Tiny, folder: Path, one_file: Path) -> None:
+    """With the configs and tokenizers of a folder, which needs no weights."""
+    for path in folder.rglob("*.safetensors"):
+        path.unlink()
+    prior = load_prior(one_file, configs=folder)
+    assert prior.name == "mine"
+    assert torch.equal(value(prior), value(load_prior(tiny("sd"))))
+    message = refusal(one_file)
+    assert f"{one_file}: is one file" in message and "--configs FOLDER" in message
+    assert "configs go with a checkpoint in one file" in refusal(folder, configs=folder)
+    one_file.rename(one_file.with_suffix(".ckpt"))
+    assert "pickled weights can run code" in refusal(one_file.with_suffix(".ckpt"), configs=folder)
+
+
+def test_a_file_that_lacks_something(folder: Path, one_file: Path) -> None:
+    tensors = load_file(one_file)
+    middle = "model.diffusion_model.middle_block.0.in_layers.2.weight"
+    save_file({n: t for n, t in tensors.items() if n != middle}, one_file)
+    assert "(tensors of a network are missing)" in refusal(one_file, configs=folder)
+    save_file({n: t for n, t in tensors.items() if not n.startswith("cond")}, one_file)
+    assert "does not hold the networks of" in refusal(one_file, configs=folder)
+
+
+def test_a_file_keeps_the_precise_parts_precise(tiny: Tiny, tmp_path: Path, one_file: Path) -> None:
+    half = load_prior(one_file, configs=tiny("sd"), dtype=torch.bfloat16)
+    whole = load_prior(tiny("sd"), dtype=torch.bfloat16)
+    for ours, theirs in ((half.codec, whole.codec), (half.network, whole.network)):
+        ours, theirs = getattr(ours, "vae", ours), getattr(theirs, "vae", theirs)
+        held = theirs.state_dict()
+        for name, tensor in ours.state_dict().items():
+            assert tensor.dtype == held[name].dtype and torch.equal(tensor, held[name])
 
 
 def test_low_memory_changes_where_and_not_what(folder: Path) -> None:

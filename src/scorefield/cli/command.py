@@ -84,11 +84,14 @@ class PriorCommand(Command):
     """A command that needs a prior."""
 
     prior: str = "shapes"
-    """An embedded prior, a folder in diffusers' format, or a hub id."""
+    """An embedded prior, a folder in diffusers' format, a file (with --configs), or a hub id."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # type: ignore[assignment]
     """Precision inside the networks; auto is the family's 16 bits on cuda, else float32."""
     variant: str | None = None
     """Variant of the weights, such as fp16; None takes the plain ones, or those there are."""
+    configs: Path | None = None
+    """For a --prior in one .safetensors file: folder with the configs and tokenizers of the model
+    it was trained from."""
     image_size: Count | None = None
     """Side of the prior's images, pixels; None takes what the prior was trained on."""
     scheduler: str | None = None

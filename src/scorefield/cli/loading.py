@@ -73,6 +73,7 @@ def load(command: PriorCommand, source: str, frames: int | None = None) -> Froze
         lora=list(zip(command.lora, weights, strict=True)),
         controlnet=command.controlnet,
         variant=command.variant,
+        configs=command.configs,
         low_memory=command.low_memory,
     )
     if made is not None:
