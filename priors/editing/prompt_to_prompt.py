@@ -30,13 +30,14 @@ def unet_of(prior: FrozenPrior) -> UNet2DConditionModel:
     """The U-Net of a prior, whatever it is wrapped in.
 
     Raises:
-        ValueError: the prior has none.
+        ValueError: the prior has none, or one that attends to text and picture at once.
     """
     for module in prior.network.modules():
         if isinstance(module, UNet2DConditionModel):
-            return module
+            if all(getattr(m, "added_kv_proj_dim", None) is None for m in module.modules()):
+                return module
     raise ValueError(
-        f"{prior.name} has no UNet2DConditionModel, whose attention could be edited; "
+        f"{prior.name} has no UNet2DConditionModel of cross-attention, which could be edited; "
         "use sdedit or edit-friendly inversion"
     )
 

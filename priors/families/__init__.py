@@ -177,7 +177,12 @@ FAMILIES: dict[str, Family] = {
         },
         left_out=(*_SHOWN, "controlnet"),
         half="bfloat16",
-        aliases=("FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxControlNetPipeline"),
+        aliases=(
+            "FluxImg2ImgPipeline",
+            "FluxInpaintPipeline",
+            "FluxControlNetPipeline",
+            "FluxKontextPipeline",
+        ),
     ),
     "QwenImagePipeline": Family(
         qwen_image,

@@ -1,9 +1,12 @@
 """Presets of scenes: `TextTo3DSettings` by method and kind of prior.
 
-The weights of the penalties are for 1,024 latents: threestudio's stand against a loss summed over
-the 16,384 of Stable Diffusion, hence the division by 16.
+Compared with the configurations of threestudio at 28d9d80 (2024-12-16). The weights of the
+penalties are for 1,024 latents: threestudio's stand against a loss summed over the 16,384 of Stable
+Diffusion or the 12,288 of DeepFloyd IF, hence the divisions by 16 and 12. Its loss of SDI alone is
+a mean over them, hence the factor 1,024 there.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -65,6 +68,8 @@ PRESETS: tuple[Preset, ...] = (
         values={
             **_SCENE,
             "scale": 21.0,
+            "opacity": 1 / 12,
+            "orientation": 1000 / 12,
             "cameras": replace(_CAMERAS, elevation=(-10.0, 90.0)),
         },
     ),
@@ -95,11 +100,17 @@ PRESETS: tuple[Preset, ...] = (
     Preset(
         "sdi",
         ("sd", "sdxl"),
-        "Lukoianov et al. 2024: guidance, inversion and levels; the sizes are ours",
+        "threestudio configs/sdi.yaml (Lukoianov et al. 2024), which renders 512 pixels throughout",
         "sdi",
         {
             **_SCENE,
-            **_UNLIT,
+            # a tenth unlit, then 0.3 lit, of which 0.75 are white
+            "albedo_steps": 0.1,
+            "shaded": 0.075,
+            "textureless": 0.225,
+            "opacity": 0.0,  # theirs falls from 0.15 to 0 within the first 3,000 steps
+            "orientation": 0.1 * 1024,
+            "entropy": 0.1 * 1024 * math.log(2),  # theirs is in nats
             "scale": 7.5,
             "levels": LevelRange(0.25, 0.98, 0.25, width=0.0),
             "later_sizes": (256, 512),
