@@ -10,7 +10,7 @@ from tiny_models import SIZES, TINY
 from scorefield.perception.correspondence.dift import features
 from scorefield.priors.loading import load_prior
 from scorefield.sds.edit import EditSettings, Method, edit
-from scorefield.sds.objectives import SDS
+from scorefield.sds.objective import distill
 
 Tiny = Callable[[str], Path]
 VIDEOS = ("clip", "text-to-video", "animate-diff", "wan", "wan-two-experts", "wan-per-token",
@@ -31,11 +31,8 @@ def test_pictures_have_features_are_edited_and_distil(tiny: Tiny, name: str) -> 
 
     leaf = images.clone().requires_grad_()
     z = prior.encode(leaf)
-    objective = SDS()
-    generator = torch.Generator().manual_seed(0)
-    level = prior.schedule.at_fraction(torch.tensor([0.5]))
-    denoiser = prior.guided(prompt, 1.0)
-    objective.loss(denoiser, z, level, generator).backward()
+    level = prior.schedule.at_fraction(torch.tensor(0.5))
+    distill(prior.guided(prompt, 1.0), z, level, torch.zeros_like(z)).loss.backward()
     assert leaf.grad is not None and bool(leaf.grad.isfinite().all()) and bool(leaf.grad.any())
 
     if name in PROMPTS:
@@ -45,7 +42,7 @@ def test_pictures_have_features_are_edited_and_distil(tiny: Tiny, name: str) -> 
         methods.append("prompt-to-prompt")
     for method in methods:
         source = None if method in ("sdedit", "inpaint") else "a cup"
-        mask = torch.ones(1, 1, *images.shape[-2:]).bool() if method == "inpaint" else None
+        mask = torch.ones_like(images) if method == "inpaint" else None
         settings = EditSettings(method, steps=2)
         edited = edit(prior, images, prompt, source=source, mask=mask, settings=settings)
         assert edited.shape == images.shape and bool(edited.isfinite().all())
