@@ -23,6 +23,14 @@ from torch import Tensor, nn
 
 __all__ = ["BlobField", "Field", "HashGrid", "TriPlane", "VoxelGrid"]
 
+GRADIENT_STEP = 1 / 32
+"""Of the finite differences, about one voxel of the default field."""
+
+
+def _length(points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
+    """`points.norm(dim=-1)`, which is several times as slow over so few numbers."""
+    return (points.square() @ points.new_ones(3)).sqrt()
+
 
 class Field(nn.Module, ABC):
     """What a scene renders: `field(points) -> (density, albedo)`."""
@@ -37,6 +45,17 @@ class Field(nn.Module, ABC):
         """The density alone; a field that can skip the colour overrides this."""
         density: Tensor = self(points)[0]
         return density
+
+    def gradient(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
+        """The density's gradient, per unit of length, differentiable in the parameters.
+
+        By central differences, second order in their step; a field that knows it better overrides
+        this.
+        """
+        steps = GRADIENT_STEP * torch.eye(3, dtype=points.dtype, device=points.device)
+        around = points + torch.stack([steps, -steps])[:, :, None]  # (2, 3, N, 3)
+        ahead, behind = self.density(around.view(-1, 3)).view(2, 3, -1)
+        return (ahead - behind).T / (2 * GRADIENT_STEP)
 
 
 class BlobField(Field):
@@ -71,7 +90,7 @@ class BlobField(Field):
         return self._density(points, self.outputs(points, 1)[:, 0])
 
     def _density(self, points: Tensor, learned: Tensor) -> Tensor:
-        radius = points.norm(dim=-1)
+        radius = _length(points)
         blob = self.blob_density * (1 - radius / self.blob_radius)
         return F.softplus(learned + blob) * (radius <= 1)
 
@@ -126,6 +145,24 @@ class VoxelGrid(BlobField):
         out = F.grid_sample(self.grid(channels)[None], where, align_corners=True)
         out = out.view(channels, -1).T
         return out * out.new_tensor([self.gain[0], *3 * [self.gain[1]]][:channels])
+
+    def gradient(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
+        """The density's gradient, by the chain rule from differences of whole voxels.
+
+        The learned output's differences over a voxel to either side are read trilinearly: the
+        same as its differences in space, in one look-up instead of six.
+        """
+        grid = self.gain[0] * self.grid(1)
+        spacing = 2 / (grid.shape[-1] - 1)
+        slopes = torch.gradient(grid[0], spacing=spacing, dim=(2, 1, 0))
+        where = points.view(1, 1, 1, -1, 3)
+        both = torch.cat([grid, torch.stack(slopes)])[None]
+        out = F.grid_sample(both, where, align_corners=True).view(4, -1)
+        radius = _length(points)
+        before = out[0] + self.blob_density * (1 - radius / self.blob_radius)
+        outward = points / radius[:, None].clamp_min(1e-6)
+        slope = out[1:].T - (self.blob_density / self.blob_radius) * outward
+        return torch.sigmoid(before)[:, None] * slope  # the derivative of softplus
 
     def total_variation(self) -> Float[Tensor, ""]:
         """Mean squared difference of neighbouring densities before softplus, in units of `gain`.

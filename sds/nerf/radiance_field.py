@@ -205,7 +205,7 @@ class RadianceField(nn.Module):
             orientation=picture("orientation") if marched[0].normals is not None else None,
         )
 
-    def _is_occupied(self, points: Float[Tensor, "points 3"]) -> Bool[Tensor, " points"]:
-        cell = ((points + 1) * (0.5 * self.cells)).long().clamp(0, self.cells - 1)
-        index = (cell[:, 0] * self.cells + cell[:, 1]) * self.cells + cell[:, 2]
-        return self.occupied.flatten()[index]
+    def _is_occupied(self, points: Float[Tensor, "*shape 3"]) -> Bool[Tensor, "*shape"]:
+        cell = ((points + 1) * (0.5 * self.cells)).int().clamp(0, self.cells - 1)
+        x, y, z = cell.unbind(-1)
+        return self.occupied.flatten()[(x * self.cells + y) * self.cells + z]

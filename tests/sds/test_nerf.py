@@ -254,6 +254,22 @@ def test_normals_point_out():
     torch.testing.assert_close(normals, points / 0.45, atol=2e-3, rtol=0)
 
 
+def test_voxels_read_their_slope_over_a_voxel_to_either_side():
+    field, step = VoxelGrid(resolution=16, levels=2), 2 / 15
+    with torch.no_grad():
+        for level in field.levels:
+            level.normal_(generator=generator(3)).mul_(0.1)
+    points = torch.rand(40, 3, generator=generator(4)) - 0.5
+    learnt = [
+        (field.outputs(points + shift, 1) - field.outputs(points - shift, 1))[:, 0] / (2 * step)
+        for shift in step * torch.eye(3)
+    ]
+    radius = points.norm(dim=-1, keepdim=True)
+    slope = torch.stack(learnt, dim=-1) - field.blob_density / field.blob_radius * points / radius
+    softplus = 1 - torch.exp(-field.density(points))  # its derivative
+    torch.testing.assert_close(field.gradient(points), softplus[:, None] * slope)
+
+
 @pytest.mark.parametrize("light", [(1.0, 0.0, 0.0), (0.6, 0.8, 0.0), (0.0, 0.0, 1.0)])
 def test_lambert(light):
     # Seen head-on, an opaque wall with normal +x is albedo * (ambient + diffuse * max(0, l_x)).
