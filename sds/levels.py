@@ -36,10 +36,10 @@ class LevelRange:
     The default (0.02, 0.98) without annealing is DreamFusion's.
 
     Attributes:
-        low: lowest fraction of the schedule, 0 to 1.
-        high: highest fraction at the start of the run.
-        final_high: highest fraction at the end; None is `high`, without annealing.
-        width: width of the range below its upper end; None goes down to `low`.
+        low: Lowest fraction of the schedule, 0 to 1.
+        high: Highest fraction at the start of the run.
+        final_high: Highest fraction at the end; None is `high`, without annealing.
+        width: Width of the range below its upper end; None goes down to `low`.
     """
 
     low: float = 0.02

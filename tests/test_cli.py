@@ -209,7 +209,7 @@ def test_version_and_group_help(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "message"),
     [
         (["sample", "a cup", "--sed", "3"], "options: --sed, 3; perhaps you meant --seed INT;"),
-        (["sample", "a cup", "-n", "x"], "Error parsing -n/--n: invalid literal"),
+        (["sample", "a cup", "-n", "x"], "Error parsing -n/--n: 'x' is not a whole number"),
         (["text-to-3d", "a cup"], "--out"),
         (
             ["text-to-3d", "a cup", "--out", "x", "--cameras.overhead-share", "2"],

@@ -44,6 +44,10 @@ def test_help_texts_are_full_phrases(name: str) -> None:
     assert len(set(texts.values())) == len(texts), "two options with one help text"
 
 
+_NAMES = ("ddim ", "edit-friendly: ", "icon: ", "sdedit: ")
+"""Help that begins with the name of a choice, which is as it is typed."""
+
+
 def shown(name: str) -> dict[str, str]:
     """What --help says of each option, those of nested settings too, without its default."""
     parser = tyro.extras.get_parser(COMMANDS[name].load())
@@ -62,6 +66,10 @@ def shown(name: str) -> dict[str, str]:
 def test_every_option_has_a_help_text_of_its_own(name: str) -> None:
     helps = shown(name)
     assert {option for option, text in helps.items() if len(text) < 12} == set()
+    headless = ("Of ", "What ", "Their ", "By ", "To ", "Whose ")
+    assert [text for text in helps.values() if text.startswith(headless)] == []
+    small = [text for text in helps.values() if text[0].islower() and "show this help" not in text]
+    assert [text for text in small if not text.startswith(_NAMES)] == []
     repeated = [text for text in helps.values() if list(helps.values()).count(text) > 1]
     assert not repeated
     assert not [option for option in helps if option.endswith("--guidance")], "it is --scale"

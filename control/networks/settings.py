@@ -17,11 +17,11 @@ class EncoderSettings:
     """How pictures become numbers; states need no settings.
 
     width: channels of the ResNet's first stage; 64 is the published ResNet18.
-    keypoints: of the spatial softmax, two numbers each, per camera.
+    keypoints: number of keypoints of the spatial softmax, two numbers each, per camera.
     crop: part of height and width that is kept: anywhere in training, the middle in use.
-    prior: instead of the ResNet, the frozen prior (name, folder or hub id) whose features are seen.
-    layer: of that prior, as `scorefield info` lists them.
-    fraction: of that prior's schedule, the noise at which it looks.
+    prior: frozen prior (name, folder or hub id) whose features are seen instead of a ResNet's.
+    layer: layer of --prior that is tapped, as `scorefield info` lists them.
+    fraction: noise level at which --prior looks, as a fraction of its schedule.
     """
 
     width: int = 64
@@ -46,13 +46,14 @@ class EncoderSettings:
 class PerceptronSettings:
     """Size of the backbone; small enough for one core.
 
-    width: of its layers.
-    layers: residual blocks, of two linear maps each.
-    frequencies: random Fourier features of the observation; without them modes that lie close
-        together blur.
-    bandwidth: their standard deviation, in periods over a normalised observation's half range. A
-        policy with too much learns its demonstrations by heart, with too little it blurs what lies
-        close together. None: what the demonstrations are dense enough for (`bandwidth_for`).
+    width: channels of its layers.
+    layers: number of residual blocks, of two linear maps each.
+    frequencies: number of random Fourier features of the observation; without them modes that lie
+        close together blur.
+    bandwidth: standard deviation of these frequencies, in periods over a normalised observation's
+        half range. A policy with too much learns its demonstrations by heart, with too little it
+        blurs what lies close together. None: what the demonstrations are dense enough for
+        (`bandwidth_for`).
     """
 
     width: Count = 256

@@ -20,15 +20,15 @@ class CameraDistribution:
     each n-th of a randomly turned circle, so every step sees the object from all around.
 
     Attributes:
-        elevation: range in degrees.
-        overhead: range in degrees of the views from above.
-        overhead_share: the probability of a view from above.
-        sphere_share: the probability that an elevation is drawn uniformly on the sphere (uniform
+        elevation: Range of the elevation, degrees.
+        overhead: Range of the elevation of views from above, degrees.
+        overhead_share: Probability of a view from above.
+        sphere_share: Probability that an elevation is drawn uniformly on the sphere (uniform
             in its sine) instead of uniformly in the angle.
-        distance: range of the distance from the origin.
-        fov: range of the horizontal field of view, uniform in focal length (not in the angle).
-        look_at_jitter: standard deviation of the point looked at, per axis.
-        up_jitter: standard deviation added to the unit up vector, per axis.
+        distance: Range of the distance from the origin.
+        fov: Range of the horizontal field of view, uniform in focal length (not in the angle).
+        look_at_jitter: Standard deviation of the point looked at, per axis.
+        up_jitter: Standard deviation added to the unit up vector, per axis.
     """
 
     elevation: tuple[float, float] = (-10.0, 50.0)

@@ -37,9 +37,9 @@ class TextTo3DSettings(ViewedSettings):
     """How a scene is distilled: `ViewedSettings`, and what a scene needs besides.
 
     samples: points looked at along a ray through the whole sphere.
-    field: what density and colour are kept in: voxels, fastest on a CPU; hash, a small hash grid;
+    field: kind of radiance field: voxels, fastest on a CPU; hash, a small hash grid;
         hash-large, Instant-NGP's of 16 levels, for a GPU.
-    background: what is behind the object: greys of random brightness, or a learned sky.
+    background: background of the views: greys of random brightness, or a learned sky.
     perp_neg: strength of the views as negative prompts of each other (Perp-Neg), against faces on
         the back; 0 leaves it out, 1 has threestudio's weights.
     albedo_steps: share of the run that sees the colour without shading, before shading starts.

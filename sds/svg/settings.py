@@ -40,9 +40,9 @@ class Augmentation:
     """Random perspective, then a random crop; the defaults are VectorFusion's.
 
     Attributes:
-        crop: side of the crop, a share of the picture's; 1 crops nothing.
-        distortion: how far a corner of the picture moves inwards at most, a share of half its side.
-        probability: probability of a perspective; without it the crop is as the picture is.
+        crop: Side of the crop, a share of the picture's; 1 crops nothing.
+        distortion: How far a corner of the picture moves inwards at most, a share of half its side.
+        probability: Probability of a perspective; without it the crop is as the picture is.
 
     Raises:
         ValueError: a share outside its range.
@@ -83,7 +83,7 @@ class TextToSvgSettings(RenderedSettings):
     The defaults are those of the embedded prior.
 
     style: what the drawing is made of.
-    template: how the prompt is put, {} standing for it; "" takes the style's.
+    template: sentence around the prompt, {} standing for it; "" takes the style's.
     start: what a drawing begins with. "traced": the best sample, redrawn with few opaque shapes
         that stay opaque, or with squares of a few colours; "layers": clouds of paths fitted to it,
         whose opacity is free, or squares of any colours; "random": circles or squares; or the text

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 import tyro
 
@@ -56,7 +56,7 @@ class Command:
     seed: Whole = 0
     """Seed of all random numbers."""
     device: str = "auto"
-    """Where to compute: cpu, cuda, cuda:1, mps (it has no float64, which some commands need);
+    """Device to compute on: cpu, cuda, cuda:1, mps (it has no float64, which some commands need);
     auto is cuda if there is one, else cpu."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision inside the networks."""
@@ -68,6 +68,13 @@ class Command:
     """Load weights even if they differ from the checksums in their folder."""
     debug: bool = False
     """Show the traceback of an error."""
+
+    def check(self) -> None:
+        """Refuse words that contradict each other, before any file is looked for.
+
+        Raises:
+            ValueError: they do.
+        """
 
     def run(self) -> Outcome:
         """Do it.
@@ -104,7 +111,7 @@ class PriorCommand(Command):
     controlnet: Path | None = None
     """Folder with a ControlNet for the prior; it needs --control-image."""
     control_image: Path | None = None
-    """What the ControlNet is shown: edges, depth or a pose, as it was trained on."""
+    """Image the ControlNet is shown: edges, depth or a pose, as it was trained on."""
     control_scale: float = 1.0
     """Strength of the ControlNet; 0 is the prior without it."""
     low_memory: bool = False
@@ -191,8 +198,18 @@ def check_files(command: Command) -> None:
         given = getattr(command, one.name)
         for path in given if isinstance(given, tuple | list) else (given,):
             if isinstance(path, Path) and one.name != "out" and not path.exists():
-                option = one.name.replace("_", "-")
-                raise ValueError(f"{path}: there is no such file; {option} must name one to read")
+                called = _called(one.name, command)
+                raise ValueError(f"{path}: there is no such file; {called} must name one to read")
+
+
+def _called(name: str, command: Command) -> str:
+    """How --help calls a field: an option by its name, a positional argument by its metavar."""
+    hints = get_type_hints(type(command), include_extras=True)
+    said = getattr(hints[name], "__metadata__", ())
+    if tyro.conf.Positional not in said:
+        return f"--{name.replace('_', '-')}"
+    metavars = (getattr(one, "metavar", None) for one in said)
+    return next((one for one in metavars if one is not None), name.upper())
 
 
 def options_of(settings: type[Any], *leave_out: str) -> list[tuple[str, Any, Any]]:

@@ -81,7 +81,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
     "Priors": {
         "info": Entry("priors.info:Info", "what a prior is, and what its layers put out and cost"),
         "distill": Entry(
-            "priors.distill:Distill", "a prior that samples in a few steps, from one of many"
+            "priors.distill:Distill", "train a prior of few sampling steps from one of many"
         ),
         "seal": Entry(
             "priors.seal:Seal", "checksums of a folder of weights, checked when it is loaded"
@@ -98,13 +98,14 @@ GROUPS: dict[str, dict[str, Entry]] = {
             "priors.train:TrainDigits", "train the embedded prior of handwritten digits"
         ),
         "train-prior motion-broad": Entry(
-            "priors.train:TrainMotionBroad", "train the embedded prior of videos"
+            "priors.train:TrainMotionBroad", "train the embedded prior of videos of all domains"
         ),
         "train-prior motion-narrow": Entry(
-            "priors.train:TrainMotionNarrow", "train the one of a single domain"
+            "priors.train:TrainMotionNarrow",
+            "train the embedded prior of videos of one domain",
         ),
         "train-prior judge": Entry(
-            "priors.train:TrainJudge", "train the classifier that evaluations ask"
+            "priors.train:TrainJudge", "train the classifier that judges evaluations"
         ),
     },
     "Evaluation": {

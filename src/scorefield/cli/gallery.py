@@ -22,7 +22,7 @@ class Gallery(Command):
     Folders that are no runs are listed as such.
     """
 
-    runs: Annotated[list[Path], tyro.conf.Positional]
+    runs: Annotated[list[Path], tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER ...")]
     """Folders of runs, or folders that hold them."""
     out: Path
     """Folder of the page: new, empty, or that of an earlier gallery, which is then updated."""

@@ -16,6 +16,7 @@ import scorefield
 from scorefield.cli.command import Command, Failed, check_files
 from scorefield.cli.commands import COMMANDS, GROUPS, Entry
 from scorefield.cli.failures import failure_of, is_of_name
+from scorefield.cli.parse_errors import line_of
 from scorefield.domains import check_numbers
 from scorefield.integrity import unverified
 
@@ -64,6 +65,7 @@ def _run(load: Callable[[], type[Command]], words: Sequence[str], program: str) 
     try:
         command = _parse(load(), words, program)
         check_numbers(command, "--")
+        command.check()
         check_files(command)
         # A library that prints must not spoil the JSON.
         with (
@@ -127,23 +129,7 @@ def _parse(command: type[Command], words: Sequence[str], prog: str) -> Command:
     except SystemExit as end:
         if not end.code:
             raise
-        raise ValueError(f"{_unboxed(told.getvalue())}; {prog} --help lists all options") from None
-
-
-def _unboxed(text: str) -> str:
-    """The first paragraph in a box and, if the second is a suggestion, its first option.
-
-    tyro puts the title into the box's upper edge or, in ASCII, into a paragraph of its own.
-    """
-    lines = [line.strip("│ ") for line in text.splitlines() if not line.startswith("╭")]
-    body = "\n".join("" if set(line) <= set("╰─-╯") else line for line in lines)
-    paragraphs = [part.split("\n") for part in body.strip().split("\n\n")]
-    if "│" not in text and len(paragraphs) > 1:
-        del paragraphs[0]
-    said = " ".join(" ".join(paragraphs[0]).split()).rstrip(".")
-    if len(paragraphs) > 1 and paragraphs[1][0].startswith("Perhaps you meant"):
-        said += f"; perhaps you meant {paragraphs[1][1].strip()}"
-    return said
+        raise ValueError(f"{line_of(told.getvalue())}; {prog} --help lists all options") from None
 
 
 def _unheard(error: OSError, command: Command | None) -> int:
@@ -207,7 +193,7 @@ def _usage(groups: Mapping[str, Mapping[str, Entry]]) -> str:
         [
             "usage: scorefield COMMAND [OPTIONS]",
             "",
-            scorefield.__doc__ or "",
+            (scorefield.__doc__ or "").partition("\n")[0],
             "",
             *lines,
             "scorefield COMMAND --help lists the options; scorefield --version tells the version.",

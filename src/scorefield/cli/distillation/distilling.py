@@ -26,13 +26,13 @@ class DistillingCommand(PriorCommand):
     """Published settings to begin with, such as prolificdreamer; None takes those for the prior,
     which `scorefield info` shows. Options that are given go before them."""
     objective: ObjectiveName | None = None
-    """What makes a gradient of the prior: docs/objectives.md says which is for what; None takes
-    the preset's, sds of most."""
+    """Objective that turns the prior into a gradient; docs/objectives.md says which is for what.
+    None takes the preset's, sds of most."""
     levels: LevelRange = LevelRange(0.02, 0.98, 0.3)  # noqa: RUF009  (frozen)
-    """Noise levels looked at."""
+    """Range of the noise levels that the prior looks at."""
     level_schedule: ScheduleName = "range"
-    """range: levels drawn from --levels. dreamtime: one level, which falls from the high to the low
-    one of --levels at DreamTime's pace."""
+    """How levels are chosen. range: drawn from --levels. dreamtime: one level, which falls from the
+    high to the low one of --levels at DreamTime's pace."""
     resume: bool = False
     """Go on with the run in --out; without one there, begin."""
     preview_every: Whole = 100

@@ -1,7 +1,7 @@
 """`scorefield text-to-3d`: an object from a prompt."""
 
 from dataclasses import dataclass, make_dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -36,8 +36,8 @@ class SceneCommand(DistillingCommand):
 
 @dataclass(frozen=True, kw_only=True)
 class _TextTo3D(SceneCommand):
-    prompt: tyro.conf.Positional[str]
-    """What to make, in quotes."""
+    prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")]
+    """Thing to make, in quotes, such as "a red mushroom"."""
     refine: Whole = 0
     """Further updates, of the texture alone, whose files go into the folder refined of --out."""
 

@@ -4,7 +4,7 @@ import sys
 import warnings
 from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -41,16 +41,16 @@ class DrawingCommand(DistillingCommand):
     grid: Count | None = None
     """Squares along each side of pixel art, 32 by default."""
     start: str = "traced"
-    """What an icon begins with. traced: the best sample of the prior, redrawn with few opaque
-    shapes. layers: clouds of half-transparent paths fitted to it. random: circles. Or an SVG file,
-    whose shapes are moved, and whose names and groups stay."""
+    """Beginning of an icon. traced: the best sample of the prior, redrawn with few opaque shapes.
+    layers: clouds of half-transparent paths fitted to it. random: circles. Or an SVG file, whose
+    shapes are moved, and whose names and groups stay."""
     preset: str | None = None
     """Published settings to begin with, such as vectorfusion; None takes those for the prior,
     which `scorefield info` shows. Options that are given go before them."""
     rank_clip: str | None = None
     """CLIP (folder or hub id) that chooses the sample to trace; without it the prior does."""
     rasteriser: Literal["own", "diffvg"] = "own"
-    """What draws; diffvg needs pydiffvg."""
+    """Rasteriser of the drawing: this library's own, or diffvg, which needs pydiffvg."""
     preview_every: Whole = 10
     """A picture, and a frame of the animation, after every so many steps; 0 for neither."""
     picture_size: Count = 512
@@ -108,8 +108,8 @@ def _read(path: Path) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _TextToSvg(DrawingCommand):
-    prompt: tyro.conf.Positional[str]
-    """What to draw, in quotes."""
+    prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")]
+    """Thing to draw, in quotes, such as "a penguin"."""
     prior: str = "icons"
     """An embedded prior, a folder in diffusers' format, or a hub id."""
 

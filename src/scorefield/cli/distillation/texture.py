@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -19,10 +20,10 @@ ASSET = options_of(AssetSettings, "mesh_resolution", "faces", "up")
 
 @dataclass(frozen=True, kw_only=True)
 class _Texture(DistillingCommand):
-    mesh: tyro.conf.Positional[Path]
-    """The mesh, a .glb, .gltf, .obj, .ply, .stl or .off; its size and triangles stay."""
-    prompt: tyro.conf.Positional[str]
-    """What to paint, in quotes."""
+    mesh: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MESH")]
+    """Mesh to paint, a .glb, .gltf, .obj, .ply, .stl or .off; its size and triangles stay."""
+    prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")]
+    """Look to paint, in quotes, such as "a red mushroom"."""
     up: UpAxis | None = None
     """Axis that points up in the mesh, and in the .obj and .ply that are written: y (the front
     faces +z) or z (it faces +x). Without it y in .glb, .gltf and .obj, z in the others."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -13,13 +14,12 @@ _SETTINGS = options_of(TraceSettings)
 
 @dataclass(frozen=True, kw_only=True)
 class _Trace(Command):
-    picture: tyro.conf.Positional[Path]
-    """Image to redraw; what is transparent counts as white."""
+    picture: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")]
+    """Image to redraw; transparent pixels count as white."""
     out: Path
     """SVG file to write."""
     title: str | None = None
-    """What the drawing shows, as its title for people who cannot see it; the file's name without
-    it."""
+    """Title of the drawing, for people who cannot see it; without it, the image's file name."""
 
     def run(self) -> Outcome:
         """Trace, and write the file."""

@@ -18,7 +18,7 @@ class JudgingCommand(PriorCommand):
     prompts: Path
     """Text file with one prompt per line; empty lines and those that begin with # do not count."""
     judge: Path | None = None
-    """The judge's weights; None takes the embedded one."""
+    """Weights of the judge; None takes the embedded one."""
     clip_model: str | None = None
     """Judge by this CLIP (folder or hub id) instead; prompts may then be about anything."""
     labels: Path | None = None

@@ -35,7 +35,7 @@ class EvaluatePrior(PriorCommand):
     renders: Count = 2048
     """Fresh pictures on which the judge itself is tried."""
     judge: Path | None = None
-    """The judge's weights; None takes the embedded one."""
+    """Weights of the judge; None takes the embedded one."""
     command: str = "scorefield train-prior shapes --out runs/shapes"
     """The command that trains this prior again, for the card."""
 

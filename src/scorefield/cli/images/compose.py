@@ -27,16 +27,16 @@ class Compose(PriorCommand):
     it is what `scorefield sample` does.
     """
 
-    prompts: tyro.conf.Positional[tuple[str, ...]]
-    """What the pictures show, all of it, each prompt in quotes: "a table" red."""
+    prompts: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT ...")]
+    """Prompts that every image is to fulfil, each in quotes: "a table" "red"."""
     without: tuple[str, ...] = ()
-    """What they must not show."""
+    """Prompts that no image may fulfil, each in quotes."""
     weights: tuple[float, ...] = ()
     """Weight of each prompt; none takes the prior's own guidance scale for all."""
     without_weight: float = 1.0
     """Weight of each prompt after --without, subtracted."""
     out: Path = Path("composed.png")
-    """The sheet of pictures; replaced if it is there."""
+    """Sheet of images to write; replaced if it is there."""
     n: Annotated[Count, tyro.conf.arg(aliases=("-n",))] = 16
     """Number of images."""
     steps: Count = 25

@@ -27,12 +27,12 @@ class Edit(PriorCommand):
     sdedit.
     """
 
-    picture: Annotated[Path, tyro.conf.Positional]
-    """The picture to change, of any size."""
-    prompt: Annotated[str, tyro.conf.Positional]
-    """What the whole picture shall show, in quotes."""
+    picture: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")]
+    """Image to change, of any size."""
+    prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")]
+    """Prompt for the whole image, in quotes."""
     out: Path = Path("edited.png")
-    """The edited picture; replaced if it is there."""
+    """Edited image to write; replaced if it is there."""
     method: Method | None = None
     """sdedit: noise and denoise, keeps the coarse shapes. inversion: edit-friendly DDPM inversion,
     keeps more; wants --source. inpaint: only what --mask marks. prompt-to-prompt: inversion, and
@@ -40,9 +40,9 @@ class Edit(PriorCommand):
     the prompt; wants about 200 --steps. pds: posterior distillation, the same but held to the
     picture."""
     source: str | None = None
-    """What the picture shows now."""
+    """Prompt that says what the image shows now."""
     mask: Path | None = None
-    """A picture of the same size, white where it is to be made anew, black where it stays."""
+    """Image of the same size: white where it is to be made anew, black where it stays."""
     strength: Strength = 0.6
     """How much may change, above 0 to 1; not used by inpaint, dds and pds."""
     steps: Count = 50
@@ -54,8 +54,8 @@ class Edit(PriorCommand):
     resamplings: Count = 5
     """How often inpaint repeats every stretch; more fits better and takes longer."""
     attention: Attention | None = None
-    """What prompt-to-prompt keeps: replacement pairs the words of two prompts of equally many,
-    refinement the words that both have; None takes replacement where it can."""
+    """How prompt-to-prompt keeps attention: replacement pairs the words of two prompts of equally
+    many, refinement the words that both have; None takes replacement where it can."""
     cross_share: Share = 0.8
     """Share of the schedule in which prompt-to-prompt keeps cross-attention, 0 to 1."""
     self_share: Share = 0.4

@@ -21,12 +21,12 @@ class Invert(PriorCommand):
     made again) and noise.safetensors.
     """
 
-    picture: Annotated[Path, tyro.conf.Positional]
-    """The picture to invert, of any size."""
+    picture: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")]
+    """Image to invert, of any size."""
     out: Path
     """Folder for the results; what is there under their names is replaced."""
     prompt: str = ""
-    """What the picture shows; it helps ddim, and edits start from it."""
+    """Prompt that says what the image shows; it helps ddim, and edits start from it."""
     method: Literal["edit-friendly", "ddim"] = "edit-friendly"
     """edit-friendly: noise maps of ancestral sampling, exact. ddim: one noise, approximate."""
     steps: Count = 50

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 class Sample(PriorCommand):
     """Sample pictures of one or several prompts and write them on one sheet."""
 
-    prompts: tyro.conf.Positional[tuple[str, ...]]
-    """What the pictures show, each prompt in quotes."""
+    prompts: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT ...")]
+    """Prompts, each in quotes; every one has its own images."""
     out: Path = Path("samples.png")
-    """The sheet, a row or block of pictures after the other; replaced if it is there."""
+    """Sheet of images to write, prompt after prompt; replaced if it is there."""
     n: Annotated[Count, tyro.conf.arg(aliases=("-n",))] = 16
-    """Pictures of each prompt."""
+    """Number of images of each prompt."""
     steps: Count | None = None
     """Number of sampling steps; None takes the prior's own, 1 to 8 of turbo models."""
     scale: NotNegative | None = None
@@ -43,7 +43,7 @@ class Sample(PriorCommand):
     interval: tuple[float, float] | None = None
     """Guide only from this log-SNR to that (low high), e.g. -3 3; None is everywhere."""
     batch_size: Count = 16
-    """Pictures at once; changes the speed and the memory, not the pictures."""
+    """Images in one pass of the network; changes the speed and the memory, not the images."""
 
     def run(self) -> Outcome:
         """Sample and write the sheet."""

@@ -38,14 +38,14 @@ class TextToVideo(PriorCommand):
     middle two divided by 1 + gamma.
     """
 
-    prompt: tyro.conf.Positional[str]
-    """What the videos show, in quotes."""
+    prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")]
+    """Prompt of the videos, in quotes, such as "a green square moving left"."""
     prior: str = "motion-broad"
     """An embedded prior of videos, a folder in diffusers' format, or a hub id."""
     out: Path = Path("clip.gif")
     """The video, .gif or .mp4; it and the PNG beside it are replaced if they are there."""
     n: Annotated[Count, tyro.conf.arg(aliases=("-n",))] = 16
-    """How many videos."""
+    """Number of videos."""
     adapter: str | None = None
     """The small model, such as motion-narrow; of the size, frames and words of the prior."""
     adapter_variant: Literal["guided", "algorithm-1", "normalized"] | None = None

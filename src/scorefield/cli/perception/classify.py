@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -38,10 +38,10 @@ class Classify(PriorCommand):
     through; with --out, each one's result is on disk as soon as it is known.
     """
 
-    pictures: tyro.conf.Positional[tuple[Path, ...]]
+    pictures: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE ...")]
     """Images of any size and mode; their middle square is taken."""
     labels: str
-    """What to choose from, with commas between: "mushroom,lamp,chair"."""
+    """Labels to choose from, in one word with commas: "mushroom,lamp,chair"."""
     template: tuple[str, ...] = ("a {}",)
     """Prompt of a label, {} being the label; several are alternatives."""
     confidence: float = 0.99
@@ -49,37 +49,47 @@ class Classify(PriorCommand):
     inflation: Positive = 4.0
     """How much noise inflates a prior's errors beyond independent parts: 1 for digits."""
     budget: Count | None = None
-    """Network evaluations per picture at most; None: 32 for every prompt."""
+    """Network evaluations per image at most; None is 32 for every prompt."""
     quantity: Quantity = "eps"
-    """What predictions are compared by; x0 and v weight high noise more."""
+    """Quantity in which predictions are compared; x0 and v weight high noise more."""
     loss: Loss = "l2"
     """Loss of the noise-prediction error; l1 and huber mind outlying dimensions less."""
     spacing: Spacing = "log_snr"
-    """What noise levels are even in: log-SNR, or the schedule's timesteps."""
+    """Scale on which the noise levels are evenly spaced: log-SNR, or the schedule's timesteps."""
     log_snr: tuple[float, float] = (-3.0, 3.0)
     """Range (low high) of the noise levels."""
     temperature: Positive = 1.0
     """Temperature of the probabilities: above 1, less sure than the likelihoods."""
     reject: Share | None = None
-    """Share of pictures that do fit a label which may be called "none of these", such as 0.05; None
-    names a label for every picture."""
+    """Share of images that do fit a label which may be called "none of these", such as 0.05; None
+    names a label for every image."""
     own: Count = 60
-    """Pictures of the labels that the prior makes for --reject, to know what fits."""
+    """Number of images of the labels that the prior makes for --reject, to know what fits."""
     out: Path | None = None
-    """File of one JSON line per picture (results.jsonl); new, unless resuming."""
+    """File of one JSON line per image (results.jsonl); new, unless resuming."""
     resume: bool = False
-    """Go on with the file --out: pictures that have a result there, and have not changed since, are
+    """Go on with the file --out: images that have a result there, and have not changed since, are
     not done again."""
     batch_size: Count = 64
     """Rows in one pass of the network; changes the speed and the memory, not the results."""
 
+    def check(self) -> None:
+        """Refuse labels that are too few; others than the first are images, without commas."""
+        labels = self._labels()
+        if len(labels) < 2 or len(set(labels)) < len(labels):
+            raise ValueError(
+                "--labels must be two or more labels, all different, in one word with commas "
+                f'between, such as "duck,boat"; got "{self.labels}"'
+            )
+
+    def _labels(self) -> list[str]:
+        return [label.strip() for label in self.labels.split(",") if label.strip()]
+
     def run(self) -> Outcome:
         """Classify, append, report."""
         if not self.pictures:
-            raise ValueError("no picture is given; name one or several files")
-        labels = [label.strip() for label in self.labels.split(",") if label.strip()]
-        if len(labels) < 2 or len(set(labels)) < len(labels):
-            raise ValueError(f"--labels must name two or more labels, all different; got {labels}")
+            raise ValueError("no image is given; name one or several files")
+        labels = self._labels()
         for template in self.template:
             check_template(template)
         self._check_reject()

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -28,10 +28,10 @@ class Energy(PriorCommand):
     pictures and prompts, not priors.
     """
 
-    pictures: tyro.conf.Positional[tuple[Path, ...]]
-    """One or several pictures; their middle square is taken."""
+    pictures: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE ...")]
+    """One or several images; their middle square is taken."""
     prompt: str = ""
-    """What they are asked to show; without one, the prior's unconditional energy."""
+    """Prompt the images are asked to show; without one, the prior's unconditional energy."""
     ode_steps: Count = 20
     """Runge-Kutta steps of the probability-flow ODE, 4 evaluations with gradients each."""
     probes: Count = 2

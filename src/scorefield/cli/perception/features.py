@@ -22,22 +22,23 @@ class Features(PriorCommand):
     done.
     """
 
-    pictures: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    pictures: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE ...")]
     """Images of any size and mode."""
     out: Path
-    """Folder of the files, each called as its picture; new or empty unless resuming."""
+    """Folder of the files, each called as its image; new or empty unless resuming."""
     layers: tuple[str, ...] = ()
-    """To tap, as scorefield info lists them; none are those of the preset for correspondence."""
+    """Layers to tap, as scorefield info lists them; none are those of the preset for
+    correspondence."""
     log_snr: float | None = None
     """Log-SNR of the noise level the prior is tapped at; None is the preset's."""
     ensemble: Count = 8
     """Draws of noise that are averaged."""
     prompt: str | None = None
-    """What the pictures show."""
+    """Prompt that the images show; the preset's without it."""
     batch_size: Count = 16
     """Draws in the network at once."""
     resume: bool = False
-    """Leave out the pictures whose features, of the same settings, are in --out."""
+    """Leave out the images whose features, of the same settings, are in --out."""
 
     def run(self) -> Outcome:
         """Tap and write."""

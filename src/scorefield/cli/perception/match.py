@@ -20,8 +20,10 @@ class Match(PriorCommand):
     Pictures of any size are brought to the prior's; points are pixels of the pictures as they are.
     """
 
-    pictures: Annotated[tuple[Path, Path], tyro.conf.Positional]
-    """The picture that the points are of, and the one they are sought in."""
+    pictures: Annotated[
+        tuple[Path, Path], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE IMAGE")
+    ]
+    """Image that the points are of, and the one they are sought in."""
     points: str | None = None
     """Points of the first image, "x,y x,y ..."; without, the most distinct matches, spread over the
     picture."""
@@ -29,9 +31,9 @@ class Match(PriorCommand):
     """Number of matches at most, where no points are given; 0 lists all mutual nearest neighbours
     and draws 60."""
     out: Path = Path("matches.png")
-    """Both pictures and the matches; replaced if it is there."""
+    """Image to write, of both images and the matches; replaced if it is there."""
     layer: str | None = None
-    """To tap, as scorefield info lists them; None is the preset of the prior's family."""
+    """Layer to tap, as scorefield info lists them; None is the preset of the prior's family."""
     log_snr: float | None = None
     """Log-SNR of the noise level the prior is tapped at; None is the preset's."""
     ensemble: Count | None = None
@@ -42,7 +44,7 @@ class Match(PriorCommand):
     weight: Share | None = None
     """Share of the prior in the fused similarity, 0 to 1; None is the tuned one."""
     prompts: tuple[str, ...] = ()
-    """What both pictures show, or one prompt for each."""
+    """Prompt that both images show, or one prompt for each."""
     homography: bool = False
     """Also find the homography that most matches agree with."""
 

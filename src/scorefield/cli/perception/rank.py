@@ -23,17 +23,16 @@ class Rank(PriorCommand):
     each one's score is on disk as soon as it is known.
     """
 
-    pictures: tyro.conf.Positional[tuple[Path, ...]]
+    pictures: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE ...")]
     """Images of any size and mode; their middle square is taken."""
     text: str
-    """What the pictures are ranked for, as a prompt of the prior: "a red chair"."""
+    """Prompt that the images are ranked for, such as "a red chair"."""
     draws: Annotated[int, Domain(2.0)] = 16
     """Draws of noise and level; each costs two network evaluations per image."""
     out: Path | None = None
-    """File of one JSON line per picture, in the order given (scores.jsonl); new, unless
-    resuming."""
+    """File of one JSON line per image, in the order given (scores.jsonl); new, unless resuming."""
     resume: bool = False
-    """Go on with the file --out: pictures that have a score there, and have not changed since, are
+    """Go on with the file --out: images that have a score there, and have not changed since, are
     not scored again."""
     batch_size: Count = 64
     """Rows in one pass of the network; changes the speed and the memory, not the scores."""

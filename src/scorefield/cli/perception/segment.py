@@ -41,10 +41,10 @@ class Segment(PriorCommand):
     line in pictures.jsonl, from which --resume goes on.
     """
 
-    pictures: tyro.conf.Positional[tuple[Path, ...]]
+    pictures: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE ...")]
     """Images of any size and mode; the prior sees them as squares."""
     out: Path
-    """Folder, new or empty unless resuming."""
+    """Folder of the masks and overlays, new or empty unless resuming."""
     k: Annotated[Count, tyro.conf.arg(aliases=("-k",))] = 6
     """Regions at most."""
     method: Literal["emerdiff", "kmeans", "ncut"] = "emerdiff"
@@ -54,21 +54,21 @@ class Segment(PriorCommand):
     one_sided: bool = False
     """Let emerdiff compare with the image itself: half the time."""
     strength: NotNegative | None = None
-    """What emerdiff adds to the attention's output; None is the preset's."""
+    """Strength of emerdiff's offset to the attention's output; None is the preset's."""
     log_snr: float | None = None
     """Log-SNR at which emerdiff's trajectory begins; None is the preset's."""
     layer: str | None = None
-    """Whose features are clustered, as scorefield info lists them; None is the preset's."""
+    """Layer whose features are clustered, as scorefield info lists them; None is the preset's."""
     modulated: str | None = None
     """Cross-attention layer that emerdiff modulates; None is the preset's."""
     size: Count | None = None
     """Side of the square the prior sees, pixels; None is the preset's."""
     prompt: str | None = None
-    """What the pictures show; none is needed."""
+    """Prompt that the images show; none is needed."""
     memory: Positive = 4.0
     """GiB for recorded attention and one batch, beside the weights."""
     resume: bool = False
-    """Leave out the pictures that are segmented in --out, with the same settings."""
+    """Leave out the images that are segmented in --out, with the same settings."""
 
     def run(self) -> Outcome:
         """Segment one picture after the other, and write what was found."""

@@ -17,16 +17,16 @@ class PolicyCollect(Command):
     Environments: two-routes, avoiding, push-t and metaworld/TASK (such as metaworld/push-v3).
     """
 
-    env: Annotated[str, tyro.conf.Positional]
-    """The environment to demonstrate in."""
+    env: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENVIRONMENT")]
+    """Environment to demonstrate in, such as two-routes; a wrong name lists all."""
     out: Path
     """Folder of the episodes, new or empty."""
     episodes: Count = 100
-    """How many to have in the end."""
+    """Number of episodes to have in the end."""
     batch: Count = 10
-    """How many are collected side by side."""
+    """Episodes that are collected side by side."""
     pictures: Count | None = None
-    """Edge of the pictures that are kept beside the states; without it, none are."""
+    """Side of the images that are kept beside the states, pixels; without it, none are."""
     resume: bool = False
     """Go on with the collection in --out; without one there, begin."""
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class DemonstrationsCommand(Command):
     """A command that reads demonstrations."""
 
-    demonstrations: Annotated[Path, tyro.conf.Positional]
+    demonstrations: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DEMONSTRATIONS")]
     """Demonstrations: a folder of `policy collect`, LeRobot v3, a zarr replay buffer (a folder or
     .zip), HDF5 of robomimic's or a like layout, or a folder of such files."""
     state: tuple[str, ...] | None = None

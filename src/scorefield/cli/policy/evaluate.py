@@ -27,11 +27,11 @@ class PolicyEvaluate(Command):
     video if it is asked for.
     """
 
-    policy: Annotated[Path, tyro.conf.Positional]
+    policy: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="POLICY")]
     """Folder of the policy."""
     env: str
-    """The environment: two-routes, avoiding, push-t, metaworld/TASK, or gym:ID for any other that
-    is registered with gymnasium and takes a bounded Box, such as gym:Pendulum-v1."""
+    """Environment to act in: two-routes, avoiding, push-t, metaworld/TASK, or gym:ID for any other
+    that is registered with gymnasium and takes a bounded Box, such as gym:Pendulum-v1."""
     out: Path
     """Folder of the evaluation, new or empty."""
     episodes: Count = 50
@@ -39,13 +39,13 @@ class PolicyEvaluate(Command):
     first: Whole = 100_000
     """Seed of the first episode; the others follow. Not those of the demonstrations."""
     batch: Count = 50
-    """How many run side by side; the results do not depend on it."""
+    """Episodes that run side by side; the results do not depend on it."""
     n_action_steps: Annotated[Count | None, tyro.conf.arg(aliases=("--executed",))] = None
     """Actions of a plan that are executed; without it, as many as in training."""
     delay: Whole = 0
     """Steps that planning takes, while the plan before goes on."""
     follow: Literal["nothing", "real-time", "warm-start"] = "nothing"
-    """What of the plan before a plan goes on from: real-time freezes what --delay decides."""
+    """How a new plan follows the one before: real-time freezes what --delay decides."""
     videos: Whole = 0
     """Number of episodes to write a video of, side by side."""
 

@@ -21,7 +21,7 @@ class PolicyExport(Command):
     OUT gets encoder.onnx, denoiser.onnx, policy.json and runner.py.
     """
 
-    policy: Annotated[Path, tyro.conf.Positional]
+    policy: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="POLICY")]
     """Folder of the policy."""
     out: Path
     """Folder of the exported policy, new, empty or of an export that was stopped."""

@@ -48,38 +48,39 @@ class _PolicyTrain(DemonstrationsCommand):
     out: Path
     """Folder of the training, new or empty."""
     env: str | None = None
-    """Where it will act: two-routes, avoiding, push-t, metaworld/TASK or gym:ID. Without it, what
-    it sees and does is what the demonstrations hold, as for a robot of your own."""
+    """Environment the policy will act in: two-routes, avoiding, push-t, metaworld/TASK or gym:ID.
+    Without it, observations and actions are those of the demonstrations, as for a robot of your
+    own."""
     low: tuple[float, ...] | None = None
     """Without --env: least values of an action, one for all or one each; else the data's."""
     high: tuple[float, ...] | None = None
     """Without --env: greatest values of an action, one for all or one each; else the data's."""
     network: Literal[("perceptron", *NETWORKS)] = "perceptron"  # type: ignore[valid-type]
-    """What denoises: a perceptron with the options width, layers, frequencies and bandwidth, or one
-    of the networks of Diffusion Policy."""
+    """Network that denoises: a perceptron with the options width, layers, frequencies and
+    bandwidth, or one of the networks of Diffusion Policy."""
     predicts: Predicts = "x0"
-    """What the network outputs; eps is the paper's, velocity trains a rectified flow."""
+    """Quantity that the network predicts; eps is the paper's, velocity trains a rectified flow."""
     normalizer: Annotated[
         Literal["minmax", "gaussian"], tyro.conf.arg(aliases=("--normaliser",))
     ] = "minmax"
     """How states and actions are normalised: by range, or by mean and standard deviation."""
     observe: Literal["state", "image", "both"] | None = None
-    """What it sees; without it, the state, with --cameras both, and pictures where there is no
-    state. Pictures need demonstrations with them (policy collect --pictures)."""
+    """Observations of the policy; without it, the state, with --cameras both, and images where
+    there is no state. Images need demonstrations with them (policy collect --pictures)."""
     resnet_width: Count = 64
-    """Channels of the first stage of what pictures go through; 64 is the published ResNet18."""
+    """Channels of the first stage of the image encoder; 64 is the published ResNet18."""
     track: str | None = None
-    """A tracker of accelerate's, such as tensorboard, that the metrics go to as well."""
+    """Tracker of accelerate's, such as tensorboard, that the metrics go to as well."""
     held_out: Share = 0.1
     """Share of the episodes that nothing is learnt from, rounded down: their loss and the error of
     the actions are printed while it trains."""
     n_obs_steps: Annotated[Count, tyro.conf.arg(aliases=("--observed",))] = 2
-    """Observations it sees, To."""
+    """Number of observations the policy sees, To."""
     n_action_steps: Annotated[Count, tyro.conf.arg(aliases=("--executed",))] = 8
-    """Actions of a plan that are executed, Ta."""
+    """Number of actions of a plan that are executed, Ta."""
     horizon: Annotated[Count | None, tyro.conf.arg(aliases=("--predicted",))] = None
-    """Actions that are predicted, Tp. Without it, To - 1 + Ta, for a U-Net the next multiple of 4:
-    states in the last Tp - Ta - To + 1 steps of an episode are in no window."""
+    """Number of actions that are predicted, Tp. Without it, To - 1 + Ta, for a U-Net the next
+    multiple of 4: states in the last Tp - Ta - To + 1 steps of an episode are in no window."""
     steps: Count = 3000
     """Updates; the learning rate's cosine ends there."""
     batch_size: Count = 256

@@ -17,8 +17,8 @@ _SEED_OF_PROMPTS = 11
 
 @dataclass(frozen=True, kw_only=True)
 class _Distill(Command):
-    prior: Annotated[str, tyro.conf.Positional] = "shapes"
-    """The teacher: an embedded prior or a folder in diffusers' format."""
+    prior: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRIOR")] = "shapes"
+    """Teacher: an embedded prior or a folder in diffusers' format."""
     out: Path
     """Folder of the run; the finished student is its folder student."""
     prompts: Path | None = None

@@ -12,12 +12,12 @@ from scorefield.cli.command import Outcome, PriorCommand
 class Info(PriorCommand):
     """Describe a prior and list the layers that can be tapped, without running it."""
 
-    prior: Annotated[str, tyro.conf.Positional] = "shapes"
+    prior: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRIOR")] = "shapes"
     """An embedded prior, a folder in diffusers' format, or a hub id."""
     inner: bool = False
     """List the residual and attention layers inside the blocks as well."""
     prompt: str | None = None
-    """For a prior that cannot do without one."""
+    """Prompt to count with, for a prior that cannot do without one."""
 
     def run(self) -> Outcome:
         """Load the prior and count."""

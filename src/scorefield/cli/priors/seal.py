@@ -14,7 +14,7 @@ from scorefield.locks import lock_path
 class Seal(Command):
     """Write the checksums of all files in a folder; they are checked whenever it is loaded."""
 
-    folder: Annotated[Path, tyro.conf.Positional]
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
     """A prior, a policy, or another folder of weights."""
 
     def run(self) -> Outcome:

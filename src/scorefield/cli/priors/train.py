@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -85,7 +85,7 @@ class TrainShapes(_Training):
 @dataclass(frozen=True, kw_only=True)
 class _PictureTraining(_Training):
     prior: str = "shapes"
-    """What the training begins with: an embedded prior, a folder, a hub id, or none."""
+    """Prior the training begins with: an embedded one, a folder, a hub id, or none."""
     steps: Count = PICTURES_DENOISER.steps
     """Training steps of the denoiser."""
     codec_steps: Count = PICTURES_CODEC.steps
@@ -132,7 +132,7 @@ class TrainPictures(_PictureTraining):
     format.
     """
 
-    folder: tyro.conf.Positional[Path]
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
     """Folder of the pictures, searched with all folders in it."""
     name: str | None = None
     """Name of the prior; the folder's own without it."""
@@ -167,7 +167,7 @@ class TrainIcons(_PictureTraining):
     """
 
     concepts: Count = ICON_CONCEPTS
-    """Things to learn to draw, the first so many of the recipe's list."""
+    """Number of things to learn to draw, the first of the recipe's list."""
 
     def run(self) -> Outcome:
         """Train."""

@@ -11,14 +11,15 @@ class StudentSettings:
     """How a student of few steps is trained.
 
     steps: denoiser evaluations of the finished student per sample.
-    updates: of the student.
-    fake_updates: of the network that follows the student's own score, per update of the student;
-        with too few it lags, and the student leaves the data (Yin et al. 2024, DMD2, take 5).
+    updates: number of updates of the student.
+    fake_updates: updates of the network that follows the student's own score, for each update of
+        the student; with too few it lags, and the student leaves the data (Yin et al. 2024, DMD2,
+        take 5).
     batch_size: samples per update.
-    learning_rate: of the student, peak; it falls along a cosine.
-    fake_learning_rate: of the network that follows it.
-    low: the share of the schedule from which on samples are noised to be scored.
-    high: the share up to which they are.
+    learning_rate: peak learning rate of the student; it falls along a cosine.
+    fake_learning_rate: learning rate of the network that follows the student's score.
+    low: lowest noise level at which samples are scored, as a fraction of the schedule.
+    high: highest noise level at which samples are scored, as a fraction of the schedule.
     ema: decay of the moving average of the student's weights, which is what is kept.
     least_spread: training ends when samples of one batch differ by less than this share of what the
         teacher's differ.
