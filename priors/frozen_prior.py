@@ -63,6 +63,7 @@ class FrozenPrior(ImagePrior):
         guidance_scale: float | int = 7.5,
         steps: int = 25,
         scheduler: Any = None,
+        templates: Sequence[str] = (),
     ) -> None:
         if not callable(prediction_type) and prediction_type not in _READERS:
             accepted = ", ".join(_READERS)
@@ -82,6 +83,7 @@ class FrozenPrior(ImagePrior):
             steps=steps,
             scheduler=scheduler,
             name=name,
+            templates=templates,
         )
         self.network = network.eval().requires_grad_(False)
         self.text = text

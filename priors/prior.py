@@ -83,6 +83,7 @@ class ImagePrior:
     steps: of sampling, used where none are given.
     scheduler: the diffusers scheduler that `generate` follows where none is given; None is the
         default of `sample`.
+    templates: prompts as it was trained on, with {} for a thing, for people to begin with.
 
     Raises:
         ValueError: a size or a number of frames that the codec does not divide.
@@ -99,6 +100,7 @@ class ImagePrior:
         steps: int = 25,
         scheduler: Any = None,
         name: str = "prior",
+        templates: Sequence[str] = (),
     ) -> None:
         if image_size < 1 or image_size % codec.factor:
             raise ValueError(
@@ -118,6 +120,7 @@ class ImagePrior:
         self.steps = steps
         self.scheduler = scheduler
         self.name = name
+        self.templates = tuple(templates)
 
     @property
     def device(self) -> torch.device:

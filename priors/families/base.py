@@ -38,6 +38,7 @@ class Card:
     related: words that a prompt may not hold, each with words of the vocabulary that mean something
         near to it, for the message that refuses them.
     labels: names of the classes of a class-conditional model, in their order.
+    templates: of prompts as it was trained on, with {} for a thing.
     image_size: side of the square images, pixels; None is the size the network was trained on.
     frames: of a video; None is the family's usual number.
     """
@@ -49,13 +50,14 @@ class Card:
     synonyms: Mapping[str, str] | None = None
     related: Mapping[str, Sequence[str]] | None = None
     labels: Sequence[str] | None = None
+    templates: Sequence[str] = ()
     image_size: int | None = None
     frames: int | None = None
 
     def sampled(
         self, usual_scale: float | int, few_steps: int | None = None, model: Any = None
     ) -> dict[str, Any]:
-        """Guidance scale and steps as `FrozenPrior` takes them, by default the usual ones.
+        """Scale, steps and templates as `FrozenPrior` takes them, by default the usual ones.
 
         A network distilled to few steps has scale 1, which is no guidance. It is known by its
         scheduler (`few_steps`), or by the name of the prior or of what the model was saved from.
@@ -68,6 +70,7 @@ class Card:
         return {
             "guidance_scale": scale if self.guidance_scale is None else self.guidance_scale,
             "steps": steps if self.steps is None else self.steps,
+            "templates": self.templates,
         }
 
     def side_or(self, usual: int | Sequence[int] | None, factor: int) -> int:

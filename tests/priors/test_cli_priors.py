@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from scorefield.cli.main import main
 from scorefield.priors.codec import LatentCodec
+from scorefield.priors.embedded import EMBEDDED
 
 Tiny = Callable[[str], Path]
 
@@ -102,6 +103,28 @@ def test_info_says_how_a_prior_is_used(tiny: Tiny, capsys: pytest.CaptureFixture
         assert said["presets"]["drawing"] == ["vectorfusion"]
         sizes.append(said["memory_bytes"]["network"])
     assert sizes[0] == 2 * sizes[1] == 4 * said["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "views", "line"),
+    [
+        ("shapes", "vocabulary", 4, "such as: a red {}, front view"),
+        ("icons", "vocabulary", 0, "views: it has no words for them"),
+        ("digits", "classes", 0, "prompts: one of 10 classes (0, 1, 2"),
+        ("sd", "text", 4, "prompts: any text of up to 77 tokens"),
+        ("flux", "text", 4, "prompts: any text of up to 512 tokens"),
+        ("ddpm", "none", 0, "prompts: none, it is unconditional"),
+    ],
+)
+def test_the_card_of_every_prior_says_what_it_can_be_told(
+    tiny: Tiny, capsys: pytest.CaptureFixture[str], name: str, kind: str, views: int, line: str
+) -> None:
+    source = name if name in EMBEDDED else str(tiny(name))
+    size = ["--image-size", "16"] if name == "flux" else []
+    code, told = run(capsys, "info", source, *size)
+    assert code == 0 and line in told
+    said = json.loads(run(capsys, "info", source, *size, "--json")[1])
+    assert (said["prompts"], len(said["views"])) == (kind, views)
 
 
 def test_doctor_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,6 +67,7 @@ def icon_card(packages: Path, concepts: Sequence[Concept] = CONCEPTS) -> Mapping
         for one in (*TRAINING_SETS.values(), *TINTED_SETS.values())
     ]
     return {
+        "templates": ["a {}", "a blue {}", "a {}, blue background"],
         "synonyms": synonyms,
         "related": related_words(concepts, packages),
         "concepts": [concept.name for concept in concepts],

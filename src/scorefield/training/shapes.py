@@ -32,6 +32,8 @@ from scorefield.world import CATEGORIES, COLORS, FRONTED, draw_scene
 GUIDANCE_SCALE = 3.5
 """Default guidance of the shipped prior, chosen on samples with seed 100."""
 
+_TEMPLATES = ("a red {}, front view", "a photo of a red {}", "a flat icon of a red {}")
+
 WORLD_SEED, JUDGE_SEED = 0, 1
 """World seeds of the pictures that the prior and the judge are trained on."""
 
@@ -109,4 +111,6 @@ def train_judge(
 
 def save_shapes(pipeline: StableDiffusionPipeline, folder: Path) -> Path:
     """Write a pipeline as the embedded prior's folder, its networks halved in place."""
-    return save_prior(pipeline, folder, PriorCard("shapes", GUIDANCE_SCALE, WORDS))
+    return save_prior(
+        pipeline, folder, PriorCard("shapes", GUIDANCE_SCALE, WORDS, {"templates": _TEMPLATES})
+    )

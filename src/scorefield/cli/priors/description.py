@@ -1,17 +1,25 @@
 """What `scorefield info` says of a prior's use: how it is sampled and distilled, and its memory."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from torch import nn
 
 from scorefield.cli.command import Outcome
+from scorefield.priors.families.classes import LabelConditioner, NoPrompts
 from scorefield.priors.features.memory import memory_estimate
 from scorefield.priors.frozen_prior import FrozenPrior
-from scorefield.priors.text import PromptConditioner
+from scorefield.priors.text import (
+    ClipTextConditioner,
+    Conditioner,
+    PipelineConditioner,
+    PromptConditioner,
+)
 from scorefield.sds.nerf import presets as scenes
 from scorefield.sds.presets import Preset, kind_of, presets_of
 from scorefield.sds.svg import presets as drawings
+from scorefield.views import VIEWS
 
 GIB = 2**30
 
@@ -22,8 +30,10 @@ def describe(prior: FrozenPrior, prompt: str | None) -> Outcome:
     made = {} if prior.is_video else {"scene": scenes.PRESETS, "drawing": drawings.PRESETS}
     presets = {generator: presets_of(kind, found) for generator, found in made.items()}
     memory = memory_of(prior, prompt)
+    said = prompts_of(prior)
     metrics = {
         "kind": kind,
+        **said.metrics,
         "dtype": str(prior.dtype).removeprefix("torch."),
         "guidance_scale": prior.guidance_scale,
         "steps": prior.steps,
@@ -32,12 +42,52 @@ def describe(prior: FrozenPrior, prompt: str | None) -> Outcome:
     }
     lines = [
         f"sampled in {prior.steps} steps at guidance scale {prior.guidance_scale:g}",
+        *said.lines,
         f"memory in {metrics['dtype']}: "
         + ", ".join(f"{name} {size / GIB:.2g} GiB" for name, size in memory.items()),
     ]
     for generator, found in presets.items():
         lines += ["", *_shown(generator, found)]
     return Outcome(metrics, lines)
+
+
+def prompts_of(prior: FrozenPrior) -> Outcome:
+    """What a prior can be told: words, classes or nothing, views, and prompts to begin with."""
+    text = prior.text
+    words = getattr(text, "vocabulary", None)
+    labels = list(text.names) if isinstance(text, LabelConditioner) else None
+    known = sorted(words or ()) if labels is None else labels
+    kind = "text"
+    line = f"prompts: any text{_limit(text)}"
+    if labels is not None:
+        kind = "classes"
+        line = f"prompts: one of {len(known)} classes ({_some(known)})"
+    elif words is not None:
+        kind = "vocabulary"
+        line = f"prompts: {len(known)} words ({_some(known)})"
+    elif isinstance(text, NoPrompts):
+        kind, line = "none", "prompts: none, it is unconditional"
+    views = [view for view in VIEWS if words is None or set(view.split()) <= words]
+    if kind not in ("text", "vocabulary"):
+        views = []
+    lines = [line, f"views: {', '.join(views) or 'it has no words for them'}"]
+    if prior.templates:
+        lines.append(f"such as: {'; '.join(prior.templates)}")
+    return Outcome(
+        {"prompts": kind, "words": known, "views": views, "templates": list(prior.templates)}, lines
+    )
+
+
+def _limit(text: Conditioner) -> str:
+    if isinstance(text, PipelineConditioner):
+        return f" of up to {text.limit} tokens"
+    if isinstance(text, ClipTextConditioner):
+        return f" of up to {text.tokenizer.model_max_length} tokens"
+    return ""
+
+
+def _some(words: Sequence[str], most: int = 8) -> str:
+    return ", ".join(words[:most]) + (", ..." if len(words) > most else "")
 
 
 def memory_of(prior: FrozenPrior, prompt: str | None) -> dict[str, int]:
