@@ -13,6 +13,7 @@ from scorefield.priors.families.weights import (
     check_sealed,
     check_weights,
     read_json,
+    tensor_names,
 )
 
 _TAKE_CONTROL = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
@@ -115,9 +116,14 @@ def load_controlnet(folder: Path, unet: Any, dtype: torch.dtype) -> Any:
         check_finite_weights(controlnet.state_dict(), folder)
     except ValueError as error:
         raise PriorError(str(error)) from error
-    held, needed = check_weights(folder), len(controlnet.state_dict())
-    if held < needed:
-        raise PriorError(f"{folder}: the weights hold {held} of {needed} tensors; copy them again")
+    held, needed = tensor_names(folder), set(controlnet.state_dict())
+    for wrong, what in ((needed - held, "lack"), (held - needed, "hold")):
+        if wrong:
+            raise PriorError(
+                f"{folder}: the weights {what} {len(wrong)} tensors "
+                f"{'of' if what == 'lack' else 'that are not of'} a ControlNetModel,"
+                f" such as {min(wrong)}; copy them again"
+            )
     for name in ("in_channels", "block_out_channels", "cross_attention_dim", "layers_per_block"):
         ours, theirs = controlnet.config[name], unet.config[name]
         if ours != theirs:

@@ -47,13 +47,13 @@ class _Updates:
     """The pairs of a file, all of one rank and of strength 1.
 
     tensors: under the names of the file.
-    pairs: how many there are.
+    modules: which they are of, as the file names them.
     magnitudes: how many of them have a DoRA magnitude (Liu et al. 2024).
     size: the sum of |B A|^2 over all pairs.
     """
 
     tensors: dict[str, Tensor]
-    pairs: int
+    modules: tuple[str, ...]
     magnitudes: int
     size: float
 
@@ -192,7 +192,7 @@ def _normalised(
         if alpha is not None:
             found[f"{module}.alpha"] = torch.tensor(float(rank))
         size += _size(found[name], found[ups[name]])
-    return _Updates(found, len(downs), len(magnitudes), size)
+    return _Updates(found, tuple(downs.values()), len(magnitudes), size)
 
 
 def _up_of(down: str) -> str:
@@ -225,23 +225,25 @@ def _check_arrived(path: Path, updates: _Updates, parts: Sequence[nn.Module]) ->
     Raises:
         PriorError: the networks hold fewer pairs than the file, or of another size.
     """
-    layers = [
-        layer
+    named = {
+        name: layer
         for part in parts
-        for layer in part.modules()
+        for name, layer in part.named_modules()
         if _NAME in (getattr(layer, "lora_A", None) or {})
-    ]
-    pairs = len(layers)
+    }
+    layers = list(named.values())
     sizes = [
         layer.scaling[_NAME] ** 2 * _size(layer.lora_A[_NAME].weight, layer.lora_B[_NAME].weight)  # type: ignore[operator, index, union-attr]
         for layer in layers
     ]
+    wanted = len(updates.modules)
     # a fused projection of another code base is split into several pairs, never joined
-    if pairs < updates.pairs or abs(sum(sizes) - updates.size) > _SAME_SIZE * updates.size:
+    if len(layers) < wanted or abs(sum(sizes) - updates.size) > _SAME_SIZE * updates.size:
         raise PriorError(
-            f"{path}: {pairs} of its {updates.pairs} updates fit this prior, with "
-            f"{100 * sum(sizes) / (updates.size or 1):.0f}% of their size; give a LoRA trained on "
-            "it, in diffusers' or kohya's naming"
+            f"{path}: {len(layers)} of its {wanted} updates fit this prior, with "
+            f"{100 * sum(sizes) / (updates.size or 1):.0f}% of their size"
+            f"{_left_over(updates.modules, list(named))}; give a LoRA trained on it, in "
+            "diffusers' or kohya's naming"
         )
     magnitudes = sum(bool(_NAME in (getattr(x, "lora_magnitude_vector", None) or {}))
                      for x in layers)  # fmt: skip
@@ -250,3 +252,12 @@ def _check_arrived(path: Path, updates: _Updates, parts: Sequence[nn.Module]) ->
             f"{path}: {magnitudes} of its {updates.magnitudes} DoRA magnitudes fit this prior; "
             "convert it to peft's naming, or give a LoRA without them"
         )
+
+
+def _left_over(modules: Sequence[str], placed: Sequence[str]) -> str:
+    """Words that name the modules of a file that found no place, if their names tell."""
+    ends = tuple(name.replace(".", "_") for name in placed)
+    left = [name for name in modules if not name.replace(".", "_").endswith(ends)]
+    if len(left) != len(modules) - len(placed):
+        return ""  # the names of another code base
+    return f" (without a place: {', '.join(left[:3])}{', ...' if len(left) > 3 else ''})"

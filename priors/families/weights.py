@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+
 from scorefield.files import parse_json
 from scorefield.integrity import check_seal
 
@@ -101,6 +103,16 @@ def check_weights(folder: Path, variant: str | None = None) -> int:
     """
     found = _by_variant(folder)
     return sum(check_weights_file(path) for path in found.get(variant) or found.get(None, ()))
+
+
+def tensor_names(folder: Path, variant: str | None = None) -> set[str]:
+    """The names of the tensors that the weights of a part hold; as `check_weights`."""
+    found = _by_variant(folder)
+    names: set[str] = set()
+    for path in found.get(variant) or found.get(None, ()):
+        with safe_open(path, "pt") as file:
+            names |= set(file.keys())
+    return names
 
 
 def _by_variant(folder: Path) -> dict[str | None, Sequence[Path]]:

@@ -271,6 +271,20 @@ def test_a_controlnet_of_zeros_changes_nothing(
     torch.testing.assert_close(value(prior.with_control(edges())), plain, rtol=0, atol=0)
 
 
+def test_tensors_that_a_controlnet_lacks_or_does_not_have_are_named(
+    tiny: Tiny, controlnets: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(controlnets("trained"), tmp_path / "copy"))
+    (path,) = folder.glob("*.safetensors")
+    tensors = load_file(path)
+    save_file({n: t for n, t in tensors.items() if n != "conv_in.bias"}, path, {"format": "pt"})
+    with pytest.raises(PriorError, match=r"lack 1 tensors of a ControlNetModel, such as conv_in"):
+        load_prior(tiny("sd"), controlnet=folder)
+    save_file({**tensors, "spiral.weight": torch.zeros(1)}, path, {"format": "pt"})
+    with pytest.raises(PriorError, match=r"hold 1 tensors that are not of a .*, such as spiral"):
+        load_prior(tiny("sd"), controlnet=folder)
+
+
 def test_a_controlnet_is_that_of_diffusers(tiny: Tiny, controlnets: Callable[[str], Path]) -> None:
     plain = value(load_prior(tiny("sd")))
     prior = load_prior(tiny("sd"), controlnet=controlnets("trained"))

@@ -126,6 +126,20 @@ def test_what_fits_in_part_is_refused(tiny: Tiny, tmp_path: Path) -> None:
         load_prior(tiny("sd"), lora=tmp_path)
 
 
+def test_what_found_no_place_is_named(tiny: Tiny, tmp_path: Path) -> None:
+    network, _, _ = weights_of(tiny("sd"))
+    tensors = {}
+    for seed, name in enumerate(MODULES):
+        down, up = pair(network[f"{name}.weight"], 2, seed)
+        # the U-Net has no block 7, and diffusers would leave its update out
+        place = name.replace("down_blocks.0", "down_blocks.7") if name.endswith("to_k") else name
+        tensors |= {f"unet.{place}.lora_A.weight": down, f"unet.{place}.lora_B.weight": up}
+    save_file(tensors, tmp_path / "lora.safetensors")
+    words = r"2 of its 3 updates fit this prior, with \d+% of their size \(without a place: unet\."
+    with pytest.raises(PriorError, match=f"{words}down_blocks.7.*attn2.to_k\\)"):
+        load_prior(tiny("sd"), lora=tmp_path)
+
+
 def test_other_kinds_of_updates_are_refused(tiny: Tiny, tmp_path: Path) -> None:
     tensors = {"lora_unet_mid_block.hada_w1_a": torch.zeros(2, 2)}
     save_file(tensors, tmp_path / "lora.safetensors")
