@@ -112,10 +112,6 @@ def load_controlnet(folder: Path, unet: Any, dtype: torch.dtype) -> Any:
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise PriorError(f"{folder}: could not be loaded ({reason}); copy it again") from error
-    try:
-        check_finite_weights(controlnet.state_dict(), folder)
-    except ValueError as error:
-        raise PriorError(str(error)) from error
     held, needed = tensor_names(folder), set(controlnet.state_dict())
     for wrong, what in ((needed - held, "lack"), (held - needed, "hold")):
         if wrong:
@@ -124,6 +120,10 @@ def load_controlnet(folder: Path, unet: Any, dtype: torch.dtype) -> Any:
                 f"{'of' if what == 'lack' else 'that are not of'} a ControlNetModel,"
                 f" such as {min(wrong)}; copy them again"
             )
+    try:
+        check_finite_weights(controlnet.state_dict(), folder)
+    except ValueError as error:
+        raise PriorError(str(error)) from error
     for name in ("in_channels", "block_out_channels", "cross_attention_dim", "layers_per_block"):
         ours, theirs = controlnet.config[name], unet.config[name]
         if ours != theirs:

@@ -233,7 +233,7 @@ def _check_arrived(path: Path, updates: _Updates, parts: Sequence[nn.Module]) ->
     }
     layers = list(named.values())
     sizes = [
-        layer.scaling[_NAME] ** 2 * _size(layer.lora_A[_NAME].weight, layer.lora_B[_NAME].weight)  # type: ignore[operator, index, union-attr]
+        layer.scaling[_NAME] ** 2 * _size(layer.lora_A[_NAME].weight, layer.lora_B[_NAME].weight)
         for layer in layers
     ]
     wanted = len(updates.modules)

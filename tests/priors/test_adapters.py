@@ -12,6 +12,7 @@ import tiny_models
 import torch
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from scorefield.priors.codec import PixelCodec
@@ -174,7 +175,6 @@ def test_lora_of_zeros_changes_nothing(tiny: Tiny, lora: Callable[..., Path]) ->
 
 def test_lora_is_added_to_the_weights(tiny: Tiny, lora: Callable[..., Path]) -> None:
     """W + weight B A, alpha / rank being 1, and no more layers than before."""
-    from safetensors.torch import load_file
 
     folder = lora(0.5, "unet")
     plain, prior = load_prior(tiny("sd")), load_prior(tiny("sd"), lora=[(folder, 0.7)])
