@@ -101,7 +101,9 @@ def load_prior(
             if file is None:
                 check_complete(folder, index, pipeline, variant)
             _bound_tokenizers(pipeline)
-            attach_loras(pipeline, loras)
+            if loras:
+                _check_finite(pipeline, folder)  # as it is, so that a LoRA is not blamed for it
+                attach_loras(pipeline, loras)
             if controlnet is not None:
                 pipeline.controlnet = load_controlnet(Path(controlnet), pipeline.unet, dtype)
             _check_finite(pipeline, folder)

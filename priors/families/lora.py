@@ -122,6 +122,23 @@ def attach_loras(pipeline: Any, loras: Sequence[tuple[Path, float]]) -> None:
         pipeline.set_adapters([_NAME], [weight])
         pipeline.fuse_lora(components=parts, adapter_names=[_NAME])
         pipeline.unload_lora_weights()
+        for name in parts:
+            _check_sum(path, getattr(pipeline, name))
+
+
+def _check_sum(path: Path, part: nn.Module) -> None:
+    """Refuse weights that an update, finite in itself, has made infinite.
+
+    Raises:
+        PriorError: they are not finite; the file is named.
+    """
+    try:
+        check_finite_weights(part.state_dict(), path)
+    except ValueError as error:
+        raise PriorError(
+            f"{path}: its updates are too large for this prior, whose weights they make infinite; "
+            "copy the file again, or give a lower weight"
+        ) from error
 
 
 def _updates_in(path: Path, network: str) -> _Updates:

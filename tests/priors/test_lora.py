@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from scorefield.integrity import write_seal
 from scorefield.priors.loading import PriorError, load_prior
 
 Tiny = Callable[[str], Path]
@@ -164,3 +165,35 @@ def test_the_text_encoder_of_flux(tiny: Tiny, tmp_path: Path) -> None:
     prior = load_prior(tiny("flux"), image_size=16, lora=tmp_path)
     after = prior.text.modules()[0].state_dict()  # type: ignore[attr-defined]
     torch.testing.assert_close(after[f"{name}.weight"], base + product(down, up))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda tensor: tensor * float("nan"), "the weights .* are not finite"),
+        (lambda tensor: tensor * 1e30, "its updates are too large|fit this prior"),
+        (lambda tensor: tensor.sum(), "cannot be read as a LoRA"),
+    ],
+    ids=["not finite", "too large", "no matrix"],
+)
+def test_a_damaged_file_is_named(
+    change: Callable[[Tensor], Tensor], told: str, tiny: Tiny, tmp_path: Path
+) -> None:
+    tensors, _ = kohya(tiny("sd"))
+    path = tmp_path / "lora.safetensors"
+    changed = {n: t if n.endswith("alpha") else change(t) for n, t in tensors.items()}
+    save_file(changed, path)
+    with pytest.raises(PriorError, match=told) as error:
+        load_prior(tiny("sd"), lora=path)
+    assert str(path) in str(error.value)
+
+
+def test_a_sealed_folder_of_a_lora_is_compared(tiny: Tiny, tmp_path: Path) -> None:
+    tensors, _ = kohya(tiny("sd"))
+    path = tmp_path / "lora.safetensors"
+    save_file(tensors, path)
+    write_seal(tmp_path)
+    load_prior(tiny("sd"), lora=path)
+    save_file({n: 2 * t for n, t in tensors.items()}, path)
+    with pytest.raises(PriorError, match=r"lora\.safetensors: is not the file that was sealed"):
+        load_prior(tiny("sd"), lora=path)

@@ -91,6 +91,12 @@ def test_what_is_no_mesh_is_refused_in_a_line(
         load_mesh(tmp_path / name)
 
 
+def test_a_mesh_without_depth_is_named(tmp_path: Path) -> None:
+    (path := tmp_path / "flat.obj").write_text("v 0 0\nv 1 0\nv 0 1\nf 1 2 3\n")
+    with pytest.raises(ValueError, match=r"flat\.obj: cannot be read as a mesh"):
+        load_mesh(path)
+
+
 def test_texture_coordinates_are_kept_if_nothing_overlaps() -> None:
     mesh = unwrap(trimesh.creation.icosphere(2), 256)
     assert is_unwrapped(mesh)

@@ -56,14 +56,16 @@ def load_mesh(path: str | os.PathLike[str], up: UpAxis | None = None) -> UserMes
     try:
         mesh: Any = trimesh.load_scene(path).to_mesh()
         faces = np.asarray(getattr(mesh, "faces", ()))
-        sound = len(faces) > 0 and bool(np.isfinite(mesh.vertices).all()) and mesh.area > 0
+        sound = len(faces) > 0 and bool(np.isfinite(mesh.vertices).all()) and 0 < mesh.area < np.inf
+        if sound:
+            mesh.update_faces(mesh.nondegenerate_faces())
+            mesh.remove_unreferenced_vertices()
+            sound = len(mesh.faces) > 0
     except Exception as error:  # each reader has its own kinds
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path}: cannot be read as a mesh ({reason})") from error
     if not sound:
         raise ValueError(f"{path}: the mesh has no surface; give one with triangles")
-    mesh.update_faces(mesh.nondegenerate_faces())
-    mesh.remove_unreferenced_vertices()
     if (up or ("y" if suffix in (".glb", ".gltf", ".obj") else "z")) == "y":
         mesh.apply_transform(np.linalg.inv(Y_UP))
     middle = mesh.bounds.mean(axis=0)

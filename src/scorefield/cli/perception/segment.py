@@ -172,7 +172,7 @@ class Segment(PriorCommand):
         save_labels(paths["labels"], found.labels)
         save_image(paths["overlay"], draw_overlay(image, found.labels))
         save_labels(paths["low-res"], found.low_res)
-        return {what: str(path) for what, path in paths.items()}
+        return {what: path.name for what, path in paths.items()}
 
     def _paths(self, name: str) -> dict[str, Path]:
         return {what: self.out / f"{name}-{what}.png" for what in ("labels", "overlay", "low-res")}
