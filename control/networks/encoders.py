@@ -4,7 +4,7 @@ Pictures go through a ResNet trained with the policy, or through the frozen netw
 this library, and a spatial softmax says where its features are (Chi et al. 2023, section 3.2).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -83,10 +83,17 @@ def cropped(
         draws: choose where; None: the middle.
     """
     height, width = (max(1, round(part * int(side))) for side in pictures.shape[3:])
-    most = torch.tensor(pictures.shape[3:]) - torch.tensor([height, width])
     if draws is None:
-        top, left = (int(side) // 2 for side in most)
+        top, left = (int(pictures.shape[3]) - height) // 2, (int(pictures.shape[4]) - width) // 2
         return pictures[..., top : top + height, left : left + width]
+    return random_crop(pictures, height, width, draws)
+
+
+def random_crop(
+    pictures: Float[Tensor, "batch steps 3 H W"], height: int, width: int, draws: ShardedGenerator
+) -> Float[Tensor, "batch steps 3 height width"]:
+    """A part of that size of each picture, anywhere; those of one row are cut alike."""
+    most = torch.tensor(pictures.shape[3:]) - torch.tensor([height, width])
     corners = (draws.uniform([len(pictures), 2]) * (most + 1)).long().tolist()
     rows = zip(pictures, corners, strict=True)
     return torch.stack([p[..., t : t + height, x : x + width] for p, (t, x) in rows])
@@ -116,21 +123,34 @@ class ResNet(nn.Module):
     """ResNet18 up to its last map, with group norm: an average of weights ruins batch norm.
 
     (He et al. 2016; Wu and He 2018; Chi et al. 2023, section 3.2). Channels width (1, 2, 4, 8).
+
+    Args:
+        width: channels of the first stage.
+        depths: blocks of the four stages.
+        frozen: norms that are a scale and an offset, those of a batch norm after its training.
     """
 
-    def __init__(self, width: int = 64) -> None:
+    def __init__(
+        self, width: int = 64, depths: Sequence[int] = (2, 2, 2, 2), *, frozen: bool = False
+    ) -> None:
         super().__init__()
         widths = [width * 2**stage for stage in range(4)]
         self.channels = widths[-1]
+        norm = FrozenNorm if frozen else _group_norm
         self.stem = nn.Sequential(
             nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False),
-            nn.GroupNorm(width // 16, width),
+            norm(width),
             nn.ReLU(),
             nn.MaxPool2d(3, stride=2, padding=1),
         )
         blocks, before = [], width
-        for stage, after in enumerate(widths):
-            blocks += [_Residual(before, after, 1 if stage == 0 else 2), _Residual(after, after, 1)]
+        for stage, (after, depth) in enumerate(zip(widths, depths, strict=True)):
+            strides = [1 if stage == 0 else 2] + [1] * (depth - 1)
+            sizes = [before] + [after] * (depth - 1)
+            blocks += [
+                _Residual(size, after, stride, norm)
+                for size, stride in zip(sizes, strides, strict=True)
+            ]
             before = after
         self.blocks = nn.Sequential(*blocks)
 
@@ -142,22 +162,40 @@ class ResNet(nn.Module):
         return out
 
 
+class FrozenNorm(nn.Module):
+    """A batch norm after its training: a scale and an offset per channel, which stay."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.ones(channels))
+        self.register_buffer("offset", torch.zeros(channels))
+        self.scale: Tensor
+        self.offset: Tensor
+
+    def forward(self, x: Float[Tensor, "batch channels h w"]) -> Tensor:
+        """Scaled and shifted."""
+        return x * self.scale[:, None, None] + self.offset[:, None, None]
+
+
+def _group_norm(channels: int) -> nn.Module:
+    return nn.GroupNorm(channels // 16, channels)
+
+
 class _Residual(nn.Module):
-    def __init__(self, before: int, after: int, stride: int) -> None:
+    def __init__(
+        self, before: int, after: int, stride: int, norm: Callable[[int], nn.Module]
+    ) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(before, after, 3, stride, padding=1, bias=False),
-            nn.GroupNorm(after // 16, after),
+            norm(after),
             nn.ReLU(),
             nn.Conv2d(after, after, 3, padding=1, bias=False),
-            nn.GroupNorm(after // 16, after),
+            norm(after),
         )
         self.skip: nn.Module = nn.Identity()
         if before != after or stride != 1:
-            self.skip = nn.Sequential(
-                nn.Conv2d(before, after, 1, stride, bias=False),
-                nn.GroupNorm(after // 16, after),
-            )
+            self.skip = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), norm(after))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(self.body(x) + self.skip(x))

@@ -8,8 +8,8 @@ from scorefield.domains import Count, NotNegative, Whole, check_numbers
 Predicts = Literal["eps", "x0", "v", "velocity"]
 """What a network outputs: the noise, the clean chunk, alpha eps - sigma x0, or eps - x0."""
 
-Sampler = Literal["consistent", "reference"]
-"""What becomes of the noise where a chunk is clipped, and at which timesteps (`solver_steps`)."""
+Sampler = Literal["consistent", "reference", "ancestral"]
+"""What becomes of the noise at a step, and at which timesteps (`solver_steps`)."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,40 @@ class EncoderSettings:
             raise ValueError(
                 f"crop must lie in (0, 1] and fraction in [0, 1]; got {self.crop}, {self.fraction}"
             )
+
+
+@dataclass(frozen=True)
+class LeRobotEncoderSettings:
+    """How LeRobot's diffusion policies make numbers of pictures: theirs are read into it.
+
+    blocks: residual blocks of the ResNet's four stages: (2, 2, 2, 2) is ResNet18, (3, 4, 6, 3) is
+        ResNet34.
+    norm: group, or frozen: batch norm with the statistics of its training, which stay.
+    keypoints: of the spatial softmax, which a linear layer and a ReLU follow.
+    resize: (height, width) that pictures are brought to first; None: they stay.
+    crop: (height, width) that is kept then: anywhere in training, the middle in use; None: all.
+    shared: one network for all cameras.
+    """
+
+    blocks: tuple[int, ...] = (2, 2, 2, 2)
+    norm: Literal["group", "frozen"] = "group"
+    keypoints: int = 32
+    resize: tuple[int, int] | None = None
+    crop: tuple[int, int] | None = None
+    shared: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "blocks", tuple(self.blocks))
+        for name in ("resize", "crop"):
+            size = getattr(self, name)
+            if size is not None:
+                object.__setattr__(self, name, (int(size[0]), int(size[1])))
+                if min(size) < 1:
+                    raise ValueError(f"{name} must be a height and a width; got {size}")
+        if len(self.blocks) != 4 or min(self.blocks) < 1 or self.keypoints < 1:
+            raise ValueError(f"a ResNet has four stages of blocks, and keypoints; got {self}")
+        if self.norm not in ("group", "frozen"):
+            raise ValueError(f"norm must be group or frozen, got {self.norm!r}")
 
 
 @dataclass(frozen=True)

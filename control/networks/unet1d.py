@@ -138,25 +138,10 @@ class UNet1D(ChunkNetwork):
             ValueError: a weight is missing, left over, or of another shape.
         """
         given = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
-        renamed = {"time.0": "diffusion_step_encoder.1", "time.2": "diffusion_step_encoder.3"}
-        renamed |= {"leave.0": "final_conv.0.block.0", "leave.1": "final_conv.0.block.1"}
-        renamed["leave.3"] = "final_conv.1"
-        blocks = [f"down.{i}.{j}" for i in range(len(self.down)) for j in range(2)]
-        blocks += ["middle.0", "middle.1"]
-        blocks += [f"up.{i}.{j}" for i in range(len(self.up)) for j in range(2)]
-        sides = {"down": "down_modules", "middle": "mid_modules", "up": "up_modules"}
-        theirs = {name: sides[name.split(".")[0]] + name[name.index(".") :] for name in blocks}
-        for ours, name in theirs.items():
-            for j in range(2):
-                renamed[f"{ours}.convolutions.{j}"] = f"{name}.blocks.{j}.block.0"
-                renamed[f"{ours}.norms.{j}"] = f"{name}.blocks.{j}.block.1"
-            renamed[f"{ours}.skip"] = f"{name}.residual_conv"
-        for i in range(len(self.shrink)):
-            renamed[f"shrink.{i}"] = f"down_modules.{i}.2.conv"
-            renamed[f"grow.{i}"] = f"up_modules.{i}.2.conv"
+        renamed, theirs = self._reference_names()
         try:
-            films = [given.pop(f"{name}.cond_encoder.1.weight") for name in theirs.values()]
-            biases = [given.pop(f"{name}.cond_encoder.1.bias") for name in theirs.values()]
+            films = [given.pop(f"{name}.cond_encoder.1.weight") for name in theirs]
+            biases = [given.pop(f"{name}.cond_encoder.1.bias") for name in theirs]
             film = torch.cat(films)
             mine = {
                 "film_time.weight": film[:, : self.settings.time_features],
@@ -176,6 +161,39 @@ class UNet1D(ChunkNetwork):
                 f"{self.settings.time_features} time features and a condition of "
                 f"{self.film_condition.in_features} numbers ({type(error).__name__}: {error})"
             ) from error
+
+    def as_reference(self) -> dict[str, Tensor]:
+        """The weights by the reference's names; `load_reference` is the inverse."""
+        renamed, theirs = self._reference_names()
+        film = torch.cat([self.film_time.weight, self.film_condition.weight], dim=1)
+        films, biases = film.split(self._films), self.film_condition.bias.split(self._films)
+        found = {f"{n}.cond_encoder.1.weight": t for n, t in zip(theirs, films, strict=True)}
+        found |= {f"{n}.cond_encoder.1.bias": t for n, t in zip(theirs, biases, strict=True)}
+        for key, tensor in self.state_dict().items():
+            owner, _, kind = key.rpartition(".")
+            if not owner.startswith("film_"):
+                found[f"{renamed[owner]}.{kind}"] = tensor
+        return {name: tensor.detach().clone().contiguous() for name, tensor in found.items()}
+
+    def _reference_names(self) -> tuple[dict[str, str], list[str]]:
+        """Theirs by ours, but for the films; and theirs of the blocks, in the films' order."""
+        renamed = {"time.0": "diffusion_step_encoder.1", "time.2": "diffusion_step_encoder.3"}
+        renamed |= {"leave.0": "final_conv.0.block.0", "leave.1": "final_conv.0.block.1"}
+        renamed["leave.3"] = "final_conv.1"
+        blocks = [f"down.{i}.{j}" for i in range(len(self.down)) for j in range(2)]
+        blocks += ["middle.0", "middle.1"]
+        blocks += [f"up.{i}.{j}" for i in range(len(self.up)) for j in range(2)]
+        sides = {"down": "down_modules", "middle": "mid_modules", "up": "up_modules"}
+        theirs = {name: sides[name.split(".")[0]] + name[name.index(".") :] for name in blocks}
+        for ours, name in theirs.items():
+            for j in range(2):
+                renamed[f"{ours}.convolutions.{j}"] = f"{name}.blocks.{j}.block.0"
+                renamed[f"{ours}.norms.{j}"] = f"{name}.blocks.{j}.block.1"
+            renamed[f"{ours}.skip"] = f"{name}.residual_conv"
+        for i in range(len(self.shrink)):
+            renamed[f"shrink.{i}"] = f"down_modules.{i}.2.conv"
+            renamed[f"grow.{i}"] = f"up_modules.{i}.2.conv"
+        return renamed, list(theirs.values())
 
     def _blocks(self) -> list["_Block"]:
         """All residual blocks, in the order they are used."""

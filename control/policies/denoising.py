@@ -109,7 +109,7 @@ class ChunkDenoiser(Denoiser):
 def draw_chunk(
     denoiser: ChunkDenoiser,
     table: Callable[[float], Sequence[SolverStep]],
-    noise: Float[Tensor, "batch steps size"],
+    noise: Float[Tensor, "batch *draws steps size"],
     horizons: Horizons,
     previous: Tensor | None = None,
     follow: Continuation | None = None,
@@ -119,7 +119,8 @@ def draw_chunk(
     Args:
         denoiser: given the observations.
         table: the steps of sampling from a fraction of the schedule.
-        noise: standard normal.
+        noise: standard normal; (batch, steps, Tp, A) where the sampler adds noise on the way, the
+            first to begin from.
         horizons: of the policy.
         previous: the normalised chunk that began Ta steps before this one.
         follow: how to go on from it; None: do not.
@@ -127,17 +128,22 @@ def draw_chunk(
     Raises:
         ValueError: the previous chunk has another shape, or does not reach past the delay.
     """
+    fresh = None
+    if noise.ndim == 4:
+        noise, fresh = noise[:, 0], noise[:, 1:]
     if previous is None or follow is None:
-        return solve(table(1.0), noise, denoiser.x0, denoiser.limit)
+        return solve(table(1.0), noise, denoiser.x0, denoiser.limit, fresh)
     planned = _planned(previous, noise, horizons)
     if isinstance(follow, WarmStart):
         rest = table(follow.fraction)
         begin = rest[0].level.add_noise(planned, noise)
-        return solve(rest, begin, denoiser.x0, denoiser.limit)
+        return solve(rest, begin, denoiser.x0, denoiser.limit, fresh)
     frozen = horizons.n_obs_steps - 1 + follow.delay
     mask = soft_mask(horizons.horizon, frozen, horizons.horizon - horizons.n_action_steps)
     steered = Continuing(denoiser, planned, mask, follow.limit)
-    return solve(table(1.0), noise, lambda z, step: steered(z, step.level).x0, denoiser.limit)
+    return solve(
+        table(1.0), noise, lambda z, step: steered(z, step.level).x0, denoiser.limit, fresh
+    )
 
 
 def _planned(previous: Tensor, noise: Tensor, horizons: Horizons) -> Tensor:

@@ -18,9 +18,11 @@ from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.spacing import spacing
 from scorefield.control.data.windows import Windows
 from scorefield.control.networks.encoders import ObservationEncoder
+from scorefield.control.networks.lerobot_encoder import LeRobotEncoder
 from scorefield.control.networks.perceptron import Perceptron, bandwidth_for
 from scorefield.control.networks.settings import (
     EncoderSettings,
+    LeRobotEncoderSettings,
     PerceptronSettings,
     Predicts,
     Sampler,
@@ -67,8 +69,8 @@ class DiffusionSettings:
         truncated for x0, and uniform for the others.
     steps: of sampling; fewer than the levels.
     order: of the solver: 1 is DDIM, for a flow Euler's method; 2 is DPM-Solver++.
-    sampler: consistent, or the reference's, which policies that are read from it have
-        (`solver_steps`).
+    sampler: consistent, or the reference's or DDPM's (ancestral), which policies that are read
+        from diffusion_policy and LeRobot have (`solver_steps`).
     """
 
     predicts: Predicts = "x0"
@@ -108,8 +110,8 @@ class DiffusionSettings:
             raise ValueError(f"order must be 1 or 2, got {self.order}")
         if self.sampler not in get_args(Sampler):
             raise ValueError(f"sampler must be one of {get_args(Sampler)}, got {self.sampler!r}")
-        if self.sampler == "reference" and (self.order != 1 or self.predicts == "velocity"):
-            raise ValueError("the reference's sampler is of order 1, and not for velocity")
+        if self.sampler != "consistent" and (self.order != 1 or self.predicts == "velocity"):
+            raise ValueError(f"the sampler {self.sampler!r} is of order 1, and not for velocity")
 
     def schedule(self) -> Schedule:
         """The levels of noise."""
@@ -138,7 +140,7 @@ class DiffusionPolicy(NetworkPolicy):
         horizons: Horizons,
         network: NetworkSettings | None = None,
         diffusion: DiffusionSettings | None = None,
-        encoder: EncoderSettings | None = None,
+        encoder: EncoderSettings | LeRobotEncoderSettings | None = None,
         *,
         seed: int = 0,
     ) -> None:
@@ -169,7 +171,11 @@ class DiffusionPolicy(NetworkPolicy):
         with torch.random.fork_rng(devices=[]):
             # weights are drawn on the CPU; manual_seed would seed the GPUs' generators as well
             torch.default_generator.manual_seed(noise_generator(seed, 0).initial_seed())
-            self.encoder = ObservationEncoder(spaces, horizons.n_obs_steps, encoder)
+            self.encoder: ObservationEncoder | LeRobotEncoder
+            if isinstance(encoder, LeRobotEncoderSettings):
+                self.encoder = LeRobotEncoder(spaces, horizons.n_obs_steps, encoder)
+            else:
+                self.encoder = ObservationEncoder(spaces, horizons.n_obs_steps, encoder)
             self.network = _kind_of(self.network_settings)[1](
                 horizons.horizon,
                 spaces.action,
@@ -231,8 +237,9 @@ class DiffusionPolicy(NetworkPolicy):
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
-        """(Tp, A)."""
-        return (self.horizons.horizon, self.spaces.action)
+        """(Tp, A); for the ancestral sampler, which adds noise on the way, (steps, Tp, A)."""
+        chunk = (self.horizons.horizon, self.spaces.action)
+        return (self.diffusion.steps, *chunk) if self.diffusion.sampler == "ancestral" else chunk
 
     @property
     def bound(self) -> float | None:
@@ -277,7 +284,7 @@ class DiffusionPolicy(NetworkPolicy):
                 **asdict(self.network_settings),
             },
             "diffusion": asdict(self.diffusion),
-            "encoder": asdict(self.encoder.settings),
+            "encoder": _encoder_as_json(self.encoder),
         }
 
     def _target(self, actions: Tensor, eps: Tensor, level: NoiseLevel) -> Tensor:
@@ -296,6 +303,11 @@ class DiffusionPolicy(NetworkPolicy):
 def _kind_of(settings: NetworkSettings) -> tuple[str, type[Any]]:
     """The name of a network in files, and its class."""
     return next((n, made) for n, (kind, made) in NETWORKS.items() if kind is type(settings))
+
+
+def _encoder_as_json(encoder: ObservationEncoder | LeRobotEncoder) -> dict[str, Any]:
+    kind = {"kind": "lerobot"} if isinstance(encoder, LeRobotEncoder) else {}
+    return {**kind, **asdict(encoder.settings)}
 
 
 @lru_cache(maxsize=32)

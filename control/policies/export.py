@@ -48,9 +48,10 @@ def export_policy(
         ValueError: the policy sees with a frozen prior, or onnx or onnxruntime is not installed.
         RuntimeError: the difference is above 1e-3; the files are not to be used.
     """
-    if policy.encoder.cameras and policy.encoder.settings.prior is not None:
+    prior = getattr(policy.encoder.settings, "prior", None)
+    if policy.spaces.images and prior is not None:
         raise ValueError(
-            f"this policy sees with the frozen prior {policy.encoder.settings.prior!r}, which "
+            f"this policy sees with the frozen prior {prior!r}, which "
             "cannot be exported; train it with the ResNet"
         )
     try:
@@ -62,7 +63,7 @@ def export_policy(
         ) from error
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    observations = _observations(policy, seed)
+    observations = random_observations(policy, seed)
     seen = tuple(observations.values())
     n, horizons, spaces = len(seen[0]), policy.horizons, policy.spaces
     network, actions = _still(policy.network), _still(policy.actions)
@@ -84,12 +85,13 @@ def export_policy(
             "scale": actions.scale.tolist(),
             "offset": actions.offset.tolist(),
         },
+        "noise": list(policy.noise_shape),
         "bound": policy.bound,
         "steps": [_numbers(step) for step in policy.table()],
     }
     write_json(folder / "policy.json", config)
     write_text(folder / "runner.py", Path(__file__).with_name("runner.py").read_text("utf-8"))
-    noise = keyed_noise(seed, range(n), 0, (horizons.horizon, spaces.action))
+    noise = keyed_noise(seed, range(n), 0, policy.noise_shape)
     expected = policy.act(observations, seed=seed).cpu()
     arrays = {name: tensor.numpy() for name, tensor in observations.items()}
     found = torch.from_numpy(ExportedPolicy(folder).act(arrays, noise=noise.numpy()))
@@ -134,14 +136,16 @@ class _Denoiser(nn.Module):
         return out
 
 
-def _observations(policy: DiffusionPolicy, seed: int) -> dict[str, Tensor]:
+def random_observations(policy: DiffusionPolicy, seed: int) -> dict[str, Tensor]:
     """8 random ones, states within the range of the data."""
     generator, seen = noise_generator(seed, 0), policy.horizons.n_obs_steps
     observations = {}
     if policy.spaces.state:
         limits = policy.encoder.states
         uniform = 2 * torch.rand(8, seen, policy.spaces.state, generator=generator) - 1
-        observations["state"] = (uniform - limits.offset.cpu()) / limits.scale.cpu()
+        scale = limits.scale.cpu()
+        # a scale of 0 is of a number that never varied
+        observations["state"] = (uniform - limits.offset.cpu()) / torch.where(scale == 0, 1, scale)
     for name, size in policy.spaces.images.items():
         observations[name] = torch.rand(8, seen, 3, *size, generator=generator)
     return observations

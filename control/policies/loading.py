@@ -11,11 +11,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from scorefield.control.data.spaces import Horizons, PolicySpaces
-from scorefield.control.networks.settings import EncoderSettings
+from scorefield.control.networks.settings import EncoderSettings, LeRobotEncoderSettings
 from scorefield.control.policies.diffusion_policy import (
     NETWORKS,
     DiffusionPolicy,
     DiffusionSettings,
+)
+from scorefield.control.policies.lerobot import (
+    LEROBOT_WEIGHTS,
+    is_lerobot_policy,
+    policy_of_lerobot,
 )
 from scorefield.control.policies.policy import CONFIG, WEIGHTS
 from scorefield.integrity import check_finite_weights, check_seal
@@ -27,7 +32,8 @@ def load_policy(
     """The policy that was saved in a folder, frozen.
 
     Args:
-        folder: what `DiffusionPolicy.save` wrote.
+        folder: what `DiffusionPolicy.save` wrote, or a diffusion policy that LeRobot saved, of
+            states or pictures, which acts by LeRobot's rule.
         spaces: of the environment that it is for; None: not checked.
 
     Raises:
@@ -37,22 +43,11 @@ def load_policy(
     if not (folder / CONFIG).exists() and (folder / "policy" / CONFIG).exists():
         raise ValueError(f"{folder} is a training; its policy is in {folder / 'policy'}")
     check_seal(folder)
+    foreign = not (folder / CONFIG).exists() and is_lerobot_policy(folder)
     try:
-        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        # JSON has lists where settings have tuples.
-        listed = config["network"].items()
-        network = {n: tuple(v) if isinstance(v, list) else v for n, v in listed}
-        weights = load_file(folder / WEIGHTS)
-        _check_size(network, weights)
-        policy = DiffusionPolicy(
-            PolicySpaces.from_json(config["spaces"]),
-            Horizons(**config["horizons"]),
-            NETWORKS[str(network.pop("kind"))][0](**network),
-            DiffusionSettings(**config["diffusion"]),
-            EncoderSettings(**config["encoder"]),
-        )
-        policy.load_state_dict(weights)
-        check_finite_weights(weights, folder / WEIGHTS)
+        policy = policy_of_lerobot(folder) if foreign else _own(folder)
+        weights = policy.state_dict()
+        check_finite_weights(weights, folder / (LEROBOT_WEIGHTS if foreign else WEIGHTS))
     except (
         OSError,
         ValueError,
@@ -68,6 +63,29 @@ def load_policy(
     if spaces is not None:
         policy.spaces.check(spaces)
     return policy.eval().requires_grad_(False)
+
+
+def _own(folder: Path) -> DiffusionPolicy:
+    """What `DiffusionPolicy.save` wrote."""
+    config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    network, encoder = (_with_tuples(config[name]) for name in ("network", "encoder"))
+    weights = load_file(folder / WEIGHTS)
+    _check_size(network, weights)
+    seen = LeRobotEncoderSettings if encoder.pop("kind", None) == "lerobot" else EncoderSettings
+    policy = DiffusionPolicy(
+        PolicySpaces.from_json(config["spaces"]),
+        Horizons(**config["horizons"]),
+        NETWORKS[str(network.pop("kind"))][0](**network),
+        DiffusionSettings(**config["diffusion"]),
+        seen(**encoder),
+    )
+    policy.load_state_dict(weights)
+    return policy
+
+
+def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has lists where settings have tuples."""
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
 
 
 def _check_size(network: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:

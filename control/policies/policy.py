@@ -9,7 +9,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -17,6 +16,7 @@ from scorefield.control.data.normalizer import Normalizer, bounded
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.windows import Windows
 from scorefield.control.policies.denoising import Continuation
+from scorefield.control.policies.lerobot_observations import of_lerobot
 from scorefield.control.policies.sharded_generator import ShardedGenerator
 from scorefield.files import whole_file, write_json
 from scorefield.integrity import write_seal
@@ -150,7 +150,7 @@ class NetworkPolicy(nn.Module, ABC):
 
     def act(
         self,
-        observations: Mapping[str, Tensor | NDArray[Any]],
+        observations: Mapping[str, Any],
         *,
         seed: int = 0,
         draw: int = 0,
@@ -160,6 +160,7 @@ class NetworkPolicy(nn.Module, ABC):
         Args:
             observations: as of `ChunkRequest`, the present one last; tensors or arrays of any
                 float, with or without the batch axis. What the policy does not look at is ignored.
+                LeRobot's names are understood (`lerobot_observations.of_lerobot`).
             seed: of the policy's noise.
             draw: counts the chunks of an episode.
 
@@ -171,8 +172,9 @@ class NetworkPolicy(nn.Module, ABC):
         """
         wanted = _wanted(self.spaces, self.horizons)
         check_named(observations, wanted)
+        named = of_lerobot(observations, self.spaces)
         seen = {
-            name: _seen(name, observations, shape).to(self.actions.scale.dtype)
+            name: _seen(name, named, shape).to(self.actions.scale.dtype)
             for name, shape in wanted.items()
         }
         axes = {name: tensor.ndim for name, tensor in seen.items()}
@@ -208,9 +210,7 @@ def check_named(observations: object, wanted: Mapping[str, tuple[int, ...]]) -> 
         )
 
 
-def _seen(
-    name: str, observations: Mapping[str, Tensor | NDArray[Any]], shape: tuple[int, ...]
-) -> Tensor:
+def _seen(name: str, observations: Mapping[str, Any], shape: tuple[int, ...]) -> Tensor:
     """One of the observations, as a tensor of its shape."""
     if name not in observations:
         raise ValueError(

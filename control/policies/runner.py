@@ -67,7 +67,8 @@ class ExportedPolicy:
             observations: the last To of each, the present one last: "state" (B, To, D) in the
                 environment's units, and per camera (B, To, 3, H, W) in [0, 1].
             seed: of the noise; take another one for every chunk.
-            noise: standard normal (B, Tp, A), instead of a seed; B is 1 without a batch axis.
+            noise: standard normal (B, Tp, A), instead of a seed; B is 1 without a batch axis. For
+                a policy whose sampler adds noise on the way, (B, steps, Tp, A).
 
         Raises:
             ValueError: an observation is missing, of another shape or not finite, or the actions
@@ -75,7 +76,8 @@ class ExportedPolicy:
         """
         config, (seen, alone) = self.config, self._checked(observations)
         horizons, spaces = config["horizons"], config["spaces"]
-        size = (len(next(iter(seen.values()))), horizons["horizon"], spaces["action"])
+        drawn = config.get("noise", [horizons["horizon"], spaces["action"]])
+        size = (len(next(iter(seen.values()))), *drawn)
         if noise is None:
             noise = np.random.default_rng(seed).standard_normal(size)
         noise = np.asarray(noise, dtype=np.float32)
@@ -92,16 +94,19 @@ class ExportedPolicy:
         return actions[0] if alone else actions
 
     def _walk(self, noise: Any, prepared: Any) -> Any:
-        """The normalised chunk: x = p z + q out, x0 = clip(x), z' = a z + b x0 + c before + d x."""
+        """x = p z + q out, x0 = clip(x), z' = a z + b x0 + c before + d x + e noise."""
         bound = np.inf if self.config["bound"] is None else self.config["bound"]
-        z = before = noise
-        for step in self.config["steps"]:
+        z, fresh = (noise[:, 0], noise[:, 1:]) if noise.ndim == 4 else (noise, None)
+        before = z
+        for number, step in enumerate(self.config["steps"]):
             time = np.full(len(z), step["time"], dtype=np.float32)
             (out,) = self._denoiser.run(None, {"chunk": z, "time": time, "prepared": prepared})
             raw = step["x0_of_z"] * z + step["x0_of_out"] * out
             x0 = np.clip(raw, -bound, bound).astype(np.float32)
             z = step["next_of_z"] * z + step["next_of_x0"] * x0 + step["next_of_before"] * before
             z = z + step["next_of_raw"] * raw
+            if fresh is not None and step["next_of_noise"]:
+                z = z + step["next_of_noise"] * fresh[:, number]
             z, before = z.astype(np.float32), x0
         return z
 

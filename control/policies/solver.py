@@ -1,11 +1,12 @@
 """From noise to a chunk: the steps of the sampler, with all of their coefficients in a table.
 
-DDIM, Euler's method for rectified flow and DPM-Solver++ of the second order are all
+DDIM, Euler's method for rectified flow, DPM-Solver++ of the second order and DDPM are all
 
-    x = p z + q out,    x0 = clip(x),    z' = a z + b x0 + c (x0 of the step before) + d x,
+    x = p z + q out,    x0 = clip(x),    z' = a z + b x0 + c (x0 of the step before) + d x + e n,
 
-with numbers that depend on the schedule alone. They are computed once, in float64, so that a step
-costs the network and five products; exported policies carry the same table.
+with noise n, which DDPM alone adds, and numbers that depend on the schedule alone. They are
+computed once, in float64, so that a step costs the network and a few products; exported policies
+carry the same table.
 """
 
 import itertools
@@ -34,7 +35,7 @@ class SolverStep:
     level: of z.
     time: the same as the network is told it, the timestep over their number.
     x0_of_z, x0_of_out: p and q above.
-    next_of_z, next_of_x0, next_of_before, next_of_raw: a, b, c and d above.
+    next_of_z, next_of_x0, next_of_before, next_of_raw, next_of_noise: a, b, c, d and e above.
     """
 
     level: NoiseLevel
@@ -45,6 +46,7 @@ class SolverStep:
     next_of_x0: float
     next_of_before: float
     next_of_raw: float
+    next_of_noise: float = 0.0
 
 
 def solver_steps(
@@ -68,16 +70,18 @@ def solver_steps(
         sampler: consistent: the noise of a step is what z and the clipped chunk leave of it (d = 0,
             diffusers' `use_clipped_model_output`), at timesteps counted from the noisiest.
             reference: the noise is the network's, whatever was clipped, at timesteps counted from
-            the cleanest ("leading"), as diffusion_policy has its DDIM; of order 1 and a chain.
+            the cleanest ("leading"), as diffusion_policy has its DDIM. ancestral: DDPM (Ho et al.
+            2020, with the posterior's variance), which adds noise at every step but the last, at
+            the same timesteps. Both are of order 1 and for a chain.
 
     Raises:
         ValueError: a number is out of range, or the sampler does not go with the order or schedule.
     """
     if order not in (1, 2) or not 0 < begin <= 1:
         raise ValueError(f"order must be 1 or 2 and begin in (0, 1]; got {order} and {begin}")
-    if sampler == "reference":
+    if sampler != "consistent":
         if order != 1 or isinstance(schedule, FlowSchedule):
-            raise ValueError("the reference's sampler is of order 1, and not for velocity")
+            raise ValueError(f"the sampler {sampler!r} is of order 1, and not for velocity")
         path = _leading_path(schedule, steps)
     else:
         path = level_path(schedule, steps)
@@ -97,6 +101,12 @@ def solver_steps(
         gain_before = gain
         p, q = _x0_of(predicts, alpha, sigma)
         time = float(schedule.timestep(level)) / schedule.num_timesteps
+        if sampler == "ancestral":
+            kept = alpha / alpha_to
+            lost, part = 1 - kept**2, (sigma_to / sigma) ** 2
+            b, e = alpha_to * lost / sigma**2, math.sqrt(part * lost)
+            table.append(SolverStep(level, time, p, q, part * kept, b, 0.0, 0.0, e))
+            continue
         raw = -a * alpha if sampler == "reference" else 0.0
         table.append(SolverStep(level, time, p, q, a, b * (1 + extra) - raw, -b * extra, raw))
     return table
@@ -107,6 +117,7 @@ def solve(
     z: Float[Tensor, "batch steps size"],
     x0_at: Callable[[Tensor, SolverStep], Tensor],
     limit: float | None = None,
+    fresh: Float[Tensor, "batch more steps size"] | None = None,
 ) -> Float[Tensor, "batch steps size"]:
     """Walks down the table.
 
@@ -115,9 +126,10 @@ def solve(
         z: at the first step's level.
         x0_at: the clean chunk that is predicted at (z, step).
         limit: it is clipped to [-limit, limit]; None: it is not.
+        fresh: standard normal noise of the steps that add some, in their order.
     """
     before = z
-    for step in table:
+    for number, step in enumerate(table):
         raw = x0_at(z, step)
         x0 = raw if limit is None else raw.clamp(-limit, limit)
         z = step.next_of_z * z + step.next_of_x0 * x0
@@ -125,6 +137,8 @@ def solve(
             z = z + step.next_of_raw * raw
         if step.next_of_before:
             z = z + step.next_of_before * before
+        if step.next_of_noise and fresh is not None:
+            z = z + step.next_of_noise * fresh[:, number]
         before = x0
     return z
 

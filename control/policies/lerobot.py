@@ -1,0 +1,280 @@
+"""Diffusion policies of LeRobot, from their folders.
+
+config.json says what the policy is made of, model.safetensors has its weights, and the statistics
+that it normalises by are found by `lerobot_statistics`. (Names as of LeRobot 0.4.4 and 0.6.1.)
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from scorefield.control.data.formats.demonstrations import camera_names
+from scorefield.control.data.normalizer import Normalizer
+from scorefield.control.data.spaces import Horizons, PolicySpaces
+from scorefield.control.networks.lerobot_encoder import LeRobotEncoder
+from scorefield.control.networks.settings import (
+    LeRobotEncoderSettings,
+    Predicts,
+    Sampler,
+    UNet1DSettings,
+)
+from scorefield.control.policies.diffusion_policy import DiffusionPolicy, DiffusionSettings
+from scorefield.control.policies.lerobot_statistics import (
+    normalizer_of,
+    statistics_of,
+)
+from scorefield.files import parse_json
+
+LEROBOT_CONFIG, LEROBOT_WEIGHTS = "config.json", "model.safetensors"
+STATE, ENVIRONMENT, ACTION = "observation.state", "observation.environment_state", "action"
+
+_DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
+_PREDICTS: dict[str, Predicts] = {"epsilon": "eps", "sample": "x0"}
+_SAMPLERS: dict[str, Sampler] = {"DDPM": "ancestral", "DDIM": "reference"}
+_IDENTITY = "IDENTITY"
+
+
+@dataclass(frozen=True)
+class _Features:
+    """What a policy sees, in LeRobot's order: its state, its cameras, and the environment's state.
+
+    cameras: features by the names of the cameras.
+    """
+
+    state: int
+    environment: int
+    cameras: Mapping[str, str]
+    keypoints: int
+
+    def order(self) -> list[int]:
+        """Where each number of an observation of ours is in one of theirs.
+
+        Ours: all states, and the cameras by their names.
+        """
+        numbers = 2 * self.keypoints
+        begin = {name: self.state + i * numbers for i, name in enumerate(self.cameras)}
+        after = self.state + numbers * len(self.cameras)
+        places = [*range(self.state), *range(after, after + self.environment)]
+        for name in sorted(self.cameras):
+            places += range(begin[name], begin[name] + numbers)
+        return places
+
+
+def is_lerobot_policy(folder: Path) -> bool:
+    """Whether a folder holds a policy of LeRobot, of whatever type."""
+    return (folder / LEROBOT_CONFIG).is_file() and (folder / LEROBOT_WEIGHTS).is_file()
+
+
+def policy_of_lerobot(folder: Path) -> DiffusionPolicy:
+    """The policy in a folder that LeRobot saved, acting by its rule.
+
+    Its state is `observation.state` and then `observation.environment_state`; its bounds are
+    those that LeRobot clips to.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError: a file is
+            damaged, or the policy is of a type or has a setting that is not followed.
+    """
+    config: dict[str, Any] = parse_json((folder / LEROBOT_CONFIG).read_text(encoding="utf-8"))
+    _check_followed(config)
+    weights = load_file(folder / LEROBOT_WEIGHTS)
+    state = {name.replace("._orig_mod", ""): tensor for name, tensor in weights.items()}
+    seen, done = dict(config["input_features"]), dict(config["output_features"])
+    sizes = {name: list(one["shape"]) for name, one in {**seen, **done}.items()}
+    pictures = [name for name, one in seen.items() if one["type"] == "VISUAL"]
+    unknown = set(seen) - {STATE, ENVIRONMENT, *pictures}
+    if unknown or STATE not in seen:
+        raise ValueError(f"it sees {sorted(seen)}; {STATE} is needed, {sorted(unknown)} not known")
+    short = {feature: name for name, feature in camera_names(pictures).items()}
+    features = _Features(
+        sizes[STATE][0],
+        sizes[ENVIRONMENT][0] if ENVIRONMENT in sizes else 0,
+        {short[feature]: feature for feature in pictures},
+        int(config["spatial_softmax_num_keypoints"]),
+    )
+    modes = config["normalization_mapping"]
+    statistics = statistics_of(folder, state, sizes)
+
+    def normalizer(name: str, kind: str) -> Normalizer:
+        mode = modes.get(kind, _IDENTITY)
+        if mode == _IDENTITY or name not in statistics:
+            return Normalizer.identity(int(sizes[name][0]))
+        try:
+            return normalizer_of(mode, statistics[name], acts=name == ACTION)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+
+    actions = normalizer(ACTION, "ACTION")
+    policy = DiffusionPolicy(
+        _spaces(features, sizes, actions),
+        Horizons(config["n_obs_steps"], config["n_action_steps"], config["horizon"]),
+        _unet_settings(config),
+        _diffusion_settings(config),
+        _encoder_settings(config),
+    )
+    policy.actions = actions
+    states = [normalizer(STATE, "STATE")]
+    if features.environment:
+        states.append(normalizer(ENVIRONMENT, "ENV"))
+    policy.encoder.states = Normalizer(
+        torch.cat([one.scale for one in states]), torch.cat([one.offset for one in states])
+    )
+    assert isinstance(policy.encoder, LeRobotEncoder)
+    for number, name in enumerate(policy.spaces.images):
+        policy.encoder.pictures[number] = normalizer(features.cameras[name], "VISUAL")
+    _load_cameras(policy.encoder, state, list(features.cameras))
+    policy.network.load_reference(
+        _as_reference(state, features, policy.horizons.n_obs_steps, config)
+    )
+    return policy.eval().requires_grad_(False)
+
+
+def _check_followed(config: Mapping[str, Any]) -> None:
+    """Refuses types and settings that would act otherwise here."""
+    if config.get("type") != "diffusion":
+        raise ValueError(f"its type is {config.get('type')!r}; of LeRobot, diffusion is read")
+    backbone = config["vision_backbone"]
+    pictures = any(one["type"] == "VISUAL" for one in config["input_features"].values())
+    if pictures and backbone not in _DEPTHS:
+        raise ValueError(f"vision_backbone is {backbone!r}; {sorted(_DEPTHS)} are read")
+    wanted = {
+        "noise_scheduler_type": tuple(_SAMPLERS),
+        "prediction_type": tuple(_PREDICTS),
+        "beta_schedule": ("squaredcos_cap_v2",),
+        "clip_sample": (True,),
+        "clip_sample_range": (1.0,),
+        "use_peft": (False, None),
+    }
+    for name, values in wanted.items():
+        if config.get(name, values[0]) not in values:
+            raise ValueError(f"{name} is {config[name]!r}; {' or '.join(map(str, values))} is read")
+
+
+def _spaces(
+    features: _Features, sizes: Mapping[str, Sequence[int]], actions: Normalizer
+) -> PolicySpaces:
+    ends = [actions.inverse(torch.full_like(actions.scale, end)).tolist() for end in (-1.0, 1.0)]
+    # bounds must differ, also of what never varied
+    high = [h if h > low else low + 1e-3 * max(1, abs(low)) for low, h in zip(*ends, strict=True)]
+    return PolicySpaces(
+        features.state + features.environment,
+        len(ends[0]),
+        tuple(ends[0]),
+        tuple(high),
+        {name: (sizes[one][1], sizes[one][2]) for name, one in features.cameras.items()},
+    )
+
+
+def _unet_settings(config: Mapping[str, Any]) -> UNet1DSettings:
+    return UNet1DSettings(
+        tuple(config["down_dims"]),
+        config["diffusion_step_embed_dim"],
+        config["kernel_size"],
+        config["n_groups"],
+        config["num_train_timesteps"],
+    )
+
+
+def _diffusion_settings(config: Mapping[str, Any]) -> DiffusionSettings:
+    levels = config["num_train_timesteps"]
+    return DiffusionSettings(
+        _PREDICTS[config["prediction_type"]],
+        levels,
+        weighting="uniform",
+        steps=config.get("num_inference_steps") or levels,
+        sampler=_SAMPLERS[config["noise_scheduler_type"]],
+    )
+
+
+def _encoder_settings(config: Mapping[str, Any]) -> LeRobotEncoderSettings:
+    resize, crop = config.get("resize_shape"), config.get("crop_shape")
+    return LeRobotEncoderSettings(
+        _DEPTHS.get(config["vision_backbone"], _DEPTHS["resnet18"]),
+        "group" if config["use_group_norm"] else "frozen",
+        config["spatial_softmax_num_keypoints"],
+        None if resize is None else tuple(resize),
+        None if crop is None else tuple(crop),
+        not config["use_separate_rgb_encoder_per_camera"],
+    )
+
+
+def _load_cameras(encoder: LeRobotEncoder, state: Mapping[str, Tensor], names: list[str]) -> None:
+    """Their networks of pictures, which they number in the order of config.json."""
+    for number, name in enumerate(encoder.spaces.images):
+        if number >= len(encoder.cameras):
+            break
+        part = "" if encoder.settings.shared else f"{names.index(name)}."
+        prefix = f"diffusion.rgb_encoder.{part}"
+        given = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+        encoder.cameras[number].load_state_dict(_camera_weights(given, encoder.settings))
+
+
+def _camera_weights(
+    given: Mapping[str, Tensor], settings: LeRobotEncoderSettings
+) -> dict[str, Tensor]:
+    """Weights of a `DiffusionRgbEncoder` by the names of ours."""
+    # the softmax puts x and y of a keypoint side by side there, all x before all y here
+    columns = [*range(0, 2 * settings.keypoints, 2), *range(1, 2 * settings.keypoints, 2)]
+    mine = {
+        "0.stem.0.weight": given["backbone.0.weight"],
+        "1.project.weight": given["pool.nets.weight"],
+        "1.project.bias": given["pool.nets.bias"],
+        "2.weight": given["out.weight"][:, columns],
+        "2.bias": given["out.bias"],
+        **_norm("0.stem.1", given, "backbone.1", settings),
+    }
+    number = 0
+    for stage, depth in enumerate(settings.blocks):
+        for block in range(depth):
+            theirs, ours = f"backbone.{4 + stage}.{block}", f"0.blocks.{number}"
+            for place, name in (("0", "1"), ("3", "2")):
+                mine[f"{ours}.body.{place}.weight"] = given[f"{theirs}.conv{name}.weight"]
+                after = f"{ours}.body.{int(place) + 1}"
+                mine |= _norm(after, given, f"{theirs}.bn{name}", settings)
+            if f"{theirs}.downsample.0.weight" in given:
+                mine[f"{ours}.skip.0.weight"] = given[f"{theirs}.downsample.0.weight"]
+                mine |= _norm(f"{ours}.skip.1", given, f"{theirs}.downsample.1", settings)
+            number += 1
+    return mine
+
+
+def _norm(
+    ours: str, given: Mapping[str, Tensor], theirs: str, settings: LeRobotEncoderSettings
+) -> dict[str, Tensor]:
+    weight, bias = given[f"{theirs}.weight"], given[f"{theirs}.bias"]
+    if settings.norm == "group":
+        return {f"{ours}.weight": weight, f"{ours}.bias": bias}
+    mean, variance = given[f"{theirs}.running_mean"], given[f"{theirs}.running_var"]
+    scale = weight / (variance + nn.BatchNorm2d(1).eps).sqrt()
+    return {f"{ours}.scale": scale, f"{ours}.offset": bias - mean * scale}
+
+
+def _as_reference(
+    state: Mapping[str, Tensor], features: _Features, observed: int, config: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    """The U-Net's weights by the names of diffusion_policy's, for conditions in our order."""
+    prefix, time = "diffusion.unet.", int(config["diffusion_step_embed_dim"])
+    order = features.order()
+    columns = list(range(time))
+    columns += [time + step * len(order) + place for step in range(observed) for place in order]
+    found = {}
+    for name, tensor in state.items():
+        if not name.startswith(prefix):
+            continue
+        name = name.removeprefix(prefix)
+        name = re.sub(r"\.conv([12])\.block\.", lambda m: f".blocks.{int(m[1]) - 1}.block.", name)
+        name = re.sub(r"^((?:down|up)_modules\.\d+\.2)\.", r"\1.conv.", name)
+        if name.endswith("cond_encoder.1.weight"):
+            tensor = tensor[:, columns]
+        if ".cond_encoder.1." in name and not config["use_film_scale_modulation"]:
+            # a bias alone is a scale of one, whatever is seen
+            ones = torch.zeros_like(tensor) if tensor.ndim == 2 else torch.ones_like(tensor)
+            tensor = torch.cat([ones, tensor])
+        found[name] = tensor
+    return found

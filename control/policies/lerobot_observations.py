@@ -1,0 +1,44 @@
+"""Observations by LeRobot's names, as policies here take them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from scorefield.control.data.formats.demonstrations import camera_names
+from scorefield.control.data.spaces import PolicySpaces
+from scorefield.control.data.windows import as_pictures
+
+_STATE, _ENVIRONMENT = "observation.state", "observation.environment_state"
+
+
+def of_lerobot(observations: Mapping[str, Any], spaces: PolicySpaces) -> Mapping[str, Any]:
+    """By our names, where there are LeRobot's; others are given back as they are.
+
+    `observation.images.NAME` is the camera NAME, and `observation.image` is image; frames
+    (..., H, W, 3) of uint8 become pictures in [0, 1]. The state is `observation.state`, and
+    `observation.environment_state` after it where the policy sees more numbers.
+    """
+    if not any(name.startswith("observation.") for name in observations):
+        return observations
+    pictures = [name for name in observations if name.startswith("observation.image")]
+    found = {name: _picture(observations[one]) for name, one in camera_names(pictures).items()}
+    found |= {
+        name: value for name, value in observations.items() if not name.startswith("observation.")
+    }
+    if _STATE in observations:
+        parts = [torch.as_tensor(observations[_STATE])]
+        if _ENVIRONMENT in observations and parts[0].shape[-1] < spaces.state:
+            parts.append(torch.as_tensor(observations[_ENVIRONMENT]))
+        found["state"] = torch.cat(parts, dim=-1)
+    elif _ENVIRONMENT in observations:
+        found["state"] = observations[_ENVIRONMENT]
+    return found
+
+
+def _picture(value: Any) -> Any:
+    frames = np.asarray(value)
+    if frames.dtype == np.uint8 and frames.shape[-1:] == (3,):
+        return as_pictures(frames)
+    return value

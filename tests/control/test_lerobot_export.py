@@ -1,0 +1,122 @@
+"""Policies trained here, as LeRobot reads them and by the names of its observations."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lerobot_policy import ENVIRONMENT, STATE, LeRobotPolicy, settings_of
+from safetensors.torch import load_file
+
+from scorefield.cli.main import main
+from scorefield.control.data.normalizer import Normalizer
+from scorefield.control.data.spaces import Horizons, PolicySpaces
+from scorefield.control.networks.settings import EncoderSettings, UNet1DSettings
+from scorefield.control.policies.diffusion_policy import DiffusionPolicy, DiffusionSettings
+from scorefield.control.policies.lerobot_export import export_to_lerobot
+from scorefield.control.policies.loading import load_policy
+from scorefield.priors.noise import keyed_noise
+
+HORIZONS = Horizons(2, 3, 8)
+UNET = UNet1DSettings((16, 32), 16)
+SPACES = PolicySpaces(5, 2, (-1.0, -2.0), (3.0, 2.0), rate=10.0)
+
+
+def policy_of(diffusion: DiffusionSettings, spaces: PolicySpaces = SPACES) -> DiffusionPolicy:
+    policy = DiffusionPolicy(spaces, HORIZONS, UNET, diffusion, EncoderSettings(width=16))
+    low, high = torch.tensor(spaces.low), torch.tensor(spaces.high)
+    policy.actions = Normalizer(2 / (high - low), -(high + low) / (high - low))
+    policy.encoder.states = Normalizer(torch.rand(5) + 0.5, torch.randn(5))
+    return policy.eval()
+
+
+@pytest.mark.parametrize("sampler", ["reference", "ancestral"])
+@pytest.mark.parametrize("predicts", ["eps", "x0"])
+def test_what_is_written_is_what_lerobot_has(sampler: str, predicts: str, tmp_path: Path) -> None:
+    policy = policy_of(DiffusionSettings(predicts, steps=8, sampler=sampler, weighting="uniform"))  # type: ignore[arg-type]
+    assert export_to_lerobot(policy, tmp_path, environment_state=2) < 1e-5
+    # its names and sizes are those of the restatement, which acts alike with the same files
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert set(settings_of()) - {"resize_shape", "crop_shape"} <= set(config)
+    theirs = LeRobotPolicy(config)
+    theirs.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    for file in tmp_path.glob("policy_preprocessor_step_3_*.safetensors"):
+        for key, tensor in load_file(file).items():
+            name, _, kind = key.rpartition(".")
+            theirs.stats[name][kind] = tensor
+    state = torch.rand(3, 2, 5)
+    shape = policy.noise_shape if sampler == "ancestral" else (1, *policy.noise_shape)
+    noise = keyed_noise(7, range(3), 0, shape)
+    if sampler == "reference":
+        noise = keyed_noise(7, range(3), 0, policy.noise_shape)[:, None]
+    observation = {STATE: state[..., :3], ENVIRONMENT: state[..., 3:]}
+    expected = policy.act({"state": state}, seed=7)
+    assert float((theirs.act(observation, noise) - expected).abs().max()) < 1e-5
+
+
+def test_our_own_sampler_differs_and_that_is_measured(tmp_path: Path) -> None:
+    policy = policy_of(DiffusionSettings("eps", steps=8))
+    assert 1e-3 < export_to_lerobot(policy, tmp_path, environment_state=2) < 2
+
+
+def test_what_lerobot_has_not_is_refused(tmp_path: Path) -> None:
+    def refused(words: str, policy: DiffusionPolicy, environment: int = 2) -> None:
+        with pytest.raises(ValueError, match=words):
+            export_to_lerobot(policy, tmp_path / "out", environment_state=environment)
+        assert not (tmp_path / "out").exists()
+
+    good = policy_of(DiffusionSettings("x0"))
+    refused(r"without an observation.environment_state.*1 to 4; got 0", good, 0)
+    refused("knows no velocity", policy_of(DiffusionSettings("velocity")))
+    refused("--normalizer minmax", policy_of(DiffusionSettings("x0", normalizer="gaussian")))
+    refused("--network unet", DiffusionPolicy(SPACES, HORIZONS))
+    odd = DiffusionPolicy(SPACES, Horizons(2, 3, 6), UNET)
+    refused("multiple of 4 .* and this one is 6; train with --horizon 8", odd)
+    seen = PolicySpaces(5, 2, (-1.0, -1.0), (1.0, 1.0), {"top": (24, 24)})
+    refused("a linear layer and a ReLU", policy_of(DiffusionSettings("x0"), seen))
+
+
+def test_a_policy_acts_on_lerobots_observations() -> None:
+    spaces = PolicySpaces(5, 2, (-1.0, -1.0), (1.0, 1.0), {"top": (24, 24), "image": (24, 24)})
+    policy = policy_of(DiffusionSettings("x0", steps=2), spaces)
+    state, top = torch.rand(2, 5), np.random.default_rng(0).integers(0, 256, (2, 24, 24, 3))
+    frames = top.astype(np.uint8)
+    pictures = torch.from_numpy(frames).movedim(-1, -3).float() / 255
+    expected = policy.act({"state": state, "top": pictures, "image": pictures.flip(0)})
+    theirs = {
+        "observation.state": state[:, :3],
+        "observation.environment_state": state[:, 3:].numpy(),
+        "observation.images.top": frames,
+        "observation.image": pictures.flip(0),
+        "task": "go there",
+    }
+    torch.testing.assert_close(policy.act(theirs), expected)
+    whole = {**theirs, "observation.state": state}
+    torch.testing.assert_close(policy.act(whole), expected)
+    with pytest.raises(ValueError, match=r"sees 'top' of shape \(2, 3, 24, 24\)"):
+        policy.act({name: x for name, x in theirs.items() if "top" not in name})
+    with pytest.raises(ValueError, match=r"'state' has shape \(2, 3\); the policy wants \(2, 5\)"):
+        policy.act({name: x for name, x in theirs.items() if "environment" not in name})
+
+
+def test_the_command_writes_and_reads_lerobots_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = policy_of(DiffusionSettings("x0", steps=4, sampler="reference", weighting="uniform"))
+    folder, out = policy.save(tmp_path / "policy"), tmp_path / "lerobot"
+    words = ["policy", "export", str(folder), "--out", str(out), "--json"]
+    assert main([*words, "--environment-state", "2"]) == 2
+    assert (
+        "--environment-state is not used by policy export --format onnx" in capsys.readouterr().err
+    )
+    assert main([*words, "--format", "lerobot"]) == 2
+    assert "observation.environment_state" in capsys.readouterr().err
+    assert main([*words, "--format", "lerobot", "--environment-state", "2"]) == 0
+    assert json.loads(capsys.readouterr().out)["difference"] < 1e-5
+    read = load_policy(out)
+    assert read.horizons == HORIZONS and read.diffusion == policy.diffusion
+    assert math.isclose(read.spaces.high[0], 3.0, rel_tol=1e-6)
+    again = ["policy", "export", str(out), "--out", str(tmp_path / "onnx"), "--json"]
+    assert main(again) == 0
