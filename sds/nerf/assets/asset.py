@@ -5,6 +5,7 @@ unwrapped (xatlas) and painted: every texel takes the field's colour at its plac
 The normals are those of the dense surface.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,13 +90,13 @@ def scene_surface(scene: RadianceField, settings: AssetSettings) -> Surface:
 def bake(surface: Surface, field: Field, texture: int) -> trimesh.Trimesh:
     """The mesh with a texture, so many texels a side, of the field's colours."""
     places = surface.places
-    points, covered = texel_values(surface.mesh, places.flatten(1).cpu(), texture)
-    colours = torch.zeros(*covered.shape, 3)
+    colours = torch.zeros(texture, texture, 3)
+    covered = torch.zeros(texture, texture, dtype=torch.bool)
     with torch.no_grad():
-        for part in covered.nonzero().split(TEXELS_AT_ONCE):
-            at = points[part[:, 0], part[:, 1]].view(-1, *places.shape[1:])
-            found = albedo_at(field, at.to(places))
-            colours[part[:, 0], part[:, 1]] = found.clamp(0, 1).float().cpu()
+        for row, column, at in texel_values(surface.mesh, places.flatten(1).cpu(), texture):
+            found = albedo_at(field, at.view(-1, *places.shape[1:]).to(places))
+            colours[row, column] = found.clamp(0, 1).float().cpu()
+            covered[row, column] = True
     return painted(surface.mesh, fill_gaps(colours, covered))
 
 
@@ -145,23 +146,26 @@ def unwrap(mesh: trimesh.Trimesh, texture: int) -> trimesh.Trimesh:
 
 def texel_values(
     mesh: trimesh.Trimesh, values: Float[Tensor, "vertices channels"], size: int
-) -> tuple[Float[Tensor, "size size channels"], Bool[Tensor, "size size"]]:
-    """The vertices' values at the centres of the texels, and which texels have any.
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The vertices' values at the centres of the texels that have any, some at a time.
 
     Args:
         mesh: an unwrapped one.
         values: one row per vertex.
         size: side of the texture; row 0 has the largest v.
+
+    Yields:
+        Rows (n,), columns (n,) and values (n, channels); a texel on an edge of two triangles comes
+        twice.
     """
     uv = texture_coordinates(mesh).to(values)
     places = size * torch.stack([uv[:, 0], 1 - uv[:, 1]], dim=-1)
-    picture = torch.zeros(size, size, values.shape[1], dtype=values.dtype)
-    covered = torch.zeros(size, size, dtype=torch.bool)
     for faces in torch.as_tensor(np.array(mesh.faces)).split(FACES_AT_ONCE):
         found = rasterise(places[faces], size)
-        picture[found.row, found.column] = found.mix(values[faces])
-        covered[found.row, found.column] = True
-    return picture, covered
+        corners = values[faces]
+        for part in torch.arange(len(found.face)).split(TEXELS_AT_ONCE):
+            mixed = (found.weights[part, :, None] * corners[found.face[part]]).sum(dim=1)
+            yield found.row[part], found.column[part], mixed
 
 
 def fill_gaps(

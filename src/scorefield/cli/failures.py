@@ -6,7 +6,7 @@ import re
 
 from scorefield.cli.command import Command
 
-_TAKES_MEMORY = ("batch_size", "views", "size", "image_size", "n", "dtype")
+_TAKES_MEMORY = ("batch_size", "views", "size", "image_size", "n", "dtype", "texture")
 
 _NO_MEMORY = re.compile(
     "out of memory|not enough memory|can't allocate memory|std::bad_alloc", re.I
