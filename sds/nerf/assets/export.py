@@ -58,7 +58,7 @@ def export_scene(
         except EmptySceneError as error:
             save_turntable(scene, turn, settings.frames, size)
             raise EmptySceneError(f"no mesh: {error}; the pictures are in {folder}") from error
-        paths = export_mesh(mesh, folder, title=title, up=settings.up)
+        paths = export_mesh(mesh, folder, title=title, up=settings.up, usdz=settings.usdz)
         bar.update()
         bar.set_description("turntable")
         written["turntable"] = save_gif(turn, asset_views(mesh, orbit(settings.frames), size))

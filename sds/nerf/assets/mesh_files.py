@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from scorefield.files import whole_file
 from scorefield.sds.nerf.assets.settings import UpAxis
+from scorefield.sds.nerf.assets.usdz import write_usdz
 
 __all__ = ["export_mesh"]
 
@@ -27,6 +28,7 @@ def export_mesh(
     *,
     title: str = "object",
     up: UpAxis | None = None,
+    usdz: bool = False,
 ) -> list[Path]:
     """Write `name`.glb, .obj and .ply into a folder, each whole or not at all.
 
@@ -36,6 +38,7 @@ def export_mesh(
     .glb    y, front +z, always        one matte material, base-colour texture inside (sRGB)
     .obj    y, front +z, unless `up`   `name`.mtl and `name`.png (sRGB)
     .ply    z, front +x, unless `up`   at the vertices (sRGB)
+    .usdz   y, front +z, always        texture inside (sRGB); only with `usdz`
     ======  =========================  ==========================================================
 
     A mesh with colours at its vertices instead of a texture has them in all three files, and no
@@ -47,9 +50,10 @@ def export_mesh(
         name: of the files.
         title: what the object is called in them.
         up: the axis that is up in both .obj and .ply.
+        usdz: write a .usdz, too, of a mesh with a texture; usd-core writes it.
 
     Returns:
-        The .glb, the .obj and the .ply, then what belongs to the .obj.
+        The .glb, the .obj and the .ply, then what belongs to the .obj, then the .usdz.
     """
     if getattr(mesh.visual, "kind", None) not in ("texture", "vertex"):
         raise ValueError("the mesh must have a texture or colours at its vertices")
@@ -62,7 +66,10 @@ def export_mesh(
     for file, content in files.items():
         with whole_file(folder / file) as part:
             part.write_bytes(content)
-    return [folder / file for file in files]
+    paths = [folder / file for file in files]
+    if usdz:
+        paths.append(write_usdz(_turned(mesh, "y"), folder / f"{name}.usdz", title))
+    return paths
 
 
 def _turned(mesh: trimesh.Trimesh, up: UpAxis) -> trimesh.Trimesh:

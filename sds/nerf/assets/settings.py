@@ -1,11 +1,12 @@
 """How a finished scene becomes files; nothing heavy is imported here."""
 
+import importlib.util
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from scorefield.domains import Count, Domain, check_numbers
 
-__all__ = ["AssetSettings", "UpAxis"]
+__all__ = ["AssetSettings", "UpAxis", "check_usd"]
 
 UpAxis = Literal["y", "z"]
 
@@ -21,6 +22,7 @@ class AssetSettings:
     texture: side of the base-colour texture, texels.
     up: axis that points up in the .obj and .ply: y (the front faces +z) or z (it faces +x, as in
         this library). None: y in the .obj, z in the .ply. The .glb is always y up.
+    usdz: also write a .usdz, y up, for viewers of phones and for USD's tools; usd-core writes it.
     frames: number of turntable frames.
     picture_size: side of the turntable and of the views, pixels.
     """
@@ -29,8 +31,17 @@ class AssetSettings:
     faces: Annotated[int, Domain(100.0)] = 20_000
     texture: Annotated[int, Domain(16.0, LARGEST_TEXTURE)] = 1024
     up: UpAxis | None = None
+    usdz: bool = False
     frames: Count = 36
     picture_size: Count = 128
 
     def __post_init__(self) -> None:
         check_numbers(self)
+        if self.usdz:
+            check_usd()
+
+
+def check_usd() -> None:
+    """Raise ValueError if usd-core is not installed."""
+    if importlib.util.find_spec("pxr") is None:
+        raise ValueError("a .usdz is written by usd-core: pip install 'scorefield[usd]'")

@@ -155,7 +155,9 @@ class Painting(DistillationJob):
             "turntable": save_gif(folder / "turntable.gif", turn),
         }
         painted.apply_transform(self.back)
-        paths = export_mesh(painted, folder, title=self.settings.prompt, up=asset.up)
+        paths = export_mesh(
+            painted, folder, title=self.settings.prompt, up=asset.up, usdz=asset.usdz
+        )
         return written | {path.suffix[1:]: path for path in paths}
 
 
