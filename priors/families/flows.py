@@ -105,7 +105,10 @@ def pack_cells(z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b tokens c4"]:
     """
     height, width = z.shape[-2:]
     if height % 2 or width % 2:
-        raise ValueError(f"2x2 latents are one token; got odd latents of {height}x{width}")
+        raise ValueError(
+            "2x2 latents are one token: give latents of even height and width; got "
+            f"{height}x{width}"
+        )
     # (b, c, h 2, w 2) to (b, h w, c 2 2)
     cells = z.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2))
     return cells.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
