@@ -10,8 +10,6 @@ file.
 
 import argparse
 import json
-import os
-import shutil
 import subprocess
 import tarfile
 import time
@@ -23,6 +21,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from scorefield.files import whole_folder, write_text
 from scorefield.sds.svg.resvg import render_with_resvg
 from scorefield.sds.vector import Document, load_svg
 
@@ -67,15 +66,12 @@ def fetch_npm(package: str, cache: Path) -> Path:
     """The SVG files of a package, in a folder of the cache."""
     folder = cache / package.replace("/", "_")
     if not folder.exists():
-        part = folder.with_suffix(".part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        subprocess.run(["npm", "pack", "--silent", package], cwd=part, check=True)
-        archive = next(part.glob("*.tgz"))
-        with tarfile.open(archive) as tar:
-            tar.extractall(part, [m for m in tar if m.name.endswith(".svg")], filter="data")
-        archive.unlink()
-        part.rename(folder)
+        with whole_folder(folder) as part:
+            subprocess.run(["npm", "pack", "--silent", package], cwd=part, check=True)
+            archive = next(part.glob("*.tgz"))
+            with tarfile.open(archive) as tar:
+                tar.extractall(part, [m for m in tar if m.name.endswith(".svg")], filter="data")
+            archive.unlink()
     return folder
 
 
@@ -83,14 +79,11 @@ def fetch_debian(package: str, cache: Path) -> Path:
     """The files of a Debian package, in a folder of the cache."""
     folder = cache / f"debian_{package}"
     if not folder.exists():
-        part = folder.with_suffix(".part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        subprocess.run(["apt-get", "download", "-qq", package], cwd=part, check=True)
-        archive = next(part.glob("*.deb"))
-        subprocess.run(["dpkg-deb", "-x", archive, part], check=True)
-        archive.unlink()
-        part.rename(folder)
+        with whole_folder(folder) as part:
+            subprocess.run(["apt-get", "download", "-qq", package], cwd=part, check=True)
+            archive = next(part.glob("*.deb"))
+            subprocess.run(["dpkg-deb", "-x", archive, part], check=True)
+            archive.unlink()
     return folder
 
 
@@ -217,9 +210,7 @@ def main() -> None:
         results.append(measure(name, path, folder))
         if len(results) % 50 == 0:
             print(f"{len(results)} files", flush=True)
-    part = options.out.with_suffix(".part")
-    part.write_text("\n".join(json.dumps(asdict(r)) for r in results) + "\n", encoding="utf-8")
-    os.replace(part, options.out)
+    write_text(options.out, "\n".join(json.dumps(asdict(r)) for r in results) + "\n")
     print("\n".join(table(results)))
     for r in results:
         if r.error is None or r.error > CLOSE:

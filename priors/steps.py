@@ -4,7 +4,8 @@
 needs the single step (inversion, editing, continued chunks, injected attention) walks by
 `denoise_loop`, and visits the same levels as `sample` does by default. Loops of their own have
 those that carry more than z: particles with weights, superpositions and likelihoods, which add up
-densities along the way, and the solver of policies, whose steps are numbers that are exported.
+densities along the way; annealed Langevin chains, which stay at each level; and the solver of
+policies, whose steps are numbers that are exported.
 """
 
 from collections.abc import Callable, Sequence

@@ -41,6 +41,16 @@ def test_grey_is_three_equal_channels(pixels: np.ndarray) -> None:
         torch.testing.assert_close(found[0, 0], torch.from_numpy(grey) / 255)
 
 
+def test_a_fourth_channel_is_opacity_over_white(pixels: np.ndarray, tmp_path_factory) -> None:
+    path = tmp_path_factory.mktemp("images") / "image.png"
+    opacity = np.linspace(0, 255, 48).astype(np.uint8).reshape(6, 8, 1)
+    pixels = np.concatenate([pixels, opacity], axis=2)
+    Image.fromarray(pixels).save(path)
+    for form in (pixels, pixels[None], torch.from_numpy(pixels) / 255):
+        # Pillow rounds what it blends to 8 bits.
+        torch.testing.assert_close(as_images(form), as_images(path), atol=1 / 255, rtol=0)
+
+
 def test_files_give_their_middle_square(pixels: np.ndarray, tmp_path_factory) -> None:
     path = tmp_path_factory.mktemp("images") / "image.png"
     Image.fromarray(pixels).save(path)
@@ -62,12 +72,13 @@ def test_gradients_flow() -> None:
         (torch.full((3, 4, 4), -1.0), "rescale from"),
         (torch.full((3, 4, 4), torch.nan), "lie in"),
         (torch.ones(3, 4, 4, dtype=torch.int64), "uint8"),
-        (torch.rand(2, 5, 4, 4), "got shape"),
+        (torch.rand(2, 5, 4, 6), "got shape"),
+        (torch.rand(4, 8, 8), "got shape"),
         (torch.rand(0, 3, 4, 4), "got shape"),
         (torch.rand(3), "got shape"),
         ([], "list of images"),
         ([torch.rand(3, 4, 4), torch.rand(3, 8, 4)], "one size; got 4x4, 4x8"),
-        ("nowhere.png", "nowhere.png: cannot be read"),
+        ("nowhere.png", "nowhere.png: there is no such file"),
     ],
 )
 def test_what_is_no_image_is_refused(images: object, words: str) -> None:

@@ -1,6 +1,5 @@
 """The Video Adapter experiment for people: tables, a verdict, film strips, plots of the grids."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from jaxtyping import UInt8
 from torch import Tensor
 
+from scorefield.files import whole_file, write_text
 from scorefield.images import film_strips, save_image
 
 _RIGHT = {
@@ -201,14 +201,6 @@ def plot_grids(results: Mapping[str, Any], path: Path) -> Path:
         if place == 0:
             axes.set_ylabel("share of clips all right")
         axes.legend(frameon=False)
-    aside = path.with_name(f"{path.stem}.new.png")
-    figure.savefig(aside, dpi=120)
-    os.replace(aside, path)
+    with whole_file(path) as part:
+        figure.savefig(part, dpi=120)
     return path
-
-
-def write_text(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    aside = path.with_name(path.name + ".new")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)

@@ -32,8 +32,9 @@ def load_policy(
     """The policy that was saved in a folder, frozen.
 
     Args:
-        folder: what `DiffusionPolicy.save` wrote, or a diffusion policy that LeRobot saved, of
-            states or pictures, which acts by LeRobot's rule.
+        folder: what `DiffusionPolicy.save` wrote, the training whose folder `policy` it is, or a
+            diffusion policy that LeRobot saved, of states or pictures, which acts by LeRobot's
+            rule.
         spaces: of the environment that it is for; None: not checked.
 
     Raises:
@@ -41,7 +42,7 @@ def load_policy(
     """
     folder = Path(folder)
     if not (folder / CONFIG).exists() and (folder / "policy" / CONFIG).exists():
-        raise ValueError(f"{folder} is a training; its policy is in {folder / 'policy'}")
+        folder = folder / "policy"
     check_seal(folder)
     foreign = not (folder / CONFIG).exists() and is_lerobot_policy(folder)
     try:

@@ -221,7 +221,8 @@ def _seen(name: str, observations: Mapping[str, Any], shape: tuple[int, ...]) ->
     if tuple(tensor.shape[-len(shape) :]) != shape or tensor.ndim - len(shape) not in (0, 1):
         raise ValueError(
             f"{name!r} has shape {tuple(tensor.shape)}; the policy wants {shape}, or "
-            f"{('B', *shape)} for B of them: its last {shape[0]} observations, the present one last"
+            f"(B, {', '.join(map(str, shape))}) for B of them: its last {shape[0]} observations, "
+            "the present one last"
         )
     if not tensor.is_floating_point() and name != "state":
         raise ValueError(

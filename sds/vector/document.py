@@ -77,5 +77,7 @@ class Document(ShapeTree):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.stem}.part{path.suffix}")
         part.write_text(text, encoding="utf-8")
-        os.replace(part, path)  # killed at any moment, no half of a drawing is left
+        # As `scorefield.files` does it, of which this library, complete in itself, imports nothing:
+        # killed at any moment, no half of a drawing is left.
+        os.replace(part, path)
         return path

@@ -92,6 +92,8 @@ def opened_image(
     try:
         with Image.open(source, formats=FORMATS) as opened:
             yield opened
+    except FileNotFoundError as error:
+        raise ValueError(f"{name or source}: there is no such file; name a {kind}") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
@@ -138,7 +140,8 @@ def as_images(images: Images, size: int | None = None) -> Float[Tensor, "batch 3
     Args:
         images: a path (as `load_image` reads it), a Pillow image, an array or a tensor, or a list
             of these. Channels come first, (3, H, W) and (B, 3, H, W), or last, as in (H, W, 3);
-            one channel is grey. uint8 counts from 0 to 255, floats from 0 to 1.
+            one channel is grey, and a fourth, (H, W, 4), is opacity over white. uint8 counts from 0
+            to 255, floats from 0 to 1.
         size: if given, files and Pillow images give up their middle square for (size, size); arrays
             and tensors stay as they are.
 
@@ -193,9 +196,11 @@ def _from_values(values: Tensor) -> Tensor:
         values = values[None]
     if values.ndim == 3:
         values = values[None]
-    if values.ndim == 4 and values.shape[1] not in (1, 3) and values.shape[3] in (1, 3):
+    last = values.ndim == 4 and values.shape[1] not in (1, 3) and values.shape[3] in (1, 3, 4)
+    if last:
         values = values.permute(0, 3, 1, 2)
-    if values.ndim != 4 or values.shape[1] not in (1, 3) or 0 in shape:
+    # Four channels that come first are latents rather than an image.
+    if values.ndim != 4 or values.shape[1] not in ((1, 3, 4) if last else (1, 3)) or 0 in shape:
         raise ValueError(
             f"an image is (3, H, W) or (H, W, 3), a batch has one axis more; got shape {shape}"
         )
@@ -210,6 +215,8 @@ def _from_values(values: Tensor) -> Tensor:
             f"images of floats lie in [0, 1]; got values from {low.item():g} to {high.item():g}; "
             "divide by 255, rescale from [-1, 1], or clamp"
         )
+    if values.shape[1] == 4:
+        values = values[:, :3] * values[:, 3:] + (1 - values[:, 3:])
     # Another order in memory would round otherwise in the network.
     return values.expand(-1, 3, -1, -1).contiguous()
 

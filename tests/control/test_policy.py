@@ -25,7 +25,7 @@ def test_arrays_of_any_float_with_or_without_a_batch_axis(policy: DiffusionPolic
 
 
 def test_shapes_that_are_not_what_was_wanted(policy: DiffusionPolicy) -> None:
-    with pytest.raises(ValueError, match=r"shape \(1, 3\); the policy wants \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"wants \(2, 3\), or \(B, 2, 3\) for"):
         policy.act({"state": np.zeros((1, 3))})
     with pytest.raises(ValueError, match=r"sees 'state' of shape \(2, 3\), and .* hold \['s'\]"):
         policy.act({"s": np.zeros((2, 3))})

@@ -23,7 +23,7 @@ from material import ONCE, WORDS, words_of
 
 from scorefield.files import write_json
 
-GROWING = (".jsonl", "config.json.new", ".npy")
+GROWING = (".jsonl", ".npy")
 """Ends of names of files that are no results before the run is over."""
 
 GROWING_FOLDERS = ("checkpoint", "checkpoint-new", "checkpoint-old")

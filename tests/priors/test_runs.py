@@ -76,9 +76,9 @@ def test_an_empty_folder_is_used_also_when_resuming(tmp_path: Path) -> None:
 
 
 def test_a_kill_before_the_first_config_leaves_a_usable_folder(tmp_path: Path) -> None:
-    (tmp_path / "config.json.new").write_text('{"pro')
+    (tmp_path / ".config.part.json").write_text('{"pro')
     RunFolder.create(tmp_path, CONFIG)
-    assert not (tmp_path / "config.json.new").exists()
+    assert not (tmp_path / ".config.part.json").exists()
 
 
 def test_a_folder_in_use_by_another_process_is_refused_until_it_ends(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import scorefield
-from scorefield.files import parse_json
+from scorefield.files import parse_json, part_path, whole_file
 from scorefield.locks import Lock, lock_folder
 from scorefield.rows import first_difference
 
@@ -31,7 +31,7 @@ FREE_KEYS = frozenset(
 """Settings that may change when a run is resumed, because no result depends on them."""
 
 _VERSION_KEY = "scorefield_version"
-_CONFIG_ASIDE = "config.json.new"
+_CONFIG_PART = part_path("config.json").name  # what a run killed at once leaves
 
 
 class RunFolder:
@@ -75,7 +75,7 @@ class RunFolder:
         if path.exists() and not path.is_dir():
             raise ValueError(f"{path} is a file; a run needs a folder: choose another one")
         # A kill before the first config.json was whole leaves only its beginning.
-        occupied = path.is_dir() and any(entry.name != _CONFIG_ASIDE for entry in path.iterdir())
+        occupied = path.is_dir() and any(entry.name != _CONFIG_PART for entry in path.iterdir())
         if occupied and not resume:
             raise ValueError(
                 f"{path} is not empty; choose another folder, or --resume to continue its run"
@@ -199,10 +199,9 @@ class RunFolder:
 
     def _write_config(self) -> None:
         content = {**self.config, _VERSION_KEY: scorefield.__version__}
-        aside = self.path / _CONFIG_ASIDE
-        aside.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        _sync(aside)
-        os.replace(aside, self.path / "config.json")
+        with whole_file(self.path / "config.json") as part:
+            part.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+            _sync(part)
 
     @property
     def _metrics(self) -> Path:

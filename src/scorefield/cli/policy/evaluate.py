@@ -28,7 +28,7 @@ class PolicyEvaluate(Command):
     """
 
     policy: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="POLICY")]
-    """Folder of the policy."""
+    """Folder of the policy, or of its training."""
     env: str
     """Environment to act in: two-routes, avoiding, push-t, metaworld/TASK, or gym:ID for any other
     that is registered with gymnasium and takes a bounded Box, such as gym:Pendulum-v1."""

@@ -34,7 +34,7 @@ class PolicyExport(Command):
     """
 
     policy: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="POLICY")]
-    """Folder of the policy."""
+    """Folder of the policy, or of its training."""
     out: Path
     """Folder of the exported policy, new, empty or of an export that was stopped."""
     format: Literal["onnx", "lerobot"] = "onnx"

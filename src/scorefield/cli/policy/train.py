@@ -157,11 +157,13 @@ class _PolicyTrain(DemonstrationsCommand):
             else f"no episode is held out: {self.held_out} of {len(episodes)} is less than one"
         ]
         if self.env is not None:
-            lines.append(f"wrote {path}; scorefield policy evaluate {path} tries it")
+            tries = f"scorefield policy evaluate {path} --env {self.env} --out FOLDER"
+            lines.append(f"wrote {path}; {tries} tries it")
         else:
-            cameras = {name: list(size) for name, size in spaces.images.items()}
+            seen = [f"a state of {spaces.state} numbers"] if spaces.state else []
+            seen += [f"camera {name}, {h} x {w}" for name, (h, w) in spaces.images.items()]
             lines += [
-                f"it sees a state of {spaces.state} numbers and cameras {cameras}",
+                f"it sees {'; '.join(seen)}",
                 f"wrote {path}; scorefield.control.load_policy gives it to a loop of your own",
             ]
         return Outcome(metrics, lines)
