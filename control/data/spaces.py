@@ -48,6 +48,7 @@ class PolicySpaces:
     action: numbers in an action, A.
     low, high: bounds of every number of an action, in the environment's units.
     rate: steps per second; None if unknown.
+    tasks: texts that the last numbers of the state tell, one each (`tasks.with_tasks`).
     """
 
     state: int
@@ -56,14 +57,18 @@ class PolicySpaces:
     high: tuple[float, ...]
     images: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     rate: float | None = None
+    tasks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "tasks", tuple(self.tasks))
         object.__setattr__(self, "low", tuple(float(bound) for bound in self.low))
         object.__setattr__(self, "high", tuple(float(bound) for bound in self.high))
         sizes = {name: (int(h), int(w)) for name, (h, w) in sorted(self.images.items())}
         object.__setattr__(self, "images", sizes)
         if taken := {"state", "action"} & set(self.images):
             raise ValueError(f"a camera cannot be called {taken.pop()}, as another observation is")
+        if len(self.tasks) > self.state:
+            raise ValueError(f"{len(self.tasks)} tasks do not fit a state of {self.state} numbers")
         if self.state < 0 or self.action < 1 or (self.state == 0 and not self.images):
             raise ValueError(
                 f"a policy needs something to see and to do: the state has {self.state} numbers, "
@@ -123,6 +128,7 @@ class PolicySpaces:
             "low": list(self.low),
             "high": list(self.high),
             "rate": self.rate,
+            **({"tasks": list(self.tasks)} if self.tasks else {}),
         }
 
     @classmethod
@@ -133,6 +139,7 @@ class PolicySpaces:
         low: Sequence[float] | None = None,
         high: Sequence[float] | None = None,
         state: bool = True,
+        tasks: Sequence[str] = (),
     ) -> "PolicySpaces":
         """The spaces of demonstrations, for a robot that no environment describes.
 
@@ -143,6 +150,7 @@ class PolicySpaces:
                 to both sides, for bounds must differ.
             high: the greatest values, likewise.
             state: whether the policy sees the state, and not the cameras alone.
+            tasks: the texts that the states end in, if they do (`tasks.with_tasks`).
 
         Raises:
             ValueError: there are not as many bounds as numbers, or low is not below high.
@@ -160,6 +168,7 @@ class PolicySpaces:
             low=_bounds("low", low, [float(a) - r for a, r in zip(least, room, strict=True)]),
             high=_bounds("high", high, [float(b) + r for b, r in zip(most, room, strict=True)]),
             rate=episodes.rate,
+            tasks=tuple(tasks),
         )
 
     @classmethod
@@ -177,6 +186,7 @@ class PolicySpaces:
                 low=tuple(values["low"]),
                 high=tuple(values["high"]),
                 rate=None if values["rate"] is None else float(values["rate"]),
+                tasks=tuple(str(text) for text in values.get("tasks", ())),
             )
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f"spaces cannot be read from {dict(values)}: {error!r}") from error

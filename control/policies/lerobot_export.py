@@ -86,6 +86,8 @@ def _check(policy: DiffusionPolicy, environment_state: int) -> None:
             "LeRobot's network of pictures ends in a linear layer and a ReLU, which this policy's "
             "has not; policies of states are written for it"
         )
+    if spaces.tasks:
+        raise ValueError("LeRobot's diffusion policy is told no task; train without --task-text")
     predicts = policy.diffusion.predicts
     if predicts not in ("eps", "x0"):
         raise ValueError(f"LeRobot knows no {predicts}; train with --predicts x0 or eps")

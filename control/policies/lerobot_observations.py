@@ -29,7 +29,7 @@ def of_lerobot(observations: Mapping[str, Any], spaces: PolicySpaces) -> Mapping
     }
     if _STATE in observations:
         parts = [torch.as_tensor(observations[_STATE])]
-        if _ENVIRONMENT in observations and parts[0].shape[-1] < spaces.state:
+        if _ENVIRONMENT in observations and parts[0].shape[-1] < spaces.state - len(spaces.tasks):
             parts.append(torch.as_tensor(observations[_ENVIRONMENT]))
         found["state"] = torch.cat(parts, dim=-1)
     elif _ENVIRONMENT in observations:

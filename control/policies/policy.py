@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from scorefield.control.data.normalizer import Normalizer, bounded
 from scorefield.control.data.spaces import Horizons, PolicySpaces
+from scorefield.control.data.tasks import task_numbers
 from scorefield.control.data.windows import Windows
 from scorefield.control.policies.denoising import Continuation
 from scorefield.control.policies.lerobot_observations import of_lerobot
@@ -152,6 +153,7 @@ class NetworkPolicy(nn.Module, ABC):
         self,
         observations: Mapping[str, Any],
         *,
+        task: str | None = None,
         seed: int = 0,
         draw: int = 0,
     ) -> Float[Tensor, "*batch actions size"]:
@@ -161,6 +163,8 @@ class NetworkPolicy(nn.Module, ABC):
             observations: as of `ChunkRequest`, the present one last; tensors or arrays of any
                 float, with or without the batch axis. What the policy does not look at is ignored.
                 LeRobot's names are understood (`lerobot_observations.of_lerobot`).
+            task: the text of what is to be done, for a policy that was trained with task texts;
+                also understood as the observation "task".
             seed: of the policy's noise.
             draw: counts the chunks of an episode.
 
@@ -168,11 +172,12 @@ class NetworkPolicy(nn.Module, ABC):
             (B, Ta, A), or (Ta, A) for observations without a batch axis.
 
         Raises:
-            ValueError: something the policy sees is missing, of another shape, or not of floats.
+            ValueError: something the policy sees is missing, of another shape, or not of floats, or
+                no demonstration had this task; the nearest are named.
         """
         wanted = _wanted(self.spaces, self.horizons)
         check_named(observations, wanted)
-        named = of_lerobot(observations, self.spaces)
+        named = _told(of_lerobot(observations, self.spaces), task, self.spaces)
         seen = {
             name: _seen(name, named, shape).to(self.actions.scale.dtype)
             for name, shape in wanted.items()
@@ -186,6 +191,38 @@ class NetworkPolicy(nn.Module, ABC):
         request = ChunkRequest(seen, seed, range(max(map(len, seen.values()))), draw)
         actions = self.chunk(request)[:, self.horizons.executed]
         return actions[0] if all(alone) else actions
+
+
+def _told(
+    observations: Mapping[str, Any], task: str | None, spaces: PolicySpaces
+) -> Mapping[str, Any]:
+    """The observations, with states that end in the task."""
+    if not spaces.tasks:
+        if task is not None:
+            raise ValueError(
+                f"the policy was trained without task texts and cannot be told {task!r}; train "
+                "with --task-text"
+            )
+        return observations
+    text = observations.get("task") if task is None else task
+    state = observations.get("state")
+    if isinstance(text, (list, tuple)) and len(set(text)) == 1:
+        text = text[0]  # of a batch
+    if text is None:
+        size = None if state is None else state.shape[-1]
+        if size == spaces.state - len(spaces.tasks):
+            raise ValueError(
+                f"the policy acts by a task text, act(..., task=...), one of {list(spaces.tasks)}"
+            )
+        return observations
+    if not isinstance(text, str):
+        raise ValueError(f"task must be one text, got {text!r}")
+    numbers = task_numbers(text, spaces.tasks)
+    if state is None:
+        return observations
+    state = torch.as_tensor(state)
+    ends = numbers.to(state).expand(*state.shape[:-1], len(numbers))
+    return {**observations, "state": torch.cat([state, ends], dim=-1)}
 
 
 def _wanted(spaces: PolicySpaces, horizons: Horizons) -> dict[str, tuple[int, ...]]:

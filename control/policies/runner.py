@@ -57,7 +57,12 @@ class ExportedPolicy:
         )
 
     def act(
-        self, observations: Mapping[str, Any], *, seed: int = 0, noise: Any = None
+        self,
+        observations: Mapping[str, Any],
+        *,
+        task: str | None = None,
+        seed: int = 0,
+        noise: Any = None,
     ) -> np.ndarray[Any, np.dtype[np.float32]]:
         """The next Ta actions, float32 (B, Ta, A), in the environment's units and bounds.
 
@@ -66,6 +71,7 @@ class ExportedPolicy:
         Args:
             observations: the last To of each, the present one last: "state" (B, To, D) in the
                 environment's units, and per camera (B, To, 3, H, W) in [0, 1].
+            task: one of the texts in policy.json, for a policy that was trained with them.
             seed: of the noise; take another one for every chunk.
             noise: standard normal (B, Tp, A), instead of a seed; B is 1 without a batch axis. For
                 a policy whose sampler adds noise on the way, (B, steps, Tp, A).
@@ -74,6 +80,8 @@ class ExportedPolicy:
             ValueError: an observation is missing, of another shape or not finite, or the actions
                 are not finite.
         """
+        if task is not None:
+            observations = self._told(observations, task)
         config, (seen, alone) = self.config, self._checked(observations)
         horizons, spaces = config["horizons"], config["spaces"]
         drawn = config.get("noise", [horizons["horizon"], spaces["action"]])
@@ -109,6 +117,16 @@ class ExportedPolicy:
                 z = z + step["next_of_noise"] * fresh[:, number]
             z, before = z.astype(np.float32), x0
         return z
+
+    def _told(self, observations: Mapping[str, Any], task: str) -> Mapping[str, Any]:
+        """The observations, with states that end in the task: 1 where it is, and 0 elsewhere."""
+        tasks = self.config["spaces"].get("tasks", [])
+        if task not in tasks:
+            raise ValueError(f"the policy knows no task {task!r}; it knows {tasks}")
+        state = np.asarray(observations["state"], dtype=np.float32)
+        numbers = np.array([task == text for text in tasks], dtype=np.float32)
+        ends = np.broadcast_to(numbers, (*state.shape[:-1], len(tasks)))
+        return {**observations, "state": np.concatenate([state, ends], axis=-1)}
 
     def _checked(self, observations: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
         """The observations with a batch axis, and whether they had none."""

@@ -105,8 +105,8 @@ class LeRobot(Demonstrations):
         self._videos: dict[str, Videos] = {}
         if len(self.parts) > 1:
             self.notes.append(
-                f"{len(self.parts)} tasks, told apart by texts that no policy here sees; choose "
-                f"the episodes of some, as by --episodes {sorted(self.parts)[0]!r}"
+                f"{len(self.parts)} tasks, told apart by texts: tell them with --task-text, or "
+                f"choose the episodes of some, as by --episodes {sorted(self.parts)[0]!r}"
             )
 
     def where(self, number: int) -> str:

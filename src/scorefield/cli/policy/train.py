@@ -1,6 +1,6 @@
 """`scorefield policy train`: a policy from demonstrations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -67,6 +67,8 @@ class _PolicyTrain(DemonstrationsCommand):
     observe: Literal["state", "image", "both"] | None = None
     """Observations of the policy; without it, the state, with --cameras both, and images where
     there is no state. Images need demonstrations with them (policy collect --pictures)."""
+    task_text: bool = False
+    """Tell the policy the text of LeRobot's task, which it must then be told when it acts."""
     resnet_width: Count = 64
     """Channels of the first stage of the image encoder; 64 is the published ResNet18."""
     track: str | None = None
@@ -100,6 +102,7 @@ class _PolicyTrain(DemonstrationsCommand):
 
         from scorefield.cli.loading import DTYPES, device_of
         from scorefield.control.data.spaces import Horizons
+        from scorefield.control.data.tasks import with_tasks
         from scorefield.control.data.windows import Windows
         from scorefield.control.training.distributed import DistributedContext
         from scorefield.control.training.held_out import last_metrics, told
@@ -113,7 +116,10 @@ class _PolicyTrain(DemonstrationsCommand):
         horizons = Horizons(self.n_obs_steps, self.n_action_steps, self._horizon())
         choice, numbers = self._choice(data), self.numbers(data)
         episodes = loaded(data, choice, numbers)
-        spaces = self._spaces(episodes)
+        tasks: tuple[str, ...] = ()
+        if self.task_text:
+            episodes, tasks = with_tasks(episodes, self._texts(data, numbers))
+        spaces = self._spaces(episodes, tasks)
         windows, held_out = Windows(episodes, horizons).split(self.held_out, self.seed)
         settings = TrainingSettings(
             self.steps,
@@ -133,6 +139,8 @@ class _PolicyTrain(DemonstrationsCommand):
             data.features[name].kind == "pictures" for name in choice.left
         ):
             about.append("pictures are not looked at; --observe both does")
+        if tasks:
+            about.append(f"told one of {len(tasks)} tasks: {', '.join(map(repr, tasks))}")
         if processes.first:
             print("\n".join(about), flush=True)
         with under_way():
@@ -168,7 +176,23 @@ class _PolicyTrain(DemonstrationsCommand):
             ]
         return Outcome(metrics, lines)
 
-    def _spaces(self, episodes: "Episodes") -> "PolicySpaces":
+    def _texts(self, data: "Demonstrations", numbers: Sequence[int]) -> list[str]:
+        """The task of each episode.
+
+        Raises:
+            ValueError: some episode has none, or several.
+        """
+        parts = data.parts if data.format.startswith("LeRobot") else {}
+        found = {n: [text for text, of in parts.items() if n in of] for n in numbers}
+        for number, texts in found.items():
+            if len(texts) != 1:
+                raise ValueError(
+                    f"{self.demonstrations}: --task-text needs one task of LeRobot's per episode, "
+                    f"and episode {number} has {texts or 'none'}; choose others with --episodes"
+                )
+        return [texts[0] for texts in found.values()]
+
+    def _spaces(self, episodes: "Episodes", tasks: tuple[str, ...]) -> "PolicySpaces":
         """Of the environment; without one, of the demonstrations.
 
         Raises:
@@ -180,7 +204,11 @@ class _PolicyTrain(DemonstrationsCommand):
 
         if self.env is None:
             return PolicySpaces.of(
-                episodes, low=self.low, high=self.high, state=self.observe != "image"
+                episodes,
+                low=self.low,
+                high=self.high,
+                state=self.observe != "image",
+                tasks=tasks,
             )
         check_unused(self, "policy train with --env, which says the bounds", "low", "high")
         environment = environment_of(self.env)
@@ -199,6 +227,10 @@ class _PolicyTrain(DemonstrationsCommand):
 
     def _check_options(self) -> None:
         """Refuses what nothing would read."""
+        if self.env is not None:
+            check_unused(self, "policy train with --env, where no task is told", "task_text")
+        if self.observe == "image":
+            check_unused(self, "--observe image, which has no state to tell it with", "task_text")
         if self.network != "perceptron":
             check_unused(self, f"--network {self.network}", *_OF_PERCEPTRON)
         if self.observe == "state":
