@@ -14,7 +14,7 @@ Sampler = Literal["consistent", "reference", "ancestral"]
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """How pictures become numbers; states need no settings.
+    """How images become numbers; states need no settings.
 
     width: channels of the ResNet's first stage; 64 is the published ResNet18.
     keypoints: number of keypoints of the spatial softmax, two numbers each, per camera.
@@ -50,7 +50,7 @@ class LeRobotEncoderSettings:
         ResNet34.
     norm: group, or frozen: batch norm with the statistics of its training, which stay.
     keypoints: of the spatial softmax, which a linear layer and a ReLU follow.
-    resize: (height, width) that pictures are brought to first; None: they stay.
+    resize: (height, width) that images are brought to first; None: they stay.
     crop: (height, width) that is kept then: anywhere in training, the middle in use; None: all.
     shared: one network for all cameras.
     """

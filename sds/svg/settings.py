@@ -40,9 +40,9 @@ class Augmentation:
     """Random perspective, then a random crop; the defaults are VectorFusion's.
 
     Attributes:
-        crop: Side of the crop, a share of the picture's; 1 crops nothing.
-        distortion: How far a corner of the picture moves inwards at most, a share of half its side.
-        probability: Probability of a perspective; without it the crop is as the picture is.
+        crop: Side of the crop, a share of the image's; 1 crops nothing.
+        distortion: How far a corner of the image moves inwards at most, a share of half its side.
+        probability: Probability of a perspective; without it the crop is as the image is.
 
     Raises:
         ValueError: a share outside its range.
@@ -60,7 +60,7 @@ class Augmentation:
                 raise ValueError(f"{name} must be in [0, 1]; got {getattr(self, name)}")
 
     def draw(self, views: int, generator: "torch.Generator") -> "Float[torch.Tensor, 'views 3 3']":
-        """Homographies from a view's unit square to the picture's, (0, 0) the upper left."""
+        """Homographies from a view's unit square to the image's, (0, 0) the upper left."""
         import torch
         from kornia.geometry.transform import get_perspective_transform
 
@@ -90,10 +90,10 @@ class TextToSvgSettings(RenderedSettings):
         of an SVG file, whose shapes, names and groups are kept, in place of any style's. A sketch
         begins at random.
     background: whether the white ground is drawn as well, as a rectangle.
-    samples: pictures of the prior of which the best is traced; 0 starts at random.
+    samples: images of the prior of which the best is traced; 0 starts at random.
     trace_steps: updates of the fit of "layers", before the distillation.
     refine_rate: factor of the learning rates in the distillation of what was traced. It is a
-        picture already: the full rates of a random start would dissolve it, and a third of them
+        image already: the full rates of a random start would dissolve it, and a third of them
         opens cracks between opaque shapes, which move each by itself.
     steps: updates of the distillation; the schedules span them. 0 takes 40 for a redrawn sample,
         100 for what begins with a sample otherwise, 500 for a random start or a drawing of yours.

@@ -14,10 +14,10 @@ class TraceSettings:
 
     colours: most colours of its palette.
     paths: most shapes; beyond that those that are missed least are left out.
-    tolerance: farthest that outlines may lie from the picture's, in pixels of 256 along its longer
+    tolerance: farthest that outlines may lie from the image's, in pixels of 256 along its longer
         side.
     polish_steps: times that the finished shapes are drawn, to be moved and recoloured towards the
-        picture.
+        image.
     background: whether a white ground is drawn as well, as a rectangle.
     side: longer side of the view box, in user units.
     """

@@ -15,7 +15,7 @@ LARGEST_TEXTURE = 4096.0
 
 @dataclass(frozen=True)
 class AssetSettings:
-    """The mesh, its texture and the pictures of a finished scene.
+    """The mesh, its texture and the images of a finished scene.
 
     mesh_resolution: points per axis of the grid the surface is extracted from.
     faces: most triangles of the mesh; the extracted surface is simplified to them.

@@ -13,7 +13,7 @@ import tyro
 from scorefield.domains import Count, Whole
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
-"""Suffixes of the pictures that are written."""
+"""Suffixes of the images that are written."""
 
 VIDEOS = (".gif", ".mp4")
 """Suffixes of the videos that are written."""
@@ -162,7 +162,7 @@ def check_template(template: str, of: str = "label") -> None:
 
 
 def check_picture(path: Path, suffixes: Sequence[str] = PICTURES) -> None:
-    """Refuse to write a picture, or a video, to a path where that is bound to fail."""
+    """Refuse to write an image, or a video, to a path where that is bound to fail."""
     if path.suffix.lower() not in suffixes:
         raise ValueError(f"--out must end in one of {', '.join(suffixes)}; got {path}")
     if path.is_dir():

@@ -34,7 +34,7 @@ def device_of(command: Command) -> torch.device:
 
 
 def prior_of(command: PriorCommand) -> FrozenPrior:
-    """The prior of pictures a command names, on its device.
+    """The prior of images a command names, on its device.
 
     Raises:
         ValueError: it cannot be loaded, or is one of videos.

@@ -36,7 +36,7 @@ class DistillingCommand(PriorCommand):
     resume: bool = False
     """Go on with the run in --out; without one there, begin."""
     preview_every: Whole = 100
-    """A picture of the views after every so many steps; 0 for none."""
+    """An image of the views after every so many steps; 0 for none."""
     checkpoint_every: Whole = 100
     """A checkpoint after every so many steps; 0 for the last only."""
 

@@ -52,7 +52,7 @@ class DrawingCommand(DistillingCommand):
     rasteriser: Literal["own", "diffvg"] = "own"
     """Rasteriser of the drawing: this library's own, or diffvg, which needs pydiffvg."""
     preview_every: Whole = 10
-    """A picture, and a frame of the animation, after every so many steps; 0 for neither."""
+    """An image, and a frame of the animation, after every so many steps; 0 for neither."""
     picture_size: Count = 512
     """Longer side of final.png, pixels."""
 
@@ -144,5 +144,5 @@ TextToSvgCommand = make_dataclass(
     "TextToSvgCommand", SETTINGS, bases=(_TextToSvg,), frozen=True, kw_only=True
 )
 TextToSvgCommand.__doc__ = (
-    """Distil a prompt into a vector drawing: final.svg, its picture, its making."""
+    """Distil a prompt into a vector drawing: final.svg, its image, its making."""
 )

@@ -1,4 +1,4 @@
-"""`scorefield trace`: a vector drawing of a picture."""
+"""`scorefield trace`: a vector drawing of an image."""
 
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
@@ -47,7 +47,7 @@ class _Trace(Command):
 
 
 Trace = make_dataclass("Trace", _SETTINGS, bases=(_Trace,), frozen=True, kw_only=True)
-Trace.__doc__ = """Redraw a picture with few opaque shapes: a flat palette, layers, few curves.
+Trace.__doc__ = """Redraw an image with few opaque shapes: a flat palette, layers, few curves.
 
     Made for icons, logos and samples of priors; a photograph becomes a poster.
     """

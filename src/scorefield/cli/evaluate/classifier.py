@@ -1,4 +1,4 @@
-"""`scorefield evaluate classifier`: accuracy on pictures with labels."""
+"""`scorefield evaluate classifier`: accuracy on images with labels."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -19,14 +19,14 @@ Names = dict[str, str] | list[str]
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateClassifier(DataSetCommand):
-    """Classify the pictures of a data set by the likelihood a prior gives them under each label.
+    """Classify the images of a data set by the likelihood a prior gives them under each label.
 
     OUT gets metrics.json, report.html beside the published figures, and pictures.jsonl, a line per
-    picture, from which --resume goes on.
+    image, from which --resume goes on.
     """
 
     data: tuple[Literal["imagefolder", "webdataset", "parquet"], Path]
-    """How the data set is kept, and its folder: folders of pictures by label, shards, or tables."""
+    """How the data set is kept, and its folder: folders of images by label, shards, or tables."""
     split: str = ""
     """Folder above the labels, or what the names of shards and tables begin with; none is all."""
     names: Path | None = None
@@ -39,7 +39,7 @@ class EvaluateClassifier(DataSetCommand):
     inflation: Positive = 4.0
     """How much noise inflates a prior's errors beyond independent parts: 1 for digits."""
     budget: Count | None = None
-    """Network evaluations per picture at most; None: 32 for every prompt."""
+    """Network evaluations per image at most; None: 32 for every prompt."""
     batch_size: Count = 64
     """Rows in one pass of the network; changes the speed and the memory, not the results."""
 
@@ -91,7 +91,7 @@ class EvaluateClassifier(DataSetCommand):
         ]
 
     def _pictures(self) -> "tuple[Iterable[LabelledPicture], Names]":
-        """The pictures, and what their labels are called."""
+        """The images, and what their labels are called."""
         from scorefield.perception.benchmarks import labelled_pictures as data
 
         kind, folder = self.data

@@ -1,4 +1,4 @@
-"""`scorefield evaluate correspondence`: PCK on published pairs of pictures."""
+"""`scorefield evaluate correspondence`: PCK on published pairs of images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class EvaluateCorrespondence(DataSetCommand):
     every: Count = 4
     """Step between the dense points of TSS that are taken, pixels; 1 is the published protocol."""
     memory: Positive = 1.0
-    """GiB for features of pictures that are kept for further pairs."""
+    """GiB for features of images that are kept for further pairs."""
 
     def run(self) -> Outcome:
         """Evaluate and write the metrics."""

@@ -40,7 +40,7 @@ class DataSetCommand(PriorCommand):
     out: Path
     """Folder of the metrics, new or empty unless resuming."""
     n: Annotated[Count | None, tyro.conf.arg(aliases=("-n",))] = None
-    """Number of pictures or pairs, the first ones; None takes all."""
+    """Number of images or pairs, the first ones; None takes all."""
     resume: bool = False
     """Go on with the evaluation in --out, with the same settings."""
 

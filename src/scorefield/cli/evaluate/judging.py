@@ -22,7 +22,7 @@ class JudgingCommand(PriorCommand):
     clip_model: str | None = None
     """Judge by this CLIP (folder or hub id) instead; prompts may then be about anything."""
     labels: Path | None = None
-    """Judge by this folder of real pictures instead, in sub-folders named by what they show."""
+    """Judge by this folder of real images instead, in sub-folders named by what they show."""
 
 
 def judge_of_prompts(command: JudgingCommand, prompts: Sequence[str]) -> "PromptJudge":

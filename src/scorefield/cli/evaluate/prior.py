@@ -33,7 +33,7 @@ class EvaluatePrior(PriorCommand):
     steps: Count = 25
     """Number of sampling steps."""
     renders: Count = 2048
-    """Fresh pictures on which the judge itself is tried."""
+    """Fresh images on which the judge itself is tried."""
     judge: Path | None = None
     """Weights of the judge; None takes the embedded one."""
     command: str = "scorefield train-prior shapes --out runs/shapes"

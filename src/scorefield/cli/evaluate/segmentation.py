@@ -1,4 +1,4 @@
-"""`scorefield evaluate segmentation`: mean IoU on published pictures with masks."""
+"""`scorefield evaluate segmentation`: mean IoU on published images with masks."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class EvaluateSegmentation(DataSetCommand):
     """Compare the regions a prior sees with those of VOC, ADE20K, COCO-Stuff, Cityscapes or yours.
 
-    Regions have no names; within each picture they are matched to classes one to one. OUT gets
-    metrics.json, report.html beside the published figures, and pictures.jsonl, a line per picture,
+    Regions have no names; within each image they are matched to classes one to one. OUT gets
+    metrics.json, report.html beside the published figures, and pictures.jsonl, a line per image,
     from which --resume goes on.
     """
 
@@ -29,7 +29,7 @@ class EvaluateSegmentation(DataSetCommand):
     split: str | None = None
     """Split of the data set; None is the one that is published about (val)."""
     k: Annotated[Count, tyro.conf.arg(aliases=("-k",))] = 6
-    """Regions per picture at most."""
+    """Regions per image at most."""
     method: Literal["emerdiff", "kmeans", "ncut"] = "kmeans"
     """Clusters of the prior's features, or sharp masks by modulating the prior, which take many
     times as long."""

@@ -1,4 +1,4 @@
-"""`scorefield compose`: pictures under several prompts at once."""
+"""`scorefield compose`: images under several prompts at once."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ _STEP_SIZE = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Compose(PriorCommand):
-    """Sample pictures that all prompts hold for, and none of those after --without.
+    """Sample images that all prompts hold for, and none of those after --without.
 
     eps = eps_u + sum_i w_i (eps_i - eps_u), Composable Diffusion (Liu et al. 2022): with one prompt
     it is what `scorefield sample` does.
@@ -46,7 +46,7 @@ class Compose(PriorCommand):
     correct: Whole = 0
     """Langevin steps after each step of the sampler, each an evaluation."""
     batch_size: Count = 16
-    """Pictures at once; changes the speed and the memory, not the pictures."""
+    """Images in one pass of the network; changes the speed and the memory, not the images."""
 
     def run(self) -> Outcome:
         """Sample and write the sheet."""

@@ -1,4 +1,4 @@
-"""`scorefield edit`: a picture that exists, changed to a prompt."""
+"""`scorefield edit`: an image that exists, changed to a prompt."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,9 @@ from scorefield.sds.edit import READERS, Attention, EditSettings, Method, Streng
 
 @dataclass(frozen=True, kw_only=True)
 class Edit(PriorCommand):
-    """Change a picture to a prompt.
+    """Change an image to a prompt.
 
-    The middle square of the picture is resized to what the prior takes, and the result has that
+    The middle square of the image is resized to what the prior takes, and the result has that
     size. Without --method, a --mask means inpaint, a --source means inversion, neither means
     sdedit.
     """
@@ -38,7 +38,7 @@ class Edit(PriorCommand):
     keeps more; wants --source. inpaint: only what --mask marks. prompt-to-prompt: inversion, and
     the attention of --source kept. dds: delta denoising score, by gradient descent from --source to
     the prompt; wants about 200 --steps. pds: posterior distillation, the same but held to the
-    picture."""
+    image."""
     source: str | None = None
     """Prompt that says what the image shows now."""
     mask: Path | None = None
@@ -64,7 +64,7 @@ class Edit(PriorCommand):
     """Learning rate of dds (default 0.05) and pds (0.5); more changes more."""
 
     def run(self) -> Outcome:
-        """Edit and write the picture."""
+        """Edit and write the image."""
         check_prompt(self.prompt)
         check_picture(self.out)
         settings = self._settings()
@@ -116,9 +116,9 @@ class Edit(PriorCommand):
         if method is None:
             method = "inpaint" if self.mask else "inversion" if self.source else "sdedit"
         if method == "inpaint" and self.mask is None:
-            raise ValueError("--method inpaint needs --mask, a picture, white where to paint")
+            raise ValueError("--method inpaint needs --mask, an image, white where to paint")
         if method in READERS["source"] and not (self.source or "").strip():
-            raise ValueError(f"--method {method} needs --source, what the picture shows now")
+            raise ValueError(f"--method {method} needs --source, what the image shows now")
         unread = [name for name, methods in READERS.items() if method not in methods]
         check_unused(self, f"--method {method}", *unread)
         return EditSettings(

@@ -1,4 +1,4 @@
-"""`scorefield invert`: the noise that a picture is made from."""
+"""`scorefield invert`: the noise that an image is made from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,10 @@ from scorefield.locks import owned
 
 @dataclass(frozen=True, kw_only=True)
 class Invert(PriorCommand):
-    """Find the noise that a picture is made from, make it again, and say how far off it is.
+    """Find the noise that an image is made from, make it again, and say how far off it is.
 
-    The middle square of the picture is resized to what the prior takes. Writes reconstruction.png,
-    side_by_side.png (the picture; through the codec alone, which is the best that can be reached;
+    The middle square of the image is resized to what the prior takes. Writes reconstruction.png,
+    side_by_side.png (the image; through the codec alone, which is the best that can be reached;
     made again) and noise.safetensors.
     """
 

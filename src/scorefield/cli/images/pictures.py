@@ -8,7 +8,7 @@ from scorefield.images import load_image
 
 
 def load_picture(path: Path, size: int | None) -> tuple[Tensor, list[str]]:
-    """A picture (3, H, W) in [0, 1], its middle square resized if a size is given, and what to say.
+    """An image (3, H, W) in [0, 1], its middle square resized if a size is given, and what to say.
 
     Raises:
         ValueError: it cannot be read.
@@ -24,10 +24,10 @@ def load_picture(path: Path, size: int | None) -> tuple[Tensor, list[str]]:
 
 
 def load_mask(path: Path, picture: Tensor, size: int | None) -> Tensor:
-    """A mask (1, 1, H, W) of zeros and ones, cut and resized as the picture of that size is.
+    """A mask (1, 1, H, W) of zeros and ones, cut and resized as the image of that size is.
 
     Raises:
-        ValueError: it cannot be read, has another size than the picture, or marks nothing.
+        ValueError: it cannot be read, has another size than the image, or marks nothing.
     """
     whole, _ = load_picture(path, None)
     height, width = picture.shape[-2:]

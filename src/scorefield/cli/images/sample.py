@@ -1,4 +1,4 @@
-"""`scorefield sample`: pictures of prompts."""
+"""`scorefield sample`: images of prompts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample(PriorCommand):
-    """Sample pictures of one or several prompts and write them on one sheet."""
+    """Sample images of one or several prompts and write them on one sheet."""
 
     prompts: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT ...")]
     """Prompts, each in quotes; every one has its own images."""

@@ -1,4 +1,4 @@
-"""`scorefield classify`: which of some labels pictures show."""
+"""`scorefield classify`: which of some labels images show."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from scorefield.priors.frozen_prior import FrozenPrior
 
 NONE = "none of these"
-"""What is said of a picture that no label fits."""
+"""What is said of an image that no label fits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Classify(PriorCommand):
-    """Classify pictures by the likelihood a prior gives them under each label.
+    """Classify images by the likelihood a prior gives them under each label.
 
     No classifier is trained. Labels that are behind by more than chance explains are dropped on the
-    way, so that most pictures cost far less than the budget. Any number of pictures stream
+    way, so that most images cost far less than the budget. Any number of images stream
     through; with --out, each one's result is on disk as soon as it is known.
     """
 
@@ -143,7 +143,7 @@ class Classify(PriorCommand):
         return Outcome({**settings, "results": rows}, lines, problem)
 
     def _check_reject(self) -> None:
-        """Refuse too few pictures to tell so small a share by."""
+        """Refuse too few images to tell so small a share by."""
         if self.reject is None:
             check_unused(self, "classify without --reject", "own")
         elif self.reject == 0:
@@ -155,7 +155,7 @@ class Classify(PriorCommand):
             )
 
     def _reference(self, prior: "FrozenPrior", labels: list[str]) -> "LabelFit":
-        """How well the prior's own pictures of the labels fit them."""
+        """How well the prior's own images of the labels fit them."""
         from scorefield.perception.classification.rejection import label_fit
 
         prompts = [self.template[0].format(labels[i % len(labels)]) for i in range(self.own)]
@@ -170,7 +170,7 @@ class Classify(PriorCommand):
         items: list[int],
         reference: "LabelFit",
     ) -> None:
-        """Note how well each picture fits its label, and take labels back that do not."""
+        """Note how well each image fits its label, and take labels back that do not."""
         from scorefield.perception.classification.rejection import label_fit
 
         prompts = [self.template[0].format(row["label"]) for row in rows]
@@ -184,7 +184,7 @@ class Classify(PriorCommand):
 
 
 def _rows(found: "Classification") -> list[dict[str, Any]]:
-    """What is kept of each picture."""
+    """What is kept of each image."""
     return [
         {
             "label": found.best[i],

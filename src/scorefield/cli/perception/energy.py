@@ -1,4 +1,4 @@
-"""`scorefield energy`: how likely a prior finds pictures, by three methods."""
+"""`scorefield energy`: how likely a prior finds images, by three methods."""
 
 import math
 import sys
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Energy(PriorCommand):
-    """Estimate the energy -log p of pictures under a prior, saying by which method.
+    """Estimate the energy -log p of images under a prior, saying by which method.
 
     Quote the ODE's figure; how far the Ito estimator's is from it says what both leave open. Of a
-    latent prior it is the energy of the picture's latents: bits per latent dimension compare
-    pictures and prompts, not priors.
+    latent prior it is the energy of the image's latents: bits per latent dimension compare
+    images and prompts, not priors.
     """
 
     pictures: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE ...")]
@@ -45,12 +45,12 @@ class Energy(PriorCommand):
     points: Count = 16
     """Points of the line integral from the first image to each other one."""
     memory: Positive = 4.0
-    """GiB for the pictures that are estimated together, beside the weights."""
+    """GiB for the images that are estimated together, beside the weights."""
 
     def run(self) -> Outcome:
         """Estimate."""
         if not self.pictures:
-            raise ValueError("no picture is given; name one or several files")
+            raise ValueError("no image is given; name one or several files")
 
         from scorefield.cli.loading import prior_of
         from scorefield.images import load_image
@@ -71,7 +71,7 @@ class Energy(PriorCommand):
         return Outcome(total, [line for row in rows for line in _lines(row, self.log_snr)])
 
     def _at_once(self, prior: "FrozenPrior") -> int:
-        """How many pictures --memory has room for, said before anything runs."""
+        """How many images --memory has room for, said before anything runs."""
         from scorefield.priors.features.memory import gradient_memory
 
         row = gradient_memory(prior) / 2**30
@@ -92,7 +92,7 @@ class Energy(PriorCommand):
     def _rows(
         self, prior: "FrozenPrior", images: "list[Tensor]", at_once: int
     ) -> list[dict[str, Any]]:
-        """The metrics of each picture, some of them at a time."""
+        """The metrics of each image, some of them at a time."""
         import torch
 
         from scorefield.priors.energy.ito import log_likelihood_ito

@@ -1,4 +1,4 @@
-"""`scorefield features`: what layers of a prior see in pictures, as files."""
+"""`scorefield features`: what layers of a prior see in images, as files."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +15,10 @@ from scorefield.locks import owned
 
 @dataclass(frozen=True, kw_only=True)
 class Features(PriorCommand):
-    """Write what layers of a prior see in pictures, a safetensors file per picture.
+    """Write what layers of a prior see in images, a safetensors file per image.
 
-    Its metadata are the settings and a digest of the picture's file. The middle square of each
-    picture is brought to the prior's size. A file that cannot be read is named, and the others are
+    Its metadata are the settings and a digest of the image's file. The middle square of each
+    image is brought to the prior's size. A file that cannot be read is named, and the others are
     done.
     """
 
@@ -43,10 +43,10 @@ class Features(PriorCommand):
     def run(self) -> Outcome:
         """Tap and write."""
         if not self.pictures:
-            raise ValueError("no pictures were given; name at least one file")
+            raise ValueError("no image is given; name one or several files")
         targets = {path: self.out / f"{path.stem}.safetensors" for path in self.pictures}
         if len(set(targets.values())) < len(self.pictures):
-            raise ValueError("two of the pictures have one name; their files would be one")
+            raise ValueError("two of the images have one name; their files would be one")
         check_folder(self.out, self.resume)
 
         from safetensors.torch import save_file

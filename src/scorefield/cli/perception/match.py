@@ -1,4 +1,4 @@
-"""`scorefield match`: where the points of one picture are in another."""
+"""`scorefield match`: where the points of one image are in another."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Match(PriorCommand):
-    """Find the points of one picture in another, by the features of a prior, and draw them.
+    """Find the points of one image in another, by the features of a prior, and draw them.
 
-    Pictures of any size are brought to the prior's; points are pixels of the pictures as they are.
+    Images of any size are brought to the prior's; points are pixels of the images as they are.
     """
 
     pictures: Annotated[
@@ -26,7 +26,7 @@ class Match(PriorCommand):
     """Image that the points are of, and the one they are sought in."""
     points: str | None = None
     """Points of the first image, "x,y x,y ..."; without, the most distinct matches, spread over the
-    picture."""
+    image."""
     most: Whole = 60
     """Number of matches at most, where no points are given; 0 lists all mutual nearest neighbours
     and draws 60."""
@@ -127,7 +127,7 @@ class Match(PriorCommand):
 
 
 def _parse(text: str, picture: "Tensor") -> "Tensor":
-    """Points "x,y x,y" within a picture."""
+    """Points "x,y x,y" within an image."""
     import torch
 
     try:

@@ -1,4 +1,4 @@
-"""A stream of pictures whose results are kept, one JSON line each, as soon as they are known."""
+"""A stream of images whose results are kept, one JSON line each, as soon as they are known."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from scorefield.priors.prior import ImagePrior
 
     Judge = Callable[[Tensor, list[int]], list[dict[str, Any]]]
-    """From pictures and what keys the noise of each to what is to be kept of each."""
+    """From images and what keys the noise of each to what is to be kept of each."""
 
 _AT_ONCE = 4  # pictures whose results an interruption may cost
 
 
 def file_digest(path: Path) -> str:
-    """What tells one picture from another under the same name; empty if it cannot be read."""
+    """What tells one image from another under the same name; empty if it cannot be read."""
     try:
         return hashlib.blake2b(path.read_bytes(), digest_size=7).hexdigest()
     except OSError:
@@ -28,9 +28,9 @@ def file_digest(path: Path) -> str:
 
 
 class PictureResults:
-    """What is known of pictures, and the file it is kept in.
+    """What is known of images, and the file it is kept in.
 
-    The file has one line of settings, then one per picture; where a picture was done again, because
+    The file has one line of settings, then one per image; where an image was done again, because
     it could not be read or is another one since, its last line counts.
 
     path: of the file, .jsonl; None keeps none.
@@ -54,11 +54,11 @@ class PictureResults:
     def stream(
         self, paths: Sequence[Path], prior: "ImagePrior", judge: "Judge", *, quiet: bool
     ) -> None:
-        """Read and judge the pictures without a result, a few at a time, and keep what is found.
+        """Read and judge the images without a result, a few at a time, and keep what is found.
 
-        Noise is keyed by a picture's content: it is the same wherever the file is, and whatever
-        else is judged. A picture that cannot be read is noted as such, and the others are done.
-        Pictures that share passes of the network are the same few in a resumed run, for rounding
+        Noise is keyed by an image's content: it is the same wherever the file is, and whatever
+        else is judged. An image that cannot be read is noted as such, and the others are done.
+        Images that share passes of the network are the same few in a resumed run, for rounding
         depends on them: where one of them has no result, all are judged, and come to the bits of a
         run that was never interrupted.
         """
@@ -73,7 +73,7 @@ class PictureResults:
                 bar.update(len(group))
 
     def of(self, paths: Sequence[Path]) -> tuple[list[dict[str, Any]], str | None]:
-        """The results of pictures, and what is to be said of those that could not be read."""
+        """The results of images, and what is to be said of those that could not be read."""
         rows = [row for path in paths if (row := self._rows.get(picture=str(path)))]
         bad = [f"{row['picture']} ({row['error']})" for row in rows if "error" in row]
         return rows, f"{len(bad)} of {len(rows)} pictures: {'; '.join(bad)}" if bad else None
@@ -85,7 +85,7 @@ class PictureResults:
 
 
 def _judged(paths: Sequence[Path], prior: "ImagePrior", judge: "Judge") -> list[dict[str, Any]]:
-    """Results of pictures that are judged together, or why one cannot be read."""
+    """Results of images that are judged together, or why one cannot be read."""
     import torch
 
     from scorefield.images import load_image

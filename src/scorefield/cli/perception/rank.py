@@ -1,4 +1,4 @@
-"""`scorefield rank`: which pictures fit a text best."""
+"""`scorefield rank`: which images fit a text best."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Rank(PriorCommand):
-    """Rank pictures by how much a text raises the likelihood a prior gives them.
+    """Rank images by how much a text raises the likelihood a prior gives them.
 
-    The score is log p(picture | text) - log p(picture), in nats: the second term keeps pictures
-    from being first because they are simple. Any number of pictures stream through; with --out,
+    The score is log p(image | text) - log p(image), in nats: the second term keeps images
+    from being first because they are simple. Any number of images stream through; with --out,
     each one's score is on disk as soon as it is known.
     """
 
@@ -40,9 +40,9 @@ class Rank(PriorCommand):
     def run(self) -> Outcome:
         """Score, append, report the best first."""
         if not self.pictures:
-            raise ValueError("no picture is given; name one or several files")
+            raise ValueError("no image is given; name one or several files")
         if not self.text.strip():
-            raise ValueError("--text must say what the pictures are ranked for; it is empty")
+            raise ValueError("--text must say what the images are ranked for; it is empty")
 
         from scorefield.cli.loading import prior_of
         from scorefield.perception.classification.text_scores import text_scores

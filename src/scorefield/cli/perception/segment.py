@@ -1,4 +1,4 @@
-"""`scorefield segment`: which pixels of a picture belong together."""
+"""`scorefield segment`: which pixels of an image belong together."""
 
 import sys
 from dataclasses import dataclass, replace
@@ -34,9 +34,9 @@ _WALKING = ("coarse", "one_sided", "strength", "log_snr", "modulated")
 
 @dataclass(frozen=True, kw_only=True)
 class Segment(PriorCommand):
-    """Divide pictures into regions by what a prior sees in them; nothing is trained or named.
+    """Divide images into regions by what a prior sees in them; nothing is trained or named.
 
-    For each picture FOLDER gets NAME-labels.png, whose pixels' values are their labels,
+    For each image FOLDER gets NAME-labels.png, whose pixels' values are their labels,
     NAME-overlay.png to look at, NAME-low-res.png, the labels of the cells of the features, and a
     line in pictures.jsonl, from which --resume goes on.
     """
@@ -71,9 +71,9 @@ class Segment(PriorCommand):
     """Leave out the images that are segmented in --out, with the same settings."""
 
     def run(self) -> Outcome:
-        """Segment one picture after the other, and write what was found."""
+        """Segment one image after the other, and write what was found."""
         if not self.pictures:
-            raise ValueError("no picture is given; name one or several files")
+            raise ValueError("no image is given; name one or several files")
         if self.k > 256:
             raise ValueError(f"--k must be at most 256, the labels of a PNG; got {self.k}")
         if self.method != "emerdiff":
@@ -129,7 +129,7 @@ class Segment(PriorCommand):
         print(f"up to {need:.2g} GiB beside the weights, {rows} rows in one pass", file=sys.stderr)
 
     def _known(self, path: Path, known: "RowStore") -> dict[str, Any] | None:
-        """The row of a picture that was segmented before, and its files are there."""
+        """The row of an image that was segmented before, and its files are there."""
         row = known.get(picture=str(path))
         if row is None or "error" in row or row["digest"] != file_digest(path):
             return None

@@ -28,7 +28,7 @@ class DemonstrationsCommand(Command):
     action: tuple[str, ...] | None = None
     """Features that make the action; without it, the one called action or actions."""
     cameras: tuple[str, ...] | None = None
-    """Features of pictures to take; without it, all colour pictures that are observations."""
+    """Features of images to take; without it, all colour images that are observations."""
     episodes: tuple[str, ...] | None = None
     """Which episodes to take: numbers from 0, ranges such as 0:50, the name of a part that the file
     lists, such as train, or the text of a task of LeRobot's; without it, all."""
@@ -93,7 +93,7 @@ def loaded(data: "Demonstrations", choice: "Choice", numbers: Sequence[int]) -> 
 
 
 def _check_memory(data: "Demonstrations", choice: "Choice", numbers: Sequence[int]) -> None:
-    """Refuses pictures that memory does not hold, before they are read for hours."""
+    """Refuses images that memory does not hold, before they are read for hours."""
     if not hasattr(os, "sysconf"):  # as on Windows
         return
     steps = sum(data.lengths[number] for number in numbers)

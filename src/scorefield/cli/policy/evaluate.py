@@ -23,7 +23,7 @@ from scorefield.locks import owned
 class PolicyEvaluate(Command):
     """Let a policy act in an environment, many episodes side by side, and score it.
 
-    OUT gets results.json and episodes.json, a picture of the paths on the planar tasks, and a
+    OUT gets results.json and episodes.json, an image of the paths on the planar tasks, and a
     video if it is asked for.
     """
 

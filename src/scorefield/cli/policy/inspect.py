@@ -20,7 +20,7 @@ _SHOWN = 5
 """Pictures of an episode on the sheet, at equal distances."""
 
 _WIDTH = 160
-"""Pixels of a picture on the sheet."""
+"""Pixels of an image on the sheet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class PolicyInspect(DemonstrationsCommand):
     """Show what demonstrations hold before a policy is trained on them.
 
     Prints features, shapes, ranges, rates and lengths, what `policy train` would take, and what to
-    look at. Every vector is read; of pictures those of three episodes.
+    look at. Every vector is read; of images those of three episodes.
     """
 
     out: Path | None = None

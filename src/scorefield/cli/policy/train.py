@@ -275,7 +275,7 @@ class _PolicyTrain(DemonstrationsCommand):
         """What of the demonstrations is taken.
 
         Raises:
-            ValueError: they hold no pictures that could be seen, or no features of the names.
+            ValueError: they hold no images that could be seen, or no features of the names.
         """
         from scorefield.control.environments.image_observations import VIEW
 

@@ -91,9 +91,9 @@ def _some(words: Sequence[str], most: int = 8) -> str:
 
 
 def memory_of(prior: FrozenPrior, prompt: str | None) -> dict[str, int]:
-    """Bytes by what needs them, on the safe side: weights, and what a row or a picture adds.
+    """Bytes by what needs them, on the safe side: weights, and what a row or an image adds.
 
-    A row is one picture under one prompt through the network; guidance makes two of a picture.
+    A row is one image under one prompt through the network; guidance makes two of an image.
     """
     found = {"network": _size(prior.network)}
     if isinstance(prior.text, PromptConditioner):

@@ -26,7 +26,7 @@ class _Distill(Command):
     scale: NotNegative | None = None
     """Guidance scale of the teacher, which the student needs none of; None is the teacher's."""
     preview_every: Whole = 50
-    """A picture of samples after every so many updates; 0 for none."""
+    """An image of samples after every so many updates; 0 for none."""
     checkpoint_every: Whole = 50
     """A checkpoint after every so many updates; 0 for the last only."""
     resume: bool = False

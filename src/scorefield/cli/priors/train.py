@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class _Training(Command):
     out: Path
-    """Folder of the training, new or empty; it holds the pictures, runs and results."""
+    """Folder of the training, new or empty; it holds the images, runs and results."""
     resume: bool = False
     """Go on with the training in --out; without one there, begin."""
 
@@ -91,14 +91,14 @@ class _PictureTraining(_Training):
     codec_steps: Count = PICTURES_CODEC.steps
     """Training steps of the codec."""
     views: Count = PictureSettings().views
-    """Views of each picture, each cropped, placed and put on a background at random."""
+    """Views of each image, each cropped, placed and put on a background at random."""
     channels: Count = PictureSettings().channels
     """Channels of the 16x16 latents: more are sharper, and harder to draw in."""
     decoder_only: bool = False
     """Keep the latents of --prior: of its codec only the decoder is trained."""
 
     def pictures(self, *, mirror: bool = True) -> PictureSettings:
-        """How the pictures become training data, as the options say."""
+        """How the images become training data, as the options say."""
         start = None if self.prior == "none" else self.prior
         if self.decoder_only and start is None:
             raise ValueError("--decoder-only keeps the latents of a prior: name one by --prior")
@@ -128,16 +128,16 @@ class TrainPictures(_PictureTraining):
     """Train a text-to-image prior on a folder of pictures: first the codec, then the denoiser.
 
     Captions come from a metadata.jsonl (Hugging Face's imagefolder), from a .txt beside each
-    picture, or from the names of the folders. The finished prior is in OUT/NAME, in diffusers'
+    image, or from the names of the folders. The finished prior is in OUT/NAME, in diffusers'
     format.
     """
 
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
-    """Folder of the pictures, searched with all folders in it."""
+    """Folder of the images, searched with all folders in it."""
     name: str | None = None
     """Name of the prior; the folder's own without it."""
     mirror: bool = True
-    """Half of the views are mirrored; not where pictures hold letters."""
+    """Half of the views are mirrored; not where images hold letters."""
 
     def run(self) -> Outcome:
         """Train."""
@@ -163,7 +163,7 @@ class TrainPictures(_PictureTraining):
 class TrainIcons(_PictureTraining):
     """Train a prior of icons: fetches openly licensed sets by npm, and renders them.
 
-    The pictures are in OUT/pictures, the finished prior in OUT/icons, in diffusers' format.
+    The images are in OUT/pictures, the finished prior in OUT/icons, in diffusers' format.
     """
 
     concepts: Count = ICON_CONCEPTS
@@ -190,7 +190,7 @@ class TrainIcons(_PictureTraining):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainJudge(_Training):
-    """Train the judge: a classifier of the world's pictures that has seen no other network's."""
+    """Train the judge: a classifier of the world's images that has seen no other network's."""
 
     steps: Count = JUDGE.steps
     """Training steps of the judge."""
