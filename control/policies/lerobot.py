@@ -160,8 +160,11 @@ def _spaces(
     features: _Features, sizes: Mapping[str, Sequence[int]], actions: Normalizer
 ) -> PolicySpaces:
     ends = [actions.inverse(torch.full_like(actions.scale, end)).tolist() for end in (-1.0, 1.0)]
-    # bounds must differ, also of what never varied
-    high = [h if h > low else low + 1e-3 * max(1, abs(low)) for low, h in zip(*ends, strict=True)]
+    high = []
+    for least, most in zip(*ends, strict=True):
+        size = max(1.0, abs(least))
+        # bounds must differ by more than rounding, also of what never varied
+        high.append(most if most - least > 1e-5 * size else least + 1e-3 * size)
     return PolicySpaces(
         features.state + features.environment,
         len(ends[0]),

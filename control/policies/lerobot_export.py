@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from scorefield.control.data.normalizer import Normalizer
+from scorefield.control.networks.lerobot_encoder import LeRobotEncoder
 from scorefield.control.networks.unet1d import UNet1D
 from scorefield.control.policies.diffusion_policy import DiffusionPolicy
 from scorefield.control.policies.export import random_observations
@@ -80,6 +81,11 @@ def _check(policy: DiffusionPolicy, environment_state: int) -> None:
         raise ValueError(
             f"LeRobot's diffusion policy has a U-Net, and this one a {type(network).__name__}; "
             "train it with --network unet"
+        )
+    if spaces.images and isinstance(policy.encoder, LeRobotEncoder):
+        raise ValueError(
+            "this policy came from LeRobot with its network of pictures, which is not written "
+            "back; LeRobot reads the folder that it came from"
         )
     if spaces.images:
         raise ValueError(

@@ -13,7 +13,11 @@ from safetensors.torch import load_file
 from scorefield.cli.main import main
 from scorefield.control.data.normalizer import Normalizer
 from scorefield.control.data.spaces import Horizons, PolicySpaces
-from scorefield.control.networks.settings import EncoderSettings, UNet1DSettings
+from scorefield.control.networks.settings import (
+    EncoderSettings,
+    LeRobotEncoderSettings,
+    UNet1DSettings,
+)
 from scorefield.control.policies.diffusion_policy import DiffusionPolicy, DiffusionSettings
 from scorefield.control.policies.lerobot_export import export_to_lerobot
 from scorefield.control.policies.loading import load_policy
@@ -76,6 +80,8 @@ def test_what_lerobot_has_not_is_refused(tmp_path: Path) -> None:
     refused("multiple of 4 .* and this one is 6; train with --horizon 8", odd)
     seen = PolicySpaces(5, 2, (-1.0, -1.0), (1.0, 1.0), {"top": (24, 24)})
     refused("a linear layer and a ReLU", policy_of(DiffusionSettings("x0"), seen))
+    encoder = LeRobotEncoderSettings(keypoints=4)
+    refused("is not written back", DiffusionPolicy(seen, HORIZONS, UNET, encoder=encoder))
 
 
 def test_a_policy_acts_on_lerobots_observations() -> None:

@@ -10,6 +10,7 @@ from lerobot_policy import ACTION, ENVIRONMENT, STATE, LeRobotPolicy, settings_o
 from torch import Tensor
 
 from scorefield.control.policies.export import export_policy
+from scorefield.control.policies.lerobot_export import export_to_lerobot
 from scorefield.control.policies.loading import load_policy
 from scorefield.control.policies.policy import ChunkRequest
 from scorefield.priors.noise import keyed_noise
@@ -106,13 +107,16 @@ def test_what_never_varied_is_seen_and_done_as_it_was(tmp_path: Path) -> None:
     reference = LeRobotPolicy(settings_of())
     for name in (STATE, ACTION):
         reference.stats[name]["max"][0] = reference.stats[name]["min"][0]
-    policy = load_policy(reference.save(tmp_path))
+    policy = load_policy(reference.save(tmp_path / "theirs"))
     _, ours = observations(reference)
     request = ChunkRequest(ours, seed=0, items=range(ROWS))
     done = policy.chunk(request)[..., 0]
     torch.testing.assert_close(done, reference.stats[ACTION]["min"][0].expand_as(done))
     moved = {"state": ours["state"] + torch.tensor([0.01, 0, 0, 0, 0])}
     assert policy.act(moved).equal(policy.act(ours))
+    # and survives both exports
+    assert export_policy(policy, tmp_path / "onnx") < 1e-3
+    assert export_to_lerobot(policy, tmp_path / "lerobot", environment_state=2) < 1e-3
 
 
 def test_what_is_not_followed_is_refused_with_its_name(tmp_path: Path) -> None:
