@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.priors.condition import Conditioned
+from scorefield.priors.devices import to_device
 from scorefield.priors.expert_weights import Weight, plus, times, value
 from scorefield.priors.experts import (
     at_equal_log_snr,
@@ -341,7 +342,7 @@ def composition_of(
 def _beside(row: Tensor, z: Tensor) -> Tensor:
     """One number per item, shaped to multiply ``z``, in its dtype but at least float32."""
     dtype = torch.promote_types(z.dtype, torch.float32)
-    return row.to(dtype).to(z.device).reshape(-1, *[1] * (z.ndim - 1))
+    return to_device(row.to(dtype), z.device).reshape(-1, *[1] * (z.ndim - 1))
 
 
 def _shown(row: Tensor) -> str:

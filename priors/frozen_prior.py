@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from scorefield.priors.codec import Codec
 from scorefield.priors.condition import Condition
 from scorefield.priors.denoiser import ConditionedDenoiser
-from scorefield.priors.levels import NoiseLevel, to_device
+from scorefield.priors.devices import to_device
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.prior import ImagePrior, Prompts
 from scorefield.priors.schedule import NoiseSchedule

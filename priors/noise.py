@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.priors.devices import to_device
+
 START, ON_THE_WAY, CORRECTION = 0, 1, 2
 """Keys of an item's noise: what a walk starts from, what its steps add, what a corrector draws."""
 
@@ -49,7 +51,12 @@ def keyed_noise(
     if len(items) == 0:
         return torch.empty((0, *shape), dtype=dtype, device=device)
     rows = [torch.randn(*shape, generator=noise_generator(seed, item, draw)) for item in items]
-    return torch.stack(rows).to(dtype).to(device)
+    return to_device(torch.stack(rows).to(dtype), device)
+
+
+def noise_like(x: Float[Tensor, "*shape"], generator: torch.Generator) -> Float[Tensor, "*shape"]:
+    """Standard normal noise drawn on the CPU in float32, in the dtype and on the device of x."""
+    return to_device(torch.randn(x.shape, generator=generator).to(x.dtype), x.device)
 
 
 def items_of(batch: int, items: Sequence[int] | None) -> Sequence[int]:
@@ -81,7 +88,7 @@ def normal(
 ) -> Float[Tensor, "batch *shape"]:
     """Standard normal noise, row i from generator i, drawn on the CPU in float32."""
     rows = [torch.randn(like.shape[1:], generator=generator) for generator in generators]
-    return torch.stack(rows).to(like)
+    return to_device(torch.stack(rows).to(like.dtype), like.device)
 
 
 def rademacher(
@@ -89,4 +96,4 @@ def rademacher(
 ) -> Float[Tensor, "batch *shape"]:
     """Random signs, row i from generator i, drawn on the CPU."""
     rows = [torch.randint(2, like.shape[1:], generator=generator) for generator in generators]
-    return (2 * torch.stack(rows) - 1).to(like)
+    return to_device((2 * torch.stack(rows) - 1).to(like.dtype), like.device)

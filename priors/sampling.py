@@ -24,6 +24,7 @@ from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import CORRECTION, ON_THE_WAY, START, item_generators, keyed_noise
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.schedule import LOG_SNR_ROUNDING, DiscreteSchedule, NoiseSchedule
+from scorefield.priors.steps import FiniteCheck
 
 SampleCallback = Callable[[int, int, Prediction], object]
 
@@ -85,7 +86,7 @@ def sample(
         ValueError: for a scheduler that takes another prediction, or that visits log-SNRs outside
             the denoiser's schedule; for a corrector with a scheduler that remembers its steps; for
             a composition that is no density.
-        FloatingPointError: as soon as a sample is not finite.
+        FloatingPointError: a sample is not finite, on a CPU as soon as it is not.
 
     Warns:
         CollapseWarning: the weights of a composition do not sum to one, and nothing draws noise.
@@ -110,7 +111,7 @@ def sample(
         if corrector is None:
             _warn_of_collapse(denoiser, path)
     total = len(path) * len(starts)
-    done = 0
+    done, finite = 0, FiniteCheck()
     samples = []
     with tqdm(total=total, disable=not progress, desc="sampling", leave=False) as bar:
         for start in starts:
@@ -125,15 +126,11 @@ def sample(
                 if corrector is not None and i + 1 < len(path):
                     trajectory.correct(i + 1, part, corrector, moves)
                 done += 1
-                if not bool(trajectory.state.isfinite().all()):
-                    raise FloatingPointError(
-                        f"the sample is not finite after step {i + 1} of {len(path)} "
-                        f"(log-SNR {float(path.levels[i].log_snr):.4g}); "
-                        "lower the guidance scale or use a higher precision"
-                    )
+                finite.note(trajectory.state, path.levels[i])
                 if callback is not None:
                     callback(done, total, prediction)
                 bar.update()
+            finite.end()
             samples.append(trajectory.state.to(dtype))
     return torch.cat(samples)
 

@@ -125,19 +125,49 @@ def denoise_loop(
         progress: show a progress bar.
 
     Raises:
-        FloatingPointError: as soon as z is not finite.
+        FloatingPointError: z is not finite, on a CPU as soon as it is not.
     """
-    pairs = list(pairwise(levels))
+    pairs, finite = list(pairwise(levels)), FiniteCheck()
     for i, (here, to) in enumerate(tqdm(pairs, desc=label, disable=not progress, leave=False)):
         z = step(z, here, to, i)
-        check_finite(z, to)
+        finite.note(z, to)
+    finite.end()
     return z
 
 
-def check_finite(z: Tensor, level: NoiseLevel) -> None:
-    """Raise FloatingPointError if z, just arrived at a level, is not finite."""
-    if not bool(z.isfinite().all()):
-        raise FloatingPointError(
-            f"not finite at log-SNR {float(level.log_snr):.4g}; "
-            "lower the guidance scale or use a higher precision"
-        )
+class FiniteCheck:
+    """Whether what walked is finite: on a CPU after every step, elsewhere asked once at the end.
+
+    Reading the answer of a step from a GPU would keep it idle until the next one is begun.
+    """
+
+    def __init__(self) -> None:
+        self._found: list[Tensor] = []
+        self._levels: list[NoiseLevel] = []
+
+    def note(self, z: Tensor, level: NoiseLevel) -> None:
+        """z has just arrived at, or left, a level.
+
+        Raises:
+            FloatingPointError: on a CPU, it is not finite.
+        """
+        self._found.append(z.isfinite().all())
+        self._levels.append(level)
+        if z.device.type == "cpu":
+            self.end()
+
+    def end(self) -> None:
+        """Look at all that was noted.
+
+        Raises:
+            FloatingPointError: something was not finite; the first level is named.
+        """
+        if not self._found:
+            return
+        found = torch.stack(self._found).cpu().tolist()
+        levels, self._found, self._levels = self._levels, [], []
+        if not all(found):
+            raise FloatingPointError(
+                f"not finite at log-SNR {float(levels[found.index(False)].log_snr):.4g}; "
+                "lower the guidance scale or use a higher precision"
+            )

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from scorefield.images import contact_sheet, save_image
 from scorefield.priors.levels import NoiseLevel
-from scorefield.priors.noise import noise_generator
+from scorefield.priors.noise import noise_generator, noise_like
 from scorefield.priors.prior import ImagePrior, Prompts
+from scorefield.runs.metrics import Metric
 from scorefield.sds.objective import (
     DistillationResult,
     PromptedDenoisers,
@@ -85,7 +86,7 @@ class Distillation:
         latents = self.prior.encode(images)
         schedule = self.prior.schedule
         level = self.settings.levels.draw(schedule, progress, len(images), generator)
-        eps = torch.randn(latents.shape, generator=generator).to(latents)
+        eps = noise_like(latents, generator)
         return self.ask(latents, level, eps, denoisers, progress, images=images), latents
 
     def ask(
@@ -140,7 +141,7 @@ class Distillation:
         latents: Float[Tensor, "batch *shape"],
         prompts: Prompts,
         generator: torch.Generator,
-    ) -> dict[str, float]:
+    ) -> dict[str, Float[Tensor, ""]]:
         """Trains phi on what the generator made under the prompts; returns its loss by name.
 
         To be called after the generator's update. Without phi nothing is done.
@@ -273,7 +274,7 @@ class ModuleDistillation(DistillationJob):
         images: Tensor = self.module(noise_generator(self.settings.seed, _PREVIEW))
         return images.detach()
 
-    def step(self, step: int) -> Mapping[str, float]:
+    def step(self, step: int) -> Mapping[str, Metric]:
         """Render, ask the prior, update the module and, for VSD, phi."""
         settings, distillation = self.settings, self.distillation
         generator = noise_generator(settings.seed, step)

@@ -20,6 +20,7 @@ from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise, noise_generator
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.loop import optimise
+from scorefield.runs.metrics import Metric
 from scorefield.sds.distillation import Distillation, DistillationJob, fitted
 from scorefield.sds.levels import LevelRange, Levels
 from scorefield.sds.objective import Objective, PromptedDenoisers
@@ -106,7 +107,7 @@ class ImageDistillation(DistillationJob):
         images = self.values if self.settings.pixels else self.prior.decode(self.values)
         return images.detach().clamp(0, 1)
 
-    def step(self, step: int) -> Mapping[str, float]:
+    def step(self, step: int) -> Mapping[str, Metric]:
         """Ask the prior about every image and move it."""
         settings, progress = self.settings, step / self.settings.steps
         images = self._seen(progress) if settings.pixels else None

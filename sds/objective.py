@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.devices import to_device
 from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
@@ -152,7 +153,8 @@ class Objective(Protocol):
 def weighted(weight: Weight, level: NoiseLevel, difference: Tensor) -> Tensor:
     """w (A - B), the weight of each item shaped to broadcast."""
     shape = (-1,) + (1,) * (difference.ndim - 1)
-    return weight(level).to(difference).view(shape) * difference
+    row = to_device(weight(level).to(difference.dtype), difference.device)
+    return row.view(shape) * difference
 
 
 @dataclass(frozen=True)
@@ -181,12 +183,13 @@ class DistillationResult:
     x0: the clean latents that the prior sees in the noised ones.
     loss: a scalar whose gradient with respect to the latents is `gradient / batch`, and whose
         value means nothing; the metrics are what to look at.
+    metrics: by name, numbers on the device: none is waited for until it is read.
     """
 
     gradient: Float[Tensor, "batch *shape"]
     x0: Float[Tensor, "batch *shape"]
     loss: Float[Tensor, ""]
-    metrics: dict[str, float]
+    metrics: dict[str, Float[Tensor, ""]]
 
 
 def distill(
@@ -230,7 +233,7 @@ def distill(
         x0 = prediction.x0
     loss = (gradient * latents).sum() / len(latents)
     residual = (latents.detach() - x0).square().mean().sqrt()
-    metrics = {"gradient": norm.mean().item(), "x0_residual": residual.item()}
+    metrics = {"gradient": norm.mean(), "x0_residual": residual.detach()}
     return DistillationResult(gradient, x0, loss, metrics)
 
 

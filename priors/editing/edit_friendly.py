@@ -14,7 +14,7 @@ from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import items_of, keyed_noise
 from scorefield.priors.prediction import Prediction
-from scorefield.priors.steps import check_finite, ddim_step, denoise_loop, level_path
+from scorefield.priors.steps import FiniteCheck, ddim_step, denoise_loop, level_path
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,21 +108,23 @@ def edit_friendly_invert(
 
     Raises:
         ValueError: steps out of range, or another number of items than rows.
-        FloatingPointError: as soon as a step is not finite.
+        FloatingPointError: a step is not finite, on a CPU as soon as it is not.
     """
     items = tuple(items_of(len(x), items))
     levels = level_path(denoiser.schedule, steps)
     residuals = torch.empty((steps, *x.shape), dtype=x.dtype, device=storage)
+    finite = FiniteCheck()
 
     def step(z: Tensor, here: NoiseLevel, to: NoiseLevel, i: int) -> Tensor:
         below = _noisy(x, to, seed, items, i + 1)
         residual = below - ancestral_mean(denoiser(z, here), to)
-        check_finite(residual, to)
+        finite.note(residual, to)
         residuals[i] = residual
         return below
 
     start = _noisy(x, levels[0], seed, items, 0)
     denoise_loop(start, levels, step, label="inverting", progress=progress)
+    finite.end()
     return NoiseMaps(x, tuple(levels), residuals, seed, items)
 
 

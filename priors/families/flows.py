@@ -84,13 +84,14 @@ class FluxAdapter(FlowAdapter):
         """The velocity at z of (batch, channels, height, width), both even (ValueError)."""
         packed = pack_cells(z)
         height, width = z.shape[-2] // 2, z.shape[-1] // 2
-        rows, columns = torch.arange(height), torch.arange(width)
-        where = torch.cartesian_prod(torch.zeros(1, dtype=torch.long), rows, columns)
+        rows = torch.arange(height, dtype=z.dtype, device=z.device)
+        columns = torch.arange(width, dtype=z.dtype, device=z.device)
+        where = torch.cartesian_prod(z.new_zeros(1), rows, columns)
         value: Tensor = self.model(
             packed,
             timestep=timestep / self.num_timesteps,
             encoder_hidden_states=encoder_hidden_states,
-            img_ids=where.to(z),
+            img_ids=where,
             txt_ids=z.new_zeros(encoder_hidden_states.shape[1], 3),
             **condition,
         ).sample

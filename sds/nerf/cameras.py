@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.priors.devices import to_device
 from scorefield.views import FOV, view_name
 
 __all__ = ["Cameras", "orbit", "view_prompt"]
@@ -63,7 +64,10 @@ class Cameras:
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> "Cameras":
         """The same cameras on another device or in another floating dtype."""
-        return Cameras(**{k: v.to(device=device, dtype=dtype) for k, v in vars(self).items()})
+        values = {k: v.to(dtype=dtype) for k, v in vars(self).items()}
+        if device is not None:
+            values = {k: to_device(v, device) for k, v in values.items()}
+        return Cameras(**values)
 
     @property
     def views(self) -> list[str]:
@@ -106,8 +110,9 @@ class Cameras:
         Returns:
             The origins and the unit directions, each (B, height * width, 3).
         """
-        row = torch.arange(height).to(self.fov) + 0.5 - 0.5 * height
-        column = torch.arange(width).to(self.fov) + 0.5 - 0.5 * width
+        fov = self.fov
+        row = torch.arange(height, dtype=fov.dtype, device=fov.device) + 0.5 - 0.5 * height
+        column = torch.arange(width, dtype=fov.dtype, device=fov.device) + 0.5 - 0.5 * width
         y, x = torch.meshgrid(-row, column, indexing="ij")
         plane = torch.stack([x, y], dim=-1).reshape(1, -1, 2) / self.focal(width)[:, None, None]
         local = torch.cat([plane, -torch.ones_like(plane[..., :1])], dim=-1)

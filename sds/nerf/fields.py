@@ -15,6 +15,8 @@ fixed order.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +42,10 @@ class Field(nn.Module, ABC):
         self, points: Float[Tensor, "points 3"]
     ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points 3"]]:
         """Density (N,), zero outside the unit sphere, and albedo (N, 3) in [0, 1]."""
+
+    def held(self) -> AbstractContextManager[object]:
+        """While it is held its parameters do not change, and what all looks need is made once."""
+        return nullcontext()
 
     def density(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
         """The density alone; a field that can skip the colour overrides this."""
@@ -112,6 +118,8 @@ class VoxelGrid(BlobField):
         blob_radius: see `BlobField`.
     """
 
+    gains: Tensor
+
     def __init__(
         self,
         resolution: int = 64,
@@ -127,11 +135,27 @@ class VoxelGrid(BlobField):
                 "least 2 voxels; lower levels or raise resolution"
             )
         self.gain = gain
+        self._sum: Tensor | None = None
+        self.register_buffer("gains", torch.tensor([gain[0], *3 * [gain[1]]]), persistent=False)
         sizes = [resolution >> level for level in reversed(range(levels))]
         self.levels = nn.ParameterList(torch.zeros(4, n, n, n) for n in sizes)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within it the pyramid is summed once."""
+        if self._sum is not None:
+            yield
+            return
+        self._sum = self.grid()
+        try:
+            yield
+        finally:
+            self._sum = None
+
     def grid(self, channels: int = 4) -> Float[Tensor, "channels z y x"]:
         """The pyramid summed at its finest resolution, indexed (channel, z, y, x)."""
+        if self._sum is not None:
+            return self._sum[:channels]
         total = self.levels[0][None, :channels]
         for level in list(self.levels)[1:]:
             size = level.shape[1:]
@@ -144,7 +168,7 @@ class VoxelGrid(BlobField):
         where = points.view(1, 1, 1, -1, 3)
         out = F.grid_sample(self.grid(channels)[None], where, align_corners=True)
         out = out.view(channels, -1).T
-        return out * out.new_tensor([self.gain[0], *3 * [self.gain[1]]][:channels])
+        return out * self.gains[:channels]
 
     def gradient(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
         """The density's gradient, by the chain rule from differences of whole voxels.

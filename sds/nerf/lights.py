@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.priors.devices import to_device
 from scorefield.sds.nerf.cameras import Cameras
 
 __all__ = ["Lights", "Shading", "draw_greys", "draw_lights", "draw_soft_lights"]
@@ -42,6 +43,11 @@ class Lights:
         """Lights of one ambient and diffuse intensity."""
         one = torch.ones_like(position[:, 0])
         return cls(position, ambient * one, diffuse * one)
+
+    def to(self, like: Tensor) -> "Lights":
+        """The same lights on the device and in the dtype of a tensor."""
+        values = {k: to_device(v.to(like.dtype), like.device) for k, v in vars(self).items()}
+        return Lights(**values)
 
 
 def draw_lights(cameras: Cameras, generator: torch.Generator, spread: float = 0.8) -> Lights:

@@ -6,11 +6,12 @@ samples of a ray tile its chord through the unit sphere exactly, so a constant d
 closed-form opacity 1 - exp(-sigma chord).
 
 Only samples that are worth a look reach the field, packed together and scattered back without
-accumulation, so that the same generator gives the same bits.
+accumulation, so that the same generator gives the same bits. How many they are is asked of the
+device twice, for all rays at once: a GPU stands still while it is asked.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor
 from scorefield.sds.nerf.fields import Field
 from scorefield.sds.nerf.lights import Lights
 
-__all__ = ["Marched", "Rays", "march", "normals_of"]
+__all__ = ["Marched", "Rays", "Samples", "march", "normals_of", "worth_a_look"]
 
 VISIBLE = 1e-4  # samples behind less transmittance than this are not evaluated
 NORMAL_WEIGHT = 1e-3  # samples that weigh less get no normal: they take ambient light only
@@ -86,33 +87,83 @@ class Marched:
     orientation: Tensor | None = None
 
 
-def march(
+@dataclass(frozen=True)
+class Samples:
+    """Those samples of R rays that are worth a look, N of the R S there are.
+
+    Attributes:
+        t, delta: distances and lengths of all, (R, S).
+        index: the flat indices of the N.
+        heavy: which of the N weigh enough to get a normal, (M,); None where nobody asks.
+    """
+
+    t: Tensor
+    delta: Tensor
+    index: Tensor
+    heavy: Tensor | None = None
+
+
+@torch.no_grad()
+def worth_a_look(
     field: Field,
     occupied: Callable[[Tensor], Tensor],
-    rays: Rays,
+    parts: Sequence[Rays],
     samples: int,
+    *,
+    normals: bool,
+) -> list[Samples]:
+    """The samples in occupied space that enough light reaches, of each part.
+
+    Args:
+        field: what is looked at, its density alone.
+        occupied: which of points (..., 3) are worth a look, (...).
+        parts: of rays.
+        samples: along the sphere's diameter.
+        normals: also find those that get a normal.
+    """
+    tiles = [rays.tile(samples) for rays in parts]
+    there = [
+        (occupied(rays.everywhere(t)) & (delta > 0)).flatten()
+        for rays, (t, delta) in zip(parts, tiles, strict=True)
+    ]
+    indices = _places(there)
+    light, weighs = [], []
+    for rays, (t, delta), index in zip(parts, tiles, indices, strict=True):
+        optical = _scatter(field.density(rays.points(t, index)), index, delta.numel())
+        optical = optical.view_as(delta) * delta
+        before = (optical.cumsum(dim=1) - optical).flatten()[index]
+        light.append(before < -math.log(VISIBLE))
+        if normals:
+            weight = torch.exp(-before) * -torch.expm1(-optical.flatten()[index])
+            weighs.append(weight > NORMAL_WEIGHT)  # light reaches those that do
+    places = _places([*light, *weighs])
+    rank = [mask.cumsum(0) - 1 for mask in light[: len(weighs)]]
+    heavy = [rank[i][place] for i, place in enumerate(places[len(light) :])]
+    return [
+        Samples(*tile, index[place], heavy[i] if normals else None)
+        for i, (tile, index, place) in enumerate(zip(tiles, indices, places, strict=False))
+    ]
+
+
+def march(
+    field: Field,
+    rays: Rays,
+    kept: Samples,
     *,
     lights: Lights | None = None,
     white: bool = False,
-    normals: bool = False,
 ) -> Marched:
-    """The sums along each ray.
+    """The sums along each ray, with normals and the orientation where samples for them are kept.
 
     Args:
         field: what is looked at.
-        occupied: which of points (..., 3) are worth a look, (...).
         rays: R of them.
-        samples: along the sphere's diameter.
+        kept: those of their samples that are looked at.
         lights: one per camera, which scale the colours; None: unlit.
         white: white in place of the field's colours.
-        normals: compute normals and the orientation also without lights.
     """
-    t, delta = rays.tile(samples)
-    index = (occupied(rays.everywhere(t)) & (delta > 0)).flatten().nonzero()[:, 0]
+    t, delta, index = kept.t, kept.delta, kept.index
     points = rays.points(t, index)
-    seen = _is_visible(field, points, index, delta)
-    index, points = index[seen], points[seen]
-
     density, albedo = field(points)
     optical = _scatter(density, index, delta.numel()).view_as(delta) * delta
     weights = _weights(optical)
@@ -121,15 +172,14 @@ def march(
     spread = (weights * (t - depth[:, None]).square()).sum(dim=1)
 
     weight = weights.flatten()[index]
-    ray = index // samples
+    ray = index // t.shape[1]
     if white:
         albedo = torch.ones_like(albedo)
-    if not normals and lights is None:
+    if kept.heavy is None:
         colour = _sum_per_ray(weight[:, None] * albedo, index, delta)
         return Marched(opacity, depth, spread, colour)
 
-    heavy = (weight > NORMAL_WEIGHT).nonzero()[:, 0]
-    normal = _scatter(normals_of(field, points[heavy]), heavy, len(points))
+    normal = _scatter(normals_of(field, points[kept.heavy]), kept.heavy, len(points))
     if lights is not None:
         albedo = albedo * _brightness(lights, rays.camera[ray], points, normal)
     away = _dot(normal, rays.directions[ray])[:, None].clamp_min(0)
@@ -157,19 +207,17 @@ def _unit(vectors: Tensor, least: float) -> Tensor:
 
 def _brightness(lights: Lights, camera: Tensor, points: Tensor, normal: Tensor) -> Tensor:
     """Of points (N, 3) with normals, each in the light of its camera, (N, 1)."""
-    towards = _unit(lights.position.to(points)[camera] - points, 1e-12)
+    lights = lights.to(points)
+    towards = _unit(lights.position[camera] - points, 1e-12)
     cosine = _dot(normal, towards).clamp_min(0)
-    ambient, diffuse = lights.ambient.to(points), lights.diffuse.to(points)
-    return (ambient[camera] + diffuse[camera] * cosine)[:, None]
+    return (lights.ambient[camera] + lights.diffuse[camera] * cosine)[:, None]
 
 
-@torch.no_grad()
-def _is_visible(field: Field, points: Tensor, index: Tensor, delta: Tensor) -> Tensor:
-    """Which samples enough light reaches, by a look at the densities alone."""
-    density = field.density(points)
-    passed = _scatter(density, index, delta.numel()).view_as(delta) * delta
-    before = passed.cumsum(dim=1) - passed
-    return before.flatten()[index] < -math.log(VISIBLE)
+def _places(masks: Sequence[Tensor]) -> list[Tensor]:
+    """Where each mask is true, for one look at the device."""
+    counts = torch.stack([mask.sum() for mask in masks]).cpu().tolist()
+    pairs = zip(masks, counts, strict=True)
+    return [torch.nonzero_static(mask, size=count)[:, 0] for mask, count in pairs]
 
 
 def _scatter(values: Tensor, index: Tensor, size: int) -> Tensor:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from scorefield.priors.devices import to_device
 from scorefield.sds.nerf.cameras import Cameras
 from scorefield.sds.nerf.fields import Field, VoxelGrid
 from scorefield.sds.nerf.lights import Lights, Shading
-from scorefield.sds.nerf.marching import Rays, march
+from scorefield.sds.nerf.marching import Rays, Samples, march, worth_a_look
 
 __all__ = ["RadianceField", "Rendering", "Sky"]
 
@@ -80,6 +81,7 @@ class RadianceField(nn.Module):
 
     peak: Tensor
     occupied: Tensor
+    reached: Tensor
 
     def __init__(
         self,
@@ -95,6 +97,7 @@ class RadianceField(nn.Module):
         self.occupied_density = occupied_density
         self.register_buffer("peak", torch.zeros(cells, cells, cells))
         self.register_buffer("occupied", torch.ones(cells, cells, cells, dtype=torch.bool))
+        self.register_buffer("reached", _cells_of_the_sphere(cells), persistent=False)
 
     def density(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
         """The density that is rendered: the field's, zero in the cells that are skipped."""
@@ -115,15 +118,14 @@ class RadianceField(nn.Module):
             generator: jitters the look within the cells; None looks at their centres.
             decay: what a peak keeps per update.
         """
-        grid = torch.arange(self.cells, device=self.peak.device)
-        index = torch.cartesian_prod(grid, grid, grid)
-        offset = torch.full((len(index), 3), 0.5)
+        corner = _cell_corners(self.cells)
+        offset = torch.full(corner.shape, 0.5)
         if generator is not None:
-            offset = torch.rand(len(index), 3, generator=generator, device=generator.device)
-        points = (index + offset.to(self.peak)) * (2 / self.cells) - 1
-        inside = (points.norm(dim=-1) <= 1).nonzero()[:, 0]
+            offset = torch.rand(corner.shape, generator=generator, device=generator.device)
+        points = (corner + offset) * (2 / self.cells) - 1
+        points = to_device(points, self.peak.device)[self.reached]
         density = torch.zeros_like(self.peak).flatten()
-        density[inside] = self.field.density(points[inside]).to(density)
+        density[self.reached] = self.field.density(points).to(density)
         self.peak.copy_(torch.maximum(decay * self.peak, density.view_as(self.peak)))
         full = (self.peak > self.occupied_density).to(self.peak)
         self.occupied.copy_(F.max_pool3d(full[None], 3, stride=1, padding=1)[0] > 0)
@@ -169,21 +171,19 @@ class RadianceField(nn.Module):
         jitter = torch.full((len(origins),), 0.5)
         if generator is not None:
             jitter = torch.rand(len(origins), generator=generator, device=generator.device)
-        rays = Rays(origins, directions, camera, jitter.to(origins))
+        jitter = to_device(jitter.to(origins.dtype), origins.device)
+        rays = Rays(origins, directions, camera, jitter)
+        parts = rays.split(RAYS_AT_ONCE)
 
         lit = None if shading is Shading.ALBEDO else lights
-        marched = [
-            march(
-                self.field,
-                self._is_occupied,
-                part,
-                samples,
-                lights=lit,
-                white=shading is Shading.TEXTURELESS,
-                normals=normals,
-            )
-            for part in rays.split(RAYS_AT_ONCE)
-        ]
+        has_normals = normals or lit is not None
+        white = shading is Shading.TEXTURELESS
+        with self.field.held():
+            marched = [
+                march(self.field, part, kept, lights=lit, white=white)
+                for group in self._groups(parts)
+                for part, kept in zip(group, self._look(group, samples, has_normals), strict=True)
+            ]
 
         def picture(name: str) -> Tensor:
             flat = torch.cat([getattr(part, name) for part in marched])
@@ -205,7 +205,27 @@ class RadianceField(nn.Module):
             orientation=picture("orientation") if marched[0].normals is not None else None,
         )
 
+    def _groups(self, parts: list[Rays]) -> list[list[Rays]]:
+        """Rays looked at together: all where a graph keeps everything anyway, else few."""
+        return [parts] if torch.is_grad_enabled() else [[part] for part in parts]
+
+    def _look(self, parts: list[Rays], samples: int, normals: bool) -> list[Samples]:
+        return worth_a_look(self.field, self._is_occupied, parts, samples, normals=normals)
+
     def _is_occupied(self, points: Float[Tensor, "*shape 3"]) -> Bool[Tensor, "*shape"]:
         cell = ((points + 1) * (0.5 * self.cells)).int().clamp(0, self.cells - 1)
         x, y, z = cell.unbind(-1)
         return self.occupied.flatten()[(x * self.cells + y) * self.cells + z]
+
+
+def _cell_corners(cells: int) -> Float[Tensor, "all 3"]:
+    """The lowest corner of every cell of a grid, in cells, in the order of its flat index."""
+    along = torch.arange(cells)
+    return torch.cartesian_prod(along, along, along).float()
+
+
+def _cells_of_the_sphere(cells: int) -> Int[Tensor, " some"]:
+    """Flat indices of the cells of [-1, 1]^3 that the unit sphere reaches into."""
+    low = _cell_corners(cells) * (2 / cells) - 1
+    nearest = torch.maximum(low.clamp(min=0), (-low - 2 / cells).clamp(min=0))
+    return (nearest.square().sum(dim=-1) <= 1 + 1e-5).nonzero()[:, 0]

@@ -11,10 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scorefield.priors.devices import to_device
 from scorefield.priors.guidance.perp_neg import PerpNeg
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.job import run
+from scorefield.runs.metrics import Metric
 from scorefield.sds.distillation import Distillation, DistillationJob
 from scorefield.sds.nerf.assets.export import export_scene
 from scorefield.sds.nerf.assets.settings import AssetSettings
@@ -97,23 +99,24 @@ class TextTo3D(DistillationJob):
         self.distillation.check([settings.prompt])
         _check_views(settings.prompt, prior)
 
-    def step(self, step: int) -> Mapping[str, float]:
+    def step(self, step: int) -> Mapping[str, Metric]:
         """Render views, ask the prior, update the scene."""
         settings, progress = self.settings, step / self.settings.steps
         generator = noise_generator(settings.seed, step)
         if step % 8 == 0:
             self.scene.update_occupancy(generator if step else None)
         cameras = settings.cameras.draw(settings.views, generator)
-        rendering = self._render(cameras, progress, generator)
+        with self.scene.field.held():
+            rendering = self._render(cameras, progress, generator)
+            penalty = self._penalty(rendering, progress)
         distilled, latents = self.distillation.look(
             rendering.images, self.denoisers(cameras), progress, generator
         )
-        penalty = self._penalty(rendering, progress)
         descend(self.optimizer, distilled.loss + penalty, settings.learning_rate, progress)
         return {
             **distilled.metrics,
-            "opacity": rendering.opacity.mean().item(),
-            "penalty": penalty.item(),
+            "opacity": rendering.opacity.detach().mean(),
+            "penalty": penalty.detach(),
             **self.distillation.learn(latents, self._prompts(cameras), generator),
         }
 
@@ -140,7 +143,8 @@ class TextTo3D(DistillationJob):
         settings = self.settings
         size = settings.size_at(progress, self.prior.image_size)
         shading, lights = self._shading(cameras, progress, generator)
-        greys = draw_greys(settings.views, generator)[:, None].expand(-1, 3).to(self.device)
+        greys = draw_greys(settings.views, generator)[:, None].expand(-1, 3)
+        greys = to_device(greys, self.device)
         background = greys if settings.background == "greys" else None  # the scene's own, learned
         return self.scene.render(
             cameras.to(self.device),

@@ -11,9 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.devices import to_device
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.levels import NoiseLevel
-from scorefield.priors.noise import noise_generator
+from scorefield.priors.noise import noise_generator, noise_like
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.prior import ImagePrior, Prompts
 from scorefield.priors.schedule import NoiseSchedule
@@ -46,7 +47,7 @@ class ParticleScore:
         latents: Float[Tensor, "batch *shape"],
         prompts: Prompts | None,
         generator: torch.Generator,
-    ) -> float:
+    ) -> Float[Tensor, ""]:
         """Updates by the denoising loss mean |eps_phi(alpha x + sigma eps) - eps|^2; returns it.
 
         latents: what the generator made under the prompts; no gradient flows to them.
@@ -56,7 +57,7 @@ class ParticleScore:
         loss = x.new_zeros(())
         for _ in range(self.updates):
             fraction = LOW + (HIGH - LOW) * torch.rand(len(x), generator=generator)
-            eps = torch.randn(x.shape, generator=generator).to(x)
+            eps = noise_like(x, generator)
             level = denoiser.schedule.at_fraction(fraction)
             with torch.enable_grad():
                 predicted = denoiser(level.add_noise(x, eps), level).eps
@@ -64,7 +65,7 @@ class ParticleScore:
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
             self.optimizer.step()
-        return loss.item()
+        return loss.detach()
 
     def state(self) -> dict[str, Any]:
         """Parameters and optimiser."""
@@ -179,11 +180,15 @@ class _NetworkField(Denoiser):
     schedule: NoiseSchedule = field()
 
     def predict(self, z: Float[Tensor, "batch *shape"], level: NoiseLevel) -> Prediction:
-        return Prediction.from_v(z, level, self.network(z, level.log_snr.to(z)))
+        return Prediction.from_v(
+            z, level, self.network(z, to_device(level.log_snr.to(z.dtype), z.device))
+        )
 
 
 class _Small(nn.Module):
     """v from z and the log-SNR, which enters as sines beside the channels."""
+
+    octaves: Tensor
 
     def __init__(self, channels: int, width: int, flat: bool) -> None:
         super().__init__()
@@ -194,6 +199,7 @@ class _Small(nn.Module):
             return nn.Conv2d(i, o, 3, padding=dilation, dilation=dilation)
 
         self.frequencies = 6
+        self.register_buffer("octaves", torch.arange(6.0), persistent=False)
         self.layers = nn.ModuleList(
             [
                 layer(channels + 2 * self.frequencies, width, 1),
@@ -206,7 +212,7 @@ class _Small(nn.Module):
             nn.init.zeros_(last)
 
     def forward(self, z: Tensor, log_snr: Tensor) -> Tensor:
-        phase = log_snr[:, None] * math.pi * 2.0 ** torch.arange(self.frequencies).to(z) / 64
+        phase = log_snr[:, None] * math.pi * 2.0**self.octaves / 64
         told = torch.cat([phase.sin(), phase.cos()], dim=1)
         told = told.reshape(*told.shape, *[1] * (z.ndim - 2)).expand(-1, -1, *z.shape[2:])
         h = torch.cat([z, told], dim=1)

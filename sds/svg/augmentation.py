@@ -10,6 +10,8 @@ from jaxtyping import Float
 from kornia.geometry.linalg import transform_points
 from torch import Tensor
 
+from scorefield.priors.devices import to_device
+
 
 def warp(
     picture: Float[Tensor, "3 height width"],
@@ -34,9 +36,12 @@ def warp(
     fine = size * samples
     at = (torch.arange(fine, dtype=picture.dtype, device=picture.device) + 0.5) / fine
     grid = torch.stack(torch.meshgrid(at, at, indexing="xy"), dim=-1).view(1, -1, 2)
-    places = transform_points(homographies.to(picture), grid.expand(len(homographies), -1, -1))
+    places = transform_points(
+        to_device(homographies.to(picture.dtype), picture.device),
+        grid.expand(len(homographies), -1, -1),
+    )
     places = (2 * places - 1).view(-1, fine, fine, 2)
-    ground = background.to(picture)[:, None, None]
+    ground = to_device(background.to(picture.dtype), picture.device)[:, None, None]
     above = (picture - ground).expand(len(homographies), -1, -1, -1)
     seen = F.grid_sample(above, places, align_corners=False, padding_mode="zeros")
     return F.avg_pool2d(seen, samples) + ground

@@ -15,14 +15,16 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.priors.devices import to_device
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.job import run
+from scorefield.runs.metrics import Metric
 from scorefield.sds.distillation import Distillation, DistillationJob
 from scorefield.sds.objective import PromptedDenoisers, to_config
 from scorefield.sds.presets import settings_for
 from scorefield.sds.svg.augmentation import warp
-from scorefield.sds.svg.drawing import SIDE, WHITE, Drawing
+from scorefield.sds.svg.drawing import WHITE, Drawing
 from scorefield.sds.svg.export import export_drawing
 from scorefield.sds.svg.optimize import on_white, optimized
 from scorefield.sds.svg.penalties import crossing_penalty, saturation_penalty
@@ -39,7 +41,7 @@ from scorefield.sds.svg.trace import (
 )
 from scorefield.sds.tracing.settings import TraceSettings
 from scorefield.sds.tracing.trace import trace_picture
-from scorefield.sds.vector import Document, Shape, ViewBox, parse_svg, svg_text
+from scorefield.sds.vector import Document, parse_svg, svg_text
 
 __all__ = ["TextToSvg", "text_to_svg"]
 
@@ -73,7 +75,7 @@ class TextToSvg(DistillationJob):
         self.weight = math.prod(prior.latent_shape) / 1024
         self.prompt = _put(settings, prior)
         self.distillation = Distillation(prior, settings)
-        self.drawing = _begin(settings, prior.device)
+        self.drawing = _begin(settings)
         self.target: Tensor | None = None
         self.redrawn = ""  # the target with few shapes, an SVG
         self.distillation.check(self.prompt)
@@ -89,7 +91,7 @@ class TextToSvg(DistillationJob):
         """The prior under the prompt, as it is put to it."""
         return self.distillation.denoisers(self.prompt)
 
-    def step(self, step: int) -> Mapping[str, float]:
+    def step(self, step: int) -> Mapping[str, Metric]:
         """One update of the tracing, or of the distillation."""
         settings = self.settings
         if self.target is None and settings.samples_first:
@@ -105,7 +107,7 @@ class TextToSvg(DistillationJob):
             elif isinstance(settings.style, PixelArt):
                 side = settings.style.grid
                 squares = settings.style.squares(F.adaptive_avg_pool2d(self.target, side))
-                self.drawing.replace([], [_moved(square, self.prior.device) for square in squares])
+                self.drawing.replace([], squares)
         done = step - (settings.updates - settings.distillation_steps)
         if done < 0 and self.target is not None:
             return self._trace(step, self.target)
@@ -118,12 +120,11 @@ class TextToSvg(DistillationJob):
         for shape in document.shapes():
             if isinstance(shape.fill, Tensor):
                 shape.fill = known.setdefault(tuple(shape.fill.tolist()), shape.fill)
-        _move(document, self.prior.device)
         rates, rasterise = self.settings.style.rates, self.settings.rasterise
         self.drawing = Drawing(document, rates, opaque=True, rasterise=rasterise)
         self.redrawn = text
 
-    def _trace(self, step: int, target: Tensor) -> Mapping[str, float]:
+    def _trace(self, step: int, target: Tensor) -> Mapping[str, Metric]:
         settings, style = self.settings, self.settings.style
         assert isinstance(style, Icon)
         size = fitting_size(target)
@@ -132,13 +133,13 @@ class TextToSvg(DistillationJob):
             if step == number * settings.trace_steps // len(counts):
                 with torch.no_grad():
                     picture = self.drawing.render(target.shape[-1])
-                shapes = place(style, picture.cpu(), target, count, settings.seed + number)
-                self.drawing.add([_moved(shape, self.prior.device) for shape in shapes])
+                shapes = place(style, picture, target, count, settings.seed + number)
+                self.drawing.add(shapes)
         fit = fitting_loss(self.drawing.render(size), target)
         self.drawing.update(fit + style.crossing * self._crossing())
-        return {"fit": fit.item(), "paths": float(len(self.drawing.shapes))}
+        return {"fit": fit.detach(), "paths": float(len(self.drawing.shapes))}
 
-    def _distil(self, step: int, generator: torch.Generator) -> Mapping[str, float]:
+    def _distil(self, step: int, generator: torch.Generator) -> Mapping[str, Metric]:
         settings, style = self.settings, self.settings.style
         progress = step / settings.distillation_steps
         if self._renews(step):
@@ -146,15 +147,16 @@ class TextToSvg(DistillationJob):
         size = settings.size_at(progress, self.prior.image_size)
         samples = 1 if size >= 256 else 2  # of a small view each pixel is the mean of several
         picture = self.drawing.render(round(size * samples / settings.augmentation.crop))
+        picture = to_device(picture, self.prior.device)
         homographies = settings.augmentation.draw(settings.views, generator)
         views = warp(picture, homographies, size, WHITE, samples=samples)
         distilled, latents = self.distillation.look(views, self.denoisers(), progress, generator)
         loss = distilled.loss
-        metrics = dict(distilled.metrics)
+        metrics: dict[str, Metric] = dict(distilled.metrics)
         if style.crossing:
-            crossing = self._crossing()
+            crossing = to_device(self._crossing(), self.prior.device)
             loss = loss + self.weight * style.crossing * crossing
-            metrics["crossing"] = crossing.item()
+            metrics["crossing"] = crossing.detach()
         if style.saturation:
             loss = loss + self.weight * style.saturation * saturation_penalty(views)
         factor = settings.refine_rate if settings.fits or settings.redraws else 1.0
@@ -182,12 +184,12 @@ class TextToSvg(DistillationJob):
         style = self.settings.style
         assert isinstance(style, Icon)
         gone = [number for number, shape in enumerate(self.drawing.shapes) if style.is_spent(shape)]
-        shapes = [_moved(style.random(generator), self.prior.device) for _ in gone]
+        shapes = [style.random(generator) for _ in gone]
         self.drawing.replace(gone, shapes)
 
     def preview(self, step: int) -> Float[Tensor, "3 height width"]:
         """The drawing as it is."""
-        return self.drawing.render(PREVIEW).cpu()
+        return self.drawing.render(PREVIEW)
 
     def state(self) -> dict[str, Any]:
         """Drawing, the sample that is traced and, if there is one, phi."""
@@ -294,7 +296,7 @@ def _redrawn(picture: Tensor, style: Style) -> Document:
     return trace_picture(picture, TraceSettings(paths=min(style.paths, MOST_TRACED)))
 
 
-def _begin(settings: TextToSvgSettings, device: torch.device) -> Drawing:
+def _begin(settings: TextToSvgSettings) -> Drawing:
     """The drawing as it is before the first step."""
     style = settings.style
     if settings.given:
@@ -307,29 +309,14 @@ def _begin(settings: TextToSvgSettings, device: torch.device) -> Drawing:
         generator = noise_generator(settings.seed, _START)
         shapes = [] if settings.samples_first else style.start(generator)
         document = Document(list[Any](shapes), style.view_box)
-    _move(document, device)
     varies = not settings.given
     return Drawing(
         document,
         style.rates,
         opaque=style.opaque,
-        blank=(lambda: _moved(style.blank(), device)) if varies else None,
+        blank=style.blank if varies else None,
         rasterise=settings.rasterise,
     )
-
-
-def _move(document: Document, device: torch.device) -> None:
-    for kind in document.parameters():
-        for tensor in kind:
-            tensor.data = tensor.data.to(device)
-
-
-def _moved(shape: Shape, device: torch.device) -> Shape:
-    """The shape with its tensors on a device."""
-    if device.type == "cpu":
-        return shape
-    _move(Document([shape], ViewBox(0, 0, SIDE, SIDE)), device)
-    return shape
 
 
 def _rate(progress: float, warmup: float) -> float:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from scorefield.images import contact_sheet, save_gif, save_image
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior
+from scorefield.runs.metrics import Metric
 from scorefield.sds.distillation import Distillation, DistillationJob
 from scorefield.sds.nerf.assets.asset import Surface, bake
 from scorefield.sds.nerf.assets.mesh import albedo_at
@@ -78,7 +79,7 @@ class Painting(DistillationJob):
         points = torch.tensor(np.array(mesh.vertices), dtype=torch.float32)
         self._vertices = torch.cat([surface.places.flatten(1).cpu(), normals, points], dim=1)
 
-    def step(self, step: int) -> Mapping[str, float]:
+    def step(self, step: int) -> Mapping[str, Metric]:
         """Render views, ask the prior, update the colours."""
         settings, progress = self.settings, step / self.settings.steps
         generator = noise_generator(settings.seed, step)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from scorefield.files import whole_file
 from scorefield.runs.folder import RunFolder
+from scorefield.runs.metrics import Metric, SentMetrics
 
 _METRICS_SHOWN = 3
 
@@ -30,10 +31,11 @@ class Task(Protocol):
     that was not, bit for bit.
     """
 
-    def step(self, step: int) -> Mapping[str, float]:
+    def step(self, step: int) -> Mapping[str, Metric]:
         """Does one update (forward, backward, optimiser); returns its metrics by name.
 
-        The first three are shown in the progress bar. ``step`` counts from 0.
+        Numbers, or tensors of one, which are fetched while the next step runs. The first three are
+        shown in the progress bar. ``step`` counts from 0.
         """
 
     def preview(self, step: int) -> Float[Tensor, "3 height width"] | None:
@@ -118,24 +120,24 @@ def optimise(
         _interrupts() as interrupted,
         tqdm(total=steps, initial=start, disable=not progress, dynamic_ncols=True) as bar,
     ):
+        late: tuple[int, SentMetrics] | None = None
         for step in range(start, steps):
-            metrics = {name: float(metric) for name, metric in task.step(step).items()}
-            bad = [name for name, metric in metrics.items() if not math.isfinite(metric)]
-            if bad:
-                raise NonFiniteError(step, bad, saved)
-            if folder is not None:
-                folder.write_row(step, metrics)
-            bar.set_postfix(
-                {name: f"{metrics[name]:.4g}" for name in list(metrics)[:_METRICS_SHOWN]},
-                refresh=False,
-            )
+            sent = SentMetrics(task.step(step))
+            if late is not None:
+                _write(folder, bar, *late, saved)
+            late = (step, sent)
             bar.update()
             done = step + 1
-            # The preview comes first: once a checkpoint is there, all before it is.
-            if preview_every and _due(done, preview_every, steps):
-                _preview(task, folder, done)
+            looks = preview_every and _due(done, preview_every, steps)
             stop = interrupted.is_set()
-            if stop or _due(done, checkpoint_every, steps):
+            saves = stop or _due(done, checkpoint_every, steps)
+            if sent.are_here or looks or saves or done == steps:
+                _write(folder, bar, *late, saved)
+                late = None
+            # The preview comes first: once a checkpoint is there, all before it is.
+            if looks:
+                _preview(task, folder, done)
+            if saves:
                 _save(task, folder, done, saved)
                 saved = done
             if stop:
@@ -145,6 +147,20 @@ def optimise(
                 if progress:
                     bar.write(message, file=sys.stderr)
                 raise KeyboardInterrupt(message)
+
+
+def _write(
+    folder: RunFolder | None, bar: Any, step: int, sent: SentMetrics, saved: int | None
+) -> None:
+    """The row of a step, and its metrics in the bar."""
+    metrics = sent.read()
+    bad = [name for name, metric in metrics.items() if not math.isfinite(metric)]
+    if bad:
+        raise NonFiniteError(step, bad, saved)
+    if folder is not None:
+        folder.write_row(step, metrics)
+    shown = list(metrics)[:_METRICS_SHOWN]
+    bar.set_postfix({name: f"{metrics[name]:.4g}" for name in shown}, refresh=False)
 
 
 def _begin(folder: RunFolder | None) -> int:
