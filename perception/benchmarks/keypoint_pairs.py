@@ -208,7 +208,7 @@ def tss_pairs(folder: Path, every: int = 4) -> list[KeypointPair]:
 def _tss_reader(flow: Path, mask: Path, target: Path, every: int) -> Callable[[], Points]:
     def read() -> Points:
         moved = read_flo(flow)
-        with opened_image(mask, kind="mask") as opened:
+        with opened_image(mask, kind="a mask") as opened:
             inside = torch.from_numpy(np.array(opened.convert("L")) > 127)
         if inside.shape != moved.shape[:2]:
             raise ValueError(

@@ -42,7 +42,7 @@ def evaluate_labels(
         pictures that could not be read.
     """
     found = []
-    for one in tqdm(pictures, total=total, desc="pictures", disable=not progress):
+    for one in tqdm(pictures, total=total, desc="images", disable=not progress):
         row = rows.get(picture=one.name)
         if row is None or "error" in row:
             try:

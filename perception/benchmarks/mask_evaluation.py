@@ -40,7 +40,7 @@ def evaluate_masks(
         pictures that could not be read.
     """
     found = []
-    for one in tqdm(pictures, desc="pictures", disable=not progress):
+    for one in tqdm(pictures, desc="images", disable=not progress):
         row = rows.get(picture=one.name)
         if row is None or "error" in row:
             try:

@@ -54,7 +54,7 @@ class MaskedPicture:
         Raises:
             ValueError: the mask is damaged, or has more than one channel or more than 8 bits.
         """
-        with opened_image(self.mask, kind="mask") as opened:
+        with opened_image(self.mask, kind="a mask") as opened:
             mode, values = opened.mode, np.array(opened)
         if mode not in ("L", "P", "1"):
             raise ValueError(f"{self.mask}: a mask has one channel of 8 bits; this is {mode}")

@@ -79,12 +79,12 @@ def load_image(
 
 @contextmanager
 def opened_image(
-    source: str | os.PathLike[str] | io.BytesIO, name: str = "", kind: str = "picture"
+    source: str | os.PathLike[str] | io.BytesIO, name: str = "", kind: str = "an image"
 ) -> Iterator[Image.Image]:
     """A picture as Pillow has it, of `FORMATS` alone; to be decoded before the block ends.
 
     name: what an open file is called in messages.
-    kind: what the picture is for, as "mask".
+    kind: what it is called, with its article, such as "a mask".
 
     Raises:
         ValueError: it is missing, damaged or no picture, which may also show inside the block.
@@ -93,11 +93,11 @@ def opened_image(
         with Image.open(source, formats=FORMATS) as opened:
             yield opened
     except FileNotFoundError as error:
-        raise ValueError(f"{name or source}: there is no such file; name a {kind}") from error
+        raise ValueError(f"{name or source}: there is no such file; name {kind}") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
-            f"{name or source}: cannot be read as a {kind} ({reason}); give a png, jpg or webp"
+            f"{name or source}: cannot be read as {kind} ({reason}); give a png, jpg or webp"
         ) from error
 
 

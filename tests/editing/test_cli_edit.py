@@ -142,7 +142,7 @@ def test_pictures_of_any_size_and_mode_are_taken(
     [
         (["picture.png", " "], "the prompt is empty"),
         (["nothing.png", "a cup"], "nothing.png: there is no such file"),
-        (["file.png", "a cup"], "file.png: cannot be read as a picture"),
+        (["file.png", "a cup"], "file.png: cannot be read as an image"),
         (["picture.png", "a bycicle"], "'bycicle'"),
         (["picture.png", "a cup", "--source", "a bycicle"], "'bycicle'"),
         (["picture.png", "a cup", "--mask", "small.png"], "is 32x32, the picture 64x64"),
@@ -216,7 +216,7 @@ def test_invert_writes_reconstruction_noise_and_figures(
     ("words", "message"),
     [
         (["picture.png", "--out", "file.png"], "is a file"),
-        (["file.png", "--out", "found"], "cannot be read as a picture"),
+        (["file.png", "--out", "found"], "cannot be read as an image"),
         (["picture.png", "--out", "found", "--prompt", "a bycicle"], "'bycicle'"),
         (["picture.png", "--out", "found", "--iterations", "0"], "--iterations must be at least"),
         (["picture.png", "--out", "found", "--method", "ddim", "--steps", "1"], "at least 2"),

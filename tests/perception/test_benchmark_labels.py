@@ -165,7 +165,7 @@ def test_what_a_sample_holds_chooses_no_decoder(tmp_path: Path) -> None:
         add(shard, "1.png", raw.getvalue())
         add(shard, "1.cls", b"0")
     (one,) = webdataset_pictures(folder, "val")
-    with pytest.raises(ValueError, match=r"val-000\.tar/1: cannot be read as a picture"):
+    with pytest.raises(ValueError, match=r"val-000\.tar/1: cannot be read as an image"):
         _read(one, 8)
 
 

@@ -131,7 +131,7 @@ def test_the_command_names_what_is_damaged_and_resumes(
     assert main(words) == 1
     told = capsys.readouterr().err
     assert "2 of 3 pictures could not be read" in told
-    assert "second.png: cannot be read as a mask" in told and "torn.png" in told
+    assert "second.png: there is no such file; name a mask" in told and "torn.png" in told
     # the missing mask comes: it is done, and the first picture is not done again
     write(folder / "masks" / "second.png", halves)
     before = (out / "pictures.jsonl").read_text()

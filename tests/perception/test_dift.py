@@ -207,7 +207,7 @@ def test_damaged_pictures_are_refused(tmp_path: Path, capsys: pytest.CaptureFixt
     path = tmp_path / "broken.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     assert main(["match", str(path), str(path)]) == 2
-    assert "cannot be read as a picture" in capsys.readouterr().err
+    assert "cannot be read as an image" in capsys.readouterr().err
 
 
 def test_pictures_of_every_mode(tmp_path: Path) -> None:

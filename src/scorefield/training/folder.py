@@ -139,7 +139,7 @@ def picture_views(
     mirror: whether pictures may be mirrored; not where they hold letters.
 
     Raises:
-        ValueError: the file cannot be read as a picture.
+        ValueError: the file cannot be read as an image.
     """
     image = _open(picture.path)
     transparent = _is_transparent(image)
@@ -175,7 +175,7 @@ def _open(path: Path) -> Image.Image:
         with Image.open(path, formats=FORMATS) as opened:
             image = ImageOps.exif_transpose(opened).convert("RGBA")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: cannot be read as a picture; remove it or repair it") from error
+        raise ValueError(f"{path}: cannot be read as an image; remove it or repair it") from error
     if not _is_transparent(image):
         return ImageOps.fit(image, (min(image.size),) * 2)
     drawn = image.crop(image.getchannel("A").getbbox())

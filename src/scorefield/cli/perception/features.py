@@ -80,7 +80,7 @@ class Features(PriorCommand):
         with (
             owned(self.out),
             under_way(),
-            tqdm(total=len(left), disable=self.quiet, desc="pictures") as bar,
+            tqdm(total=len(left), disable=self.quiet, desc="images") as bar,
         ):
             for path in left:
                 try:

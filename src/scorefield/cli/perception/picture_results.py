@@ -67,7 +67,7 @@ class PictureResults:
         paths = list(dict.fromkeys(paths))
         groups = [paths[first : first + _AT_ONCE] for first in range(0, len(paths), _AT_ONCE)]
         left = [group for group in groups if not all(map(self._is_known, group))]
-        with tqdm(total=sum(map(len, left)), disable=quiet, desc="pictures") as bar:
+        with tqdm(total=sum(map(len, left)), disable=quiet, desc="images") as bar:
             for group in left:
                 self._rows.add(*_judged(group, prior, judge))
                 bar.update(len(group))

@@ -101,7 +101,7 @@ class Segment(PriorCommand):
         known = RowStore(self.out / "pictures.jsonl", {**settings, **given}, ["picture"])
         rows: list[dict[str, Any]] = []
         with under_way():
-            for path in tqdm(self.pictures, desc="pictures", disable=self.quiet):
+            for path in tqdm(self.pictures, desc="images", disable=self.quiet):
                 rows.append(self._known(path, known) or self._one(path, prior, method, known))
             metrics = {**settings, "results": rows}
             write_json(self.out / "segmentation.json", metrics)
