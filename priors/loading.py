@@ -24,6 +24,7 @@ from scorefield.priors.families.folder import (
 from scorefield.priors.families.lora import Lora, attach_loras, find_loras
 from scorefield.priors.families.single_file import check_single_file, load_single_file
 from scorefield.priors.families.weights import PriorError, check_sealed, read_json, variant_of
+from scorefield.priors.features.memory import check_room, free_memory
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.text import PromptConditioner
 
@@ -120,6 +121,11 @@ def load_prior(
             ) from error
     if low_memory:
         _spare(prior)
+    if (free := free_memory(device)) is not None:
+        try:
+            check_room(prior, free, low_memory=low_memory)
+        except ValueError as error:
+            raise PriorError(f"--device {device}: {error}") from error
     return prior.to(device)
 
 

@@ -1,12 +1,17 @@
 """What a pass of a prior needs in memory, estimated before anything is computed."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from weakref import WeakKeyDictionary
 
+import torch
+from torch import nn
+
 from scorefield.priors.codec import LatentCodec
 from scorefield.priors.features.network_cost import LayerCost, network_cost
 from scorefield.priors.frozen_prior import FrozenPrior
+from scorefield.priors.text import PromptConditioner
 
 MEMORY_GIB = 4.0
 """What a pass may take where no limit is given: that of small graphics cards, less the weights."""
@@ -62,6 +67,46 @@ def memory_estimate(
         pixels = prior.image_size**2 * (prior.frames or 1) * area
         codec = _LIVE_IN_A_CODEC * widest * pixels * vae.dtype.itemsize
     return PassMemory(int(row), int(codec))
+
+
+def free_memory(device: torch.device | str) -> int | None:
+    """Bytes free on a CUDA device; None on others, which share the machine's memory."""
+    device = torch.device(device)
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+
+
+def check_room(prior: FrozenPrior, free: int, *, low_memory: bool = False) -> None:
+    """Refuse a device on which the weights and one picture, guided, have no room.
+
+    free: bytes.
+    low_memory: the text encoders stay on the CPU.
+
+    Raises:
+        ValueError: the estimates, and what to lower.
+    """
+    network = _weights(prior.network)
+    codec = _weights(prior.codec.vae) if isinstance(prior.codec, LatentCodec) else 0
+    text = 0
+    if isinstance(prior.text, PromptConditioner) and not low_memory:
+        text = sum(map(_weights, prior.text.modules()))
+    picture = 0
+    with suppress(ValueError):  # a prior that cannot do without a prompt
+        memory = memory_estimate(prior)
+        picture = max(2 * memory.row, memory.codec)
+    needed = network + codec + text + picture
+    if needed <= free:
+        return
+    spare = "" if low_memory else "give --low-memory, "
+    raise ValueError(
+        f"{prior.name} needs about {needed / 2**30:.3g} GiB (network {network / 2**30:.2g}, text "
+        f"encoders {text / 2**30:.2g}, codec {codec / 2**30:.2g}, one picture "
+        f"{picture / 2**30:.2g}) and {free / 2**30:.3g} are free; {spare}--dtype float16, a "
+        "smaller --image-size, or --device cpu"
+    )
+
+
+def _weights(module: nn.Module) -> int:
+    return sum(p.numel() * p.element_size() for p in module.parameters())
 
 
 def gradient_memory(prior: FrozenPrior, prompt: str | None = None) -> int:
