@@ -17,6 +17,7 @@ from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.networks.settings import PerceptronSettings
 from scorefield.control.policies.diffusion_policy import DiffusionPolicy
 from scorefield.gallery import write_gallery
+from scorefield.gallery.site import check_site
 from scorefield.images import save_image
 from scorefield.locks import lock_path, owned
 from scorefield.runs import RunFolder
@@ -144,3 +145,12 @@ def test_a_command_refuses_what_another_process_writes(
     assert main(words) == 2
     assert f"{locked} is in use by another run" in capsys.readouterr().err
     assert sorted(out.iterdir()) == before
+
+
+def test_a_gallery_whose_writer_was_killed_at_its_first_file_is_ours(tmp_path: Path) -> None:
+    (folder := tmp_path / "page").mkdir()
+    (folder / ".index.part.html").touch()
+    check_site(folder)
+    (folder / "notes.txt").touch()
+    with pytest.raises(ValueError, match="is not empty and no gallery"):
+        check_site(folder)

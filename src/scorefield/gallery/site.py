@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
-from scorefield.files import whole_file
+from scorefield.files import part_path, whole_file
 from scorefield.gallery.plot import plot
 from scorefield.gallery.read import Run, find_runs, read_run
 from scorefield.locks import owned
@@ -32,7 +32,8 @@ def check_site(out: str | os.PathLike[str]) -> Path:
         raise ValueError(f"{out} is a file; a gallery needs a folder: choose another one")
     page = out / PAGE
     ours = page.is_file() and MARK in page.read_text(encoding="utf-8", errors="replace")[:2000]
-    if out.is_dir() and any(out.iterdir()) and not ours:
+    there = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if there - {part_path(PAGE).name} and not ours:  # a killed writer may leave that part
         raise ValueError(f"{out} is not empty and no gallery; choose another folder")
     return out
 

@@ -1,6 +1,7 @@
 """`scorefield policy train`: a policy from demonstrations."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -23,6 +24,7 @@ from scorefield.control.networks.settings import (
     UNet1DSettings,
 )
 from scorefield.domains import Count, Positive, Share
+from scorefield.locks import owned
 
 if TYPE_CHECKING:
     from scorefield.control.data.episodes import Episodes
@@ -143,7 +145,8 @@ class _PolicyTrain(DemonstrationsCommand):
             about.append(f"told one of {len(tasks)} tasks: {', '.join(map(repr, tasks))}")
         if processes.first:
             print("\n".join(about), flush=True)
-        with under_way():
+        # Several processes of one training share the folder; the first one owns it.
+        with owned(self.out) if processes.first else nullcontext(), under_way():
             train_policy(
                 policy,
                 windows,
