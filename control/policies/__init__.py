@@ -2,5 +2,7 @@
 
 `policy` is what acts; `diffusion_policy` is the one that denoises chunks (denoising), by the steps
 of `solver`, and `chunking` goes on from the chunk before. `loading` reads folders, `reference`
-those of diffusion_policy, and `export` writes ONNX, which `runner` acts with in numpy.
+the state dicts of diffusion_policy, and `export` writes ONNX, which `runner` acts with in numpy.
+`lerobot` reads LeRobot's policies (lerobot_statistics: how they normalise) and `lerobot_export`
+writes them; `lerobot_observations` are named as there.
 """
