@@ -188,7 +188,7 @@ def _download(hub_id: str, variant: str | None) -> Path:
                 return Path(snapshot_download(hub_id, allow_patterns=patterns))
             left_out = dict.fromkeys(family.left_out)
             options = {} if variant is None else {"variant": variant}
-            pipeline = _pipeline_class(kind)
+            pipeline = pipeline_class(kind)
             return Path(pipeline.download(hub_id, use_safetensors=True, **left_out, **options))
     except PriorError:
         raise
@@ -220,10 +220,10 @@ def _load(
     if "safety_checker" in family.left_out:
         options["requires_safety_checker"] = False
     if file is not None:
-        pipeline = _pipeline_class(class_name)
+        pipeline = pipeline_class(class_name)
         return load_single_file(pipeline, file, folder, index, dtype, family.float32, options)
     try:
-        return _pipeline_class(class_name).from_pretrained(
+        return pipeline_class(class_name).from_pretrained(
             str(folder),
             torch_dtype={"default": dtype, **dict.fromkeys(family.float32, torch.float32)},
             use_safetensors=True,
@@ -247,12 +247,14 @@ def _bound_tokenizers(pipeline: Any) -> None:
             tokenizer.model_max_length = min(tokenizer.model_max_length, limit)
 
 
-def _pipeline_class(name: str) -> Any:
+def pipeline_class(name: str) -> Any:
+    """A pipeline of diffusers, or of ours, by its name; its import says nothing."""
     if name == ClipPipeline.__name__:
         return ClipPipeline
     import diffusers
 
-    return getattr(diffusers, name)
+    with _quiet():  # transformers warns that torchvision is missing, which nothing here needs
+        return getattr(diffusers, name)
 
 
 def _reason(error: Exception) -> str:

@@ -290,3 +290,12 @@ def test_hub_ids_of_another_family(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     index.write_text(json.dumps({"_class_name": "MochiPipeline"}))
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(index))
     assert refusal("owner/mochi").startswith("owner/mochi/model_index.json: holds a MochiPipeline")
+
+
+def test_nothing_is_said_of_parts_that_are_not_needed() -> None:
+    code = (
+        "import scorefield.training.shapes; from scorefield.priors import load_prior; "
+        "load_prior('icons')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 from safetensors.torch import save_file
 
 from scorefield.files import whole_folder
@@ -109,7 +109,7 @@ def train_judge(
     return out / "judge" / "judge.safetensors"
 
 
-def save_shapes(pipeline: StableDiffusionPipeline, folder: Path) -> Path:
+def save_shapes(pipeline: DiffusionPipeline, folder: Path) -> Path:
     """Write a pipeline as the embedded prior's folder, its networks halved in place."""
     return save_prior(
         pipeline, folder, PriorCard("shapes", GUIDANCE_SCALE, WORDS, {"templates": _TEMPLATES})

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
+from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline
 from jaxtyping import Float, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -16,6 +16,7 @@ from scorefield.files import whole_file, whole_folder, write_json
 from scorefield.images import contact_sheet
 from scorefield.integrity import write_seal
 from scorefield.priors.families import from_pipeline
+from scorefield.priors.loading import pipeline_class
 from scorefield.training.codec import encode_all
 from scorefield.training.diffusion import DiffusionTask, TextToLatents
 from scorefield.training.settings import TrainingSettings
@@ -77,7 +78,7 @@ class TextToImageTask(DiffusionTask):
 
 def make_pipeline(
     codec: AutoencoderKL, module: TextToLatents, tokenizer: CLIPTokenizer
-) -> StableDiffusionPipeline:
+) -> DiffusionPipeline:
     """The standard pipeline around trained parts."""
     scheduler = DDIMScheduler(
         beta_start=0.00085,
@@ -90,7 +91,8 @@ def make_pipeline(
         set_alpha_to_one=False,
         steps_offset=1,
     )
-    return StableDiffusionPipeline(
+    pipeline = pipeline_class("StableDiffusionPipeline")
+    return pipeline(
         vae=codec,
         text_encoder=module.text_encoder,
         tokenizer=tokenizer,
@@ -102,7 +104,7 @@ def make_pipeline(
     )
 
 
-def save_prior(pipeline: StableDiffusionPipeline, folder: Path, card: PriorCard) -> Path:
+def save_prior(pipeline: DiffusionPipeline, folder: Path, card: PriorCard) -> Path:
     """Write a pipeline, its networks halved in place, with its card."""
     for network in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
         network.half()
