@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from scorefield.integrity import check_seal, unverified, write_seal
-from scorefield.priors import loading
+from scorefield.priors import embedded
 from scorefield.priors.loading import EMBEDDED, PriorError, check_folder, load_prior
 from scorefield.priors.noise import keyed_noise
 
@@ -235,7 +235,7 @@ def test_missing_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_missing_weights_of_an_embedded_prior(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "files", lambda package: tmp_path)
+    monkeypatch.setattr(embedded, "files", lambda package: tmp_path)
     message = refusal("shapes")
     assert message.startswith(str(tmp_path / "weights" / "shapes"))
     assert "install scorefield again" in message
