@@ -22,8 +22,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.devices import to_device
 from scorefield.priors.condition import Conditioned
-from scorefield.priors.devices import to_device
 from scorefield.priors.expert_weights import Weight, plus, times, value
 from scorefield.priors.experts import (
     at_equal_log_snr,

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scorefield.devices import to_device
 from scorefield.priors.codec import Codec
 from scorefield.priors.condition import Condition
 from scorefield.priors.denoiser import ConditionedDenoiser
-from scorefield.priors.devices import to_device
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.prior import ImagePrior, Prompts

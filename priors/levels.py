@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.priors.devices import to_device
+from scorefield.devices import to_device
 
 
 @dataclass(frozen=True, eq=False)

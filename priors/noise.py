@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.priors.devices import to_device
+from scorefield.devices import to_device
 
 START, ON_THE_WAY, CORRECTION = 0, 1, 2
 """Keys of an item's noise: what a walk starts from, what its steps add, what a corrector draws."""

@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.devices import to_device
 from scorefield.priors.denoiser import Denoiser
-from scorefield.priors.devices import to_device
 from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction

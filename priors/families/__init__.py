@@ -4,11 +4,10 @@ A family is a function from a pipeline to a `FrozenPrior`. It chooses what diffe
 that calls the network, the encoder of prompts, the codec and the schedule.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
-from scorefield.priors.families.base import Adapter, Card
+from scorefield.priors.families.base import Adapter, Card, Family
 from scorefield.priors.families.classes import dit, unet_2d
 from scorefield.priors.families.flows import flux, stable_diffusion_3
 from scorefield.priors.families.flux2 import flux2_klein
@@ -29,37 +28,6 @@ from scorefield.priors.families.z_image import z_image
 from scorefield.priors.frozen_prior import FrozenPrior
 
 __all__ = ["FAMILIES", "Adapter", "Card", "ClipPipeline", "Family", "from_pipeline"]
-
-Classes = Mapping[str, tuple[str, ...]]
-"""Names of classes of diffusers and transformers, by the parts of a pipeline."""
-
-
-@dataclass(frozen=True)
-class Family:
-    """How pipelines of one class load.
-
-    build: from the loaded pipeline to the prior.
-    parts: networks and tokenizers that a folder must have, and the classes that are known.
-    optional: those that it may have.
-    left_out: optional parts of the pipeline that a prior has no use for.
-    options: of the pipeline's own, in its index, that are followed or do not matter.
-    configs: keys of the parts' configs that change what is computed around the part, and the values
-        that are followed.
-    float32: parts kept in that precision whatever is asked for.
-    half: 16 bits to compute in on CUDA: that of the published weights.
-    aliases: pipelines of the same parts, for other tasks.
-    """
-
-    build: Callable[[Any, Card], FrozenPrior]
-    parts: Classes
-    optional: Classes = field(default_factory=dict)
-    left_out: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
-    configs: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
-    float32: tuple[str, ...] = ("vae",)
-    half: str = "float16"
-    aliases: tuple[str, ...] = ()
-
 
 _IMAGE_VAE = ("AutoencoderKL", "AutoencoderTiny")
 _CLIP, _CLIP_PROJECTED = ("CLIPTextModel",), ("CLIPTextModelWithProjection",)

@@ -1,12 +1,14 @@
 """What all families share: the card and the adapter."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from scorefield.priors.frozen_prior import FrozenPrior
 
 USUAL_STEPS = 25
 """Of sampling, for networks that were not distilled to fewer."""
@@ -144,3 +146,34 @@ class Adapter(nn.Module):
         """The model's value, without the variances that some learn as further channels."""
         value: Tensor = self.model(z, timestep=timestep, **self.arguments(**condition)).sample
         return value[:, : z.shape[1]]
+
+
+Classes = Mapping[str, tuple[str, ...]]
+"""Names of classes of diffusers and transformers, by the parts of a pipeline."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """How pipelines of one class load.
+
+    build: from the loaded pipeline to the prior.
+    parts: networks and tokenizers that a folder must have, and the classes that are known.
+    optional: those that it may have.
+    left_out: optional parts of the pipeline that a prior has no use for.
+    options: of the pipeline's own, in its index, that are followed or do not matter.
+    configs: keys of the parts' configs that change what is computed around the part, and the values
+        that are followed.
+    float32: parts kept in that precision whatever is asked for.
+    half: 16 bits to compute in on CUDA: that of the published weights.
+    aliases: pipelines of the same parts, for other tasks.
+    """
+
+    build: Callable[[Any, Card], FrozenPrior]
+    parts: Classes
+    optional: Classes = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    configs: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
+    float32: tuple[str, ...] = ("vae",)
+    half: str = "float16"
+    aliases: tuple[str, ...] = ()

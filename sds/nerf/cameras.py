@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.priors.devices import to_device
+from scorefield.devices import to_device
 from scorefield.views import FOV, view_name
 
 __all__ = ["Cameras", "orbit", "view_prompt"]

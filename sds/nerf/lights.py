@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.priors.devices import to_device
+from scorefield.devices import to_device
 from scorefield.sds.nerf.cameras import Cameras
 
 __all__ = ["Lights", "Shading", "draw_greys", "draw_lights", "draw_soft_lights"]

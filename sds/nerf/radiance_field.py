@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from scorefield.priors.devices import to_device
+from scorefield.devices import to_device
 from scorefield.sds.nerf.cameras import Cameras
 from scorefield.sds.nerf.fields import Field, VoxelGrid
 from scorefield.sds.nerf.lights import Lights, Shading

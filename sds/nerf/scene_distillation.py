@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scorefield.priors.devices import to_device
+from scorefield.devices import to_device
 from scorefield.priors.guidance.perp_neg import PerpNeg
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior

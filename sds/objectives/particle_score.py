@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scorefield.devices import to_device
 from scorefield.priors.denoiser import Denoiser
-from scorefield.priors.devices import to_device
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator, noise_like

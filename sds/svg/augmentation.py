@@ -10,7 +10,7 @@ from jaxtyping import Float
 from kornia.geometry.linalg import transform_points
 from torch import Tensor
 
-from scorefield.priors.devices import to_device
+from scorefield.devices import to_device
 
 
 def warp(

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.priors.devices import to_device
+from scorefield.devices import to_device
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.job import run

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils import backend_registration
 
+from scorefield.devices import to_device
 from scorefield.priors.codec import PixelCodec
 from scorefield.priors.condition import Condition
-from scorefield.priors.devices import to_device
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.schedule import DiscreteSchedule
