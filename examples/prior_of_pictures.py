@@ -25,7 +25,7 @@ def main(path: str = "prior_of_pictures.png", pictures: int = 256, steps: int = 
     for step in range(steps):
         metrics = task.step(step)
         if step % 30 == 0:
-            print(step, {name: round(value, 3) for name, value in metrics.items()})
+            print(step, {name: round(float(value), 3) for name, value in metrics.items()})
     save_image(path, task.preview(steps))
 
 

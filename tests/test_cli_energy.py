@@ -50,7 +50,7 @@ def test_energy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "match"),
     [
-        ([], "no picture is given"),
+        ([], "no image is given"),
         (["missing.png"], "missing.png: there is no such file"),
         ([__file__, "--probes", "0"], "--probes must be at least 1; got 0"),
     ],

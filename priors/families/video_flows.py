@@ -22,6 +22,8 @@ _LTX_TOKENS, _LTX_SIDE, _LTX_FRAMES, _LTX_RATE = 128, 512, 161, 25.0
 class TwoExpertsAdapter(VideoAdapter):
     """Two networks: the first of the levels from a timestep up, the second of those below.
 
+    Its layers are those of the first: features are tapped at the first's levels.
+
     boundary: that timestep.
     """
 

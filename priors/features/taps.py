@@ -107,7 +107,9 @@ def tapped(model: nn.Module, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
     try:
         yield found
         missing = ", ".join(sorted(short_name(path) for path in wanted - found.keys()))
-        raise ValueError(f"the pass ended without the layers {missing}; tap others")
+        raise ValueError(
+            f"the pass ended without the layers {missing}; tap others, or at a higher noise level"
+        )
     except _Enough:
         return
     finally:

@@ -271,7 +271,7 @@ def test_dual_softmax_of_many_points_and_cells_is_that_of_each() -> None:
     one = match_features(source, target, every.source[17:18], **options)
     assert torch.equal(one.target[0], every.target[17])
     with pytest.raises(ValueError, match="temperature must be above 0; got 0"):
-        DualSoftmax(0)
+        DualSoftmax(0.0)
 
 
 @pytest.mark.parametrize("weight", [0, 0.3, 1])
@@ -358,7 +358,7 @@ def test_refusals() -> None:
     with pytest.raises(ValueError, match="window must be odd"):
         SoftArgmax(4)
     with pytest.raises(ValueError, match="temperature"):
-        SoftArgmax(3, 0)
+        SoftArgmax(3, 0.0)
     few = Matches(*torch.zeros(2, 3, 2), *torch.ones(3, 3))
     with pytest.raises(ValueError, match="at least 4 matches; got 3"):
         few.homography()

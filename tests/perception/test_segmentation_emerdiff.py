@@ -306,7 +306,7 @@ def test_what_cannot_be_is_refused_first(sd: FrozenPrior) -> None:
     with pytest.raises(ValueError, match="must be at least 1; got 0"):
         replace(method, steps=0)
     with pytest.raises(ValueError, match="blur must be at least 0"):
-        replace(method, blur=-1)
+        replace(method, blur=-1.0)
 
 
 def test_a_size_without_memory_is_refused_with_one_that_fits(sd: FrozenPrior) -> None:

@@ -147,7 +147,7 @@ def test_weights_of_penalties_are_for_1024_latents(shapes: ImagePrior) -> None:
         codec = PixelCodec()
         prior = ImagePrior(StandardPrior(), codec, image_size=side)
         task = TextTo3D(prior, TextTo3DSettings("a", views=1, samples=8, size=16))
-        penalties.append(task.step(0)["penalty"])
+        penalties.append(float(task.step(0)["penalty"]))
     assert penalties[1] == pytest.approx(4 * penalties[0], rel=1e-5)
 
 

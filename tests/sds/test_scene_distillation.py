@@ -41,7 +41,7 @@ def test_a_red_object_appears(prior: ImagePrior) -> None:
     run = task(prior)
     for step in range(40):
         metrics = run.step(step)
-    assert all(torch.isfinite(torch.tensor(value)) for value in metrics.values())
+    assert all(torch.isfinite(torch.as_tensor(value)) for value in metrics.values())
     with torch.no_grad():
         seen = run.scene.render(orbit(4), SIZE, SIZE, background=torch.ones(3))
     assert seen.opacity[:, 0, 5:9, 6:10].mean() > 0.8

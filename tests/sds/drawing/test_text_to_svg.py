@@ -74,7 +74,7 @@ def distance(picture: Tensor, colour: tuple[float, float, float] = (1.0, 0.0, 0.
 def run(task: TextToSvg) -> TextToSvg:
     for step in range(task.settings.updates):
         metrics = task.step(step)
-        assert all(torch.isfinite(torch.tensor(figure)) for figure in metrics.values())
+        assert all(torch.isfinite(torch.as_tensor(figure)) for figure in metrics.values())
     return task
 
 
