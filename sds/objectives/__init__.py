@@ -1,7 +1,7 @@
 """The distillation objectives besides SDS: see docs/objectives.md for which does what.
 
-`differences` of predictions, `inversion` along the field, `variational` with its particle score
-`phi`, and those for `editing` a picture.
+`differences` of predictions, `inversion` along the field, `variational` with its `particle_score`,
+and those for `editing` a picture.
 """
 
 import lazy_loader

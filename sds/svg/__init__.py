@@ -1,7 +1,7 @@
 """Text to SVG: drawings distilled from a frozen prior.
 
 `distillation` has the job. A `drawing` of one of the `styles` is traced from a sample (`trace`),
-then looked at in views (`augmentation`) under `penalties`; `cleaning` and `finish` make the files,
+then looked at in views (`augmentation`) under `penalties`; `optimize` and `export` make the files,
 and `evaluation` scores a list of prompts by an independent renderer.
 """
 

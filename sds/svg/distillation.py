@@ -142,8 +142,8 @@ class TextToSvg(DistillationJob):
     def _distil(self, step: int, generator: torch.Generator) -> Mapping[str, Metric]:
         settings, style = self.settings, self.settings.style
         progress = step / settings.distillation_steps
-        if self._renews(step):
-            self._renew(generator)
+        if self._respawns(step):
+            self._respawn(generator)
         size = settings.size_at(progress, self.prior.image_size)
         samples = 1 if size >= 256 else 2  # of a small view each pixel is the mean of several
         picture = self.drawing.render(round(size * samples / settings.augmentation.crop))
@@ -167,7 +167,7 @@ class TextToSvg(DistillationJob):
     def _crossing(self) -> Tensor:
         return crossing_penalty([shape.geometry for shape in self.drawing.shapes])
 
-    def _renews(self, step: int) -> bool:
+    def _respawns(self, step: int) -> bool:
         settings = self.settings
         return bool(
             isinstance(settings.style, Icon)
@@ -179,7 +179,7 @@ class TextToSvg(DistillationJob):
             and step <= settings.respawn_until * settings.distillation_steps
         )
 
-    def _renew(self, generator: torch.Generator) -> None:
+    def _respawn(self, generator: torch.Generator) -> None:
         """Replace paths that are faint or tiny by circles on top."""
         style = self.settings.style
         assert isinstance(style, Icon)

@@ -13,7 +13,6 @@ from scorefield.sds.vector.reading.properties import (
     INHERITED,
     PROPERTIES,
     SHORTHANDS,
-    PaintValue,
     parsed,
 )
 from scorefield.sds.vector.reading.values import Length, Refused, View
@@ -190,8 +189,3 @@ class Cascade:
         if value is None and not comma:
             raise _Invalid
         return self._put_in(fallback.strip() if value is None else value, own, depth + 1)
-
-
-def paint_colour(style: Style, value: PaintValue) -> tuple[float, float, float, float] | None:
-    """The colour of a paint; None for no paint."""
-    return None if value.colour is None else style.colour(value.colour)

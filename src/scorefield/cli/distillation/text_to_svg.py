@@ -111,7 +111,7 @@ class _TextToSvg(DrawingCommand):
     prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")]
     """Thing to draw, in quotes, such as "a penguin"."""
     prior: str = "icons"
-    """An embedded prior, a folder in diffusers' format, or a hub id."""
+    """An embedded prior, a folder in diffusers' format, a file (with --configs), or a hub id."""
 
     def run(self) -> Outcome:
         """Distil, and write the drawing."""

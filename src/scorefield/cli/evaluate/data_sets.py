@@ -48,13 +48,13 @@ class DataSetCommand(PriorCommand):
         self,
         settings: dict[str, Any],
         evaluate: "Callable[[RowStore], list[Row]]",
-        figures_of: "Callable[[list[Row]], dict[str, Any]]",
+        metrics_of: "Callable[[list[Row]], dict[str, Any]]",
     ) -> Outcome:
         """Go through the items that have no row yet, and write metrics.json and report.html.
 
         settings: what rows that are there must have been made with.
         evaluate: makes the rows that a store lacks, and returns all.
-        figures_of: the metrics of rows.
+        metrics_of: the metrics of rows.
         """
         from scorefield.perception.benchmarks.report import problem_of, write_report
         from scorefield.rows import RowStore
@@ -62,7 +62,7 @@ class DataSetCommand(PriorCommand):
         rows = RowStore(self.out / f"{self.item}s.jsonl", settings, [self.item])
         with under_way():
             found = evaluate(rows)
-            metrics = {**settings, **figures_of(found)}
+            metrics = {**settings, **metrics_of(found)}
             problem = problem_of(found, self.item, f"{self.item}s")
             write_json(self.out / "metrics.json", metrics)
             told = self.report(metrics)

@@ -13,7 +13,7 @@ class Info(PriorCommand):
     """Describe a prior and list the layers that can be tapped, without running it."""
 
     prior: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRIOR")] = "shapes"
-    """An embedded prior, a folder in diffusers' format, or a hub id."""
+    """An embedded prior, a folder in diffusers' format, a file (with --configs), or a hub id."""
     inner: bool = False
     """List the residual and attention layers inside the blocks as well."""
     prompt: str | None = None
