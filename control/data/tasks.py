@@ -8,6 +8,7 @@ demonstration had.
 import difflib
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,10 +32,10 @@ def with_tasks(episodes: Episodes, texts: Sequence[str]) -> tuple[Episodes, tupl
         raise ValueError(f"the task of episode {empty} is an empty text; leave the episode out")
     tasks = tuple(sorted(set(texts)))
     lengths = torch.from_numpy(episodes.ends - episodes.begins)
-    states = torch.from_numpy(episodes.state.copy())
-    told = torch.stack([task_numbers(text, tasks) for text in texts]).repeat_interleave(lengths, 0)
+    numbers = {text: task_numbers(text, tasks) for text in tasks}
+    told = torch.stack([numbers[text] for text in texts]).repeat_interleave(lengths, 0)
     arrays = {
-        "state": torch.cat([states, told], dim=1).numpy(),
+        "state": np.concatenate([episodes.state, told.numpy()], axis=1),
         "action": episodes.action,
         **{f"camera.{name}": array for name, array in episodes.cameras.items()},
     }
@@ -53,4 +54,4 @@ def task_numbers(text: str, tasks: Sequence[str]) -> Tensor:
             f"the policy knows no task {text!r}; the nearest of its {len(tasks)} are "
             f"{', '.join(map(repr, near))}"
         )
-    return torch.eye(len(tasks))[list(tasks).index(text)]
+    return torch.tensor([float(text == known) for known in tasks])

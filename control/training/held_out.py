@@ -46,7 +46,7 @@ class HeldOut:
 
     @torch.no_grad()
     def metrics(self, policy: NetworkPolicy) -> dict[str, float]:
-        """Those of `FIGURES`."""
+        """Those of `METRICS`."""
         learnt, others = self._batches["training"], self._batches["held_out"]
         loss = float(policy.loss(others, ShardedGenerator(noise_generator(0))))
         found = (loss, self._error(policy, others), self._error(policy, learnt))
