@@ -25,17 +25,16 @@ from scorefield.control.networks.settings import (
     UNet1DSettings,
 )
 from scorefield.control.policies.diffusion_policy import DiffusionPolicy, DiffusionSettings
-from scorefield.control.policies.lerobot_statistics import (
-    normalizer_of,
-    statistics_of,
-)
+from scorefield.control.policies.lerobot_observations import ENVIRONMENT, STATE
+from scorefield.control.policies.lerobot_statistics import normalizer_of, statistics_of
 from scorefield.files import parse_json
 
 LEROBOT_CONFIG, LEROBOT_WEIGHTS = "config.json", "model.safetensors"
-STATE, ENVIRONMENT, ACTION = "observation.state", "observation.environment_state", "action"
+ACTION = "action"
+PREDICTS: dict[str, Predicts] = {"epsilon": "eps", "sample": "x0"}
+"""What a network outputs, by LeRobot's names."""
 
 _DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
-_PREDICTS: dict[str, Predicts] = {"epsilon": "eps", "sample": "x0"}
 _SAMPLERS: dict[str, Sampler] = {"DDPM": "ancestral", "DDIM": "reference"}
 _IDENTITY = "IDENTITY"
 
@@ -145,7 +144,7 @@ def _check_followed(config: Mapping[str, Any]) -> None:
         raise ValueError(f"vision_backbone is {backbone!r}; {sorted(_DEPTHS)} are read")
     wanted = {
         "noise_scheduler_type": tuple(_SAMPLERS),
-        "prediction_type": tuple(_PREDICTS),
+        "prediction_type": tuple(PREDICTS),
         "beta_schedule": ("squaredcos_cap_v2",),
         "clip_sample": (True,),
         "clip_sample_range": (1.0,),
@@ -187,7 +186,7 @@ def _unet_settings(config: Mapping[str, Any]) -> UNet1DSettings:
 def _diffusion_settings(config: Mapping[str, Any]) -> DiffusionSettings:
     levels = config["num_train_timesteps"]
     return DiffusionSettings(
-        _PREDICTS[config["prediction_type"]],
+        PREDICTS[config["prediction_type"]],
         levels,
         weighting="uniform",
         steps=config.get("num_inference_steps") or levels,

@@ -20,12 +20,12 @@ from scorefield.control.policies.diffusion_policy import DiffusionPolicy
 from scorefield.control.policies.export import random_observations
 from scorefield.control.policies.lerobot import (
     ACTION,
-    ENVIRONMENT,
     LEROBOT_CONFIG,
     LEROBOT_WEIGHTS,
-    STATE,
+    PREDICTS,
     policy_of_lerobot,
 )
+from scorefield.control.policies.lerobot_observations import ENVIRONMENT, STATE
 from scorefield.control.policies.lerobot_statistics import Statistics
 from scorefield.files import whole_file, write_json
 from scorefield.integrity import SEAL, write_seal
@@ -95,7 +95,7 @@ def _check(policy: DiffusionPolicy, environment_state: int) -> None:
     if spaces.tasks:
         raise ValueError("LeRobot's diffusion policy is told no task; train without --task-text")
     predicts = policy.diffusion.predicts
-    if predicts not in ("eps", "x0"):
+    if predicts not in PREDICTS.values():
         raise ValueError(f"LeRobot knows no {predicts}; train with --predicts x0 or eps")
     if policy.bound is None:
         raise ValueError("LeRobot clips chunks to [-1, 1]; train with --normalizer minmax")
@@ -150,7 +150,7 @@ def _config(policy: DiffusionPolicy, environment_state: int) -> dict[str, Any]:
         "noise_scheduler_type": "DDPM" if diffusion.sampler == "ancestral" else "DDIM",
         "num_train_timesteps": diffusion.levels,
         "beta_schedule": "squaredcos_cap_v2",
-        "prediction_type": {"eps": "epsilon", "x0": "sample"}[diffusion.predicts],
+        "prediction_type": next(n for n, one in PREDICTS.items() if one == diffusion.predicts),
         "clip_sample": True,
         "clip_sample_range": 1.0,
         "num_inference_steps": diffusion.steps,

@@ -10,7 +10,7 @@ from scorefield.control.data.formats.demonstrations import camera_names
 from scorefield.control.data.spaces import PolicySpaces
 from scorefield.control.data.windows import as_pictures
 
-_STATE, _ENVIRONMENT = "observation.state", "observation.environment_state"
+STATE, ENVIRONMENT = "observation.state", "observation.environment_state"
 
 
 def of_lerobot(observations: Mapping[str, Any], spaces: PolicySpaces) -> Mapping[str, Any]:
@@ -27,13 +27,13 @@ def of_lerobot(observations: Mapping[str, Any], spaces: PolicySpaces) -> Mapping
     found |= {
         name: value for name, value in observations.items() if not name.startswith("observation.")
     }
-    if _STATE in observations:
-        parts = [torch.as_tensor(observations[_STATE])]
-        if _ENVIRONMENT in observations and parts[0].shape[-1] < spaces.state - len(spaces.tasks):
-            parts.append(torch.as_tensor(observations[_ENVIRONMENT]))
+    if STATE in observations:
+        parts = [torch.as_tensor(observations[STATE])]
+        if ENVIRONMENT in observations and parts[0].shape[-1] < spaces.state - len(spaces.tasks):
+            parts.append(torch.as_tensor(observations[ENVIRONMENT]))
         found["state"] = torch.cat(parts, dim=-1)
-    elif _ENVIRONMENT in observations:
-        found["state"] = observations[_ENVIRONMENT]
+    elif ENVIRONMENT in observations:
+        found["state"] = observations[ENVIRONMENT]
     return found
 
 

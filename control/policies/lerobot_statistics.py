@@ -74,7 +74,7 @@ def _normalises(file: Path, step: Mapping[str, Any]) -> bool:
     raise ValueError(f"{file.name} has the step {name!r} {renames or ''}, which is not followed")
 
 
-def normalizer_of(mode: str, statistics: Mapping[str, Tensor] | None, *, acts: bool) -> Normalizer:
+def normalizer_of(mode: str, statistics: Mapping[str, Tensor], *, acts: bool) -> Normalizer:
     """The same normalisation as scales and offsets.
 
     What never varied, LeRobot divides by 1e-8. Here it is seen as it was in training whatever it
@@ -91,8 +91,8 @@ def normalizer_of(mode: str, statistics: Mapping[str, Tensor] | None, *, acts: b
     kinds = ("mean", "std") if mode == "MEAN_STD" else _ENDS.get(mode)
     if kinds is None:
         raise ValueError(f"the normalisation {mode!r} is not known")
-    if statistics is None or any(kind not in statistics for kind in kinds):
-        raise ValueError(f"{mode} needs {kinds}, and there are {sorted(statistics or ())}")
+    if any(kind not in statistics for kind in kinds):
+        raise ValueError(f"{mode} needs {kinds}, and there are {sorted(statistics)}")
     first, second = (statistics[kind].double().flatten() for kind in kinds)
     if not bool((first.isfinite() & second.isfinite()).all()):
         raise ValueError(f"{' or '.join(kinds)} is not finite: training was without statistics")
