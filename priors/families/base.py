@@ -1,4 +1,4 @@
-"""What all families share: the card and the adapter."""
+"""What all families share: the card, the adapter, and text of one encoder."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -6,12 +6,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from scorefield.priors.frozen_prior import FrozenPrior
+from scorefield.priors.text import PipelineConditioner
 
 USUAL_STEPS = 25
 """Of sampling, for networks that were not distilled to fewer."""
+
+_BUCKET = 64  # tokens
 
 # Words in the names of published models that were distilled, and the steps of those that do not say
 # "8step" themselves (model cards of SDXL-Lightning, Hyper-SD, FLUX.1-schnell, SD3.5-large-turbo).
@@ -146,6 +151,29 @@ class Adapter(nn.Module):
         """The model's value, without the variances that some learn as further channels."""
         value: Tensor = self.model(z, timestep=timestep, **self.arguments(**condition)).sample
         return value[:, : z.shape[1]]
+
+
+def one_encoder(
+    pipeline: Any,
+    encode_prompt: Callable[[str, torch.device], Mapping[str, Tensor]],
+    limit: int,
+    card: Card,
+) -> PipelineConditioner:
+    """The conditioner of a pipeline with a single text encoder, which takes that many tokens."""
+    return PipelineConditioner(
+        encode_prompt, [pipeline.text_encoder], pipeline.tokenizer, limit, card.vocabulary
+    )
+
+
+def fill_bucket(
+    hidden: Float[Tensor, "1 tokens width"], words: Shaped[Tensor, "1 tokens"]
+) -> tuple[Float[Tensor, "1 filled width"], Shaped[Tensor, "1 filled"]]:
+    """A prompt and its mask, filled up with zeros to a multiple of 64 tokens.
+
+    Prompts that fill as many share a pass with and without guidance.
+    """
+    rest = -hidden.shape[1] % _BUCKET
+    return F.pad(hidden, (0, 0, 0, rest)), F.pad(words, (0, rest))
 
 
 Classes = Mapping[str, tuple[str, ...]]

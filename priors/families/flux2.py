@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.priors.codec import check_divides
-from scorefield.priors.families.base import Card
+from scorefield.priors.families.base import Card, one_encoder
 from scorefield.priors.families.flows import FlowAdapter
 from scorefield.priors.families.schedules import flow_of
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.schedule import FlowSchedule
-from scorefield.priors.text import PipelineConditioner, chat_limit
+from scorefield.priors.text import chat_limit
 
 _TOKENS = 512
 _KLEIN_STEPS = 4  # of the distilled one's model card
@@ -111,17 +111,12 @@ def flux2_klein(pipeline: Any, card: Card) -> FrozenPrior:
     few = _KLEIN_STEPS if pipeline.config.get("is_distilled") else None
     sampled = card.sampled(4.0, few, transformer)
     flow, _ = flow_of(pipeline.scheduler)
+    limit = chat_limit(pipeline.tokenizer, _TOKENS, enable_thinking=False)
     schedule = FlowSchedule(flow.num_timesteps, _shift(side**2, sampled["steps"]))
     return FrozenPrior(
         card.name,
         Flux2Adapter(transformer, schedule.num_timesteps),
-        PipelineConditioner(
-            encode,
-            [pipeline.text_encoder],
-            pipeline.tokenizer,
-            chat_limit(pipeline.tokenizer, _TOKENS, enable_thinking=False),
-            card.vocabulary,
-        ),
+        one_encoder(pipeline, encode, limit, card),
         codec,
         schedule,
         "flow_prediction",

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from scorefield.priors.codec import LatentCodec
-from scorefield.priors.families.base import Adapter, Card
+from scorefield.priors.families.base import Adapter, Card, one_encoder
 from scorefield.priors.families.schedules import path_of
 from scorefield.priors.frozen_prior import FrozenPrior
-from scorefield.priors.text import PipelineConditioner
 
 _ALPHA_TOKENS, _SIGMA_TOKENS = 120, 300
 
@@ -68,9 +67,7 @@ def _pixart(pipeline: Any, card: Card, tokens: int) -> FrozenPrior:
     return FrozenPrior(
         card.name,
         PixArtAdapter(transformer, side * codec.factor),
-        PipelineConditioner(
-            encode, [pipeline.text_encoder], pipeline.tokenizer, tokens, card.vocabulary
-        ),
+        one_encoder(pipeline, encode, tokens, card),
         codec,
         path.schedule,
         path.prediction_type,

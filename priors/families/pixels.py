@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from scorefield.priors.codec import PixelCodec
-from scorefield.priors.families.base import Adapter, Card
+from scorefield.priors.families.base import Adapter, Card, one_encoder
 from scorefield.priors.families.schedules import path_of
 from scorefield.priors.frozen_prior import FrozenPrior
-from scorefield.priors.text import PipelineConditioner
 
 _LIMIT = 77  # T5 takes more; IF was trained on these
 
@@ -31,9 +30,7 @@ def deepfloyd_if(pipeline: Any, card: Card) -> FrozenPrior:
     return FrozenPrior(
         card.name,
         Adapter(pipeline.unet),
-        PipelineConditioner(
-            encode, [pipeline.text_encoder], pipeline.tokenizer, _LIMIT, card.vocabulary
-        ),
+        one_encoder(pipeline, encode, _LIMIT, card),
         codec,
         path.schedule,
         path.prediction_type,

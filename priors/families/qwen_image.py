@@ -4,19 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.priors.codec import VideoCodec
-from scorefield.priors.families.base import Card
+from scorefield.priors.families.base import Card, fill_bucket, one_encoder
 from scorefield.priors.families.flows import FlowAdapter, pack_cells, unpack_cells
 from scorefield.priors.families.schedules import flow_of
 from scorefield.priors.frozen_prior import FrozenPrior
-from scorefield.priors.text import PipelineConditioner
 
 _TOKENS = 1024
-_BUCKET = 64  # prompts that fill as many share a pass with and without guidance
 
 
 class QwenImageAdapter(FlowAdapter):
@@ -76,11 +73,8 @@ def qwen_image(pipeline: Any, card: Card) -> FrozenPrior:
         hidden, mask = pipeline.encode_prompt(prompt, device=device, max_sequence_length=_TOKENS)
         if mask is None:
             mask = torch.ones(hidden.shape[:2], dtype=torch.long, device=device)
-        rest = -hidden.shape[1] % _BUCKET
-        return {
-            "encoder_hidden_states": F.pad(hidden, (0, 0, 0, rest)),
-            "encoder_hidden_states_mask": F.pad(mask, (0, rest)),
-        }
+        hidden, mask = fill_bucket(hidden, mask)
+        return {"encoder_hidden_states": hidden, "encoder_hidden_states_mask": mask}
 
     transformer = pipeline.transformer
     codec = PictureCodec(pipeline.vae, pipeline.vae_scale_factor)
@@ -89,9 +83,7 @@ def qwen_image(pipeline: Any, card: Card) -> FrozenPrior:
     return FrozenPrior(
         card.name,
         QwenImageAdapter(transformer, schedule.num_timesteps),
-        PipelineConditioner(
-            encode, [pipeline.text_encoder], pipeline.tokenizer, _TOKENS, card.vocabulary
-        ),
+        one_encoder(pipeline, encode, _TOKENS, card),
         codec,
         schedule,
         "flow_prediction",

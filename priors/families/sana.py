@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from scorefield.priors.codec import LatentCodec
-from scorefield.priors.families.base import Adapter, Card
+from scorefield.priors.families.base import Adapter, Card, one_encoder
 from scorefield.priors.families.schedules import flow_of
 from scorefield.priors.frozen_prior import FrozenPrior
-from scorefield.priors.text import PipelineConditioner
 
 _TOKENS = 300
 
@@ -46,9 +45,7 @@ def sana(pipeline: Any, card: Card) -> FrozenPrior:
     return FrozenPrior(
         card.name,
         SanaAdapter(transformer),
-        PipelineConditioner(
-            encode, [pipeline.text_encoder], pipeline.tokenizer, _TOKENS, card.vocabulary
-        ),
+        one_encoder(pipeline, encode, _TOKENS, card),
         codec,
         schedule,
         "flow_prediction",

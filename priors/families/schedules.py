@@ -104,7 +104,6 @@ _SAMPLING = (
     "sample_max_value",
     "scale_factors",
     "set_alpha_to_one",
-    "shift_terminal",
     "sigma_schedule",
     "skip_prk_steps",
     "solver_order",

@@ -8,11 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.priors.codec import VideoCodec
-from scorefield.priors.families.base import Adapter, Card
+from scorefield.priors.families.base import Adapter, Card, one_encoder
 from scorefield.priors.families.schedules import flow_of
 from scorefield.priors.families.videos import VideoAdapter
 from scorefield.priors.frozen_prior import FrozenPrior
-from scorefield.priors.text import PipelineConditioner
 
 _TOKENS = 512
 _SIDE, _FRAMES = 480, 81
@@ -81,9 +80,7 @@ def wan(pipeline: Any, card: Card) -> FrozenPrior:
     return FrozenPrior(
         card.name,
         network,
-        PipelineConditioner(
-            encode, [pipeline.text_encoder], pipeline.tokenizer, _TOKENS, card.vocabulary
-        ),
+        one_encoder(pipeline, encode, _TOKENS, card),
         codec,
         schedule,
         "flow_prediction",
@@ -153,9 +150,7 @@ def ltx(pipeline: Any, card: Card) -> FrozenPrior:
     return FrozenPrior(
         card.name,
         LTXAdapter(transformer, (frame_factor / _LTX_RATE, factor, factor)),
-        PipelineConditioner(
-            encode, [pipeline.text_encoder], pipeline.tokenizer, _LTX_TOKENS, card.vocabulary
-        ),
+        one_encoder(pipeline, encode, _LTX_TOKENS, card),
         codec,
         schedule,
         "flow_prediction",

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from scorefield.priors.codec import LatentCodec, PixelCodec, VideoCodec
-from scorefield.priors.families.base import Adapter, Card
+from scorefield.priors.families.base import Adapter, Card, one_encoder
 from scorefield.priors.families.schedules import path_of
 from scorefield.priors.frozen_prior import FrozenPrior
-from scorefield.priors.text import ClipTextConditioner, PipelineConditioner
+from scorefield.priors.text import ClipTextConditioner
 
 
 class VideoAdapter(Adapter):
@@ -147,9 +147,7 @@ def cog_video_x(pipeline: Any, card: Card) -> FrozenPrior:
     return FrozenPrior(
         card.name,
         CogVideoXAdapter(pipeline),
-        PipelineConditioner(
-            encode, [pipeline.text_encoder], pipeline.tokenizer, tokens, card.vocabulary
-        ),
+        one_encoder(pipeline, encode, tokens, card),
         codec,
         path.schedule,
         path.prediction_type,

@@ -4,18 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from scorefield.priors.codec import LatentCodec
-from scorefield.priors.families.base import Card, few_steps_named
+from scorefield.priors.families.base import Card, few_steps_named, fill_bucket, one_encoder
 from scorefield.priors.families.flows import FlowAdapter
 from scorefield.priors.families.schedules import flow_of
 from scorefield.priors.frozen_prior import FrozenPrior
-from scorefield.priors.text import PipelineConditioner, chat_limit
+from scorefield.priors.text import chat_limit
 
 _TOKENS = 512
-_BUCKET = 64  # prompts that fill as many share a pass with and without guidance
 _SIDE = 1024  # pixels, diffusers' default
 _TURBO_STEPS = 8  # of its model card
 
@@ -52,12 +50,9 @@ def z_image(pipeline: Any, card: Card) -> FrozenPrior:
         ((hidden,), _) = pipeline.encode_prompt(
             prompt, device=device, do_classifier_free_guidance=False, max_sequence_length=_TOKENS
         )
-        rest = -len(hidden) % _BUCKET
         words = torch.ones(1, len(hidden), dtype=torch.bool, device=device)
-        return {
-            "encoder_hidden_states": F.pad(hidden, (0, 0, 0, rest))[None],
-            "words": F.pad(words, (0, rest)),
-        }
+        hidden, words = fill_bucket(hidden[None], words)
+        return {"encoder_hidden_states": hidden, "words": words}
 
     codec = LatentCodec(pipeline.vae)
     side = 2 * card.side_or(_SIDE // (2 * codec.factor), 2 * codec.factor)
@@ -67,9 +62,7 @@ def z_image(pipeline: Any, card: Card) -> FrozenPrior:
     return FrozenPrior(
         card.name,
         ZImageAdapter(pipeline.transformer, schedule.num_timesteps),
-        PipelineConditioner(
-            encode, [pipeline.text_encoder], pipeline.tokenizer, limit, card.vocabulary
-        ),
+        one_encoder(pipeline, encode, limit, card),
         codec,
         schedule,
         "flow_prediction",
