@@ -102,12 +102,11 @@ def load_prior(
             if file is None:
                 check_complete(folder, index, pipeline, variant)
             _bound_tokenizers(pipeline)
-            if loras:
-                _check_finite(pipeline, folder)  # as it is, so that a LoRA is not blamed for it
-                attach_loras(pipeline, loras)
+            # before what is added, which is checked as it comes and is not to be blamed for it
+            _check_finite(pipeline, folder)
+            attach_loras(pipeline, loras)
             if controlnet is not None:
                 pipeline.controlnet = load_controlnet(Path(controlnet), pipeline.unet, dtype)
-            _check_finite(pipeline, folder)
             prior = FAMILIES[kind].build(pipeline, Card(**card))
         except PriorError:
             raise
@@ -200,7 +199,7 @@ def _download(hub_id: str, variant: str | None) -> Path:
 
 
 def _check_finite(pipeline: Any, folder: Path) -> None:
-    """Refuse networks that are not finite, with what was added to them."""
+    """Refuse networks that are not finite."""
     networks = {n: part for n, part in vars(pipeline).items() if isinstance(part, torch.nn.Module)}
     try:
         for name, network in networks.items():
