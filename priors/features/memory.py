@@ -85,7 +85,8 @@ def check_room(prior: FrozenPrior, free: int, *, low_memory: bool = False) -> No
         ValueError: the estimates, and what to lower.
     """
     network = _weights(prior.network)
-    codec = _weights(prior.codec.vae) if isinstance(prior.codec, LatentCodec) else 0
+    vae = getattr(prior.codec, "vae", None)
+    codec = 0 if vae is None else _weights(vae)
     text = 0
     if isinstance(prior.text, PromptConditioner) and not low_memory:
         text = sum(map(_weights, prior.text.modules()))
