@@ -84,12 +84,12 @@ def check_room(prior: FrozenPrior, free: int, *, low_memory: bool = False) -> No
     Raises:
         ValueError: the estimates, and what to lower.
     """
-    network = _weights(prior.network)
+    network = weights_memory(prior.network)
     vae = getattr(prior.codec, "vae", None)
-    codec = 0 if vae is None else _weights(vae)
+    codec = 0 if vae is None else weights_memory(vae)
     text = 0
     if isinstance(prior.text, PromptConditioner) and not low_memory:
-        text = sum(map(_weights, prior.text.modules()))
+        text = sum(map(weights_memory, prior.text.modules()))
     picture = 0
     with suppress(ValueError):  # a prior that cannot do without a prompt
         memory = memory_estimate(prior)
@@ -106,7 +106,8 @@ def check_room(prior: FrozenPrior, free: int, *, low_memory: bool = False) -> No
     )
 
 
-def _weights(module: nn.Module) -> int:
+def weights_memory(module: nn.Module) -> int:
+    """Bytes of a module's parameters."""
     return sum(p.numel() * p.element_size() for p in module.parameters())
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from scorefield.sds.nerf.fields import Field
 from scorefield.sds.nerf.lights import Lights
 
-__all__ = ["Marched", "Rays", "Samples", "march", "normals_of", "worth_a_look"]
+__all__ = ["Marched", "Rays", "Samples", "brightness", "march", "normals_of", "worth_a_look"]
 
 VISIBLE = 1e-4  # samples behind less transmittance than this are not evaluated
 NORMAL_WEIGHT = 1e-3  # samples that weigh less get no normal: they take ambient light only
@@ -181,7 +181,7 @@ def march(
 
     normal = _scatter(normals_of(field, points[kept.heavy]), kept.heavy, len(points))
     if lights is not None:
-        albedo = albedo * _brightness(lights, rays.camera[ray], points, normal)
+        albedo = albedo * brightness(lights, rays.camera[ray], points, normal)
     away = _dot(normal, rays.directions[ray])[:, None].clamp_min(0)
     values = [weight[:, None] * torch.cat([albedo, normal], dim=-1)]
     values += [weight.detach()[:, None] * away.square()]
@@ -205,8 +205,8 @@ def _unit(vectors: Tensor, least: float) -> Tensor:
     return vectors / _dot(vectors, vectors).clamp_min(least**2).sqrt()[:, None]
 
 
-def _brightness(lights: Lights, camera: Tensor, points: Tensor, normal: Tensor) -> Tensor:
-    """Of points (N, 3) with normals, each in the light of its camera, (N, 1)."""
+def brightness(lights: Lights, camera: Tensor, points: Tensor, normal: Tensor) -> Tensor:
+    """Of points (N, 3) with unit normals (N, 3), each in the light of its camera (N,), (N, 1)."""
     lights = lights.to(points)
     towards = _unit(lights.position[camera] - points, 1e-12)
     cosine = _dot(normal, towards).clamp_min(0)

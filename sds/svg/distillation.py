@@ -276,16 +276,17 @@ def text_to_svg(
 
 
 def _put(settings: TextToSvgSettings, prior: ImagePrior) -> str:
-    """The prompt as it is put to a prior: in the first way that it knows all words of."""
-    templates = (settings.template,) if settings.template else settings.style.prompts
-    for template in () if len(templates) == 1 else templates:
+    """The prompt as it is put to a prior: by the template, or the first way it knows."""
+    if settings.template:
+        return settings.template.replace("{}", settings.prompt)
+    for template in settings.style.prompts:
         prompt = template.replace("{}", settings.prompt)
         try:
             prior.condition(prompt)
         except ValueError:  # a word that it does not know
             continue
         return prompt
-    return templates[0].replace("{}", settings.prompt) if settings.template else settings.prompt
+    return settings.prompt
 
 
 def _redrawn(picture: Tensor, style: Style) -> Document:

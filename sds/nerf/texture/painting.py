@@ -30,6 +30,7 @@ from scorefield.sds.nerf.assets.surface_views import asset_views, surface_values
 from scorefield.sds.nerf.cameras import Cameras, orbit, view_prompt
 from scorefield.sds.nerf.fields import Field
 from scorefield.sds.nerf.lights import Lights, draw_greys, draw_soft_lights
+from scorefield.sds.nerf.marching import brightness
 from scorefield.sds.nerf.optimizer import descend, field_optimizer
 from scorefield.sds.nerf.texture.settings import TextureSettings
 
@@ -116,11 +117,8 @@ class Painting(DistillationJob):
         shape = (-1, *self.surface.places.shape[1:])
         colours = albedo_at(self.field, places.view(shape).to(self.prior.device))
         if lights is not None:
-            camera = index[:, 0]
-            towards = F.normalize(lights.position[camera] - points, dim=1)
-            cosine = (F.normalize(normals, dim=1) * towards).sum(dim=1).clamp_min(0)
-            light = lights.ambient[camera] + lights.diffuse[camera] * cosine
-            colours = colours * light[:, None].to(colours)
+            light = brightness(lights, index[:, 0], points, F.normalize(normals, dim=1))
+            colours = colours * light.to(colours)
         behind = background.to(colours).expand(len(cameras), 3, FINER * size, FINER * size)
         flat = behind.permute(0, 2, 3, 1).reshape(-1, 3)
         where = seen.flatten().nonzero()[:, 0].to(flat.device)

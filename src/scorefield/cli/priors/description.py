@@ -8,7 +8,7 @@ from torch import nn
 
 from scorefield.cli.command import Outcome
 from scorefield.priors.families.classes import LabelConditioner, NoPrompts
-from scorefield.priors.features.memory import memory_estimate
+from scorefield.priors.features.memory import memory_estimate, weights_memory
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.text import (
     ClipTextConditioner,
@@ -95,21 +95,17 @@ def memory_of(prior: FrozenPrior, prompt: str | None) -> dict[str, int]:
 
     A row is one image under one prompt through the network; guidance makes two of an image.
     """
-    found = {"network": _size(prior.network)}
+    found = {"network": weights_memory(prior.network)}
     if isinstance(prior.text, PromptConditioner):
-        found["text encoders"] = sum(map(_size, prior.text.modules()))
+        found["text encoders"] = sum(map(weights_memory, prior.text.modules()))
     vae = getattr(prior.codec, "vae", None)
     if isinstance(vae, nn.Module):
-        found["codec"] = _size(vae)
+        found["codec"] = weights_memory(vae)
     needed = memory_estimate(prior, prompt=prompt)
     found["a row of the network"] = needed.row
     if needed.codec:
         found["a picture decoded"] = needed.codec
     return found
-
-
-def _size(module: nn.Module) -> int:
-    return sum(p.numel() * p.element_size() for p in module.parameters())
 
 
 def _shown(generator: str, presets: list[Preset]) -> list[str]:
