@@ -79,6 +79,8 @@ def test_what_it_is_told_is_what_it_does(tmp_path: Path) -> None:
         assert np.abs(exported.act({"state": one}, task=text) - side).max() < 0.3
     with pytest.raises(ValueError, match="knows no task 'pul'"):
         exported.act({"state": one}, task="pul")
+    with pytest.raises(ValueError, match=r"observations must be \['state'\]"):
+        exported.act({}, task="push")
 
 
 def test_without_texts_nothing_can_be_told() -> None:
