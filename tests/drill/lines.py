@@ -115,8 +115,9 @@ def _parts(hint: Any) -> set[Any]:
 def _options(name: str) -> list[tuple[str, Any]]:
     command = COMMANDS[name].load()
     hints = get_type_hints(command, include_extras=True)
-    # with --debug a traceback is what was asked for
-    return [(n, hints[n]) for one in dataclasses.fields(command) if (n := one.name) != "debug"]
+    # with --debug a traceback is what was asked for, with --watch no end
+    names = [one.name for one in dataclasses.fields(command)]
+    return [(name, hints[name]) for name in names if name not in ("debug", "watch")]
 
 
 def _spoilt(name: str, chance: random.Random, files: list[str], huge: bool) -> list[str]:
