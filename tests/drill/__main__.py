@@ -51,6 +51,7 @@ def grouped(ledger: Ledger, name: str, part: Part, numbers: list[int], seed: int
         return 0
 
     while numbers:
+        begun.write_text(str(numbers[0]))  # not the last one of the part before, long ago
         ended = _watched(forks.fork(partial(work, numbers)), begun)
         if ended == "":
             return

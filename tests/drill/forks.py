@@ -189,7 +189,8 @@ _FOREIGN = re.compile(r"^scorefield: error: (?!NonFiniteError)[\w.]+(Error|Excep
 def fault_of(ended: Ended, codes: Sequence[int] = (0, 1, 2)) -> str:
     """What is wrong with how a command ended; "" for nothing.
 
-    Right is an exit code of `codes` and, unless that is 0, one line of our own at the end.
+    Right is an exit code of `codes` and, if that is above 0, one line of our own at the end; what a
+    signal has ended, below 0, can say nothing.
     """
     line = last_line(ended)
     if ended.late:
@@ -198,7 +199,7 @@ def fault_of(ended: Ended, codes: Sequence[int] = (0, 1, 2)) -> str:
         return f"ended with {ended.code}: {line}"
     if "Traceback (most recent" in ended.err:
         return f"a traceback: {line}"
-    if ended.code and not line.startswith("scorefield: "):
+    if ended.code > 0 and not line.startswith("scorefield: "):
         return f"ended with {ended.code}, its last line is not ours: {line}"
     if _FOREIGN.match(line):
         return f"a foreign exception: {line}"
