@@ -3,6 +3,7 @@
 import io
 import math
 import os
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +82,7 @@ def load_image(
 def opened_image(
     source: str | os.PathLike[str] | io.BytesIO, name: str = "", kind: str = "an image"
 ) -> Iterator[Image.Image]:
-    """A picture as Pillow has it, of `FORMATS` alone; to be decoded before the block ends.
+    """A picture as Pillow has it, of `FORMATS` alone, decoded.
 
     name: what an open file is called in messages.
     kind: what it is called, with its article, such as "a mask".
@@ -91,6 +92,11 @@ def opened_image(
     """
     try:
         with Image.open(source, formats=FORMATS) as opened:
+            try:
+                opened.load()
+            except (TypeError, LookupError, AttributeError, ArithmeticError, struct.error) as error:
+                # what decoders raise on a header of nonsense; in the block these would be our own
+                raise ValueError(" ".join(str(error).split())) from error
             yield opened
     except FileNotFoundError as error:
         raise ValueError(f"{name or source}: there is no such file; name {kind}") from error

@@ -1,3 +1,6 @@
+import struct
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -93,3 +96,15 @@ def test_sixteen_bits_keep_their_depth(tmp_path, suffix):
     Image.fromarray(np.array([[0, 257, 40000, 65535]], np.uint16)).save(tmp_path / f"a.{suffix}")
     expected = torch.tensor([0, 257, 40000, 65535]) / 65535
     torch.testing.assert_close(load_image(tmp_path / f"a.{suffix}")[0, 0], expected)
+
+
+def test_a_header_of_nonsense_is_named_as_a_damaged_image(tmp_path: Path) -> None:
+    path = tmp_path / "picture.tiff"
+    Image.new("RGB", (4, 4), "red").save(path)
+    raw = bytearray(path.read_bytes())
+    kind = next(k for k in (3, 4) if struct.pack("<HH", 273, k) in raw)
+    entry = raw.index(struct.pack("<HH", 273, kind))
+    raw[entry + 2 : entry + 4] = struct.pack("<H", 11)  # where strips begin, as a float
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=r"picture\.tiff: cannot be read as an image \('float'"):
+        load_image(path)
