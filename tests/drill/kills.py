@@ -136,7 +136,7 @@ class Stopping:
     def resumed(self, name: str, out: Path) -> str:
         """Gives the command again; the fault, if it does not end with the undisturbed bits."""
         ended = self.run(name, out, True)
-        if name in ONCE and "is not empty" in ended.err:  # it was over before the disturbance
+        if _was_over(name, ended):
             return self.compared(name, out)
         if fault := fault_of(ended, (0,)):
             return f"{name}, resumed: {fault}"
@@ -193,7 +193,7 @@ class Stopping:
                 told.append(f"{moment_s:.2f} s")
                 started = Started(self.words(name, out, resume), self.place)
                 ended = started.end((signal.SIGKILL, moment_s))
-            if ended.code not in (0, -signal.SIGKILL):
+            if ended.code not in (0, -signal.SIGKILL) and not _was_over(name, ended):
                 return f"{name}, killed at {told}: ended with {ended.code}: {last_line(ended)}"
             if fault := self.whole(name, out):
                 return f"{fault}, killed at {told}"
@@ -225,13 +225,17 @@ class Stopping:
         for one in ended:
             if fault := fault_of(one, (0, 2)):
                 return f"{told}: {fault}"
-            late = name in ONCE and "is not empty" in one.err
-            if one.code == 2 and "in use" not in one.err and not late:
+            if one.code == 2 and "in use" not in one.err and not _was_over(name, one):
                 return f"{told}: {last_line(one)}"
         if all(one.code for one in ended):
             return f"{told}: neither got through"
         fault = self.compared(name, out)
         return f"{told}: {fault}" if fault else ""
+
+
+def _was_over(name: str, ended: Ended) -> bool:
+    """Whether a command was refused because it had written everything before a disturbance."""
+    return name in ONCE and "is not empty" in ended.err
 
 
 @contextmanager
