@@ -93,9 +93,8 @@ def opened_image(
     try:
         with Image.open(source, formats=FORMATS) as opened:
             try:
-                opened.load()
+                opened.load()  # may raise anything on a damaged header; later it would be our own
             except (TypeError, LookupError, AttributeError, ArithmeticError, struct.error) as error:
-                # what decoders raise on a header of nonsense; in the block these would be our own
                 raise ValueError(" ".join(str(error).split())) from error
             yield opened
     except FileNotFoundError as error:
