@@ -28,6 +28,7 @@ from scorefield.control.policies.diffusion_policy import (
 from scorefield.control.policies.export import export_policy
 from scorefield.control.policies.loading import load_policy
 from scorefield.control.policies.runner import ExportedPolicy
+from scorefield.files import part_path
 from scorefield.priors.noise import keyed_noise
 
 SPACES = PolicySpaces(state=3, action=2, low=(-1.0, -2.0), high=(1.0, 2.0), rate=10.0)
@@ -154,6 +155,9 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     }
     assert main(["policy", "export", str(saved), "--out", str(out)]) == 2
     assert "is not empty; choose another folder\n" in capsys.readouterr().err
+    seal = out / "scorefield.sha256"
+    seal.rename(part_path(seal))  # as a kill before the last file operation leaves it
+    assert main(["policy", "export", str(saved), "--out", str(out)]) == 0 and seal.exists()
     of_training = ["policy", "export", str(tmp_path), "--out", str(tmp_path / "other")]
     assert main(of_training) == 0, "a training's folder stands for its policy"
 

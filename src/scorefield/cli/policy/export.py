@@ -9,6 +9,7 @@ import tyro
 from scorefield.cli.command import Command, Failed, Outcome, check_folder, check_unused
 from scorefield.domains import Whole
 from scorefield.files import part_path
+from scorefield.integrity import SEAL
 from scorefield.locks import owned
 
 FILES = ("encoder.onnx", "denoiser.onnx", "policy.json", "runner.py")
@@ -80,5 +81,6 @@ class PolicyExport(Command):
         """Refuse a folder that holds something else than the parts of an export, without a seal."""
         files = LEROBOT_FILES if self.format == "lerobot" else FILES
         parts = {one for name in files for one in (name, part_path(name).name)}
+        parts.add(part_path(SEAL).name)  # a seal that was never finished
         there = {path.name for path in self.out.iterdir()} if self.out.is_dir() else set()
         check_folder(self.out, resume=True if there <= parts else None)
