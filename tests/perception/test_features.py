@@ -1,11 +1,13 @@
 """Feature taps: what they read, what they leave, what they cost."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import tiny_models
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch.nn import functional
 
@@ -321,6 +323,10 @@ def test_features_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None
     )
     for name, found in load_file(out / "1.safetensors").items():
         torch.testing.assert_close(found, maps[name][0], rtol=1e-4, atol=1e-4)
+    with safe_open(out / "1.safetensors", "pt") as file:
+        metadata = file.metadata()
+    assert list(metadata) == ["settings"]  # several have another order in each process
+    assert json.loads(metadata["settings"])["layers"] == ["mid", "down0"]
     before = [path.stat().st_mtime_ns for path in sorted(out.iterdir())]
     assert main(words) == 2  # not empty
     assert main([*words, "--resume"]) == 1

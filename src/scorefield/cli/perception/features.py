@@ -1,5 +1,6 @@
 """`scorefield features`: what layers of a prior see in images, as files."""
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,17 +10,21 @@ import tyro
 from scorefield.cli.command import Outcome, PriorCommand, check_folder, under_way
 from scorefield.cli.perception.picture_results import file_digest
 from scorefield.domains import Count
-from scorefield.files import whole_file
+from scorefield.files import parse_json, whole_file
 from scorefield.locks import owned
+
+_SETTINGS = "settings"
+"""The entry of a file's metadata with all settings, as JSON: safetensors writes several entries in
+an order of its own in each process, and the same features would be files of other bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Features(PriorCommand):
     """Write what layers of a prior see in images, a safetensors file per image.
 
-    Its metadata are the settings and a digest of the image's file. The middle square of each
-    image is brought to the prior's size. A file that cannot be read is named, and the others are
-    done.
+    Its metadata hold the settings and a digest of the image's file, as JSON under "settings". The
+    middle square of each image is brought to the prior's size. A file that cannot be read is
+    named, and the others are done.
     """
 
     pictures: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE ...")]
@@ -68,8 +73,8 @@ class Features(PriorCommand):
         level = preset.level(prior.schedule)
         prior.condition(self.prompt)
         settings = {
-            "prior": self.prior, "layers": " ".join(layers), "log_snr": str(float(level.log_snr)),
-            "ensemble": str(self.ensemble), "seed": str(self.seed), "prompt": self.prompt or "",
+            "prior": self.prior, "layers": list(layers), "log_snr": float(level.log_snr),
+            "ensemble": self.ensemble, "seed": self.seed, "prompt": self.prompt,
         }  # fmt: skip
         wanted = {path: {**settings, "digest": file_digest(path)} for path in self.pictures}
         left = [path for path in self.pictures if _settings_of(targets[path]) != wanted[path]]
@@ -93,7 +98,7 @@ class Features(PriorCommand):
                     )
                     tensors = {name: found[0].cpu().contiguous() for name, found in maps.items()}
                     with whole_file(targets[path]) as part:
-                        save_file(tensors, part, metadata=wanted[path])
+                        save_file(tensors, part, metadata=_metadata(wanted[path]))
                 bar.update()
         written = [
             str(target) for path, target in targets.items() if _settings_of(target) == wanted[path]
@@ -109,7 +114,12 @@ class Features(PriorCommand):
         return Outcome(metrics, [f"wrote {path}" for path in written], problem)
 
 
-def _settings_of(path: Path) -> dict[str, str] | None:
+def _metadata(settings: dict[str, Any]) -> dict[str, str]:
+    """The settings as a file of safetensors takes them."""
+    return {_SETTINGS: json.dumps(settings, sort_keys=True)}
+
+
+def _settings_of(path: Path) -> dict[str, Any] | None:
     """What a file of features was made with and of; None without a readable file."""
     if not path.is_file():
         return None
@@ -118,7 +128,7 @@ def _settings_of(path: Path) -> dict[str, str] | None:
 
     try:
         with safe_open(path, "pt") as file:
-            settings: dict[str, str] | None = file.metadata()
-    except (SafetensorError, OSError):
+            settings: dict[str, Any] = parse_json((file.metadata() or {})[_SETTINGS])
+    except (SafetensorError, OSError, ValueError, KeyError):
         return None
     return settings
