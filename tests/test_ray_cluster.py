@@ -1,0 +1,87 @@
+"""A Ray cluster is there, or a line says why not; without Ray, the line names the extra."""
+
+import builtins
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+import pytest
+
+from scorefield.ray_cluster import ray_cluster
+
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that accepts and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def _refused(address: str) -> str:
+    with pytest.raises(ValueError) as refused, ray_cluster(address, 1):
+        pass
+    return str(refused.value)
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = builtins.__import__
+
+    def without(name: str, *more: object) -> object:
+        if name == "ray":
+            raise ImportError(name)
+        return honest(name, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    assert "scorefield[ray]" in _refused("auto")
+
+
+@needs_ray
+@pytest.mark.parametrize("address", ["6379", "host", "ray://host:10001", ":1", "host:port"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    assert "HOST:PORT" in _refused(address)
+
+
+@needs_ray
+def test_an_address_of_nobody_is_refused_at_once(silent: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        free = server.getsockname()[1]
+    begun = time.monotonic()
+    assert f"127.0.0.1:{free}" in _refused(f"127.0.0.1:{free}")
+    assert time.monotonic() - begun < 15
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_server_that_never_answers_is_given_up(silent: str) -> None:
+    begun = time.monotonic()
+    assert silent in _refused(silent)
+    assert time.monotonic() - begun < 20
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_local_cluster_ends_with_its_driver_and_prints_nothing() -> None:
+    """In a process of its own, for a driver leaves threads and signal handlers behind."""
+    program = (
+        "from scorefield.ray_cluster import ray_cluster\n"
+        "with ray_cluster(None, 3) as ray:\n"
+        "    address = ray.get_runtime_context().gcs_address\n"
+        "    cpus = ray.cluster_resources()['CPU']\n"
+        "    assert ray.get(ray.remote(lambda: 7).remote()) == 7\n"
+        "    with ray_cluster('nowhere:1', 1) as same:\n"
+        "        assert same.get_runtime_context().gcs_address == address\n"
+        "assert not ray.is_initialized()\n"
+        "print(cpus, address)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    cpus, address = done.stdout.split()
+    assert cpus == "3.0"
+    assert address in _refused(address)
