@@ -3,6 +3,10 @@
 import json
 import os
 import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -35,6 +39,28 @@ def test_an_error_leaves_the_file_that_was_there(tmp_path: Path) -> None:
 def test_what_a_killed_writer_left_is_replaced(tmp_path: Path) -> None:
     (tmp_path / ".notes.part.txt").write_text("half of an earlier one")
     write_text(tmp_path / "notes.txt", "new")
+    assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+@pytest.mark.parametrize("whole", [whole_file, whole_folder])
+def test_two_writers_of_one_path(
+    whole: Callable[[Path], AbstractContextManager[Path]], tmp_path: Path
+) -> None:
+    """The later of two processes is refused, and the part of the earlier stays whole."""
+    write = (
+        "import sys; from scorefield.files import whole_file, whole_folder\n"
+        f"with {whole.__name__}(sys.argv[1]): pass"
+    )
+    target = tmp_path / "notes.txt"
+    with whole(target) as part:
+        inside = part / "a" if part.is_dir() else part
+        inside.write_text("new")
+        other = subprocess.run(
+            [sys.executable, "-c", write, str(target)], capture_output=True, text=True, check=False
+        )
+        assert f"{target} is in use by another run (process {os.getpid()}" in other.stderr
+        assert inside.read_text() == "new"
+    assert (target / "a" if target.is_dir() else target).read_text() == "new"
     assert os.listdir(tmp_path) == ["notes.txt"]
 
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from scorefield.locks import lock_path
+
 
 def part_path(path: str | os.PathLike[str]) -> Path:
     """Where a file is written before it is whole; a killed writer leaves it there."""
@@ -25,19 +27,24 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The name is beside `path` and has the same suffix, which is where many writers look for the
     format. The folder is made. The finished file has the permissions of a newly created one,
-    whatever its writer set. On an error the part is deleted and `path` stays as it was.
+    whatever its writer set. On an error the part is deleted and `path` stays as it was. Of two
+    processes that write one file at once, the later is refused, for their parts have one name.
 
         with whole_file("mesh.glb") as part:
             mesh.export(part)
 
     Raises:
+        ValueError: another process is writing the file.
         OSError: the folder or the file cannot be written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = part_path(path)
-    part.unlink(missing_ok=True)
+    if part.exists():  # of a writer that was killed, unless it is still at it
+        lock_path(part, path)
+        part.unlink(missing_ok=True)
     part.touch()
+    lock = lock_path(part, path)
     mode = part.stat().st_mode  # as the umask says; some writers make files for the owner alone
     try:
         yield part
@@ -46,6 +53,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+    finally:
+        del lock
 
 
 @contextmanager
@@ -54,16 +63,21 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     A folder that is there is replaced. The finished files have the permissions of newly created
     ones, whatever their writers set. On an error the part is deleted and `path` stays as it was.
+    Of two processes that write one folder at once, the later is refused.
 
     Raises:
+        ValueError: another process is writing the folder.
         OSError: the folder cannot be written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     old = path.with_name(f".{path.name}.old")
-    shutil.rmtree(part, ignore_errors=True)
+    if part.exists():
+        lock_path(part, path)
+        shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
+    lock = lock_path(part, path)
     try:
         yield part
         _allow_as_new(part)
@@ -74,6 +88,8 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
+    finally:
+        del lock
     shutil.rmtree(old, ignore_errors=True)
 
 

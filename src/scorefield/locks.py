@@ -29,10 +29,11 @@ class Lock:
 _HELD: WeakValueDictionary[tuple[int, int], Lock] = WeakValueDictionary()
 
 
-def lock_path(path: Path) -> Lock | None:
+def lock_path(path: Path, name: Path | None = None) -> Lock | None:
     """Locks a folder or a file that is there; the process that has it may lock it again.
 
-    None on Windows, which cannot lock a folder.
+    None on Windows, which cannot lock a folder. An error speaks of `name`, which is `path` unless
+    given.
 
     Raises:
         ValueError: another process has it; it is named where the system tells.
@@ -52,7 +53,7 @@ def lock_path(path: Path) -> Lock | None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise ValueError(
-            f"{path} is in use by {_owner(status)}; wait until it ends, or choose another"
+            f"{name or path} is in use by {_owner(status)}; wait until it ends, or choose another"
         ) from error
     except OSError:
         pass  # some network file systems have no locks
