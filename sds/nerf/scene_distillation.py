@@ -5,16 +5,18 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from scorefield.devices import to_device
+from scorefield.files import parse_json
 from scorefield.priors.guidance.perp_neg import PerpNeg
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior
+from scorefield.runs.folder import RunFolder
 from scorefield.runs.job import run
 from scorefield.runs.metrics import Metric
 from scorefield.sds.distillation import Distillation, DistillationJob
@@ -33,14 +35,14 @@ from scorefield.sds.nerf.penalties import (
 )
 from scorefield.sds.nerf.presets import PRESETS
 from scorefield.sds.nerf.radiance_field import RadianceField, Rendering
-from scorefield.sds.nerf.settings import TextTo3DSettings
+from scorefield.sds.nerf.settings import FieldName, TextTo3DSettings
 from scorefield.sds.nerf.texture.refinement import refine_scene
 from scorefield.sds.nerf.view_negatives import view_negatives
 from scorefield.sds.objective import PromptedDenoisers
 from scorefield.sds.presets import settings_for
 from scorefield.views import view_name
 
-__all__ = ["TextTo3D", "begin_scene", "text_to_3d"]
+__all__ = ["TextTo3D", "begin_scene", "load_scene", "text_to_3d"]
 
 _FIELD = -1
 """Key of what the field begins as, besides the numbers of the steps, which have 0 and above."""
@@ -55,6 +57,34 @@ def begin_scene(settings: TextTo3DSettings) -> RadianceField:
         return RadianceField(HashGrid(generator=generator))
     # Instant-NGP's, as threestudio has it: 16 levels from 16 cells to 4096, 2^19 entries each
     return RadianceField(HashGrid(16, 2, 16, 4096, 2**19, 64, generator))
+
+
+def load_scene(folder: str | os.PathLike[str]) -> tuple[RadianceField, str]:
+    """The scene in a run folder of text-to-3d, as its last checkpoint has it, and its prompt.
+
+    Raises:
+        ValueError: the folder holds no such run, no checkpoint, or a field of one's own.
+    """
+    folder = Path(folder)
+    try:
+        config = parse_json((folder / "config.json").read_text(encoding="utf-8"))
+        prompt, field = config["prompt"], config["field"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ValueError(
+            f"{folder} holds no run of text-to-3d; give the folder that its --out named"
+        ) from error
+    if field not in get_args(FieldName):
+        raise ValueError(f"{folder} is a run of a field of one's own, {field}; load it in Python")
+    found = RunFolder(folder, {}).load_checkpoint()
+    if found is None:
+        raise ValueError(f"{folder} has no checkpoint yet; wait for one or run it to its end")
+    scene = begin_scene(TextTo3DSettings(prompt, field=field))
+    try:
+        scene.load_state_dict(found[1]["scene"])
+    except (LookupError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"the checkpoint in {folder} is of another scene ({reason})") from error
+    return scene, prompt
 
 
 def _groups(scene: RadianceField, settings: TextTo3DSettings) -> list[dict[str, Any]]:

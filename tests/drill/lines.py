@@ -59,6 +59,7 @@ TINY: dict[str, str] = {
     "doctor": "",
     "text-to-3d": "red --steps 1 --views 1 --samples 8 --size 16 --picture-size 16 --frames 1"
     " --mesh-resolution 8 --texture 32",
+    "nerfstudio dataset": "SCENE --frames 1 --elevations 0 --size 8 --samples 8",
     "texture": "MESH red --steps 1 --views 1 --picture-size 16 --frames 1 --texture 32",
     "seal": "COPY",
     "distill": "PRIOR --prompts PROMPTS --steps 1 --updates 1 --fake-updates 1 --batch-size 2",

@@ -140,6 +140,8 @@ def make(folder: Path) -> int:
     os.rename(folder / "runs" / "trained" / "policy", folder / "policy")
     draw = words_of("text-to-svg", folder, folder / "runs" / "drawn", False)
     assert main(draw) == 0
+    sculpt = words_of("text-to-3d", folder, folder / "scene", False)
+    assert main(sculpt) == 0
     _make_sealed(folder, folder / "sealed")
     (folder / ".ready").write_text(json.dumps(sorted(one.name for one in folder.iterdir())))
     return 0

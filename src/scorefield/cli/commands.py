@@ -44,6 +44,10 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "texture": Entry(
             "distillation.texture:TextureCommand", "a mesh of yours, painted to a prompt"
         ),
+        "nerfstudio dataset": Entry(
+            "nerfstudio.dataset:NerfstudioDataset",
+            "views of a text-to-3d run with a transforms.json, for other tools",
+        ),
         "text-to-svg": Entry(
             "distillation.text_to_svg:TextToSvgCommand",
             "a vector drawing from a prompt: SVG, PNG, animation",

@@ -1,0 +1,1 @@
+"""Commands that exchange scenes with nerfstudio."""
