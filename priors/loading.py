@@ -4,7 +4,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,11 @@ import torch
 
 from scorefield.hub import hub_file, is_hub_id, nearby_folder
 from scorefield.integrity import check_finite_weights
+from scorefield.priors.acceleration import (
+    check_compiler,
+    compile_models,
+    lay_out_channels_last,
+)
 from scorefield.priors.embedded import EMBEDDED, embedded_folder
 from scorefield.priors.families import FAMILIES, Card, ClipPipeline, pipeline_named
 from scorefield.priors.families.control import check_controlnet, load_controlnet
@@ -43,6 +48,8 @@ def load_prior(
     variant: str | None = None,
     configs: str | os.PathLike[str] | None = None,
     low_memory: bool = False,
+    compile: bool = False,
+    channels_last: bool | None = None,
 ) -> FrozenPrior:
     """The frozen prior of that name, folder or hub id.
 
@@ -66,44 +73,37 @@ def load_prior(
         from, for its configs and tokenizers; weights need not be there and are not read.
     low_memory: keep the text encoders on the CPU (they are used once a prompt), decode in slices
         and tiles, and compute the encoder's maps a second time where a gradient needs them.
+    compile: pass the network through torch.compile: its first passes take minutes longer, the
+        later ones are faster, and what hooks into it runs it as it is written.
+    channels_last: lay out 2D convolutions, of network and autoencoder, with their channels last;
+        None does so on CUDA. Neither this nor `compile` changes values but for rounding.
 
     Raises:
         PriorError: one line that names the file and the remedy; where `check_folder` can tell,
             before any weights are read.
     """
-    file = Path(source) if configs is not None else None
-    if file is not None:
-        if not file.is_file():
-            raise PriorError(f"{file}: no such file; configs go with a checkpoint in one file")
-        check_single_file(file)
-    folder = folder_of(source if configs is None else configs, variant)
-    card = _card(check_folder(folder, variant, weights=file is None))
-    if file is not None:
-        card["name"] = file.stem
-    card.setdefault("name", folder.name if Path(source).is_dir() else os.fspath(source))
+    found = _folder(source, variant) if configs is None else _one_file(source, configs)
+    card = found.card | {"name": found.card.get("name", found.name)}
     card |= {k: v for k, v in (("image_size", image_size), ("frames", frames)) if v is not None}
-    index = read_json(folder / "model_index.json")
     # one name for the pipelines of the same parts
-    kind = str(pipeline_named(index["_class_name"]))
-    if file is None:
-        parts = [folder / part for part in parts_of(index, FAMILIES[kind])]
-        variant = variant_of(parts, variant)
+    kind = str(pipeline_named(read_json(found.folder / "model_index.json")["_class_name"]))
+    on_cuda = torch.device(device).type == "cuda"
     if dtype is None:
-        on_cuda = torch.device(device).type == "cuda"
         dtype = getattr(torch, FAMILIES[kind].half) if on_cuda else torch.float32
     loras = find_loras(lora)
     if controlnet is not None:
         if not isinstance(controlnet, str | os.PathLike):
             raise PriorError(f"controlnet must be one folder; got {controlnet!r}; give one of them")
         check_controlnet(Path(controlnet), kind)
+    if compile:
+        with _as_prior_error():
+            check_compiler(device)
     with _quiet():
-        pipeline = _load(folder, kind, dtype, variant, file)
+        pipeline = _load(found, kind, dtype)
         try:
-            if file is None:
-                check_complete(folder, index, pipeline, variant)
             _bound_tokenizers(pipeline)
             # before what is added, which is checked as it comes and is not to be blamed for it
-            _check_finite(pipeline, folder)
+            _check_finite(pipeline, found.folder)
             attach_loras(pipeline, loras)
             if controlnet is not None:
                 pipeline.controlnet = load_controlnet(Path(controlnet), pipeline.unet, dtype)
@@ -111,21 +111,75 @@ def load_prior(
         except PriorError:
             raise
         except ValueError as error:
-            raise PriorError(f"{folder}: {error}") from error
+            raise PriorError(f"{found.folder}: {error}") from error
         except (TypeError, LookupError, AttributeError, ArithmeticError) as error:
             # values that a config of this family cannot have, and that diffusers lets through
             raise PriorError(
-                f"{folder}: its settings cannot be used ({type(error).__name__}: "
+                f"{found.folder}: its settings cannot be used ({type(error).__name__}: "
                 f"{_reason(error)}); copy the folder again"
             ) from error
     if low_memory:
         _spare(prior)
     if (free := free_memory(device)) is not None:
-        try:
+        with _as_prior_error(f"--device {device}: "):
             check_room(prior, free, low_memory=low_memory)
-        except ValueError as error:
-            raise PriorError(f"--device {device}: {error}") from error
+    if on_cuda if channels_last is None else channels_last:
+        lay_out_channels_last(prior.network)
+        if isinstance(vae := getattr(prior.codec, "vae", None), torch.nn.Module):
+            lay_out_channels_last(vae)
+    if compile:
+        compile_models(prior.network)
     return prior.to(device)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a prior is loaded from, checked as far as can be without its weights.
+
+    folder: with its configs and, but for a checkpoint in one file, its weights.
+    name: of the prior, where its card has none.
+    card: what the folder's says to the family.
+    variant: of the weights; None is the plain ones.
+    file: the checkpoint.
+    """
+
+    folder: Path
+    name: str
+    card: dict[str, Any]
+    variant: str | None = None
+    file: Path | None = None
+
+
+def _folder(source: str | os.PathLike[str], variant: str | None) -> _Found:
+    folder = folder_of(source, variant)
+    card = _card(check_folder(folder, variant))
+    name = folder.name if Path(source).is_dir() else os.fspath(source)
+    index = read_json(folder / "model_index.json")
+    parts = parts_of(index, FAMILIES[str(pipeline_named(index["_class_name"]))])
+    return _Found(folder, name, card, variant_of([folder / part for part in parts], variant))
+
+
+def _one_file(source: str | os.PathLike[str], configs: str | os.PathLike[str]) -> _Found:
+    file = Path(source)
+    if file.is_dir() or os.fspath(source) in EMBEDDED:
+        raise PriorError(
+            f"{file}: has its own configs; configs (--configs) go with a checkpoint in one "
+            "file, leave them out"
+        )
+    if not file.is_file():
+        raise PriorError(f"{file}: no such file; configs go with a checkpoint in one file")
+    check_single_file(file)
+    folder = folder_of(configs)
+    card = _card(check_folder(folder, weights=False))
+    return _Found(folder, file.stem, card | {"name": file.stem}, file=file)
+
+
+@contextmanager
+def _as_prior_error(before: str = "") -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise PriorError(f"{before}{error}") from error
 
 
 def _spare(prior: FrozenPrior) -> None:
@@ -201,39 +255,38 @@ def _download(hub_id: str, variant: str | None) -> Path:
 def _check_finite(pipeline: Any, folder: Path) -> None:
     """Refuse networks that are not finite."""
     networks = {n: part for n, part in vars(pipeline).items() if isinstance(part, torch.nn.Module)}
-    try:
-        for name, network in networks.items():
+    for name, network in networks.items():
+        with _as_prior_error():
             check_finite_weights(network.state_dict(), folder / name)
-    except ValueError as error:
-        raise PriorError(str(error)) from error
 
 
-def _load(
-    folder: Path, class_name: str, dtype: torch.dtype, variant: str | None, file: Path | None
-) -> Any:
-    family = FAMILIES[class_name]
+def _load(found: _Found, class_name: str, dtype: torch.dtype) -> Any:
+    """The pipeline, whole."""
+    family, folder = FAMILIES[class_name], found.folder
     index = read_json(folder / "model_index.json")
     # diffusers wants to be told of the parts that an index says are not there
     absent = [name for name in family.optional if name in index and not any(index[name])]
     options: dict[str, Any] = dict.fromkeys((*family.left_out, *absent))
     if "safety_checker" in family.left_out:
         options["requires_safety_checker"] = False
-    if file is not None:
-        pipeline = pipeline_class(class_name)
-        return load_single_file(pipeline, file, folder, index, dtype, family.float32, options)
+    kind = pipeline_class(class_name)
+    if found.file is not None:
+        return load_single_file(kind, found.file, folder, index, dtype, family.float32, options)
     try:
-        return pipeline_class(class_name).from_pretrained(
+        pipeline = kind.from_pretrained(
             str(folder),
             torch_dtype={"default": dtype, **dict.fromkeys(family.float32, torch.float32)},
             use_safetensors=True,
             local_files_only=True,
-            **({} if variant is None else {"variant": variant}),
+            **({} if found.variant is None else {"variant": found.variant}),
             **options,
         )
     except Exception as error:
         raise PriorError(
             f"{folder}: could not be loaded ({_reason(error)}); copy the folder again"
         ) from error
+    check_complete(folder, index, pipeline, found.variant)
+    return pipeline
 
 
 def _bound_tokenizers(pipeline: Any) -> None:

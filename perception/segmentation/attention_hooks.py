@@ -12,6 +12,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scorefield.priors.acceleration import as_written
 from scorefield.priors.features.taps import short_name
 
 Records = dict[str, Tensor]
@@ -99,7 +100,8 @@ def _hooks(model: nn.Module, hooks: Mapping[str, Any]) -> Iterator[None]:
     modules = dict(model.named_modules())
     handles = [modules[path].register_forward_hook(hook) for path, hook in hooks.items()]
     try:
-        yield
+        with as_written():
+            yield
     finally:
         for handle in handles:
             handle.remove()

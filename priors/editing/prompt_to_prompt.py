@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from scorefield.priors.acceleration import as_written
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.editing.attention_edit import AttentionEdit
 from scorefield.priors.editing.edit_friendly import NoiseMaps, ancestral_mean
@@ -83,7 +84,8 @@ def edited_attention(prior: FrozenPrior, edit: AttentionEdit) -> Iterator[Denois
     # A copy, for diffusers empties the dictionary it is given.
     unet.set_attn_processor({name: _EditedProcessor(p, pairs) for name, p in before.items()})
     try:
-        yield pairs
+        with as_written():
+            yield pairs
     finally:
         unet.set_attn_processor(dict(before))
 

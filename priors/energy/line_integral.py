@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from scorefield.priors.acceleration import as_written
 from scorefield.priors.denoiser import Denoiser, HasEnergy
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import item_generators, rademacher
@@ -118,8 +119,8 @@ def asymmetry(
     z = z.detach()
     for _ in range(probes):
         v = rademacher(z, generators)
-        # the fused attention kernels cannot be differentiated twice
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        # neither fused attention kernels nor compiled networks can be differentiated twice
+        with torch.enable_grad(), as_written(), sdpa_kernel(SDPBackend.MATH):
             z.requires_grad_()
             eps = with_graph(denoiser(z, level).eps)
             # J v, as the derivative of w -> J^T w, which is linear

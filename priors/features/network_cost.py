@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
+from scorefield.priors.acceleration import as_written
 from scorefield.priors.codec import LatentCodec
 from scorefield.priors.features.taps import block_paths, short_name, to_maps
 from scorefield.priors.frozen_prior import FrozenPrior
@@ -82,7 +83,7 @@ def network_cost(
     modules = dict(model.named_modules())
     handles = [modules[path].register_forward_hook(hook_of(path)) for path in paths]
     try:
-        with torch.no_grad(), counter:
+        with torch.no_grad(), as_written(), counter:
             timestep = torch.empty(1, device="meta")
             functional_call(prior.network, _on_meta(prior.network), (z, timestep), condition)
     finally:

@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from scorefield.priors.acceleration import as_written
+
 _SHORT = {
     "down_blocks": "down",
     "up_blocks": "up",
@@ -105,7 +107,8 @@ def tapped(model: nn.Module, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
 
     handles = [modules[path].register_forward_hook(hook_of(path)) for path in wanted]
     try:
-        yield found
+        with as_written():
+            yield found
         missing = ", ".join(sorted(short_name(path) for path in wanted - found.keys()))
         raise ValueError(
             f"the pass ended without the layers {missing}; tap others, or at a higher noise level"

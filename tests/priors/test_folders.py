@@ -31,7 +31,7 @@ def change(path: Path, **keys: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
 
 
-def refusal(folder: Path, **options: Any) -> str:
+def refusal(folder: Path | str, **options: Any) -> str:
     with pytest.raises(PriorError) as caught:
         load_prior(folder, **options)
     assert "\n" not in str(caught.value)
@@ -236,6 +236,12 @@ def test_a_file_that_lacks_something(folder: Path, one_file: Path) -> None:
     assert "(tensors of a network are missing)" in refusal(one_file, configs=folder)
     save_file({n: t for n, t in tensors.items() if not n.startswith("cond")}, one_file)
     assert "does not hold the networks of" in refusal(one_file, configs=folder)
+
+
+def test_configs_beside_a_prior_that_has_its_own_are_refused(folder: Path, tiny: Tiny) -> None:
+    for source in (folder, "shapes"):
+        told = refusal(source, configs=tiny("sd"))
+        assert str(source) in told and "leave them out" in told
 
 
 def test_a_file_keeps_the_precise_parts_precise(tiny: Tiny, tmp_path: Path, one_file: Path) -> None:

@@ -116,6 +116,8 @@ class PriorCommand(Command):
     """Strength of the ControlNet; 0 is the prior without it."""
     low_memory: bool = False
     """Keep text encoders on the CPU and work in slices and tiles; slower, for small cards."""
+    compile: bool = False
+    """Compile the network with torch.compile: minutes before the first step, faster ones after."""
 
     def check_scale(self) -> None:
         """Refuse a guidance scale of 0, which means two things.

@@ -75,6 +75,7 @@ def load(command: PriorCommand, source: str, frames: int | None = None) -> Froze
         variant=command.variant,
         configs=command.configs,
         low_memory=command.low_memory,
+        compile=command.compile,
     )
     if made is not None:
         prior.scheduler = prior.schedule.scheduler(made)
