@@ -224,7 +224,7 @@ def test_a_checkpoint_in_one_file(tiny: Tiny, folder: Path, one_file: Path) -> N
     assert torch.equal(value(prior), value(load_prior(tiny("sd"))))
     message = refusal(one_file)
     assert f"{one_file}: is one file" in message and "--configs FOLDER" in message
-    assert "configs go with a checkpoint in one file" in refusal(folder, configs=folder)
+    assert "configs go with a checkpoint in one file" in refusal(folder / "gone", configs=folder)
     one_file.rename(one_file.with_suffix(".ckpt"))
     assert "pickled weights can run code" in refusal(one_file.with_suffix(".ckpt"), configs=folder)
 
