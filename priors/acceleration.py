@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 import torch
 from diffusers import ModelMixin
 from torch import nn
+from torch._functorch import config as functorch
 
 
 def check_compiler(device: torch.device | str) -> None:
@@ -33,6 +34,8 @@ def compile_models(network: nn.Module) -> None:
     A model's first pass compiles it, and so does its first one with a gradient; the first pass of
     another size compiles it for every size. Weights and their names stay.
     """
+    # a graph through the network may be walked several times, as the likelihood's traces do
+    functorch.donated_buffer = False
     for module in network.modules():
         if isinstance(module, ModelMixin):
             module.compile()
@@ -51,4 +54,5 @@ def lay_out_channels_last(module: nn.Module) -> None:
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
-            layer.to(memory_format=torch.channels_last)
+            weight = layer.weight
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)

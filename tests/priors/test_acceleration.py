@@ -41,12 +41,13 @@ def value(prior: FrozenPrior, n: int = 2) -> torch.Tensor:
 
 
 def adjoint(prior: FrozenPrior) -> torch.Tensor:
-    """J^T eps of the network's eps."""
+    """J^T eps of the network's eps, and J^T 1, from one graph."""
     z = latents(prior).requires_grad_()
     level = prior.schedule.at_timestep(400)
     eps = prior.with_network_gradient().condition("a cup")(z, level).eps
-    (found,) = torch.autograd.grad(eps, z, eps.detach())
-    return found
+    (first,) = torch.autograd.grad(eps, z, eps.detach(), retain_graph=True)
+    (second,) = torch.autograd.grad(eps, z, torch.ones_like(eps))
+    return torch.stack([first, second])
 
 
 def check_the_same(fast: FrozenPrior, plain: FrozenPrior) -> None:
