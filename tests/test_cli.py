@@ -28,7 +28,7 @@ from scorefield.training import data
 from scorefield.world.judge import JudgeNet
 
 TINY = ["--steps", "2", "--views", "1", "--samples", "8", "--size", "16", "--device", "cpu"]
-TINY += ["--picture-size", "16", "--frames", "2", "--mesh-resolution", "24", "--texture", "64"]
+TINY += ["--render-size", "16", "--frames", "2", "--mesh-resolution", "24", "--texture", "64"]
 TINY += ["--preview-every", "0"]
 
 
@@ -264,7 +264,7 @@ def test_sample_writes_one_sheet_and_only_json(
         ),
         (["text-to-3d", "a cup", "--out", "new", "--frames", "0"], "--frames must be at least 1"),
         (["train-prior", "shapes", "--out", "full"], "full is not empty"),
-        (["train-prior", "judge", "--out", "new", "--pictures", "0"], "--pictures must be at"),
+        (["train-prior", "judge", "--out", "new", "--images", "0"], "--images must be at"),
         (["evaluate", "prior", "--out", "new", "--seed", "1"], "--seed must be at least 2; got 1"),
         (["evaluate", "prior", "--out", "new", "--judge", "file"], "file: cannot be loaded"),
         (
@@ -393,7 +393,7 @@ def test_train_judge_and_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(data, "SHARD", 32)
-    words = ["train-prior", "judge", "--pictures", "32", "--steps", "2", "--device", "cpu"]
+    words = ["train-prior", "judge", "--images", "32", "--steps", "2", "--device", "cpu"]
     words += ["--out", str(tmp_path), "--quiet", "--json"]
     assert main(words) == 0
     written = json.loads(capsys.readouterr().out)["out"]

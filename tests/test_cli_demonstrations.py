@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from demonstration_files import ACTIONS, STATES, buffer, lerobot, robomimic, with_pictures
+from demonstration_files import ACTIONS, STATES, buffer, lerobot, robomimic, with_images
 from PIL import Image
 
 from scorefield.cli.main import main
@@ -16,12 +16,12 @@ from scorefield.control.policies.loading import load_policy
 
 SMALL = ["--quiet", "--steps", "1", "--batch-size", "4", "--width", "16", "--layers", "1"]
 SMALL += ["--n-action-steps", "1", "--n-obs-steps", "1", "--horizon", "2"]
-PICTURES = ["--resnet-width", "16", "--keypoints", "4"]
+IMAGES = ["--resnet-width", "16", "--keypoints", "4"]
 
 
 def two_views(folder: Path) -> Path:
     names = ["observation.images.left.rgb", "observation.images.right.rgb"]
-    return with_pictures(folder, {name: ["RGB", (9, 8, 7)] for name in names})
+    return with_images(folder, {name: ["RGB", (9, 8, 7)] for name in names})
 
 
 MADE: dict[str, Callable[[Path], Path]] = {
@@ -44,7 +44,7 @@ def test_any_format_trains_with_nothing_else_said(
     assert np.allclose(spaces.high, actions.max(axis=0))
     told = capsys.readouterr().out
     assert "episodes of 3 to 6 steps" in told and "its actions lie between" in told
-    assert "not taken" in told and "pictures are not looked at; --observe both does" in told
+    assert "not taken" in told and "images are not looked at; --observe both does" in told
 
 
 def test_what_is_chosen_is_what_is_trained_on(
@@ -75,7 +75,7 @@ def test_what_is_chosen_is_what_is_trained_on(
 
 
 def test_cameras_of_any_name_and_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["policy", "train", str(two_views(tmp_path / "set")), *SMALL, *PICTURES]
+    words = ["policy", "train", str(two_views(tmp_path / "set")), *SMALL, *IMAGES]
     assert main([*words, "--observe", "both", "--out", str(tmp_path / "a")]) == 0
     size = (16, 24)
     policy = load_policy(tmp_path / "a" / "policy")
@@ -89,10 +89,10 @@ def test_cameras_of_any_name_and_number(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_cameras_called_state_and_action_and_no_state(tmp_path: Path) -> None:
     names = ("state", "action", "train", "keys", "a/b.c")
-    pictures = {name: np.zeros((6, 16, 24, 3), np.uint8) for name in names}
-    episode = Episode(np.zeros((6, 0)), ACTIONS[1], pictures)
+    images = {name: np.zeros((6, 16, 24, 3), np.uint8) for name in names}
+    episode = Episode(np.zeros((6, 0)), ACTIONS[1], images)
     folder = write_episodes(tmp_path / "demos", [episode])
-    words = ["policy", "train", str(folder), *SMALL, *PICTURES, "--held-out", "0"]
+    words = ["policy", "train", str(folder), *SMALL, *IMAGES, "--held-out", "0"]
     assert main([*words, "--out", str(tmp_path / "a")]) == 0
     spaces = load_policy(tmp_path / "a" / "policy").spaces
     assert set(spaces.images) == {"state_camera", "action_camera", "train", "keys", "a.b.c"}
@@ -128,8 +128,8 @@ def test_inspect_shows_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert metrics["lengths"] == [4, 6, 3] and metrics["rate"] == 10
     assert metrics["taken"]["state"] == ["observation.state"]
     assert np.allclose(metrics["features"]["action"]["low"], np.concatenate(ACTIONS).min(axis=0))
-    with Image.open(sheet) as picture:
-        assert picture.width == 5 * 162 + 2 and picture.height > 9 * 100  # 3 cameras, 3 episodes
+    with Image.open(sheet) as image:
+        assert image.width == 5 * 162 + 2 and image.height > 9 * 100  # 3 cameras, 3 episodes
     assert main(words) == 0
     told = capsys.readouterr().out
     assert "camera left.rgb: observation.images.left.rgb" in told and "episodes are few" in told

@@ -99,7 +99,7 @@ def test_pictures_from_demonstrations_to_rollouts(
 ) -> None:
     demos, quiet = str(tmp_path / "demos"), ["--env", "two-routes", "--quiet"]
     collect = ["policy", "collect", "two-routes", "--episodes", "2", "--quiet", "--out", demos]
-    assert main([*collect, "--pictures", "32"]) == 0
+    assert main([*collect, "--images", "32"]) == 0
     episodes = Episodes.open(demos)
     assert episodes.cameras["view"].shape[1:] == (32, 32, 3) and episodes.state.shape[1] == 2
     words = ["policy", "train", demos, *quiet, "--steps", "2", "--batch-size", "4"]

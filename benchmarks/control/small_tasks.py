@@ -70,7 +70,7 @@ class SmallTask(ABC):
         return np.full(len(self.x), -1)
 
     def frames(self) -> NDArray[np.uint8]:
-        """There are no pictures."""
+        """There are no images."""
         raise NotImplementedError
 
     def begin(self, seeds: Sequence[int]) -> None:

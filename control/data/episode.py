@@ -14,7 +14,7 @@ class Episode:
 
     state: (T, D) of numbers; kept as float32.
     action: (T, A) of numbers, in the units of the environment; kept as float32.
-    cameras: pictures (T, H, W, 3) uint8 by the name of the camera (`observed_as`).
+    cameras: images (T, H, W, 3) uint8 by the name of the camera (`observed_as`).
     rate: steps per second; None if unknown.
     name: where it is from, for errors: a file and the episode in it.
     key: the seed of the environment it was collected from, if it was.
@@ -41,8 +41,8 @@ class Episode:
         action = checked_numbers(self.name, "action", self.action)
         if action.shape[1] == 0:
             raise ValueError(f"{self.name}: an action has no numbers; a policy does something")
-        for camera, pictures in self.cameras.items():
-            _check_pictures(self.name, camera, pictures)
+        for camera, images in self.cameras.items():
+            _check_images(self.name, camera, images)
         if len({observed_as(camera) for camera in self.cameras}) < len(self.cameras):
             raise ValueError(f"{self.name}: cameras {sorted(self.cameras)} would share a name")
         lengths = {name: len(array) for name, array in self.arrays().items()}
@@ -58,7 +58,7 @@ class Episode:
         return Episode(
             state,
             action,
-            {observed_as(camera): pictures for camera, pictures in self.cameras.items()},
+            {observed_as(camera): images for camera, images in self.cameras.items()},
             None if self.rate is None else float(self.rate),
             self.name,
             self.key,
@@ -66,8 +66,8 @@ class Episode:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All arrays by their names in a folder: state, action and camera.NAME."""
-        pictures = {f"camera.{name}": array for name, array in self.cameras.items()}
-        return {"state": self.state, "action": self.action, **pictures}
+        images = {f"camera.{name}": array for name, array in self.cameras.items()}
+        return {"state": self.state, "action": self.action, **images}
 
 
 def observed_as(camera: str) -> str:
@@ -99,10 +99,10 @@ def checked_numbers(where: str, name: str, array: NDArray[Any]) -> NDArray[np.fl
     return kept
 
 
-def _check_pictures(where: str, camera: str, pictures: NDArray[Any]) -> None:
-    if pictures.ndim != 4 or pictures.shape[-1] != 3 or pictures.dtype != np.uint8:
+def _check_images(where: str, camera: str, images: NDArray[Any]) -> None:
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
         raise ValueError(
-            f"{where}: camera {camera} is {pictures.dtype} of shape {pictures.shape}; pictures are "
+            f"{where}: camera {camera} is {images.dtype} of shape {images.shape}; images are "
             "uint8 of shape (steps, height, width, 3)"
         )
 

@@ -82,7 +82,7 @@ class Episodes:
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> "Episodes":
-        """Maps a folder that `EpisodeWriter` wrote; pictures are read when they are used.
+        """Maps a folder that `EpisodeWriter` wrote; images are read when they are used.
 
         States and actions are looked through once, in pieces, for values that are not finite.
 
@@ -134,7 +134,7 @@ class Episodes:
     def digest(self) -> str:
         """16 hexadecimal digits that other states, actions or ends would change.
 
-        Pictures are not read for it: they may be more than memory holds.
+        Images are not read for it: they may be more than memory holds.
         """
         found = hashlib.sha256()
         for array in (self.ends, self.state, self.action):

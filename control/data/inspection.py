@@ -30,7 +30,7 @@ class Inspection:
 
 
 def inspect(data: Demonstrations, choice: Choice | None, numbers: Sequence[int]) -> Inspection:
-    """Reads all vectors of some episodes, and no pictures.
+    """Reads all vectors of some episodes, and no images.
 
     Args:
         data: the demonstrations.
@@ -153,12 +153,12 @@ def _of_actions(
         )
 
 
-def of_pictures(camera: str, pictures: NDArray[Any]) -> Iterator[str]:
-    """What is odd about pictures (N, H, W, 3) of a camera, several of several episodes."""
-    if float(pictures.mean()) < 5:
-        yield f"camera {camera}: its pictures are black"
-    elif len(pictures) > 1 and (pictures == pictures[:1]).all():
-        yield f"camera {camera}: its pictures are all the same"
+def of_images(camera: str, images: NDArray[Any]) -> Iterator[str]:
+    """What is odd about images (N, H, W, 3) of a camera, several of several episodes."""
+    if float(images.mean()) < 5:
+        yield f"camera {camera}: its images are black"
+    elif len(images) > 1 and (images == images[:1]).all():
+        yield f"camera {camera}: its images are all the same"
 
 
 def _listed(word: str, numbers: Sequence[int]) -> str:

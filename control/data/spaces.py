@@ -44,7 +44,7 @@ class PolicySpaces:
     """What an environment shows and takes.
 
     state: numbers in the state, D; 0 for none.
-    images: height and width of the pictures, by camera.
+    images: height and width of the images, by camera.
     action: numbers in an action, A.
     low, high: bounds of every number of an action, in the environment's units.
     rate: steps per second; None if unknown.

@@ -17,7 +17,7 @@ def spacing(windows: Windows, states: Normalizer | None) -> float:
 
     Returns:
         The Euclidean length over all To observations; 1, half of the range, where it cannot be
-        told: of pictures, or of a single episode.
+        told: of images, or of a single episode.
     """
     if states is None or len(windows.episodes) < 2:
         return 1.0

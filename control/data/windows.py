@@ -103,8 +103,8 @@ class Windows:
             "state": _taken(self.episodes.state, observed),
             "action": _taken(self.episodes.action, rows),
         }
-        for name, pictures in self.episodes.cameras.items():
-            batch[name] = as_pictures(np.asarray(pictures[observed]))
+        for name, images in self.episodes.cameras.items():
+            batch[name] = frames_to_tensor(np.asarray(images[observed]))
         return batch
 
     def states(self, indices: Sequence[int] | Int[Tensor, " batch"]) -> Float[Tensor, "batch to d"]:
@@ -139,8 +139,8 @@ class Windows:
         return clipped
 
 
-def as_pictures(frames: NDArray[np.uint8]) -> Float[Tensor, "*batch 3 height width"]:
-    """Frames (..., H, W, 3) of uint8 as the pictures that networks take, in [0, 1]."""
+def frames_to_tensor(frames: NDArray[np.uint8]) -> Float[Tensor, "*batch 3 height width"]:
+    """Frames (..., H, W, 3) of uint8 as the images that networks take, in [0, 1]."""
     return torch.from_numpy(frames).movedim(-1, -3).float() / 255
 
 

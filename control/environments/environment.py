@@ -57,7 +57,7 @@ class Environment(Protocol):
         """(n,): in which of its ways each episode went; -1 for none of them."""
 
     def frames(self) -> NDArray[np.uint8]:
-        """(n, H, W, 3): a picture of each."""
+        """(n, H, W, 3): an image of each."""
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""An environment as a policy sees it that looks at pictures."""
+"""An environment as a policy sees it that looks at images."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,14 +12,14 @@ from torch.nn.functional import interpolate
 from scorefield.control.environments.environment import Environment, Observations, Step
 
 VIEW = "view"
-"""The camera whose pictures are those that an environment draws of itself."""
+"""The camera whose images are those that an environment draws of itself."""
 
 
 class ImageObservationWrapper:
     """An environment that also shows what it looks like; an `Environment`.
 
     The state stays in the observations, for experts and records. A policy looks at what its spaces
-    list, and so at pictures alone where the state is left out of them.
+    list, and so at images alone where the state is left out of them.
     """
 
     def __init__(self, environment: Environment, size: int, *, state: bool = True) -> None:
@@ -27,14 +27,14 @@ class ImageObservationWrapper:
 
         Args:
             environment: what is shown.
-            size: edge of the pictures of the camera "view"; what is drawn is resized.
+            size: edge of the images of the camera "view"; what is drawn is resized.
             state: whether policies see the state as well.
 
         Raises:
             ValueError: the size is below 8.
         """
         if size < 8:
-            raise ValueError(f"pictures need an edge of 8 or more, got {size}")
+            raise ValueError(f"images need an edge of 8 or more, got {size}")
         self._environment, self._size = environment, size
         self.name, self.max_steps = environment.name, environment.max_steps
         self.modes = environment.modes

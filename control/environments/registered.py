@@ -21,7 +21,7 @@ def registered(identifier: str) -> GymnasiumEnvironment:
     """An environment by its id, such as Pendulum-v1, or MODULE:ID for a module that registers it.
 
     Its actions are a bounded Box of one axis. Of what it observes, vectors and numbers are the
-    state, those of a Dict side by side in its order, and colour pictures are cameras; one that
+    state, those of a Dict side by side in its order, and colour images are cameras; one that
     stands alone is called "view". Steps per second are 1 / dt of the environment, or its
     `render_fps`.
 
@@ -50,7 +50,7 @@ def registered(identifier: str) -> GymnasiumEnvironment:
 def _made(identifier: str) -> gymnasium.Env[Any, Any]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it draws no pictures, or has a later version
+            warnings.simplefilter("ignore")  # that it draws no images, or has a later version
             try:
                 return gymnasium.make(identifier, render_mode="rgb_array", disable_env_checker=True)
             except TypeError:  # it takes no render_mode
@@ -77,23 +77,23 @@ def _rate(environment: gymnasium.Env[Any, Any]) -> float | None:
 
 
 def _observer(identifier: str, space: Any) -> Callable[[Any], Mapping[str, NDArray[Any]]]:
-    """What gives the state and the pictures of an observation."""
+    """What gives the state and the images of an observation."""
     inside = space.spaces if isinstance(space, gymnasium.spaces.Dict) else {VIEW: space}
     kinds = {key: _kind(one) for key, one in inside.items()}
     if wrong := [key for key, kind in kinds.items() if not kind]:
         raise ValueError(
-            f"gym:{identifier}: observes {inside[wrong[0]]}; a policy sees vectors, and pictures "
+            f"gym:{identifier}: observes {inside[wrong[0]]}; a policy sees vectors, and images "
             "of (height, width, 3): wrap the environment"
         )
     vectors = [key for key, kind in kinds.items() if kind == "vector"]
-    pictures = {observed_as(key): key for key, kind in kinds.items() if kind == "pictures"}
+    images = {observed_as(key): key for key, kind in kinds.items() if kind == "images"}
 
     def observe(seen: Any) -> dict[str, NDArray[Any]]:
         parts = seen if isinstance(space, gymnasium.spaces.Dict) else {VIEW: seen}
         numbers = [np.asarray(parts[key], dtype=np.float64).reshape(-1) for key in vectors]
         return {
             "state": np.concatenate([*numbers, np.zeros(0)]),
-            **{name: _frame(parts[key], inside[key]) for name, key in pictures.items()},
+            **{name: _frame(parts[key], inside[key]) for name, key in images.items()},
         }
 
     return observe
@@ -104,12 +104,12 @@ def _kind(space: Any) -> str:
         return ""
     if len(space.shape) < 2:
         return "vector"
-    return "pictures" if len(space.shape) == 3 and space.shape[2] == 3 else ""
+    return "images" if len(space.shape) == 3 and space.shape[2] == 3 else ""
 
 
-def _frame(picture: Any, space: gymnasium.spaces.Box) -> NDArray[Any]:
-    """A picture as uint8, or as floats in [0, 1], by what its space says is white."""
-    picture = np.asarray(picture)
-    if picture.dtype == np.uint8 or float(np.max(space.high)) <= 1:
-        return picture
-    return picture / 255
+def _frame(image: Any, space: gymnasium.spaces.Box) -> NDArray[Any]:
+    """An image as uint8, or as floats in [0, 1], by what its space says is white."""
+    image = np.asarray(image)
+    if image.dtype == np.uint8 or float(np.max(space.high)) <= 1:
+        return image
+    return image / 255

@@ -46,7 +46,7 @@ class GymnasiumEnvironment:
             name: for tables.
             max_steps: an episode ends after so many.
             rate: steps per second; None: the environment's `render_fps`, if it says one.
-            observe: "state" (D,) and pictures (H, W, 3) by camera, uint8 or floats in [0, 1], of
+            observe: "state" (D,) and images (H, W, 3) by camera, uint8 or floats in [0, 1], of
                 an observation; None: an observation of one axis is the state.
             success: whether the goal is reached, of a step's info; None: its `is_success`, or
                 `success`. An episode ends with it.
@@ -73,7 +73,7 @@ class GymnasiumEnvironment:
         rate = first.metadata.get("render_fps") if rate is None else rate
         self.spaces = PolicySpaces(
             state=len(seen["state"]),
-            images={key: picture.shape[:2] for key, picture in seen.items() if key != "state"},
+            images={key: image.shape[:2] for key, image in seen.items() if key != "state"},
             action=box.shape[0],
             low=tuple(float(bound) for bound in box.low),
             high=tuple(float(bound) for bound in box.high),
@@ -123,21 +123,21 @@ class GymnasiumEnvironment:
     def _observations(self) -> Observations:
         together = {name: np.stack([one[name] for one in self._seen]) for name in self._seen[0]}
         return {
-            name: array.astype(np.float32) if name == "state" else self._pictures(name, array)
+            name: array.astype(np.float32) if name == "state" else self._images(name, array)
             for name, array in together.items()
         }
 
-    def _pictures(self, camera: str, pictures: NDArray[Any]) -> NDArray[np.uint8]:
+    def _images(self, camera: str, images: NDArray[Any]) -> NDArray[np.uint8]:
         """(n, H, W, 3) of bytes, from those or from floats in [0, 1]."""
-        if pictures.dtype == np.uint8:
-            return pictures
-        low, high = float(pictures.min()), float(pictures.max())
-        if pictures.dtype.kind != "f" or not (low >= 0 and high <= 1):
+        if images.dtype == np.uint8:
+            return images
+        low, high = float(images.min()), float(images.max())
+        if images.dtype.kind != "f" or not (low >= 0 and high <= 1):
             raise ValueError(
-                f"{self.name}: pictures of {camera} are {pictures.dtype} in [{low:g}, {high:g}]; "
+                f"{self.name}: images of {camera} are {images.dtype} in [{low:g}, {high:g}]; "
                 "they must be uint8, or floats in [0, 1]: convert them with `observe`"
             )
-        return np.rint(255 * pictures).astype(np.uint8)
+        return np.rint(255 * images).astype(np.uint8)
 
 
 def meta_world(task: str) -> GymnasiumEnvironment:
@@ -294,7 +294,7 @@ def _vector(seen: Any) -> dict[str, NDArray[Any]]:
     if array.ndim != 1:
         raise ValueError(
             f"observations are of shape {array.shape}, not of one axis; say with `observe` what "
-            "the state and the pictures are"
+            "the state and the images are"
         )
     return {"state": array}
 

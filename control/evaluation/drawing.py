@@ -1,4 +1,4 @@
-"""Pictures of rollouts: paths in the plane, and videos."""
+"""Images of rollouts: paths in the plane, and videos."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scorefield.control.data.windows import as_pictures
+from scorefield.control.data.windows import frames_to_tensor
 from scorefield.control.environments.planar import Layout
 from scorefield.files import whole_file
 from scorefield.images import save_gif, save_mp4
@@ -88,4 +88,4 @@ def write_video(rollouts: "Sequence[Rollout]", path: str | os.PathLike[str], rat
         [np.concatenate([f, f[-1:].repeat(longest - len(f), 0)]) for f in frames], axis=2
     )
     write = save_gif if Path(path).suffix == ".gif" else save_mp4
-    return write(path, as_pictures(side_by_side), rate)
+    return write(path, frames_to_tensor(side_by_side), rate)

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from scorefield.control.data.spaces import Horizons
-from scorefield.control.data.windows import as_pictures
+from scorefield.control.data.windows import frames_to_tensor
 from scorefield.control.environments.environment import Environment, Observations
 from scorefield.control.policies.denoising import Continuation
 from scorefield.control.policies.policy import ChunkRequest, Policy
@@ -67,7 +67,7 @@ def roll_out(
         seeds: of the episodes; not those of the demonstrations.
         seed: of the policy's noise.
         batch: how many episodes run side by side.
-        frames: of how many of the first episodes to keep pictures.
+        frames: of how many of the first episodes to keep images.
         delay: steps that planning takes, at most Ta.
         follow: how a chunk goes on from the one before it; None: it does not.
         progress: whether to show a progress bar.
@@ -141,7 +141,7 @@ def _together(
     states = [first["state"]]
     actions: list[NDArray[np.float32]] = []
     rewards: list[NDArray[np.float64]] = []
-    pictures = [environment.frames()[:frames]] if frames else []
+    images = [environment.frames()[:frames]] if frames else []
     lengths = np.zeros(n, dtype=np.int64)
     ended = np.zeros(n, dtype=bool)
     success = ended
@@ -171,7 +171,7 @@ def _together(
         rewards.append(step.reward)
         states.append(step.observations["state"])
         if frames:
-            pictures.append(environment.frames()[:frames])
+            images.append(environment.frames()[:frames])
         history = [*history[1:], step.observations]
         ended, success = step.ended, step.success
     modes = environment.mode()
@@ -183,7 +183,7 @@ def _together(
             mode=int(modes[i]),
             states=np.stack([row[i] for row in states[: lengths[i] + 1]]),
             actions=np.stack([row[i] for row in actions[: lengths[i]]]),
-            frames=np.stack([row[i] for row in pictures[: lengths[i] + 1]]) if i < frames else None,
+            frames=np.stack([row[i] for row in images[: lengths[i] + 1]]) if i < frames else None,
         )
         for i, one in enumerate(seeds)
     ]
@@ -194,5 +194,5 @@ def _stacked(history: Sequence[Observations], rows: Any) -> dict[str, Tensor]:
     stacked: dict[str, Tensor] = {}
     for name in history[0]:
         values = np.stack([one[name][rows] for one in history], axis=1)
-        stacked[name] = torch.from_numpy(values) if name == "state" else as_pictures(values)
+        stacked[name] = torch.from_numpy(values) if name == "state" else frames_to_tensor(values)
     return stacked

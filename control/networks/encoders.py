@@ -1,6 +1,6 @@
-"""What a policy sees, as the condition of its denoiser: states, pictures, or both.
+"""What a policy sees, as the condition of its denoiser: states, images, or both.
 
-Pictures go through a ResNet trained with the policy, or through the frozen network of a prior of
+Images go through a ResNet trained with the policy, or through the frozen network of a prior of
 this library, and a spatial softmax says where its features are (Chi et al. 2023, section 3.2).
 """
 
@@ -36,7 +36,7 @@ class ObservationEncoder(nn.Module):
         Args:
             spaces: what is seen; each camera has a network of its own.
             observations: To.
-            settings: for pictures.
+            settings: for images.
         """
         super().__init__()
         self.spaces, self.settings = spaces, settings or EncoderSettings()
@@ -62,40 +62,40 @@ class ObservationEncoder(nn.Module):
         if self.spaces.state:
             seen.append(self.states(observations["state"]))
         for name, network in zip(self.spaces.images, self.cameras, strict=True):
-            pictures = cropped(observations[name], self.settings.crop, draws)
-            features = network(2 * pictures.flatten(0, 1) - 1)
-            seen.append(features.unflatten(0, pictures.shape[:2]))
+            images = cropped(observations[name], self.settings.crop, draws)
+            features = network(2 * images.flatten(0, 1) - 1)
+            seen.append(features.unflatten(0, images.shape[:2]))
         return torch.cat(seen, dim=2).flatten(1)
 
 
 def cropped(
-    pictures: Float[Tensor, "batch steps 3 height width"],
+    images: Float[Tensor, "batch steps 3 height width"],
     part: float,
     draws: ShardedGenerator | None = None,
 ) -> Float[Tensor, "batch steps 3 h w"]:
-    """A part of each picture's height and width.
+    """A part of each image's height and width.
 
-    The pictures of one row are cut alike, so that what moves between them is what moved.
+    The images of one row are cut alike, so that what moves between them is what moved.
 
     Args:
-        pictures: To per row.
+        images: To per row.
         part: what is kept of both sides.
         draws: choose where; None: the middle.
     """
-    height, width = (max(1, round(part * int(side))) for side in pictures.shape[3:])
+    height, width = (max(1, round(part * int(side))) for side in images.shape[3:])
     if draws is None:
-        top, left = (int(pictures.shape[3]) - height) // 2, (int(pictures.shape[4]) - width) // 2
-        return pictures[..., top : top + height, left : left + width]
-    return random_crop(pictures, height, width, draws)
+        top, left = (int(images.shape[3]) - height) // 2, (int(images.shape[4]) - width) // 2
+        return images[..., top : top + height, left : left + width]
+    return random_crop(images, height, width, draws)
 
 
 def random_crop(
-    pictures: Float[Tensor, "batch steps 3 H W"], height: int, width: int, draws: ShardedGenerator
+    images: Float[Tensor, "batch steps 3 H W"], height: int, width: int, draws: ShardedGenerator
 ) -> Float[Tensor, "batch steps 3 height width"]:
-    """A part of that size of each picture, anywhere; those of one row are cut alike."""
-    most = torch.tensor(pictures.shape[3:]) - torch.tensor([height, width])
-    corners = (draws.uniform([len(pictures), 2]) * (most + 1)).long().tolist()
-    rows = zip(pictures, corners, strict=True)
+    """A part of that size of each image, anywhere; those of one row are cut alike."""
+    most = torch.tensor(images.shape[3:]) - torch.tensor([height, width])
+    corners = (draws.uniform([len(images), 2]) * (most + 1)).long().tolist()
+    rows = zip(images, corners, strict=True)
     return torch.stack([p[..., t : t + height, x : x + width] for p, (t, x) in rows])
 
 
@@ -155,10 +155,10 @@ class ResNet(nn.Module):
         self.blocks = nn.Sequential(*blocks)
 
     def forward(
-        self, pictures: Float[Tensor, "batch 3 height width"]
+        self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch channels h w"]:
-        """The map of pictures in [-1, 1], a 32nd of their size."""
-        out: Tensor = self.blocks(self.stem(pictures))
+        """The map of images in [-1, 1], a 32nd of their size."""
+        out: Tensor = self.blocks(self.stem(images))
         return out
 
 
@@ -202,7 +202,7 @@ class _Residual(nn.Module):
 
 
 class FrozenFeatures(nn.Module):
-    """The map that a layer of a frozen prior makes of pictures; nothing of it is trained or saved.
+    """The map that a layer of a frozen prior makes of images; nothing of it is trained or saved.
 
     Args:
         prior: the prior, shared by cameras and by copies of the policy.
@@ -220,19 +220,17 @@ class FrozenFeatures(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, pictures: Float[Tensor, "batch 3 height width"]
+        self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch channels h w"]:
-        """The map of pictures in [-1, 1], which are resized to what the prior was trained on."""
+        """The map of images in [-1, 1], which are resized to what the prior was trained on."""
         # the prior is no part of the policy, which moves without it
         prior = self._prior.prior
-        if prior.device != pictures.device:
-            prior.to(pictures.device)
+        if prior.device != images.device:
+            prior.to(images.device)
         size = (prior.image_size, prior.image_size)
-        resized = nn.functional.interpolate(
-            (pictures + 1) / 2, size, mode="bilinear", antialias=True
-        )
+        resized = nn.functional.interpolate((images + 1) / 2, size, mode="bilinear", antialias=True)
         maps = extract_features(prior, resized.clamp(0, 1), [self._layer], self._level, ensemble=1)
-        return maps[self._layer].to(pictures)
+        return maps[self._layer].to(images)
 
 
 class _Shared:
@@ -246,7 +244,7 @@ class _Shared:
 
 
 def _camera(settings: EncoderSettings, prior: FrozenPrior | None) -> nn.Module:
-    """Pictures in [-1, 1] -> 2 K numbers."""
+    """Images in [-1, 1] -> 2 K numbers."""
     network: ResNet | FrozenFeatures
     if prior is None:
         network = ResNet(settings.width)

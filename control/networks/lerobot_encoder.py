@@ -1,7 +1,7 @@
 """What a diffusion policy of LeRobot sees, as the condition of its denoiser.
 
 Like `encoders.ObservationEncoder`, with what LeRobot's `DiffusionRgbEncoder` has otherwise:
-pictures are normalised by the mean and deviation of their data, resized, and cut to a size in
+images are normalised by the mean and deviation of their data, resized, and cut to a size in
 pixels; a linear layer and a ReLU follow the spatial softmax; cameras may share one network.
 """
 
@@ -23,7 +23,7 @@ class LeRobotEncoder(nn.Module):
 
     Attributes:
         states: the normalizer of the states.
-        pictures: those of the pictures' colours, one per camera.
+        images: those of the images' colours, one per camera.
         size: numbers in the condition.
     """
 
@@ -35,15 +35,15 @@ class LeRobotEncoder(nn.Module):
         Args:
             spaces: what is seen.
             observations: To.
-            settings: for pictures.
+            settings: for images.
 
         Raises:
-            ValueError: the crop is larger than the pictures.
+            ValueError: the crop is larger than the images.
         """
         super().__init__()
         self.spaces, self.settings = spaces, settings
         self.states = Normalizer.identity(spaces.state)
-        self.pictures = nn.ModuleList(Normalizer.identity(3) for _ in spaces.images)
+        self.images = nn.ModuleList(Normalizer.identity(3) for _ in spaces.images)
         for name, size in spaces.images.items():
             there = settings.resize or size
             if settings.crop is not None and any(
@@ -62,34 +62,34 @@ class LeRobotEncoder(nn.Module):
         if self.spaces.state:
             seen.append(self.states(observations["state"]))
         for number, name in enumerate(self.spaces.images):
-            colours = self.pictures[number](observations[name].movedim(2, -1)).movedim(-1, 2)
+            colours = self.images[number](observations[name].movedim(2, -1)).movedim(-1, 2)
             network = self.cameras[0 if self.settings.shared else number]
             features = network(self._prepared(colours, draws).flatten(0, 1))
             seen.append(features.unflatten(0, colours.shape[:2]))
         return torch.cat(seen, dim=2).flatten(1)
 
     def _prepared(
-        self, pictures: Float[Tensor, "batch steps 3 height width"], draws: ShardedGenerator | None
+        self, images: Float[Tensor, "batch steps 3 height width"], draws: ShardedGenerator | None
     ) -> Float[Tensor, "batch steps 3 h w"]:
         """Resized and cut."""
         if self.settings.resize is not None:
             flat = nn.functional.interpolate(
-                pictures.flatten(0, 1), self.settings.resize, mode="bilinear", antialias=True
+                images.flatten(0, 1), self.settings.resize, mode="bilinear", antialias=True
             )
-            pictures = flat.unflatten(0, pictures.shape[:2])
+            images = flat.unflatten(0, images.shape[:2])
         if self.settings.crop is None:
-            return pictures
+            return images
         height, width = self.settings.crop
         if draws is not None:
-            return random_crop(pictures, height, width, draws)
+            return random_crop(images, height, width, draws)
         # torchvision's middle, which rounds a half to the even side
-        top = round((pictures.shape[3] - height) / 2)
-        left = round((pictures.shape[4] - width) / 2)
-        return pictures[..., top : top + height, left : left + width]
+        top = round((images.shape[3] - height) / 2)
+        left = round((images.shape[4] - width) / 2)
+        return images[..., top : top + height, left : left + width]
 
 
 def _camera(settings: LeRobotEncoderSettings) -> nn.Module:
-    """Normalised pictures -> 2 K numbers."""
+    """Normalised images -> 2 K numbers."""
     network = ResNet(64, settings.blocks, frozen=settings.norm == "frozen")
     numbers = 2 * settings.keypoints
     return nn.Sequential(

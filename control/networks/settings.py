@@ -44,7 +44,7 @@ class EncoderSettings:
 
 @dataclass(frozen=True)
 class LeRobotEncoderSettings:
-    """How LeRobot's diffusion policies make numbers of pictures: theirs are read into it.
+    """How LeRobot's diffusion policies make numbers of images: theirs are read into it.
 
     blocks: residual blocks of the ResNet's four stages: (2, 2, 2, 2) is ResNet18, (3, 4, 6, 3) is
         ResNet34.
@@ -171,5 +171,5 @@ class UNet1DSettings:
 
     @classmethod
     def paper_image(cls) -> "UNet1DSettings":
-        """The published size for pictures: about 250 M weights."""
+        """The published size for images: about 250 M weights."""
         return cls(widths=(512, 1024, 2048), time_features=128)

@@ -151,7 +151,7 @@ class DiffusionPolicy(NetworkPolicy):
             horizons: how far it looks and plans.
             network: what denoises; None: a perceptron.
             diffusion: how it noises, normalises and samples.
-            encoder: of the pictures, if there are any.
+            encoder: of the images, if there are any.
             seed: of the weights.
 
         Raises:

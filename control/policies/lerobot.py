@@ -86,15 +86,15 @@ def policy_of_lerobot(folder: Path) -> DiffusionPolicy:
     state = {name.replace("._orig_mod", ""): tensor for name, tensor in weights.items()}
     seen, done = dict(config["input_features"]), dict(config["output_features"])
     sizes = {name: list(one["shape"]) for name, one in {**seen, **done}.items()}
-    pictures = [name for name, one in seen.items() if one["type"] == "VISUAL"]
-    unknown = set(seen) - {STATE, ENVIRONMENT, *pictures}
+    images = [name for name, one in seen.items() if one["type"] == "VISUAL"]
+    unknown = set(seen) - {STATE, ENVIRONMENT, *images}
     if unknown or STATE not in seen:
         raise ValueError(f"it sees {sorted(seen)}; {STATE} is needed, {sorted(unknown)} not known")
-    short = {feature: name for name, feature in camera_names(pictures).items()}
+    short = {feature: name for name, feature in camera_names(images).items()}
     features = _Features(
         sizes[STATE][0],
         sizes[ENVIRONMENT][0] if ENVIRONMENT in sizes else 0,
-        {short[feature]: feature for feature in pictures},
+        {short[feature]: feature for feature in images},
         int(config["spatial_softmax_num_keypoints"]),
     )
     modes = config["normalization_mapping"]
@@ -126,7 +126,7 @@ def policy_of_lerobot(folder: Path) -> DiffusionPolicy:
     )
     assert isinstance(policy.encoder, LeRobotEncoder)
     for number, name in enumerate(policy.spaces.images):
-        policy.encoder.pictures[number] = normalizer(features.cameras[name], "VISUAL")
+        policy.encoder.images[number] = normalizer(features.cameras[name], "VISUAL")
     _load_cameras(policy.encoder, state, list(features.cameras))
     policy.network.load_reference(
         _as_reference(state, features, policy.horizons.n_obs_steps, config)
@@ -139,8 +139,8 @@ def _check_followed(config: Mapping[str, Any]) -> None:
     if config.get("type") != "diffusion":
         raise ValueError(f"its type is {config.get('type')!r}; of LeRobot, diffusion is read")
     backbone = config["vision_backbone"]
-    pictures = any(one["type"] == "VISUAL" for one in config["input_features"].values())
-    if pictures and backbone not in _DEPTHS:
+    images = any(one["type"] == "VISUAL" for one in config["input_features"].values())
+    if images and backbone not in _DEPTHS:
         raise ValueError(f"vision_backbone is {backbone!r}; {sorted(_DEPTHS)} are read")
     wanted = {
         "noise_scheduler_type": tuple(_SAMPLERS),
@@ -207,7 +207,7 @@ def _encoder_settings(config: Mapping[str, Any]) -> LeRobotEncoderSettings:
 
 
 def _load_cameras(encoder: LeRobotEncoder, state: Mapping[str, Tensor], names: list[str]) -> None:
-    """Their networks of pictures, which they number in the order of config.json."""
+    """Their networks of images, which they number in the order of config.json."""
     for number, name in enumerate(encoder.spaces.images):
         if number >= len(encoder.cameras):
             break

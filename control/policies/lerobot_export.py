@@ -84,12 +84,12 @@ def _check(policy: DiffusionPolicy, environment_state: int) -> None:
         )
     if spaces.images and isinstance(policy.encoder, LeRobotEncoder):
         raise ValueError(
-            "this policy came from LeRobot with its network of pictures, which is not written "
+            "this policy came from LeRobot with its network of images, which is not written "
             "back; LeRobot reads the folder that it came from"
         )
     if spaces.images:
         raise ValueError(
-            "LeRobot's network of pictures ends in a linear layer and a ReLU, which this policy's "
+            "LeRobot's network of images ends in a linear layer and a ReLU, which this policy's "
             "has not; policies of states are written for it"
         )
     if spaces.tasks:
@@ -158,7 +158,7 @@ def _config(policy: DiffusionPolicy, environment_state: int) -> dict[str, Any]:
 
 
 def _weights(network: UNet1D) -> dict[str, Tensor]:
-    """By LeRobot's names; without pictures, conditions are in the same order in both."""
+    """By LeRobot's names; without images, conditions are in the same order in both."""
     found = {}
     for name, tensor in network.as_reference().items():
         name = re.sub(r"\.blocks\.([01])\.", lambda m: f".conv{int(m[1]) + 1}.", name)

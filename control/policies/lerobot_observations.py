@@ -8,7 +8,7 @@ import torch
 
 from scorefield.control.data.formats.demonstrations import camera_names
 from scorefield.control.data.spaces import PolicySpaces
-from scorefield.control.data.windows import as_pictures
+from scorefield.control.data.windows import frames_to_tensor
 
 STATE, ENVIRONMENT = "observation.state", "observation.environment_state"
 
@@ -17,13 +17,13 @@ def of_lerobot(observations: Mapping[str, Any], spaces: PolicySpaces) -> Mapping
     """By our names, where there are LeRobot's; others are given back as they are.
 
     `observation.images.NAME` is the camera NAME, and `observation.image` is image; frames
-    (..., H, W, 3) of uint8 become pictures in [0, 1]. The state is `observation.state`, and
+    (..., H, W, 3) of uint8 become images in [0, 1]. The state is `observation.state`, and
     `observation.environment_state` after it where the policy sees more numbers.
     """
     if not any(name.startswith("observation.") for name in observations):
         return observations
-    pictures = [name for name in observations if name.startswith("observation.image")]
-    found = {name: _picture(observations[one]) for name, one in camera_names(pictures).items()}
+    images = [name for name in observations if name.startswith("observation.image")]
+    found = {name: _image(observations[one]) for name, one in camera_names(images).items()}
     found |= {
         name: value for name, value in observations.items() if not name.startswith("observation.")
     }
@@ -37,8 +37,8 @@ def of_lerobot(observations: Mapping[str, Any], spaces: PolicySpaces) -> Mapping
     return found
 
 
-def _picture(value: Any) -> Any:
+def _image(value: Any) -> Any:
     frames = np.asarray(value)
     if frames.dtype == np.uint8 and frames.shape[-1:] == (3,):
-        return as_pictures(frames)
+        return frames_to_tensor(frames)
     return value

@@ -82,7 +82,7 @@ def normalizer_of(mode: str, statistics: Mapping[str, Tensor], *, acts: bool) ->
 
     Args:
         mode: MIN_MAX, MEAN_STD, QUANTILES or QUANTILE10.
-        statistics: of the feature; pictures have them as (3, 1, 1).
+        statistics: of the feature; images have them as (3, 1, 1).
         acts: whether it is of actions, of which the inverse is what matters.
 
     Raises:

@@ -33,7 +33,7 @@ def load_policy(
 
     Args:
         folder: what `DiffusionPolicy.save` wrote, the training whose folder `policy` it is, or a
-            diffusion policy that LeRobot saved, of states or pictures, which acts by LeRobot's
+            diffusion policy that LeRobot saved, of states or images, which acts by LeRobot's
             rule.
         spaces: of the environment that it is for; None: not checked.
 

@@ -228,10 +228,10 @@ def _told(
 def _wanted(spaces: PolicySpaces, horizons: Horizons) -> dict[str, tuple[int, ...]]:
     """Shapes of what a policy sees, without the batch axis."""
     state = {"state": (horizons.n_obs_steps, spaces.state)} if spaces.state else {}
-    pictures = {
+    images = {
         name: (horizons.n_obs_steps, 3, *size) for name, size in sorted(spaces.images.items())
     }
-    return {**state, **pictures}
+    return {**state, **images}
 
 
 def check_named(observations: object, wanted: Mapping[str, tuple[int, ...]]) -> None:
@@ -263,7 +263,7 @@ def _seen(name: str, observations: Mapping[str, Any], shape: tuple[int, ...]) ->
         )
     if not tensor.is_floating_point() and name != "state":
         raise ValueError(
-            f"{name!r} is {tensor.dtype}; pictures are floats in [0, 1]: "
-            "scorefield.control.as_pictures makes them from (..., H, W, 3) uint8"
+            f"{name!r} is {tensor.dtype}; images are floats in [0, 1]: "
+            "scorefield.images.as_images makes them from (T, H, W, 3) uint8"
         )
     return tensor

@@ -164,10 +164,10 @@ def check_fits(policy: NetworkPolicy, windows: Windows) -> None:
             f"the windows have {windows.horizons}, the policy {policy.horizons}; make both alike"
         )
     episodes, spaces = windows.episodes, policy.spaces
-    pictures = {name: tuple(p.shape[1:3]) for name, p in episodes.cameras.items()}
-    # A policy of pictures alone does not look at states that are there.
+    images = {name: tuple(p.shape[1:3]) for name, p in episodes.cameras.items()}
+    # A policy of images alone does not look at states that are there.
     state = episodes.state.shape[1] if spaces.state else 0
-    found = (state, episodes.action.shape[1], pictures)
+    found = (state, episodes.action.shape[1], images)
     expected = (spaces.state, spaces.action, dict(spaces.images))
     if found != expected:
         raise ValueError(

@@ -225,8 +225,8 @@ def test_arrays_of_hdf5(demo: str, made: Callable[[str], Path], tmp_path: Path) 
                 if changed is not None:
                     file[f"data/{demo}/{key}"] = changed
             told = read(copy)
-            pictures = key.endswith("image") or demo == "demo_0"
-            assert isinstance(told, str) or pictures, (key, demo, changed)
+            images = key.endswith("image") or demo == "demo_0"
+            assert isinstance(told, str) or images, (key, demo, changed)
 
 
 def test_arrays_of_zarr(made: Callable[[str], Path], tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_arrays_of_zarr(made: Callable[[str], Path], tmp_path: Path) -> None:
                 group = zarr.open_group(str(copy), mode="a", zarr_format=2)
                 group.create_array(key, data=changed)
             told = read(copy)
-            lost = key == "data/state" and changed is None  # then pictures are all there is
+            lost = key == "data/state" and changed is None  # then images are all there is
             assert isinstance(told, str) or lost, (key, changed)
 
 

@@ -449,7 +449,7 @@ def test_a_file_carries_all_that_is_needed(network: str, tmp_path: Path) -> None
         load_policy(tmp_path)
 
 
-def test_pictures_and_states_train_and_act(tmp_path: Path) -> None:
+def test_images_and_states_train_and_act(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (12, 40, 40, 3), dtype=np.uint8)
     episode = Episode(rng.uniform(-1, 1, (12, 2)), rng.uniform(-1, 1, (12, 2)), {"top": frames})

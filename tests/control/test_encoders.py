@@ -50,14 +50,14 @@ def test_resnet18_has_its_published_size() -> None:
 
 
 def test_the_middle_is_cropped_in_use_and_anywhere_in_training() -> None:
-    pictures = torch.arange(10.0 * 10).reshape(1, 1, 1, 10, 10).expand(40, 2, 3, 10, 10)
-    middle = cropped(pictures, 0.8)
-    assert torch.equal(middle, pictures[..., 1:9, 1:9])
-    random = cropped(pictures, 0.8, ShardedGenerator(noise_generator(0)))
+    images = torch.arange(10.0 * 10).reshape(1, 1, 1, 10, 10).expand(40, 2, 3, 10, 10)
+    middle = cropped(images, 0.8)
+    assert torch.equal(middle, images[..., 1:9, 1:9])
+    random = cropped(images, 0.8, ShardedGenerator(noise_generator(0)))
     corners = random[:, 0, 0, 0, 0]
     assert set(corners.tolist()) == {10.0 * y + x for y in range(3) for x in range(3)}
     assert torch.equal(random[:, 0], random[:, 1])
-    assert torch.equal(random, cropped(pictures, 0.8, ShardedGenerator(noise_generator(0))))
+    assert torch.equal(random, cropped(images, 0.8, ShardedGenerator(noise_generator(0))))
 
 
 def test_observations_come_one_after_another() -> None:

@@ -16,11 +16,11 @@ from scorefield.files import part_path
 
 def episode(number: int, steps: int = 5, *, camera: bool = False) -> Episode:
     rng = np.random.default_rng(number)
-    pictures = {"top": rng.integers(0, 256, (steps, 4, 6, 3), dtype=np.uint8)} if camera else {}
+    images = {"top": rng.integers(0, 256, (steps, 4, 6, 3), dtype=np.uint8)} if camera else {}
     return Episode(
         rng.normal(size=(steps, 3)),
         rng.normal(size=(steps, 2)),
-        pictures,
+        images,
         10.0,
         f"made, episode {number}",
         number,

@@ -86,7 +86,7 @@ def test_networks_and_solvers_act_the_same(
     assert [node.op_type for node in nodes].count("Conv") == convolutions
 
 
-def test_a_policy_that_sees_pictures(tmp_path: Path) -> None:
+def test_a_policy_that_sees_images(tmp_path: Path) -> None:
     spaces = PolicySpaces(3, 2, (-1.0, -2.0), (1.0, 2.0), images={"top": (36, 40)})
     encoder = EncoderSettings(width=16, keypoints=4)
     policy = DiffusionPolicy(spaces, HORIZONS, UNET, DiffusionSettings("eps"), encoder).eval()

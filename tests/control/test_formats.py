@@ -18,7 +18,7 @@ from demonstration_files import (
     lerobot,
     png,
     robomimic,
-    with_pictures,
+    with_images,
 )
 
 from scorefield.control.data.episode import Episode
@@ -120,7 +120,7 @@ def test_keys_of_one_s_own(tmp_path: Path) -> None:
     points = next(iter(read_episodes(path, action=names, state=["keypoint"], cameras=())))
     assert points.state.shape == (4, 18)
     for wrong, message in (
-        ({"state": ["img"]}, "state names img, which is pictures"),
+        ({"state": ["img"]}, "state names img, which is images"),
         ({"cameras": ["keypoint"]}, "cameras names keypoint, which is an array"),
         ({"cameras": ["top"]}, r"cameras lacks \['top'\]"),
     ):
@@ -227,7 +227,7 @@ def test_groups_of_observations(tmp_path: Path) -> None:
 
 
 def test_a_file_per_episode(tmp_path: Path) -> None:
-    """As ALOHA's recordings, with pictures as files of JPEG padded to one length."""
+    """As ALOHA's recordings, with images as files of JPEG padded to one length."""
     h5py = pytest.importorskip("h5py")
     for i in (10, 9, 2):
         k = {2: 0, 9: 1, 10: 2}[i]
@@ -335,20 +335,20 @@ def test_a_video_is_found_again_for_an_earlier_episode(tmp_path: Path) -> None:
 
 def test_cameras_whose_names_end_alike_stay_apart(tmp_path: Path) -> None:
     names = ["observation.images.left.rgb", "observation.images.right.rgb", "observation.image"]
-    folder = with_pictures(tmp_path / "set", {key: ["RGB", (9, 8, 7)] for key in names})
+    folder = with_images(tmp_path / "set", {key: ["RGB", (9, 8, 7)] for key in names})
     first = next(iter(read_lerobot(folder)))
     assert set(first.cameras) == {"left.rgb", "right.rgb", "image", "top"}
     chosen = next(iter(read_lerobot(folder, cameras=names[:2])))
     assert set(chosen.cameras) == {"left.rgb", "right.rgb"}
     alike = {"observation.top": ["RGB", (9, 8, 7)]}
-    folder = with_pictures(tmp_path / "alike", alike)
+    folder = with_images(tmp_path / "alike", alike)
     names = ["observation.images.top", "observation.top"]
     assert set(next(iter(read_lerobot(folder))).cameras) == set(names)
 
 
 def test_other_names_than_lerobot_s_own(tmp_path: Path) -> None:
     """As in sets that were converted for openpi: state, image and actions."""
-    folder = with_pictures(tmp_path / "set", {"wrist_image": ["RGB", (9, 8, 7)]})
+    folder = with_images(tmp_path / "set", {"wrist_image": ["RGB", (9, 8, 7)]})
     renamed(folder, {"observation.state": "state", "action": "actions", "timestamp": "time"})
     renamed(folder, {"observation.images.top": "image"})
     data = open_demonstrations(folder)
@@ -403,7 +403,7 @@ def test_a_video_of_another_rate_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mark", ["is_depth_map", "video.is_depth_map"])
 def test_depth_is_no_camera(mark: str, tmp_path: Path) -> None:
-    folder = with_pictures(tmp_path / "set", {"observation.images.far": ["I;16", 500]})
+    folder = with_images(tmp_path / "set", {"observation.images.far": ["I;16", 500]})
     with pytest.raises(ValueError, match=r"observation.images.far, step 0: .*mode I;16: depth"):
         list(read_lerobot(folder))
     file = folder / "meta" / "info.json"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scorefield.control.data.episode import Episode
 from scorefield.control.data.episodes import write_episodes
 from scorefield.control.data.formats import open_demonstrations
-from scorefield.control.data.inspection import Inspection, inspect, of_pictures
+from scorefield.control.data.inspection import Inspection, inspect, of_images
 
 Arrays = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -113,9 +113,9 @@ def test_episodes_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
     assert np.isfinite(found.high["actions"]).all()
 
 
-def test_black_and_standing_pictures() -> None:
+def test_black_and_standing_images() -> None:
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
-    assert list(of_pictures("top", frames)) == []
-    assert "all the same" in next(iter(of_pictures("top", np.repeat(frames[:1], 4, axis=0))))
-    assert "black" in next(iter(of_pictures("top", frames // 128)))
+    assert list(of_images("top", frames)) == []
+    assert "all the same" in next(iter(of_images("top", np.repeat(frames[:1], 4, axis=0))))
+    assert "black" in next(iter(of_images("top", frames // 128)))

@@ -89,13 +89,13 @@ def test_a_policy_acts_on_lerobots_observations() -> None:
     policy = policy_of(DiffusionSettings("x0", steps=2), spaces)
     state, top = torch.rand(2, 5), np.random.default_rng(0).integers(0, 256, (2, 24, 24, 3))
     frames = top.astype(np.uint8)
-    pictures = torch.from_numpy(frames).movedim(-1, -3).float() / 255
-    expected = policy.act({"state": state, "top": pictures, "image": pictures.flip(0)})
+    images = torch.from_numpy(frames).movedim(-1, -3).float() / 255
+    expected = policy.act({"state": state, "top": images, "image": images.flip(0)})
     theirs = {
         "observation.state": state[:, :3],
         "observation.environment_state": state[:, 3:].numpy(),
         "observation.images.top": frames,
-        "observation.image": pictures.flip(0),
+        "observation.image": images.flip(0),
         "task": "go there",
     }
     torch.testing.assert_close(policy.act(theirs), expected)

@@ -20,8 +20,8 @@ ROWS = 3
 
 def camera(*names: str, size: tuple[int, int] = (33, 40)) -> dict[str, Any]:
     """Features of a state and cameras, not in the order of their names."""
-    pictures = {name: {"type": "VISUAL", "shape": [3, *size]} for name in names}
-    return {"input_features": {STATE: {"type": "STATE", "shape": [3]}, **pictures}}
+    images = {name: {"type": "VISUAL", "shape": [3, *size]} for name in names}
+    return {"input_features": {STATE: {"type": "STATE", "shape": [3]}, **images}}
 
 
 def observations(reference: LeRobotPolicy) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -66,7 +66,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "normalization_mapping": {"STATE": "MEAN_STD", "ACTION": "MEAN_STD", "VISUAL": "IDENTITY"}
     },
 }
-PICTURES: dict[str, dict[str, Any]] = {
+IMAGES: dict[str, dict[str, Any]] = {
     "one": camera("observation.image"),
     "frozen-crop": camera("observation.images.top")
     | {"use_group_norm": False, "crop_shape": [30, 37]},
@@ -89,8 +89,8 @@ def test_a_policy_of_lerobot_acts_as_it_does_there(
     assert differences(reference, ours) < 1e-5
 
 
-@pytest.mark.parametrize("changed", PICTURES.values(), ids=PICTURES)
-def test_it_sees_pictures_as_it_does_there(changed: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("changed", IMAGES.values(), ids=IMAGES)
+def test_it_sees_images_as_it_does_there(changed: dict[str, Any], tmp_path: Path) -> None:
     reference = LeRobotPolicy(settings_of(**changed))
     folder = reference.save(tmp_path / "theirs")
     assert differences(reference, folder) < 1e-5
@@ -130,8 +130,8 @@ def test_what_is_not_followed_is_refused_with_its_name(tmp_path: Path) -> None:
     refused("clip_sample is False", clip_sample=False)
     refused("beta_schedule is 'linear'", beta_schedule="linear")
     refused("no weights of", down_dims=[16, 64])
-    pictures = camera("observation.image")
-    refused("vision_backbone is 'resnet50'", vision_backbone="resnet50", **pictures)
+    images = camera("observation.image")
+    refused("vision_backbone is 'resnet50'", vision_backbone="resnet50", **images)
     mapping = {"STATE": "QUANTILES", "ACTION": "MIN_MAX"}
     refused("observation.state: QUANTILES needs", normalization_mapping=mapping)
 

@@ -44,7 +44,7 @@ class Seeing(gymnasium.Env[Any, Any]):
 
 SPACES: dict[str, Any] = {
     "Vector": BOX(-1, 1, (3,)),
-    "Pictures": BOX(0, 255, (8, 9, 3), np.uint8),
+    "Images": BOX(0, 255, (8, 9, 3), np.uint8),
     "Both": gymnasium.spaces.Dict(
         arm=BOX(-1, 1, (2,)),
         grip=BOX(0, 1, ()),
@@ -73,8 +73,8 @@ def test_spaces_of_registered_environments() -> None:
     assert spaces.rate == 20.0 and spaces.images == {}  # 1 / dt, and not what it is drawn at
     first = environment.reset([5, 6])["state"]
     assert np.array_equal(environment.reset([6, 5])["state"], first[::-1])
-    assert registered("Pictures-v0").spaces.images == {"view": (8, 9)}
-    assert registered("Pictures-v0").spaces.state == 0
+    assert registered("Images-v0").spaces.images == {"view": (8, 9)}
+    assert registered("Images-v0").spaces.state == 0
     both = registered("Both-v0")
     assert both.spaces.state == 3 and both.max_steps == 1000
     assert both.spaces.images == {"action_camera": (8, 8), "top": (8, 8)}

@@ -165,7 +165,7 @@ def test_success_alone_is_told_from_coverage() -> None:
     assert (one_way.success, one_way.coverage, one_way.entropy) == (1.0, 1, 0.0)
 
 
-def test_pictures_and_videos(tmp_path: Path) -> None:
+def test_images_and_videos(tmp_path: Path) -> None:
     task = PlanarTask(TWO_ROUTES)
     rollouts = roll_out(Wanderer(task), task, [1, 2, 3], frames=2)
     assert [one.frames is None for one in rollouts] == [False, False, True]

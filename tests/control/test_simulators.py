@@ -64,7 +64,7 @@ def test_any_environment_is_adapted() -> None:
     assert environment.mode().tolist() == [-1, -1, -1]
 
 
-def test_pictures_of_floats_and_whole_actions() -> None:
+def test_images_of_floats_and_whole_actions() -> None:
     whole = gymnasium.spaces.Box(0, 10, (2,), np.int64)
 
     def looking(level: Any) -> GymnasiumEnvironment:
@@ -81,7 +81,7 @@ def test_pictures_of_floats_and_whole_actions() -> None:
     assert environment.step(np.array([[9.9, 0.4]])).reward == 10.0
     assert (looking(np.uint8(7)).reset([9])["top"] == 7).all()
     for level in (200.0, np.int64(3), -0.1, float("nan")):
-        with pytest.raises(ValueError, match=r"counter: pictures of top are .*floats in"):
+        with pytest.raises(ValueError, match=r"counter: images of top are .*floats in"):
             looking(level).reset([9])
 
 

@@ -17,9 +17,9 @@ def counting(*lengths: int, camera: bool = False) -> list[Episode]:
     episodes = []
     for number, steps in enumerate(lengths):
         values = 100.0 * number + np.arange(steps)[:, None]
-        pictures = np.zeros((steps, 4, 6, 3), dtype=np.uint8)
-        pictures[:, 0, 0, 0] = np.arange(steps)
-        cameras = {"top": pictures} if camera else {}
+        images = np.zeros((steps, 4, 6, 3), dtype=np.uint8)
+        images[:, 0, 0, 0] = np.arange(steps)
+        cameras = {"top": images} if camera else {}
         episodes.append(Episode(values, -values, cameras))
     return episodes
 
@@ -64,12 +64,12 @@ def test_windows_agree_with_a_literal_loop(to: int, ta: int, tp: int) -> None:
     assert len(windows) == len(expected) and actions.tolist() == expected
 
 
-def test_pictures_become_channels_first_in_0_1() -> None:
+def test_images_become_channels_first_in_0_1() -> None:
     windows = Windows(Episodes.of(counting(5, camera=True)), Horizons(2, 2, 4))
-    pictures = windows.batch([3])["top"]
-    assert pictures.shape == (1, 2, 3, 4, 6) and pictures.dtype == torch.float32
-    assert torch.allclose(pictures[0, :, 0, 0, 0] * 255, torch.tensor([2.0, 3.0]))
-    assert float(pictures[0, :, 1:].max()) == 0
+    images = windows.batch([3])["top"]
+    assert images.shape == (1, 2, 3, 4, 6) and images.dtype == torch.float32
+    assert torch.allclose(images[0, :, 0, 0, 0] * 255, torch.tensor([2.0, 3.0]))
+    assert float(images[0, :, 1:].max()) == 0
 
 
 def test_mapped_windows_equal_those_in_memory(tmp_path: Path) -> None:

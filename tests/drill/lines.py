@@ -41,7 +41,7 @@ TINY: dict[str, str] = {
     "invert": "PICTURE --steps 2",
     "text-to-video": "red --prior motion-narrow -n 1 --steps 1",
     "text-to-svg": "red --steps 1 --trace-steps 1 --samples 1 --views 1 --size 32 --paths 2"
-    " --picture-size 32",
+    " --render-size 32",
     "trace": "PICTURE",
     "classify": "PICTURE --labels red,blue --budget 4",
     "rank": "PICTURE --text red --draws 2",
@@ -57,10 +57,10 @@ TINY: dict[str, str] = {
     "gallery": "RUNS",
     "info": "PRIOR",
     "doctor": "",
-    "text-to-3d": "red --steps 1 --views 1 --samples 8 --size 16 --picture-size 16 --frames 1"
+    "text-to-3d": "red --steps 1 --views 1 --samples 8 --size 16 --render-size 16 --frames 1"
     " --mesh-resolution 8 --texture 32",
     "nerfstudio dataset": "SCENE --frames 1 --elevations 0 --size 8 --samples 8",
-    "texture": "MESH red --steps 1 --views 1 --picture-size 16 --frames 1 --texture 32",
+    "texture": "MESH red --steps 1 --views 1 --render-size 16 --frames 1 --texture 32",
     "seal": "COPY",
     "distill": "PRIOR --prompts PROMPTS --steps 1 --updates 1 --fake-updates 1 --batch-size 2",
     "evaluate prior": "-n 2 --steps 1 --renders 2 --judge JUDGE",
@@ -68,12 +68,12 @@ TINY: dict[str, str] = {
     "evaluate segmentation": "--data folder MASKED -k 2",
     "evaluate correspondence": "--data spair PAIRED",
     "evaluate text-to-3d": "--prompts PROMPTS --judge JUDGE --steps 1 --views 1 --samples 8"
-    " --size 16 --picture-size 16 --frames 1 --mesh-resolution 8 --texture 32 --azimuths 1",
+    " --size 16 --render-size 16 --frames 1 --mesh-resolution 8 --texture 32 --azimuths 1",
     "evaluate text-to-svg": "--prompts PROMPTS --judge JUDGE --steps 1 --trace-steps 1 --samples 1"
-    " --views 1 --size 32 --paths 2 --picture-size 32",
-    "train-prior judge": "--pictures 2 --steps 1",
+    " --views 1 --size 32 --paths 2 --render-size 32",
+    "train-prior judge": "--images 2 --steps 1",
     "train-prior digits": "--steps 1",
-    "train-prior shapes": "--pictures 2 --steps 1 --codec-steps 1",
+    "train-prior shapes": "--images 2 --steps 1 --codec-steps 1",
     "train-prior motion-broad": "--steps 1 --width 8",
     "train-prior pictures": "PICTURES --views 1 --steps 1 --codec-steps 1 --prior none",
     "train-prior motion-narrow": "--steps 1 --width 8",

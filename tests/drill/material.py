@@ -11,19 +11,19 @@ from pathlib import Path
 import numpy as np
 
 WORDS = {
-    "text-to-3d": "text-to-3d @ --steps 4 --views 1 --samples 8 --size 16 --picture-size 16"
+    "text-to-3d": "text-to-3d @ --steps 4 --views 1 --samples 8 --size 16 --render-size 16"
     " --frames 2 --mesh-resolution 16 --texture 64 --preview-every 2 --checkpoint-every 2",
-    "texture": "texture MESH @ --steps 4 --views 1 --picture-size 16 --frames 2 --texture 64"
+    "texture": "texture MESH @ --steps 4 --views 1 --render-size 16 --frames 2 --texture 64"
     " --preview-every 2 --checkpoint-every 2",
     "text-to-svg": "text-to-svg @ --steps 4 --trace-steps 2 --samples 1 --views 1 --size 32"
-    " --paths 3 --picture-size 32 --preview-every 2"
+    " --paths 3 --render-size 32 --preview-every 2"
     " --checkpoint-every 2",
     "evaluate text-to-3d": "evaluate text-to-3d --prompts PROMPTS --judge JUDGE --steps 2 --views 1"
-    " --samples 8 --size 16 --picture-size 16 --frames 2 --mesh-resolution 16 --texture 64"
+    " --samples 8 --size 16 --render-size 16 --frames 2 --mesh-resolution 16 --texture 64"
     " --azimuths 1 --preview-every 0 --checkpoint-every 1",
     "evaluate text-to-svg": "evaluate text-to-svg --prompts PROMPTS --judge JUDGE --steps 2"
     " --trace-steps 2 --samples 1 --views 1 --size 32 --paths 2"
-    " --picture-size 32 --preview-every 0 --checkpoint-every 1",
+    " --render-size 32 --preview-every 0 --checkpoint-every 1",
     "evaluate classifier": "evaluate classifier --data imagefolder LABELLED --split val --budget 2"
     " --template {}",
     "evaluate segmentation": "evaluate segmentation --data folder MASKED -k 2",
@@ -31,12 +31,12 @@ WORDS = {
     "distill": "distill PRIOR --prompts PROMPTS --steps 2 --updates 3 --fake-updates 1"
     " --batch-size 2 --least-spread 0 --preview-every 2 --checkpoint-every 1",
     "train-prior digits": "train-prior digits --steps 2",
-    "train-prior judge": "train-prior judge --pictures 32 --steps 2",
-    "train-prior shapes": "train-prior shapes --pictures 32 --steps 2 --codec-steps 2",
+    "train-prior judge": "train-prior judge --images 32 --steps 2",
+    "train-prior shapes": "train-prior shapes --images 32 --steps 2 --codec-steps 2",
     "train-prior pictures": "train-prior pictures PICTURES --views 2 --steps 2 --codec-steps 2"
     " --prior none",
     "train-prior motion-narrow": "train-prior motion-narrow --steps 2 --width 8",
-    "policy collect": "policy collect two-routes --episodes 4 --batch 2 --pictures 16",
+    "policy collect": "policy collect two-routes --episodes 4 --batch 2 --images 16",
     "policy train": "policy train DEMOS --env two-routes --steps 4 --batch-size 8 --width 16"
     " --layers 1",
     "policy train unet": "policy train DEMOS --observe state --network unet --steps 2"

@@ -73,7 +73,7 @@ def test_what_is_typed_goes_before_the_preset(
 ) -> None:
     words = ["text-to-3d", "a cup", "--prior", str(tiny("sd")), "--field", "voxels", "--quiet"]
     words += ["--size", "8", "--steps", "1", "--samples", "4", "--scale", "7.5", "--frames", "1"]
-    words += ["--cameras.distance", "2.0", "2.5", "--mesh-resolution", "8", "--picture-size", "8"]
+    words += ["--cameras.distance", "2.0", "2.5", "--mesh-resolution", "8", "--render-size", "8"]
     main([*words, "--out", str(tmp_path / "run")])
     told = capsys.readouterr()
     config = json.loads((tmp_path / "run" / "config.json").read_text())

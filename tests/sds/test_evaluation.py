@@ -196,7 +196,7 @@ def test_a_missing_clip_is_one_line(tmp_path: Path) -> None:
 
 PROMPTS = ["a red duck", "a blue cup", "a chair"]
 SETTINGS = TextTo3DSettings("any", steps=2, views=1, samples=8)
-SMALL = {"asset": AssetSettings(mesh_resolution=24, texture=64, frames=2, picture_size=16)}
+SMALL = {"asset": AssetSettings(mesh_resolution=24, texture=64, frames=2, render_size=16)}
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from scorefield.sds.nerf.radiance_field import RadianceField
 from scorefield.sds.nerf.scene_distillation import TextTo3D, text_to_3d
 from scorefield.sds.nerf.settings import TextTo3DSettings
 
-SMALL = AssetSettings(mesh_resolution=24, texture=64, frames=3, picture_size=16)
+SMALL = AssetSettings(mesh_resolution=24, texture=64, frames=3, render_size=16)
 SETTINGS = TextTo3DSettings("a red cup", steps=4, views=1, samples=8, seed=3)
 
 

@@ -19,7 +19,7 @@ from scorefield.sds.nerf.scene_distillation import text_to_3d
 from scorefield.sds.nerf.settings import TextTo3DSettings
 from scorefield.sds.nerf.texture.refinement import Refined, Refinement, refinement_settings
 
-SMALL = AssetSettings(mesh_resolution=24, texture=64, frames=2, picture_size=16)
+SMALL = AssetSettings(mesh_resolution=24, texture=64, frames=2, render_size=16)
 SETTINGS = TextTo3DSettings("a red cup", steps=1, views=1, samples=8, learning_rate=0.15)
 
 

@@ -24,7 +24,7 @@ from scorefield.sds.nerf.texture.settings import TextureSettings
 from scorefield.sds.nerf.texture.user_mesh import UserMesh, is_unwrapped, load_mesh
 
 RED = (0.9, 0.2, 0.1)
-SMALL = AssetSettings(texture=64, frames=2, picture_size=16)
+SMALL = AssetSettings(texture=64, frames=2, render_size=16)
 VIEWS = ("front", "side", "back", "overhead")
 
 

@@ -22,7 +22,7 @@ FRAMES = [
 
 
 def buffer(path: Path, **changes: Any) -> Path:
-    """A replay buffer as diffusion_policy writes it: zarr format 2, pictures as floats."""
+    """A replay buffer as diffusion_policy writes it: zarr format 2, images as floats."""
     zarr = pytest.importorskip("zarr")
     arrays = {
         "data/state": np.concatenate(STATES),
@@ -75,14 +75,14 @@ def lerobot(
     arrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     name = "observation.images.top"
-    picture = {"dtype": "video" if video else "image", "shape": [16, 24, 3]}
+    image = {"dtype": "video" if video else "image", "shape": [16, 24, 3]}
     described = {
         "codebase_version": "v3.0",
         "fps": 10,
         "features": {
             "observation.state": {"dtype": "float32", "shape": [3]},
             "action": {"dtype": "float32", "shape": [2]},
-            name: picture,
+            name: image,
         },
         "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
         "video_path": "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
@@ -129,8 +129,8 @@ def lerobot(
     return folder
 
 
-def with_pictures(folder: Path, features: dict[str, Any]) -> Path:
-    """A LeRobot folder with more pictures in its tables: the mode and colour of each feature."""
+def with_images(folder: Path, features: dict[str, Any]) -> Path:
+    """A LeRobot folder with more images in its tables: the mode and colour of each feature."""
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     lerobot(folder, video=False)
     file = folder / "meta" / "info.json"
@@ -148,9 +148,9 @@ def with_pictures(folder: Path, features: dict[str, Any]) -> Path:
     return folder
 
 
-def png(picture: np.ndarray) -> bytes:
+def png(image: np.ndarray) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, format="png")
+    Image.fromarray(image).save(stream, format="png")
     return stream.getvalue()
 
 

@@ -228,7 +228,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TextToImageTask, "preview", lambda self, step: None)
         folder = shapes.train_shapes(
-            out, pictures=PICTURES, codec=TINY, diffusion=TINY, progress=False
+            out, count=PICTURES, codec=TINY, diffusion=TINY, progress=False
         )
     assert folder == out / "shapes"
     return out
@@ -267,7 +267,7 @@ def test_a_finished_training_resumes_to_itself(trained: Path) -> None:
     files = {path: path.read_bytes() for path in (trained / "shapes").rglob("*") if path.is_file()}
     assert len(files) > 8
     shapes.train_shapes(
-        trained, pictures=PICTURES, codec=TINY, diffusion=TINY, resume=True, progress=False
+        trained, count=PICTURES, codec=TINY, diffusion=TINY, resume=True, progress=False
     )
     assert {path: path.read_bytes() for path in files} == files
 
@@ -299,7 +299,7 @@ def test_preview_shows_each_category_twice(images: Tensor) -> None:
 
 
 def test_the_trained_judge_loads(tmp_path: Path) -> None:
-    path = shapes.train_judge(tmp_path, pictures=8, settings=TINY, progress=False)
+    path = shapes.train_judge(tmp_path, count=8, settings=TINY, progress=False)
     verdict = Judge.load(path)(render_indices(1, range(2)))
     assert len(verdict.categories) == 2
 

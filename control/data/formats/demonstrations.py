@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scorefield.control.data.episode import Episode, observed_as
 from scorefield.control.data.formats.reading import DataError, as_bytes, damaged, joined
 
-Kind = Literal["vector", "pictures", "depth", "other"]
+Kind = Literal["vector", "images", "depth", "other"]
 
 ACTIONS = ("action", "actions")
 """What actions are called in data sets."""
@@ -34,7 +34,7 @@ class Feature:
     name: its key in the data set.
     shape: of a row.
     dtype: of its numbers, as the data set calls it.
-    kind: vector (a row of numbers), pictures (of colours or greys), depth, or other.
+    kind: vector (a row of numbers), images (of colours or greys), depth, or other.
     role: observation or action; empty for what is neither.
     aside: why it is not taken unless it is named; empty if it is taken.
     broken: why it can never be taken; empty if it can.
@@ -55,7 +55,7 @@ class Choice:
 
     state: the features that make the state, side by side.
     action: those that make the action.
-    cameras: features of pictures, by the name that the camera has in observations.
+    cameras: features of images, by the name that the camera has in observations.
     left: all other features, and why each is left out.
     """
 
@@ -99,7 +99,7 @@ class Demonstrations(ABC):
             state: the features that make the state, side by side, by name or by the end of their
                 name; None: all vectors that are observations.
             action: those that make the action, likewise; None: what the format calls so.
-            cameras: features of pictures; None: all that are observations, none is ().
+            cameras: features of images; None: all that are observations, none is ().
 
         Raises:
             ValueError: a feature is missing, of another kind, or cannot be read; or nothing is
@@ -108,7 +108,7 @@ class Demonstrations(ABC):
         takes = {
             "state": self._taken("state", state, "observation", "vector"),
             "action": self._taken("action", action, "action", "vector"),
-            "cameras": self._taken("cameras", cameras, "observation", "pictures"),
+            "cameras": self._taken("cameras", cameras, "observation", "images"),
         }
         vectors = [one.name for one in self.features.values() if one.kind == "vector"]
         if not takes["action"]:
@@ -122,7 +122,7 @@ class Demonstrations(ABC):
                 f"{sorted(self.features)}"
             )
         taken = {name for names in takes.values() for name in names}
-        wanted = {"vector": state, "pictures": cameras}
+        wanted = {"vector": state, "images": cameras}
         left = {
             name: _why_left(one, wanted.get(one.kind) is not None)
             for name, one in self.features.items()
@@ -163,17 +163,17 @@ class Demonstrations(ABC):
                     f"data set have {self.features[name].shape}"
                 )
         steps = self.lengths[number]
-        pictures = {}
+        images = {}
         for camera, name in choice.cameras.items():
             frames = arrays[name]
             # Floats of the first episode say for all whether they end at 1 or at 255.
             floats = frames.dtype.kind == "f" and frames.size > 0
             ends_at_one = unit.setdefault(name, floats and bool(frames.max() <= 1))
-            pictures[camera] = as_bytes(f"{where}: {name}", frames, unit=ends_at_one)
+            images[camera] = as_bytes(f"{where}: {name}", frames, unit=ends_at_one)
         return Episode(
             joined(where, {name: arrays[name] for name in choice.state}, steps),
             joined(where, {name: arrays[name] for name in choice.action}, steps),
-            pictures,
+            images,
             self.rate,
             where,
         )
@@ -184,7 +184,7 @@ class Demonstrations(ABC):
 
     @abstractmethod
     def arrays(self, number: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Features of an episode: numbers (T, ...), and pictures (T, H, W, 1 or 3)."""
+        """Features of an episode: numbers (T, ...), and images (T, H, W, 1 or 3)."""
 
     def _taken(
         self, option: str, wanted: Sequence[str] | None, role: str, kind: Kind
@@ -254,14 +254,14 @@ def kind_of(name: str, shape: tuple[int, ...], dtype: str) -> Kind:
     if numbers.kind not in "fiub" or 0 in shape:
         return "other"
     if len(shape) < 2:
-        # Bytes in a long row are a file of a picture, or a text.
+        # Bytes in a long row are a file of an image, or a text.
         return "other" if numbers == np.uint8 and shape and shape[0] > 256 else "vector"
     if len(shape) != 3:
         return "other"
     if 3 in (shape[0], shape[2]):
-        return "pictures"
+        return "images"
     if 1 in (shape[0], shape[2]):
-        return "pictures" if numbers == np.uint8 and "depth" not in name.lower() else "depth"
+        return "images" if numbers == np.uint8 and "depth" not in name.lower() else "depth"
     return "other"
 
 
@@ -314,5 +314,5 @@ def _why_left(feature: Feature, named: bool) -> str:
 
 
 def _described(feature: Feature) -> str:
-    words = {"vector": "a vector", "pictures": "pictures", "depth": "depth", "other": "an array"}
+    words = {"vector": "a vector", "images": "images", "depth": "depth", "other": "an array"}
     return f"{words[feature.kind]} ({feature.dtype}, rows of shape {feature.shape})"

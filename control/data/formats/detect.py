@@ -56,7 +56,7 @@ def read_episodes(
         state: the features that make the state, side by side, by name or by the end of their name;
             None: all vectors that are observations.
         action: those that make the action, likewise; None: what is called action or actions.
-        cameras: the features of pictures; None: all that are observations, none is ().
+        cameras: the features of images; None: all that are observations, none is ().
         episodes: their numbers, from 0 on; None: all.
         tolerance: seconds that a time stamp of LeRobot's may be off; None: half a step.
         rate: steps per second, where the data say none.

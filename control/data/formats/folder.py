@@ -36,7 +36,7 @@ class Folder(Demonstrations):
                 name,
                 tuple(array.shape[1:]),
                 str(array.dtype),
-                "vector" if name in numbers else "pictures",
+                "vector" if name in numbers else "images",
                 "action" if name == "action" else "observation",
             )
             for name, array in self._all.items()

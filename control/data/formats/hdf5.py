@@ -3,7 +3,7 @@
 robomimic, LIBERO, Isaac Lab:
     data                          attribute env_args: JSON with env_kwargs.control_freq
     data/demo_0/actions           (T, A)
-    data/demo_0/obs/KEY           (T, d) or pictures (T, H, W, 3)
+    data/demo_0/obs/KEY           (T, d) or images (T, H, W, 3)
     mask/NAME                     names of the demos of a part of the data
 ALOHA: in each file of a folder
     action                        (T, A)
@@ -59,7 +59,7 @@ def read_robomimic(
         state: the keys under `obs` that make the state, side by side; None: all vectors, those of
             robots first.
         action: those of the actions; None: `actions`, or `action`.
-        cameras: those of pictures; None takes all but depth, none is ().
+        cameras: those of images; None takes all but depth, none is ().
         part: of the data, a name under `mask` such as "train"; None: all.
 
     Raises:
@@ -151,8 +151,8 @@ class Hdf5(Demonstrations):
                         lengths = {n: group[n].shape[0] for n in names}
                         raise DataError(f"{where}: arrays differ in steps: {lengths}")
                     rows = array[:steps]
-                    pictures = self.features[name].kind == "pictures"
-                    if pictures and (rows.dtype == object or rows.ndim == 2):
+                    images = self.features[name].kind == "images"
+                    if images and (rows.dtype == object or rows.ndim == 2):
                         rows = decoded(f"{where}: {name}", [bytes(bytearray(row)) for row in rows])
                     found[name] = np.asarray(rows)
         return found
@@ -282,7 +282,7 @@ def _kind(name: str, array: Any) -> Any:
     if array.dtype == object or bytes_of_a_file:
         row = array[0]
         encoded = not isinstance(row, str) and bytes(bytearray(row))[:4].startswith(_MAGIC)
-        return "pictures" if encoded else "other"
+        return "images" if encoded else "other"
     return kind_of(name, tuple(array.shape[1:]), str(array.dtype))
 
 

@@ -46,7 +46,7 @@ def read_lerobot(
         state: the features that make the state, side by side; None: all vectors under
             `observation.`, in their order, or where no feature is called so, all vectors.
         action: those that make the action; None: `action`, or `actions`.
-        cameras: the features of pictures; None: all that are no depth, none is (). A camera is
+        cameras: the features of images; None: all that are no depth, none is (). A camera is
             called by its feature without `observation.images.`, or without `observation.`.
         tolerance: seconds that a time stamp may be off; None: half a step.
 
@@ -237,13 +237,13 @@ def _feature(where: str, name: str, about: Any, dotted: bool) -> Feature:
         role, aside = ("observation", "") if name.startswith("observation.") else ("", "")
     if dtype in ("video", "image"):
         is_depth = _is_depth(about) or (1 in shape and "depth" in name.lower())
-        return Feature(name, shape, dtype, "depth" if is_depth else "pictures", role, aside)
+        return Feature(name, shape, dtype, "depth" if is_depth else "images", role, aside)
     shape = () if shape == (1,) else shape
     return Feature(name, shape, dtype, kind_of(name, shape, dtype), role, aside)
 
 
 def _is_depth(about: Mapping[str, Any]) -> bool:
-    """Whether pictures are distances; LeRobot has had the mark in several places."""
+    """Whether images are distances; LeRobot has had the mark in several places."""
     marks = {**about, **(about.get("video_info") or {}), **(about.get("info") or {})}
     return bool(marks.get("is_depth_map") or marks.get("video.is_depth_map"))
 

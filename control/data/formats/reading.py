@@ -1,4 +1,4 @@
-"""What the readers share: errors that name the place, numbers side by side, pictures as bytes."""
+"""What the readers share: errors that name the place, numbers side by side, images as bytes."""
 
 import importlib
 import io
@@ -64,36 +64,34 @@ def joined(where: str, parts: Mapping[str, NDArray[Any]], steps: int) -> NDArray
     return np.concatenate(columns, axis=1)
 
 
-def as_bytes(where: str, pictures: NDArray[Any], *, unit: bool) -> NDArray[np.uint8]:
+def as_bytes(where: str, images: NDArray[Any], *, unit: bool) -> NDArray[np.uint8]:
     """(T, H, W, 3) uint8 of colours or greys, the channel first or last.
 
     Args:
         where: they are from.
-        pictures: uint8, or numbers in [0, 255].
+        images: uint8, or numbers in [0, 255].
         unit: floats lie in [0, 1].
 
     Raises:
         DataError: the shape is another, or values lie elsewhere.
     """
-    if pictures.ndim == 4 and pictures.shape[-1] not in (1, 3) and pictures.shape[1] in (1, 3):
-        pictures = np.moveaxis(pictures, 1, -1)
-    if pictures.ndim != 4 or pictures.shape[-1] not in (1, 3) or 0 in pictures.shape:
-        raise DataError(
-            f"{where}: has shape {pictures.shape}; pictures are (steps, height, width, 3)"
-        )
-    if pictures.dtype != np.uint8:
-        low, high = float(pictures.min()), float(pictures.max())
+    if images.ndim == 4 and images.shape[-1] not in (1, 3) and images.shape[1] in (1, 3):
+        images = np.moveaxis(images, 1, -1)
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
+        raise DataError(f"{where}: has shape {images.shape}; images are (steps, height, width, 3)")
+    if images.dtype != np.uint8:
+        low, high = float(images.min()), float(images.max())
         if not (low >= 0 and high <= (1 if unit else 255)):
             raise DataError(
-                f"{where}: is {pictures.dtype} in [{low:g}, {high:g}]; pictures lie in [0, 255], "
+                f"{where}: is {images.dtype} in [{low:g}, {high:g}]; images lie in [0, 255], "
                 "or in [0, 1] in all episodes"
             )
-        pictures = np.rint(pictures * 255 if unit else pictures).astype(np.uint8)
-    return np.ascontiguousarray(np.broadcast_to(pictures, (*pictures.shape[:3], 3)))
+        images = np.rint(images * 255 if unit else images).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(images, (*images.shape[:3], 3)))
 
 
 def decoded(where: str, files: list[bytes]) -> NDArray[np.uint8]:
-    """(T, H, W, 3) of the contents of picture files, one per step.
+    """(T, H, W, 3) of the contents of image files, one per step.
 
     Raises:
         DataError: one is damaged, of another size than the first, or shows depth.
@@ -101,12 +99,12 @@ def decoded(where: str, files: list[bytes]) -> NDArray[np.uint8]:
     frames: list[NDArray[np.uint8]] = []
     for step, data in enumerate(files):
         here = f"{where}, step {step}"
-        with damaged(here), Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            if picture.mode.startswith(("I", "F")):  # Pillow would cut off all beyond 255
-                raise DataError(f"{here}: the picture is of mode {picture.mode}: depth, no colours")
-            frames.append(np.asarray(picture.convert("RGB")))
+        with damaged(here), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.mode.startswith(("I", "F")):  # Pillow would cut off all beyond 255
+                raise DataError(f"{here}: the image is of mode {image.mode}: depth, no colours")
+            frames.append(np.asarray(image.convert("RGB")))
         if frames[-1].shape != frames[0].shape:
             raise DataError(
-                f"{here}: the picture has shape {frames[-1].shape}, the first {frames[0].shape}"
+                f"{here}: the image has shape {frames[-1].shape}, the first {frames[0].shape}"
             )
     return np.stack(frames)

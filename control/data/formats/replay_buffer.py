@@ -42,7 +42,7 @@ def read_replay_buffer(
         path: the folder or the .zip.
         state: the keys under `data` that make the state, side by side; None: `state` if it is
             there, or else all vectors.
-        cameras: those of pictures; None takes all, none is ().
+        cameras: those of images; None takes all, none is ().
         action: those of the actions; None: `action`, or `actions`.
         rate: steps per second, which the format does not say.
 

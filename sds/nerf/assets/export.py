@@ -47,7 +47,7 @@ def export_scene(
     """
     settings = settings or AssetSettings()
     folder = Path(folder)
-    size = settings.picture_size
+    size = settings.render_size
     with tqdm(total=3, desc="views", disable=not progress, dynamic_ncols=True) as bar:
         written = {"views": save_image(folder / "views.png", view_sheet(scene, size))}
         bar.update()

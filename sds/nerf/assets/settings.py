@@ -24,7 +24,7 @@ class AssetSettings:
         this library). None: y in the .obj, z in the .ply. The .glb is always y up.
     usdz: also write a .usdz, y up, for viewers of phones and for USD's tools; usd-core writes it.
     frames: number of turntable frames.
-    picture_size: side of the turntable and of the views, pixels.
+    render_size: side of the turntable and of the views, pixels.
     """
 
     mesh_resolution: Annotated[int, Domain(8.0)] = 128
@@ -33,7 +33,7 @@ class AssetSettings:
     up: UpAxis | None = None
     usdz: bool = False
     frames: Count = 36
-    picture_size: Count = 128
+    render_size: Count = 128
 
     def __post_init__(self) -> None:
         check_numbers(self)

@@ -30,7 +30,7 @@ class TextureDistillation(Painting):
         prior: what it should look like.
         settings: what to paint, and how.
         given: what is painted.
-        asset: its `texture`, `up`, `frames` and `picture_size`; None: the defaults.
+        asset: its `texture`, `up`, `frames` and `render_size`; None: the defaults.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ def texture_mesh(
         progress: whether to show progress on standard error.
         preview_every: a preview after every so many steps; 0 for none.
         checkpoint_every: a checkpoint after every so many steps; 0 for the last only.
-        asset: its `texture`, `up` (of the mesh that is read, too), `frames` and `picture_size`.
+        asset: its `texture`, `up` (of the mesh that is read, too), `frames` and `render_size`.
 
     Raises:
         ValueError: before anything starts: mesh, settings, words or folder are not accepted.

@@ -51,7 +51,7 @@ class Painting(DistillationJob):
         settings: what to paint, and how.
         surface: what is painted.
         field: whose colours are learnt, wherever it has parameters.
-        asset: its `texture`, `up`, `frames` and `picture_size`; None: the defaults.
+        asset: its `texture`, `up`, `frames` and `render_size`; None: the defaults.
         back: the 4 x 4 matrix from the surface to where its files show it; None: there.
     """
 
@@ -145,7 +145,7 @@ class Painting(DistillationJob):
         Returns:
             The written files: "views", "turntable", "glb", "obj", "ply", "mtl" and "png".
         """
-        asset, size = self.asset, self.asset.picture_size
+        asset, size = self.asset, self.asset.render_size
         painted = bake(self.surface, self.field, asset.texture)
         sheet = contact_sheet(asset_views(painted, _AROUND, size), 5, labels=_AROUND.views)
         turn = asset_views(painted, orbit(asset.frames), size)

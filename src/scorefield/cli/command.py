@@ -163,7 +163,7 @@ def check_template(template: str, of: str = "label") -> None:
         raise ValueError(f"--template must hold {{}}, the {of}'s place; got {template!r}")
 
 
-def check_picture(path: Path, suffixes: Sequence[str] = PICTURES) -> None:
+def check_image_path(path: Path, suffixes: Sequence[str] = PICTURES) -> None:
     """Refuse to write an image, or a video, to a path where that is bound to fail."""
     if path.suffix.lower() not in suffixes:
         raise ValueError(f"--out must end in one of {', '.join(suffixes)}; got {path}")

@@ -4,6 +4,7 @@
 """
 
 import difflib
+import inspect
 import io
 import json
 import os
@@ -101,6 +102,8 @@ def _run(load: Callable[[], type[Command]], words: Sequence[str], program: str) 
 
 _EARLIER = {
     "--guidance": "--scale",
+    "--picture-size": "--render-size",
+    "--pictures": "--images",
     "--settle": "--refine-rate",
     "--renew-every": "--respawn-every",
     "--renew-until": "--respawn-until",
@@ -122,6 +125,7 @@ def _parse(command: type[Command], words: Sequence[str], prog: str) -> Command:
     told = io.StringIO()
     try:
         with redirect_stderr(told):
+            _own_options_first(command)
             made = tyro.cli(command, args=words, prog=prog, config=(tyro.conf.FlagCreatePairsOff,))
         typed = {word[2:].partition("=")[0].replace("_", "-") for word in words if word[:2] == "--"}
         object.__setattr__(made, "typed", frozenset(typed))  # frozen to all others
@@ -130,6 +134,13 @@ def _parse(command: type[Command], words: Sequence[str], prog: str) -> Command:
         if not end.code:
             raise
         raise ValueError(f"{line_of(told.getvalue())}; {prog} --help lists all options") from None
+
+
+def _own_options_first(command: type[Command]) -> None:
+    """Lets --help begin with what only this command has; dataclasses begin with the base's."""
+    known = command.__dataclass_fields__
+    names = [name for one in command.__mro__ for name in inspect.get_annotations(one)]
+    command.__dataclass_fields__ = {name: known[name] for name in names if name in known}
 
 
 def _unheard(error: OSError, command: Command | None) -> int:

@@ -14,7 +14,7 @@ DIFFUSION = TrainingSettings(steps=15000, batch_size=32, learning_rate=6e-4, war
 JUDGE = TrainingSettings(steps=4000, batch_size=64, learning_rate=2e-3, warmup=100, ema=0.995)
 """The judge."""
 
-SHAPES_PICTURES, JUDGE_PICTURES = 40960, 32768
+SHAPES_IMAGES, JUDGE_IMAGES = 40960, 32768
 """Sizes of the training sets of `shapes` and of the judge."""
 
 DIGITS = TrainingSettings(steps=5000, batch_size=32, learning_rate=1e-3, warmup=200, ema=0.998)

@@ -14,8 +14,8 @@ from scorefield.training.recipes import (
     CODEC,
     DIFFUSION,
     JUDGE,
-    JUDGE_PICTURES,
-    SHAPES_PICTURES,
+    JUDGE_IMAGES,
+    SHAPES_IMAGES,
 )
 from scorefield.training.settings import TrainingSettings
 from scorefield.training.task import run_training
@@ -35,7 +35,7 @@ GUIDANCE_SCALE = 3.5
 _TEMPLATES = ("a red {}, front view", "a photo of a red {}", "a flat icon of a red {}")
 
 WORLD_SEED, JUDGE_SEED = 0, 1
-"""World seeds of the pictures that the prior and the judge are trained on."""
+"""World seeds of the images that the prior and the judge are trained on."""
 
 
 def preview_prompts() -> list[str]:
@@ -47,7 +47,7 @@ def preview_prompts() -> list[str]:
 def train_shapes(
     out: Path,
     *,
-    pictures: int = SHAPES_PICTURES,
+    count: int = SHAPES_IMAGES,
     codec: TrainingSettings = CODEC,
     diffusion: TrainingSettings = DIFFUSION,
     resume: bool = False,
@@ -55,11 +55,11 @@ def train_shapes(
 ) -> Path:
     """Train codec, text encoder and denoiser; returns the folder of the finished pipeline.
 
-    out: holds the pictures, the latents, a run folder per stage, and at last `shapes`. An
+    out: holds the images, the latents, a run folder per stage, and at last `shapes`. An
         interrupted training goes on with `resume` at its last checkpoint.
-    pictures: size of the training set.
+    count: images of the training set.
     """
-    images = world_images(WORLD_SEED, pictures, out / "data", progress=progress)
+    images = world_images(WORLD_SEED, count, out / "data", progress=progress)
     codec_task = CodecTask(images, codec)
     run_training(codec_task, out / "codec", resume, progress)
     vae = codec_task.averaged()
@@ -67,7 +67,7 @@ def train_shapes(
     means, stds = cached_latents(vae, images, path, codec)
     scale_latents(vae, means)
     scale = vae.config.scaling_factor
-    scenes = [draw_scene(WORLD_SEED, index) for index in range(pictures)]
+    scenes = [draw_scene(WORLD_SEED, index) for index in range(count)]
     # The views are learnt last, and have a meaning where there is a front: those come up twice.
     drawn = [i for i, scene in enumerate(scenes) for _ in range(1 + (scene.category in FRONTED))]
     captions = [scenes[i].caption for i in drawn]
@@ -89,17 +89,17 @@ def train_shapes(
 def train_judge(
     out: Path,
     *,
-    pictures: int = JUDGE_PICTURES,
+    count: int = JUDGE_IMAGES,
     settings: TrainingSettings = JUDGE,
     resume: bool = False,
     progress: bool = True,
 ) -> Path:
     """Train the judge on renders of its own; returns the file of its weights.
 
-    out: holds the pictures, the run folder `classifier`, and at last the sealed folder `judge`.
+    out: holds the images, the run folder `classifier`, and at last the sealed folder `judge`.
     """
-    images = world_images(JUDGE_SEED, pictures, out / "data", progress=progress)
-    scenes = [draw_scene(JUDGE_SEED, index) for index in range(pictures)]
+    images = world_images(JUDGE_SEED, count, out / "data", progress=progress)
+    scenes = [draw_scene(JUDGE_SEED, index) for index in range(count)]
     task = JudgeTask(images, scenes, settings)
     run_training(task, out / "classifier", resume, progress)
     with whole_folder(out / "judge") as part:

@@ -20,7 +20,7 @@ TINY = [
     "--preview-every",
     "0",
 ]
-TINY += ["--samples", "1", "--picture-size", "16", "--device", "cpu", "--quiet"]
+TINY += ["--samples", "1", "--render-size", "16", "--device", "cpu", "--quiet"]
 
 
 def test_a_drawing_and_its_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,7 +53,7 @@ class DrawingCommand(DistillingCommand):
     """Rasteriser of the drawing: this library's own, or diffvg, which needs pydiffvg."""
     preview_every: Whole = 10
     """An image, and a frame of the animation, after every so many steps; 0 for neither."""
-    picture_size: Count = 512
+    render_size: Count = 512
     """Longer side of final.png, pixels."""
 
     def settings(self, prompt: str, prior: "ImagePrior | None" = None) -> TextToSvgSettings:
@@ -123,7 +123,7 @@ class _TextToSvg(DrawingCommand):
 
         prior = prior_of(self)
         settings = self.settings(self.prompt, prior)
-        task = TextToSvg(prior, settings, self.picture_size)
+        task = TextToSvg(prior, settings, self.render_size)
         folder = begin(task, self.out, resume=self.resume)
         with under_way():
             written = run(task, folder, **self.pace())

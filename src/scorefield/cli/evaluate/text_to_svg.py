@@ -27,7 +27,7 @@ class _EvaluateTextToSvg(JudgingCommand, DrawingCommand):
             settings,
             resume=self.resume,
             **self.pace(),
-            size=self.picture_size,
+            size=self.render_size,
         )
         totals = table["totals"]
         missing = totals["prompts"] - totals["done"]

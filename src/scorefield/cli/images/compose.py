@@ -9,7 +9,7 @@ import tyro
 from scorefield.cli.command import (
     Outcome,
     PriorCommand,
-    check_picture,
+    check_image_path,
     check_prompt,
     under_way,
 )
@@ -59,7 +59,7 @@ class Compose(PriorCommand):
                 f"--weights takes one number per prompt; got {len(self.weights)} for "
                 f"{len(self.prompts)} prompts"
             )
-        check_picture(self.out)
+        check_image_path(self.out)
 
         import torch
         from diffusers import DDPMScheduler

@@ -9,7 +9,7 @@ import tyro
 from scorefield.cli.command import (
     Outcome,
     PriorCommand,
-    check_picture,
+    check_image_path,
     check_prompt,
     check_unused,
     under_way,
@@ -66,7 +66,7 @@ class Edit(PriorCommand):
     def run(self) -> Outcome:
         """Edit and write the image."""
         check_prompt(self.prompt)
-        check_picture(self.out)
+        check_image_path(self.out)
         settings = self._settings()
 
         from scorefield.cli.images.pictures import load_mask, load_picture

@@ -10,7 +10,7 @@ from scorefield.cli.command import (
     Failed,
     Outcome,
     PriorCommand,
-    check_picture,
+    check_image_path,
     check_prompt,
     under_way,
 )
@@ -51,7 +51,7 @@ class Sample(PriorCommand):
             raise ValueError("no prompt is given; say what to sample, such as 'a red mushroom'")
         for prompt in self.prompts:
             check_prompt(prompt)
-        check_picture(self.out)
+        check_image_path(self.out)
 
         from scorefield.cli.loading import prior_of
         from scorefield.images import contact_sheet, save_image

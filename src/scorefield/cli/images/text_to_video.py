@@ -11,7 +11,7 @@ from scorefield.cli.command import (
     VIDEOS,
     Outcome,
     PriorCommand,
-    check_picture,
+    check_image_path,
     check_prompt,
     under_way,
 )
@@ -70,7 +70,7 @@ class TextToVideo(PriorCommand):
         check_prompt(self.prompt)
         if not self.fps > 0:
             raise ValueError(f"--fps must be more than 0; got {self.fps:g}")
-        check_picture(self.out, VIDEOS)
+        check_image_path(self.out, VIDEOS)
         if self.out.suffix.lower() == ".mp4" and find_spec("imageio_ffmpeg") is None:
             raise ValueError(
                 f"{self.out}: writing mp4 needs imageio-ffmpeg; `pip install scorefield[video]` or "

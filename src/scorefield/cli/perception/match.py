@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from scorefield.cli.command import Outcome, PriorCommand, check_picture, check_unused, under_way
+from scorefield.cli.command import Outcome, PriorCommand, check_image_path, check_unused, under_way
 from scorefield.domains import Count, Share, Whole
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Match(PriorCommand):
 
     def run(self) -> Outcome:
         """Match and draw."""
-        check_picture(self.out)
+        check_image_path(self.out)
         if self.points is not None:
             check_unused(self, "--points", "most")
         if self.fuse is None and self.weight is not None:

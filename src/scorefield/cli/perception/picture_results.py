@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scorefield.cli.command import check_picture
+from scorefield.cli.command import check_image_path
 from scorefield.rows import RowStore
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class PictureResults:
         if path is None and resume:
             raise ValueError("--resume goes on with a file; name it with --out")
         if path is not None:
-            check_picture(path, (".jsonl",))
+            check_image_path(path, (".jsonl",))
             if path.exists() and not resume:
                 raise ValueError(f"{path} is there already; choose another file, or --resume")
         self._rows = RowStore(path, settings, ["picture"])

@@ -25,7 +25,7 @@ class PolicyCollect(Command):
     """Number of episodes to have in the end."""
     batch: Count = 10
     """Episodes that are collected side by side."""
-    pictures: Count | None = None
+    images: Count | None = None
     """Side of the images that are kept beside the states, pixels; without it, none are."""
     resume: bool = False
     """Go on with the collection in --out; without one there, begin."""
@@ -42,8 +42,8 @@ class PolicyCollect(Command):
         if (self.out / INDEX).exists() and not self.resume:
             raise ValueError(f"{self.out} holds episodes; --resume goes on with them")
         environment, expert = demonstration_of(self.env)
-        if self.pictures is not None:
-            environment = ImageObservationWrapper(environment, self.pictures)
+        if self.images is not None:
+            environment = ImageObservationWrapper(environment, self.images)
         # opened as `collect` does, for what it refuses is refused before anything is under way
         EpisodeWriter(self.out, {"environment": environment.name, "seed": self.seed})
         with under_way():

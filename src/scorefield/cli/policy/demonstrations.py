@@ -85,8 +85,8 @@ def loaded(data: "Demonstrations", choice: "Choice", numbers: Sequence[int]) -> 
 
     if isinstance(data, Folder) and list(numbers) == list(range(len(data.lengths))):
         whole = data.episodes
-        pictures = {f"camera.{name}": whole.cameras[name] for name in choice.cameras}
-        arrays = {"state": whole.state, "action": whole.action, **pictures}
+        images = {f"camera.{name}": whole.cameras[name] for name in choice.cameras}
+        arrays = {"state": whole.state, "action": whole.action, **images}
         return Episodes(arrays, whole.ends.tolist(), whole.rate, whole.keys)
     _check_memory(data, choice, numbers)
     return Episodes.of(data.read(choice, numbers))
@@ -104,7 +104,7 @@ def _check_memory(data: "Demonstrations", choice: "Choice", numbers: Sequence[in
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if wanted > there:
         raise ValueError(
-            f"{data.path}: {steps} pictures of {len(shapes)} cameras need {wanted / 1e9:.1f} GB, "
+            f"{data.path}: {steps} images of {len(shapes)} cameras need {wanted / 1e9:.1f} GB, "
             f"and there are {there / 1e9:.1f}; take fewer with --episodes or --cameras, or make a "
             "folder that is mapped: scorefield.control.write_episodes(FOLDER, read_episodes(PATH))"
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scorefield.cli.command import Outcome, check_picture, check_unused
+from scorefield.cli.command import Outcome, check_image_path, check_unused
 from scorefield.cli.policy.demonstrations import DemonstrationsCommand, described
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scorefield.control.data.inspection import Inspection
 
 _SHOWN = 5
-"""Pictures of an episode on the sheet, at equal distances."""
+"""Images of an episode on the sheet, at equal distances."""
 
 _WIDTH = 160
 """Pixels of an image on the sheet."""
@@ -32,15 +32,15 @@ class PolicyInspect(DemonstrationsCommand):
     """
 
     out: Path | None = None
-    """Picture of all cameras to write: the beginning, the middle and the end of three episodes."""
+    """Image of all cameras to write: the beginning, the middle and the end of three episodes."""
 
     def run(self) -> Outcome:
         """Look."""
         check_unused(self, "policy inspect", "seed", "device", "dtype")
         if self.out is not None:
-            check_picture(self.out)
+            check_image_path(self.out)
 
-        from scorefield.control.data.inspection import inspect, of_pictures
+        from scorefield.control.data.inspection import inspect, of_images
 
         data = self.opened()
         numbers = self.numbers(data)
@@ -51,10 +51,10 @@ class PolicyInspect(DemonstrationsCommand):
             refused = [str(error)]
         found = inspect(data, choice, numbers)
         sound = [number for number in numbers if number not in found.broken]
-        pictures, unseen = _pictures(data, choice, sound) if self.out is not None else ({}, [])
+        images, unseen = _images(data, choice, sound) if self.out is not None else ({}, [])
         advice = [*refused, *found.advice, *unseen]
-        for camera, frames in pictures.items():
-            advice += of_pictures(camera, frames.reshape(-1, *frames.shape[2:]))
+        for camera, frames in images.items():
+            advice += of_images(camera, frames.reshape(-1, *frames.shape[2:]))
         lines = _table(data, found)
         if choice is not None:
             lines += described(data, choice, numbers)
@@ -63,10 +63,10 @@ class PolicyInspect(DemonstrationsCommand):
         lines += [f"look at: {line}" for line in advice]
         broken = list(found.broken.values())
         lines += [f"cannot be trained on: {why}" for why in broken[:5]]
-        if self.out is not None and pictures:
+        if self.out is not None and images:
             from scorefield.images import save_image
 
-            lines.append(f"wrote {save_image(self.out, _sheet(data, pictures, _of(sound)))}")
+            lines.append(f"wrote {save_image(self.out, _sheet(data, images, _of(sound)))}")
         problem = None
         if broken:
             problem = (
@@ -138,16 +138,16 @@ def _of(numbers: Sequence[int]) -> list[int]:
     return sorted({numbers[0], numbers[len(numbers) // 2], numbers[-1]}) if numbers else []
 
 
-def _pictures(
+def _images(
     data: "Demonstrations", choice: "Choice | None", numbers: Sequence[int]
 ) -> tuple[dict[str, "NDArray[np.uint8]"], list[str]]:
-    """Pictures (episodes, shown, H, W, 3) by camera, and which cameras cannot be shown."""
+    """Images (episodes, shown, H, W, 3) by camera, and which cameras cannot be shown."""
     import numpy as np
 
-    pictures: dict[str, NDArray[np.uint8]] = {}
+    images: dict[str, NDArray[np.uint8]] = {}
     unseen: list[str] = []
     if choice is None:
-        return pictures, unseen
+        return images, unseen
     for camera, name in choice.cameras.items():
         alone = replace(choice, state=(), cameras={camera: name})
         shown = []
@@ -159,10 +159,10 @@ def _pictures(
             continue
         sizes = {frames.shape[1:3] for frames in shown}
         if len(sizes) > 1:
-            unseen.append(f"camera {camera}: its pictures are of several sizes, {sorted(sizes)}")
+            unseen.append(f"camera {camera}: its images are of several sizes, {sorted(sizes)}")
         elif shown:
-            pictures[camera] = np.stack(shown)
-    return pictures, unseen
+            images[camera] = np.stack(shown)
+    return images, unseen
 
 
 def _places(steps: int) -> list[int]:
@@ -170,7 +170,7 @@ def _places(steps: int) -> list[int]:
 
 
 def _sheet(
-    data: "Demonstrations", pictures: Mapping[str, "NDArray[np.uint8]"], numbers: Sequence[int]
+    data: "Demonstrations", images: Mapping[str, "NDArray[np.uint8]"], numbers: Sequence[int]
 ) -> "Tensor":
     """All cameras below each other, an episode in a row."""
     import torch
@@ -179,7 +179,7 @@ def _sheet(
     from scorefield.images import contact_sheet
 
     sheets = []
-    for camera, frames in pictures.items():
+    for camera, frames in images.items():
         flat = torch.from_numpy(frames).flatten(0, 1).movedim(-1, 1).float() / 255
         height = max(8, round(_WIDTH * flat.shape[2] / flat.shape[3]))
         small = interpolate(flat, (height, _WIDTH), mode="bilinear", antialias=True)

@@ -42,7 +42,7 @@ NETWORKS: dict[str, Callable[[int], "NetworkSettings"]] = {
 """Sizes of the networks of Diffusion Policy, by how many observations are seen."""
 
 _OF_PERCEPTRON = [name for name, _, _ in options_of(PerceptronSettings)]
-_OF_PICTURES = [name for name, _, _ in options_of(EncoderSettings, "width")]
+_OF_IMAGES = [name for name, _, _ in options_of(EncoderSettings, "width")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class _PolicyTrain(DemonstrationsCommand):
     """How states and actions are normalised: by range, or by mean and standard deviation."""
     observe: Literal["state", "image", "both"] | None = None
     """Observations of the policy; without it, the state, with --cameras both, and images where
-    there is no state. Images need demonstrations with them (policy collect --pictures)."""
+    there is no state. Images need demonstrations with them (policy collect --images)."""
     task_text: bool = False
     """Tell the policy the text of LeRobot's task, which it must then be told when it acts."""
     resnet_width: Count = 64
@@ -138,9 +138,9 @@ class _PolicyTrain(DemonstrationsCommand):
             check_tracker(self.track)
         about = [*described(data, choice, numbers), _bounds(spaces)]
         if self.observe == "state" and any(
-            data.features[name].kind == "pictures" for name in choice.left
+            data.features[name].kind == "images" for name in choice.left
         ):
-            about.append("pictures are not looked at; --observe both does")
+            about.append("images are not looked at; --observe both does")
         if tasks:
             about.append(f"told one of {len(tasks)} tasks: {', '.join(map(repr, tasks))}")
         if processes.first:
@@ -237,7 +237,7 @@ class _PolicyTrain(DemonstrationsCommand):
         if self.network != "perceptron":
             check_unused(self, f"--network {self.network}", *_OF_PERCEPTRON)
         if self.observe == "state":
-            check_unused(self, "--observe state", "resnet_width", *_OF_PICTURES)
+            check_unused(self, "--observe state", "resnet_width", *_OF_IMAGES)
         elif self._encoder().prior is None:
             check_unused(self, "the ResNet, without --prior", "layer", "fraction")
         else:
@@ -251,7 +251,7 @@ class _PolicyTrain(DemonstrationsCommand):
         return -(-least // 4) * 4 if self.network.startswith("unet") else least
 
     def _encoder(self) -> EncoderSettings:
-        more = {name: getattr(self, name) for name in _OF_PICTURES}
+        more = {name: getattr(self, name) for name in _OF_IMAGES}
         return EncoderSettings(self.resnet_width, **more)
 
     def _policy(self, spaces: "PolicySpaces", horizons: "Horizons") -> "DiffusionPolicy":
@@ -290,8 +290,8 @@ class _PolicyTrain(DemonstrationsCommand):
         if self.observe == "image":
             check_unused(self, "--observe image", "state")
         state = () if self.observe == "image" else self.state
-        pictures = [name for name, one in data.features.items() if one.kind == "pictures"]
-        if not pictures:
+        images = [name for name, one in data.features.items() if one.kind == "images"]
+        if not images:
             raise ValueError(f"{self.demonstrations} has no cameras; --observe state does without")
         choice = data.choose(state=state, action=self.action, cameras=self.cameras)
         if self.env is None:
@@ -299,7 +299,7 @@ class _PolicyTrain(DemonstrationsCommand):
         if VIEW not in choice.cameras:
             raise ValueError(
                 f"{self.demonstrations} has cameras {sorted(choice.cameras)}, and the "
-                f"environments show {VIEW!r}; collect with --pictures 96, or leave --env out"
+                f"environments show {VIEW!r}; collect with --images 96, or leave --env out"
             )
         return data.choose(state=state, action=self.action, cameras=[choice.cameras[VIEW]])
 

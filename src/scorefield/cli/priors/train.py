@@ -18,13 +18,13 @@ from scorefield.training.recipes import (
     DIGITS,
     ICON_CONCEPTS,
     JUDGE,
-    JUDGE_PICTURES,
+    JUDGE_IMAGES,
     NARROW_LOW_NOISE,
     NARROW_SETTINGS,
     NARROW_WIDTH,
     PICTURES_CODEC,
     PICTURES_DENOISER,
-    SHAPES_PICTURES,
+    SHAPES_IMAGES,
     PictureSettings,
 )
 from scorefield.training.settings import TrainingSettings
@@ -60,7 +60,7 @@ class TrainShapes(_Training):
     """Training steps of the denoiser."""
     codec_steps: Count = CODEC.steps
     """Training steps of the codec."""
-    pictures: Count = SHAPES_PICTURES
+    images: Count = SHAPES_IMAGES
     """Size of the training set."""
 
     def run(self) -> Outcome:
@@ -72,7 +72,7 @@ class TrainShapes(_Training):
         with owned(self.out):
             path = train_shapes(
                 self.out,
-                pictures=self.pictures,
+                count=self.images,
                 codec=self.adjusted(CODEC, self.codec_steps),
                 diffusion=self.adjusted(DIFFUSION, self.steps),
                 resume=self.resume,
@@ -194,7 +194,7 @@ class TrainJudge(_Training):
 
     steps: Count = JUDGE.steps
     """Training steps of the judge."""
-    pictures: Count = JUDGE_PICTURES
+    images: Count = JUDGE_IMAGES
     """Size of the training set."""
 
     def run(self) -> Outcome:
@@ -206,7 +206,7 @@ class TrainJudge(_Training):
         with owned(self.out):
             path = train_judge(
                 self.out,
-                pictures=self.pictures,
+                count=self.images,
                 settings=self.adjusted(JUDGE, self.steps),
                 resume=self.resume,
                 progress=not self.quiet,
