@@ -155,3 +155,33 @@ class PairedErrors:
         prediction = denoiser(level.add_noise(x, eps), level)
         errors = self._width * self._measure(prediction, x, eps)
         return errors.cpu().double().numpy()
+
+
+def paired_errors(
+    prior: Prior,
+    x: Float[Tensor, "images *latent"],
+    prompts: Sequence[str] | None,
+    *,
+    draws: int,
+    chosen: Sequence[int] | None = None,
+    measure: ErrorMeasure | None = None,
+    seed: int = 0,
+    items: Sequence[int] | None = None,
+    batch_size: int = 64,
+) -> Float[np.ndarray, "images prompts draws"]:
+    """The errors of clean samples under prompts, nats, or under none at all.
+
+    chosen: the number of the only prompt of each sample; None takes every prompt.
+    """
+    source = PairedErrors(
+        prior.condition(prompts),
+        x,
+        ErrorMeasure() if measure is None else measure,
+        seed=seed,
+        items=items,
+        batch_size=batch_size,
+    )
+    every = tuple(range(1 if prompts is None else len(prompts)))
+    rows = [every] * len(x) if chosen is None else [(one,) for one in chosen]
+    found = source.evaluate([Request(i, row, 0, draws) for i, row in enumerate(rows)])
+    return np.stack(found).sum(axis=3)

@@ -7,18 +7,14 @@ under it is as small as that of images the prior would make itself.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.perception.classification.error_measure import ErrorMeasure
-from scorefield.perception.classification.paired_errors import (
-    PairedErrors,
-    Request,
-    clean_samples,
-)
+from scorefield.perception.classification.paired_errors import clean_samples, paired_errors
 from scorefield.priors.prior import Prior
 
 DRAWS = 8
@@ -95,19 +91,10 @@ def label_fit(
         )
     x = clean_samples(prior, images, batch_size)
     names = list(dict.fromkeys(prompts))
-
-    def errors(wanted: list[str] | None, rows: Sequence[int]) -> Float[np.ndarray, " images"]:
-        source = PairedErrors(
-            prior.condition(wanted),
-            x,
-            ErrorMeasure() if measure is None else measure,
-            seed=seed,
-            items=items,
-            batch_size=batch_size,
-        )
-        found = source.evaluate([Request(i, (row,), 0, draws) for i, row in enumerate(rows)])
-        return np.array([one.sum(axis=2).mean() for one in found])
-
-    under = errors(names, [names.index(prompt) for prompt in prompts])
-    without = errors(None, [0] * len(x))
+    options: dict[str, Any] = {
+        "draws": draws, "measure": measure, "seed": seed, "items": items, "batch_size": batch_size
+    }  # fmt: skip
+    chosen = [names.index(prompt) for prompt in prompts]
+    under = paired_errors(prior, x, names, chosen=chosen, **options).mean(axis=(1, 2))
+    without = paired_errors(prior, x, None, **options).mean(axis=(1, 2))
     return LabelFit(torch.from_numpy(without - under), torch.from_numpy(under))

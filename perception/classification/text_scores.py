@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.perception.classification.error_measure import ErrorMeasure
-from scorefield.perception.classification.paired_errors import PairedErrors, Request, clean_samples
+from scorefield.perception.classification.paired_errors import clean_samples, paired_errors
 from scorefield.priors.prior import Prior, Prompts
 
 
@@ -63,18 +62,12 @@ def text_scores(
         )
     x = clean_samples(prior, images, batch_size)
 
-    def errors(wanted: list[str] | None) -> np.ndarray:
-        source = PairedErrors(
-            prior.condition(wanted),
-            x,
-            ErrorMeasure() if measure is None else measure,
-            seed=seed,
-            items=items,
+    under, without = (
+        paired_errors(
+            prior, x, some, draws=draws, measure=measure, seed=seed, items=items,
             batch_size=batch_size,
         )
-        rows = tuple(range(1 if wanted is None else len(wanted)))
-        found = source.evaluate([Request(i, rows, 0, draws) for i in range(len(x))])
-        return np.stack(found).sum(axis=3)
-
-    gains = torch.from_numpy(errors(None) - errors(prompts))
+        for some in (prompts, None)
+    )  # fmt: skip
+    gains = torch.from_numpy(without - under)
     return TextScores(gains.mean(dim=2), gains.std(dim=2) / draws**0.5)

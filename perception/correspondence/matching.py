@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from scorefield.domains import Positive, check_numbers
 from scorefield.perception.correspondence.matches import Matches, Size
-from scorefield.perception.correspondence.nearest import nearest_both_ways
+from scorefield.perception.correspondence.nearest import largest_elsewhere, nearest_both_ways
 
 Locate = Callable[[Tensor, Tensor, Size, Tensor], tuple[Tensor, Tensor]]
 """From unit vectors (points, channels), a map (channels, h, w), its picture's size and the map that
@@ -228,8 +228,14 @@ def match_features(
     found, similarity = locate(vectors_at(source, points, source_size), target, target_size, source)
     found = found.to(points)
     back, _ = locate(vectors_at(target, found, target_size), source, source_size, target)
-    return _matches(source, target, points, found, similarity, (back - points).norm(dim=1),
-                    source_size, target_size)  # fmt: skip
+    second = largest_elsewhere(
+        vectors_at(source, points, source_size),
+        functional.normalize(target, dim=0).flatten(1).T,
+        found,
+        *_elsewhere(target, target_size),
+    )
+    ratio = _ratio(similarity, second)
+    return Matches(points, found, similarity, (back - points).norm(dim=1), ratio)
 
 
 def mutual_matches(
@@ -251,45 +257,30 @@ def mutual_matches(
     """
     _check_one_layer(source, target)
     a, b = (functional.normalize(f, dim=0).flatten(1).T.contiguous() for f in (source, target))
-    similarity, there, back = nearest_both_ways(a, b)
+    similarity, there, back, tops = nearest_both_ways(a, b)
     mutual = back[there] == torch.arange(len(a), device=a.device)
     points = cell_centres(source, source_size).to(source)[mutual]
     if locate is None:
-        found = cell_centres(target, target_size).to(source)[there[mutual]]
-        agreed = torch.zeros_like(points[:, 0])
-        return _matches(
-            source, target, points, found, similarity[mutual], agreed, source_size, target_size
-        )
+        centres, apart = _elsewhere(target, target_size)
+        found, similarity = centres[there[mutual]], similarity[mutual]
+        tops = None if tops is None else tops._replace(values=tops.values[mutual])
+        second = largest_elsewhere(a[mutual], b, found, centres, apart, tops)
+        agreed = torch.zeros_like(similarity)
+        return Matches(points, found, similarity, agreed, _ratio(similarity, second))
     return match_features(
         source, target, points, source_size=source_size, target_size=target_size, locate=locate
     )
 
 
-def _matches(
-    source: Tensor,
-    target: Tensor,
-    points: Tensor,
-    found: Tensor,
-    similarity: Tensor,
-    cycle_error: Tensor,
-    source_size: Size,
-    target_size: Size,
-) -> Matches:
-    """Matches with their ratio."""
-    vectors = vectors_at(source, points, source_size)
-    unit = functional.normalize(target, dim=0).flatten(1)
-    centres = cell_centres(target, target_size).to(found)
-    apart = max(target_size) / _ELSEWHERE
-    chunk = max(1, _VALUES // 4 // unit.shape[1])
-    elsewhere = []
-    for part, place in zip(vectors.split(chunk), found.split(chunk), strict=True):
-        near = torch.cdist(place, centres) < apart
-        elsewhere.append((part @ unit).masked_fill(near, -1.0).amax(1))
-    second = torch.cat(elsewhere) if elsewhere else similarity
-    # squared distances of unit vectors are 2 - 2 cos
+def _elsewhere(target: Tensor, size: Size) -> tuple[Float[Tensor, "cells 2"], float]:
+    """The cells of a target, and how far another place is from a match."""
+    return cell_centres(target, size).to(target), max(size) / _ELSEWHERE
+
+
+def _ratio(similarity: Tensor, second: Tensor) -> Float[Tensor, " points"]:
+    """Of the distances, whose squares are 2 - 2 cos for unit vectors."""
     first = (1 - similarity).clamp(min=0)
-    ratio = (first / (1 - second).clamp(min=1e-12)).sqrt()
-    return Matches(points, found, similarity, cycle_error, ratio)
+    return (first / (1 - second).clamp(min=1e-12)).sqrt()
 
 
 def _check_one_layer(source: Tensor, target: Tensor) -> None:

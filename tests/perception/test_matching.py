@@ -25,7 +25,7 @@ from scorefield.perception.correspondence.metrics import (
     keypoint_accuracy,
     resampled_accuracy,
 )
-from scorefield.perception.correspondence.nearest import nearest_both_ways
+from scorefield.perception.correspondence.nearest import largest_elsewhere, nearest_both_ways
 from scorefield.perception.correspondence.sift import SiftFusion, joined_sift
 from scorefield.priors.loading import load_prior
 
@@ -150,7 +150,7 @@ def test_blocks_find_what_the_dense_products_have(n: int, m: int, block: int) ->
     # small whole numbers: products are exact, and many are equal
     a, b = (torch.randint(-1, 2, (k, 5), generator=generator).float() for k in (n, m))
     products = a @ b.T
-    best, there, back = nearest_both_ways(a, b, block)
+    best, there, back, _ = nearest_both_ways(a, b, block)
     assert torch.equal(best, products.amax(1))
     assert there.tolist() == [row.index(max(row)) for row in products.tolist()]
     assert back.tolist() == [row.index(max(row)) for row in products.T.tolist()]
@@ -169,10 +169,29 @@ def test_rounded_products_give_the_same_answer() -> None:
     plain = nearest_both_ways(a, b, rounded=False)
     found = nearest_both_ways(a, b, block=256, rounded=True)
     torch.testing.assert_close(found[0], plain[0])
-    for ours, theirs in zip(found[1:], plain[1:], strict=True):
+    for ours, theirs in zip(found[1:3], plain[1:3], strict=True):
         assert torch.equal(ours, theirs)
     # the answer of rounded products alone is another one
     assert not torch.equal((a.bfloat16() @ b.bfloat16().T).argmax(1), plain[1])
+
+
+@pytest.mark.parametrize("apart", [3.0, 12.5, 100.0])
+def test_elsewhere_is_found_from_rounded_products_as_from_all(apart: float) -> None:
+    """Of cells in rows that are no whole strips; at 100 no cell is far enough of any."""
+    a, b = (
+        functional.interpolate(random_map(seed, 24, 6, 7)[None], (33, 41), mode="bicubic")[0]
+        for seed in (0, 1)
+    )
+    centres = cell_centres(b, (33, 41))
+    a, b = (functional.normalize(m, dim=0).flatten(1).T.contiguous() for m in (a, b))
+    nearest = nearest_both_ways(a, b, rounded=True)
+    places = centres[nearest.there]
+    found = largest_elsewhere(a, b, places, centres, apart, nearest.tops)
+    near = (places[:, None] - centres).square().sum(2) < apart**2
+    torch.testing.assert_close(found, (a @ b.T).masked_fill(near, -1).amax(1))
+    torch.testing.assert_close(found, largest_elsewhere(a, b, places, centres, apart))
+    # leaving the place out makes a difference
+    assert bool((found < nearest.best - 0.1).any())
 
 
 def test_the_ratio_looks_for_another_place() -> None:
