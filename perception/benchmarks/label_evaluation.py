@@ -1,17 +1,19 @@
 """How often a prior's classifier is right on pictures with labels, picture by picture."""
 
-import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from scorefield.images import as_images, load_image, opened_image
-from scorefield.perception.benchmarks.labelled_pictures import LabelledPicture
+from scorefield.images import as_images, opened_image
+from scorefield.perception.benchmarks.labelled_pictures import (
+    LabelledPicture,
+    content_digest,
+    noise_key,
+)
 from scorefield.perception.classification.classify import classify
 from scorefield.perception.classification.stopping import StoppingRule
 from scorefield.priors.frozen_prior import FrozenPrior
@@ -86,11 +88,8 @@ def name_of(label: str | int, names: Sequence[str] | Mapping[str, str]) -> str:
 
 def _read(one: LabelledPicture, size: int) -> tuple[Tensor, int]:
     """The middle square of a picture, and what keys its noise: its content."""
-    source = one.source()
-    raw = source.read_bytes() if isinstance(source, Path) else source.getvalue()
-    item = int.from_bytes(hashlib.blake2b(raw, digest_size=7).digest(), "little")
-    if isinstance(source, Path):
-        return load_image(source, size)[None], item
+    raw = one.content()
+    item = noise_key(content_digest(raw))
     with opened_image(io.BytesIO(raw), one.name) as opened:
         return as_images(opened, size), item
 

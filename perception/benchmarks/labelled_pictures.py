@@ -1,5 +1,6 @@
 """Pictures with labels: folders by class, WebDataset's shards, Hugging Face's Parquet."""
 
+import hashlib
 import io
 import json
 import tarfile
@@ -35,6 +36,26 @@ class LabelledPicture:
     name: str
     label: str | int
     source: Callable[[], Path | io.BytesIO]
+
+    def content(self) -> bytes:
+        """The picture's file.
+
+        Raises:
+            ValueError: the sample has none.
+            OSError: it cannot be read.
+        """
+        source = self.source()
+        return source.read_bytes() if isinstance(source, Path) else source.getvalue()
+
+
+def content_digest(content: bytes) -> str:
+    """What tells one picture from another: 56 bits of BLAKE2b, in hexadecimal."""
+    return hashlib.blake2b(content, digest_size=7).hexdigest()
+
+
+def noise_key(digest: str) -> int:
+    """What keys the noise of a picture, wherever it is and whatever else is judged."""
+    return int.from_bytes(bytes.fromhex(digest), "little")
 
 
 def imagefolder_pictures(folder: Path, split: str = "") -> list[LabelledPicture]:
@@ -74,37 +95,77 @@ def webdataset_pictures(folder: Path, split: str = "") -> Iterator[LabelledPictu
         ValueError: a folder without shards. A shard that is damaged raises it when it is reached,
             a sample when its picture is asked for.
     """
-    shards = sorted(folder.glob(f"{split}*.tar"))
-    some(shards, folder, f"shards ({split}*.tar)")
+    shards = shard_files(folder, split)
     return (picture for shard in shards for picture in _of_shard(shard))
 
 
+def shard_files(folder: Path, split: str = "") -> list[Path]:
+    """SPLIT*.tar, by name.
+
+    Raises:
+        ValueError: there are none.
+    """
+    shards = sorted(folder.glob(f"{split}*.tar"))
+    some(shards, folder, f"shards ({split}*.tar)")
+    return shards
+
+
 def _of_shard(shard: Path) -> Iterator[LabelledPicture]:
-    key, sample = "", dict[str, bytes]()
-    for this, suffix, content in _members(shard):
-        if this != key and sample:
-            yield _of_sample(shard, key, sample)
-            sample = {}
-        key = this
-        sample[suffix] = content
+    return (picture for _, picture in shard_samples(shard))
+
+
+def shard_samples(shard: Path, start: int = 0) -> Iterator[tuple[int, LabelledPicture]]:
+    """The samples of a shard, each with the byte at which it begins.
+
+    start: byte at which the first one that is wanted begins.
+
+    Raises:
+        ValueError: the shard is damaged; the samples before have been given.
+    """
+    for begin, key, sample in _samples(shard, start, contents=True):
+        yield begin, _of_sample(shard, key, sample)
+
+
+def shard_starts(shard: Path) -> Iterator[int]:
+    """The bytes at which the samples of a shard begin; their contents are not read.
+
+    Raises:
+        ValueError: the shard is damaged; the samples before have been given.
+    """
+    return (begin for begin, _, _ in _samples(shard, 0, contents=False))
+
+
+def _samples(
+    shard: Path, start: int, *, contents: bool
+) -> Iterator[tuple[int, str, dict[str, bytes]]]:
+    """Beginning, key and contents by suffix (b"" unless wanted) of whole samples."""
+    begin, key, sample = start, "", dict[str, bytes]()
+    with reading(shard, "a shard of WebDataset"), shard.open("rb") as raw:
+        raw.seek(start)  # the members of a tar stand by themselves
+        with tarfile.open(fileobj=raw, mode="r:") as opened:
+            for member in _members(opened, shard.stat().st_size):
+                parent, _, name = member.name.rpartition("/")
+                stem, _, suffix = name.partition(".")
+                this = f"{parent}/{stem}".lstrip("./")
+                if this != key:
+                    if sample:
+                        yield begin, key, sample
+                    begin, key, sample = member.offset, this, {}
+                file = opened.extractfile(member) if contents else None
+                sample[suffix.lower()] = b"" if file is None else file.read()
     if sample:
-        yield _of_sample(shard, key, sample)
+        yield begin, key, sample
 
 
-def _members(shard: Path) -> Iterator[tuple[str, str, bytes]]:
-    """Key, suffix and content of the files in a shard."""
-    whole = shard.stat().st_size
-    with reading(shard, "a shard of WebDataset"), tarfile.open(shard, "r:") as opened:
-        for member in opened:
-            if not member.isfile():
-                continue
-            if member.size > whole:  # a sparse one, which would be read as gigabytes of zeros
-                raise ValueError(f"{member.name} is larger than the shard")
-            parent, _, name = member.name.rpartition("/")
-            stem, _, suffix = name.partition(".")
-            file = opened.extractfile(member)
-            content = b"" if file is None else file.read()
-            yield f"{parent}/{stem}".lstrip("./"), suffix.lower(), content
+def _members(shard: tarfile.TarFile, whole: int) -> Iterator[tarfile.TarInfo]:
+    """The files in an open shard of so many bytes."""
+    while (member := shard.next()) is not None:
+        shard.members.clear()  # type: ignore[attr-defined]  # it would grow with the shard
+        if not member.isfile():
+            continue
+        if member.size > whole:  # a sparse one, which would be read as gigabytes of zeros
+            raise ValueError(f"{member.name} is larger than the shard")
+        yield member
 
 
 def _of_sample(shard: Path, key: str, sample: dict[str, bytes]) -> LabelledPicture:
@@ -141,15 +202,14 @@ def parquet_pictures(folder: Path, split: str = "") -> tuple[Iterator[LabelledPi
     """
     import pyarrow.parquet as parquet
 
-    files = sorted([*folder.glob(f"{split}*.parquet"), *folder.glob(f"data/{split}*.parquet")])
-    some(files, folder, f"files ({split}*.parquet, in it or in data/)")
+    files = parquet_files(folder, split)
     with reading(files[0], "a Parquet file"):
         schema = parquet.read_schema(files[0])
     if not {"image", "label"} <= set(schema.names):
         raise ValueError(
             f"{files[0]} must have the columns image and label; it has {', '.join(schema.names)}"
         )
-    return (row for path in files for row in _of_parquet(path)), _names_in(schema)
+    return (row for path in files for row in table_rows(path)), _names_in(schema)
 
 
 def _names_in(schema: Any) -> list[str]:
@@ -161,17 +221,55 @@ def _names_in(schema: Any) -> list[str]:
         return []
 
 
-def _of_parquet(path: Path) -> Iterator[LabelledPicture]:
+def parquet_files(folder: Path, split: str = "") -> list[Path]:
+    """SPLIT*.parquet and data/SPLIT*.parquet, by name.
+
+    Raises:
+        ValueError: there are none.
+    """
+    files = sorted([*folder.glob(f"{split}*.parquet"), *folder.glob(f"data/{split}*.parquet")])
+    some(files, folder, f"files ({split}*.parquet, in it or in data/)")
+    return files
+
+
+def table_length(path: Path) -> int:
+    """The rows of a Parquet file of pictures.
+
+    Raises:
+        ValueError: it is damaged, or has no column of pictures.
+    """
     import pyarrow.parquet as parquet
 
-    number = 0
+    with reading(path, "a Parquet file"):
+        about = parquet.read_metadata(path)
+    if "image" not in (names := about.schema.to_arrow_schema().names):
+        raise ValueError(f"{path} must have the column image; it has {', '.join(names)}")
+    return int(about.num_rows)
+
+
+def table_rows(path: Path, start: int = 0) -> Iterator[LabelledPicture]:
+    """The rows of a Parquet file of pictures, 16 in memory; without a column of labels, unlabelled.
+
+    start: the first row that is wanted.
+
+    Raises:
+        ValueError: the file is damaged; the rows before have been given.
+    """
+    import pyarrow.parquet as parquet
+
     with reading(path, "a Parquet file"), parquet.ParquetFile(path) as table:
-        for batch in table.iter_batches(batch_size=16, columns=["image", "label"]):
-            for row in batch.to_pylist():
+        columns = [name for name in ("image", "label") if name in table.schema_arrow.names]
+        number, groups = 0, list(range(table.num_row_groups))
+        while groups and number + table.metadata.row_group(groups[0]).num_rows <= start:
+            number += table.metadata.row_group(groups.pop(0)).num_rows
+        for batch in table.iter_batches(batch_size=16, row_groups=groups, columns=columns):
+            before = min(max(0, start - number), len(batch))
+            number += before
+            for row in batch.slice(before).to_pylist():
                 image = row["image"]
                 raw = image.get("bytes") if isinstance(image, dict) else image
                 yield LabelledPicture(
-                    f"{path.name}/{number}", _label(row["label"]),
+                    f"{path.name}/{number}", _label(row.get("label", "")),
                     lambda raw=raw, name=f"{path.name}, row {number}": _bytes_of(raw, name),  # type: ignore[misc]
                 )  # fmt: skip
                 number += 1

@@ -1,6 +1,7 @@
 """Pictures of segmentations: labels in colours, and laid over what they are of."""
 
 import colorsys
+import io
 import os
 from pathlib import Path
 
@@ -63,7 +64,15 @@ def draw_overlay(
 
 
 def save_labels(path: str | os.PathLike[str], labels: Int[Tensor, "h w"]) -> Path:
-    """Write labels as an indexed PNG: a pixel's value is its label, the palette its colour.
+    """Write labels as an indexed PNG, see `labels_png`."""
+    content = labels_png(labels)
+    with whole_file(path) as part:
+        part.write_bytes(content)
+    return Path(path)
+
+
+def labels_png(labels: Int[Tensor, "h w"]) -> bytes:
+    """Labels as an indexed PNG: a pixel's value is its label, the palette its colour.
 
     Raises:
         ValueError: more than 256 labels.
@@ -73,6 +82,6 @@ def save_labels(path: str | os.PathLike[str], labels: Int[Tensor, "h w"]) -> Pat
         raise ValueError(f"an indexed PNG has room for 256 labels; got {k}")
     picture = Image.fromarray(labels.cpu().numpy().astype(np.uint8))
     picture.putpalette((255 * label_colors(k) + 0.5).byte().flatten().tolist())
-    with whole_file(path) as part:
-        picture.save(part, format="PNG")
-    return Path(path)
+    content = io.BytesIO()
+    picture.save(content, format="PNG")
+    return content.getvalue()

@@ -100,7 +100,7 @@ def opened_image(
     except FileNotFoundError as error:
         raise ValueError(f"{name or source}: there is no such file; name {kind}") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).partition("<_io")[0].split()) or type(error).__name__
         raise ValueError(
             f"{name or source}: cannot be read as {kind} ({reason}); give a png, jpg or webp"
         ) from error

@@ -11,7 +11,8 @@ from PIL import Image
 
 from scorefield.cli import loading
 from scorefield.cli.main import main
-from scorefield.cli.perception.picture_results import PictureResults
+from scorefield.cli.perception.picture_results import AT_ONCE, PictureResults
+from scorefield.perception.fleet.work import ImageWork
 from scorefield.priors.codec import PixelCodec
 from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.prior import ImagePrior
@@ -95,7 +96,6 @@ def test_a_run_that_was_interrupted_goes_on(
 
 def test_resuming_keeps_the_company_of_each_picture(pictures: list[Path], tmp_path: Path) -> None:
     """Rounding depends on what goes through the network together, here made as large as it gets."""
-    prior = ImagePrior(EmpiricalPrior(torch.zeros(1, 3, 8, 8)), PixelCodec(), image_size=8)
     (tmp_path / "a-broken.png").write_bytes(b"no picture")
     paths = [tmp_path / "a-broken.png", *pictures, *pictures[:2]]
     paths += [Path(f"{path.parent}/./{path.name}") for path in pictures]
@@ -103,9 +103,11 @@ def test_resuming_keeps_the_company_of_each_picture(pictures: list[Path], tmp_pa
     def judge(images: torch.Tensor, items: list[int]) -> list[dict[str, object]]:
         return [{"company": sorted(items)} for _ in items]
 
+    work = ImageWork(judge, {}, {}, torch.device("cpu"), 8, AT_ONCE)
+
     def stream(name: str, resume: bool = False) -> list[dict[str, object]]:
         results = PictureResults(tmp_path / name, {}, resume)
-        results.stream(paths, prior, judge, quiet=True)
+        results.stream(paths, work, quiet=True)
         return results.of(paths)[0]
 
     whole, lines = stream("whole.jsonl"), (tmp_path / "whole.jsonl").read_text().splitlines(True)

@@ -1,20 +1,19 @@
 """`scorefield classify`: which of some labels images show."""
 
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import tyro
+from typing import TYPE_CHECKING, Any
 
 from scorefield.cli.command import (
     Outcome,
-    PriorCommand,
     check_at_least,
     check_template,
     check_unused,
     under_way,
 )
-from scorefield.cli.perception.picture_results import PictureResults
+from scorefield.cli.perception.data_set import ImagesCommand
+from scorefield.cli.perception.picture_results import AT_ONCE, PictureResults
 from scorefield.domains import Count, Positive, Share
 from scorefield.perception.classification.choices import Loss, Quantity, Spacing
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from scorefield.perception.classification.classify import Classification
     from scorefield.perception.classification.rejection import LabelFit
+    from scorefield.perception.fleet.work import ImageWork
     from scorefield.priors.frozen_prior import FrozenPrior
 
 NONE = "none of these"
@@ -30,7 +30,7 @@ NONE = "none of these"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classify(PriorCommand):
+class Classify(ImagesCommand):
     """Classify images by the likelihood a prior gives them under each label.
 
     No classifier is trained. Labels that are behind by more than chance explains are dropped on the
@@ -38,8 +38,6 @@ class Classify(PriorCommand):
     through; with --out, each one's result is on disk as soon as it is known.
     """
 
-    pictures: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE ...")]
-    """Images of any size and mode; their middle square is taken."""
     labels: str
     """Labels to choose from, in one word with commas: "mushroom,lamp,chair"."""
     template: tuple[str, ...] = ("a {}",)
@@ -66,15 +64,14 @@ class Classify(PriorCommand):
     own: Count = 60
     """Number of images of the labels that the prior makes for --reject, to know what fits."""
     out: Path | None = None
-    """File of one JSON line per image (results.jsonl); new, unless resuming."""
-    resume: bool = False
-    """Go on with the file --out: images that have a result there, and have not changed since, are
-    not done again."""
+    """File of one JSON line per image (results.jsonl), or with --data a folder; new, unless
+    resuming."""
     batch_size: Count = 64
     """Rows in one pass of the network; changes the speed and the memory, not the results."""
 
     def check(self) -> None:
         """Refuse labels that are too few; others than the first are images, without commas."""
+        super().check()
         labels = self._labels()
         if len(labels) < 2 or len(set(labels)) < len(labels):
             raise ValueError(
@@ -87,18 +84,30 @@ class Classify(PriorCommand):
 
     def run(self) -> Outcome:
         """Classify, append, report."""
-        if not self.pictures:
-            raise ValueError("no image is given; name one or several files")
-        labels = self._labels()
         for template in self.template:
             check_template(template)
         self._check_reject()
+        if self.data is not None:
+            return self.over_data()
+        work = self.work()
+        results = PictureResults(self.out, work.settings, self.resume)  # makes the file, so last
+        with under_way():
+            results.stream(self.pictures, work, quiet=self.quiet)
+        rows, problem = results.of(self.pictures)
+        lines = [_line(row) for row in rows if "error" not in row]
+        if self.out is not None:
+            lines.append(f"wrote {self.out}")
+        return Outcome({**work.settings, "results": rows}, lines, problem)
 
+    def work(self) -> "ImageWork":
+        """Labels of images."""
         from scorefield.cli.loading import prior_of
         from scorefield.perception.classification.classify import DRAWS, classify
         from scorefield.perception.classification.error_measure import ErrorMeasure
         from scorefield.perception.classification.stopping import Race
+        from scorefield.perception.fleet.work import ImageWork
 
+        labels = self._labels()
         prompts = {
             label: [template.format(label) for template in self.template] for label in labels
         }
@@ -116,11 +125,16 @@ class Classify(PriorCommand):
             "temperature": self.temperature,
             "seed": self.seed,
         }
+        columns = {
+            "label": str, "confidence": float, "decided": bool, "evaluations": int,
+            "probabilities": dict, "log_likelihoods": dict,
+        }  # fmt: skip
         if self.reject is not None:
             settings |= {"reject": self.reject, "own": self.own}
+            columns |= {"fit": float, "gain": float, "nearest": str}
         prior = prior_of(self)
         prior.condition([prompt for own in prompts.values() for prompt in own])
-        results = PictureResults(self.out, settings, self.resume)  # makes the file, so last
+        reference = cache(lambda: self._reference(prior, labels))  # takes a while: when it is used
 
         def judge(images: "Tensor", items: list[int]) -> list[dict[str, Any]]:
             found = classify(
@@ -129,18 +143,11 @@ class Classify(PriorCommand):
                 batch_size=self.batch_size,
             )  # fmt: skip
             rows = _rows(found)
-            if reference is not None:
-                self._reject(rows, prior, images, items, reference)
+            if self.reject is not None:
+                self._reject(rows, prior, images, items, reference())
             return rows
 
-        with under_way():
-            reference = None if self.reject is None else self._reference(prior, labels)
-            results.stream(self.pictures, prior, judge, quiet=self.quiet)
-        rows, problem = results.of(self.pictures)
-        lines = [_line(row) for row in rows if "error" not in row]
-        if self.out is not None:
-            lines.append(f"wrote {self.out}")
-        return Outcome({**settings, "results": rows}, lines, problem)
+        return ImageWork(judge, columns, settings, prior.device, prior.image_size, AT_ONCE)
 
     def _check_reject(self) -> None:
         """Refuse too few images to tell so small a share by."""

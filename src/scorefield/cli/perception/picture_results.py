@@ -1,28 +1,25 @@
 """A stream of images whose results are kept, one JSON line each, as soon as they are known."""
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scorefield.cli.command import check_image_path
+from scorefield.perception.benchmarks.labelled_pictures import content_digest
 from scorefield.rows import RowStore
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from scorefield.perception.fleet.work import ImageWork
 
-    from scorefield.priors.prior import ImagePrior
-
-    Judge = Callable[[Tensor, list[int]], list[dict[str, Any]]]
-    """From images and what keys the noise of each to what is to be kept of each."""
-
-_AT_ONCE = 4  # pictures whose results an interruption may cost
+AT_ONCE = 4
+"""Images that are judged together, and whose results an interruption may cost."""
 
 
 def file_digest(path: Path) -> str:
     """What tells one image from another under the same name; empty if it cannot be read."""
     try:
-        return hashlib.blake2b(path.read_bytes(), digest_size=7).hexdigest()
+        return content_digest(path.read_bytes())
     except OSError:
         return ""
 
@@ -51,9 +48,7 @@ class PictureResults:
                 raise ValueError(f"{path} is there already; choose another file, or --resume")
         self._rows = RowStore(path, settings, ["picture"])
 
-    def stream(
-        self, paths: Sequence[Path], prior: "ImagePrior", judge: "Judge", *, quiet: bool
-    ) -> None:
+    def stream(self, paths: Sequence[Path], work: "ImageWork", *, quiet: bool) -> None:
         """Read and judge the images without a result, a few at a time, and keep what is found.
 
         Noise is keyed by an image's content: it is the same wherever the file is, and whatever
@@ -64,12 +59,17 @@ class PictureResults:
         """
         from tqdm.auto import tqdm
 
+        from scorefield.perception.benchmarks.labelled_pictures import LabelledPicture
+
         paths = list(dict.fromkeys(paths))
-        groups = [paths[first : first + _AT_ONCE] for first in range(0, len(paths), _AT_ONCE)]
+        groups = [
+            paths[first : first + work.at_once] for first in range(0, len(paths), work.at_once)
+        ]
         left = [group for group in groups if not all(map(self._is_known, group))]
         with tqdm(total=sum(map(len, left)), disable=quiet, desc="images") as bar:
             for group in left:
-                self._rows.add(*_judged(group, prior, judge))
+                pictures = [LabelledPicture(str(path), "", partial(Path, path)) for path in group]
+                self._rows.add(*work.rows(pictures))
                 bar.update(len(group))
 
     def of(self, paths: Sequence[Path]) -> tuple[list[dict[str, Any]], str | None]:
@@ -82,27 +82,3 @@ class PictureResults:
         """Whether there is a result of what the file holds now, or it is known to be damaged."""
         row = self._rows.get(picture=str(path))
         return row is not None and row.get("digest") == file_digest(path)
-
-
-def _judged(paths: Sequence[Path], prior: "ImagePrior", judge: "Judge") -> list[dict[str, Any]]:
-    """Results of images that are judged together, or why one cannot be read."""
-    import torch
-
-    from scorefield.images import load_image
-
-    rows, images, good = list[dict[str, Any]](), [], []
-    for path in paths:
-        row: dict[str, Any] = {"picture": str(path), "digest": file_digest(path)}
-        rows.append(row)
-        try:
-            images.append(load_image(path, prior.image_size))
-        except (ValueError, OSError) as error:
-            row["error"] = " ".join(str(error).split())
-            continue
-        good.append(row)
-    if good:
-        items = [int.from_bytes(bytes.fromhex(row["digest"]), "little") for row in good]
-        found = judge(torch.stack(images).to(prior.device), items)
-        for row, values in zip(good, found, strict=True):
-            row.update(values)
-    return rows

@@ -1,21 +1,26 @@
 """`scorefield rank`: which images fit a text best."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
-
-from scorefield.cli.command import Outcome, PriorCommand, under_way
-from scorefield.cli.perception.picture_results import PictureResults
+from scorefield.cli.command import Outcome, under_way
+from scorefield.cli.perception.data_set import ImagesCommand
+from scorefield.cli.perception.picture_results import AT_ONCE, PictureResults
 from scorefield.domains import Count, Domain
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from scorefield.perception.fleet.work import ImageWork
+
+_BEST = 10
+"""Images of a data set that are named."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class Rank(PriorCommand):
+class Rank(ImagesCommand):
     """Rank images by how much a text raises the likelihood a prior gives them.
 
     The score is log p(image | text) - log p(image), in nats: the second term keeps images
@@ -23,37 +28,47 @@ class Rank(PriorCommand):
     each one's score is on disk as soon as it is known.
     """
 
-    pictures: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE ...")]
-    """Images of any size and mode; their middle square is taken."""
     text: str
     """Prompt that the images are ranked for, such as "a red chair"."""
     draws: Annotated[int, Domain(2.0)] = 16
     """Draws of noise and level; each costs two network evaluations per image."""
     out: Path | None = None
-    """File of one JSON line per image, in the order given (scores.jsonl); new, unless resuming."""
-    resume: bool = False
-    """Go on with the file --out: images that have a score there, and have not changed since, are
-    not scored again."""
+    """File of one JSON line per image, in the order given (scores.jsonl), or with --data a folder;
+    new, unless resuming."""
     batch_size: Count = 64
     """Rows in one pass of the network; changes the speed and the memory, not the scores."""
 
-    def run(self) -> Outcome:
-        """Score, append, report the best first."""
-        if not self.pictures:
-            raise ValueError("no image is given; name one or several files")
+    def check(self) -> None:
+        """Refuse a text without words."""
+        super().check()
         if not self.text.strip():
             raise ValueError("--text must say what the images are ranked for; it is empty")
 
+    def run(self) -> Outcome:
+        """Score, append, report the best first."""
+        if self.data is not None:
+            return self._over_data()
+        work = self.work()
+        results = PictureResults(self.out, work.settings, self.resume)  # makes the file, so last
+        with under_way():
+            results.stream(self.pictures, work, quiet=self.quiet)
+        rows, problem = results.of(self.pictures)
+        ranked = sorted((row for row in rows if "error" not in row), key=lambda row: -row["score"])
+        lines = [_line(row) for row in ranked]
+        if self.out is not None:
+            lines.append(f"wrote {self.out}")
+        unread = [row for row in rows if "error" in row]
+        return Outcome({**work.settings, "results": ranked + unread}, lines, problem)
+
+    def work(self) -> "ImageWork":
+        """Scores of images."""
         from scorefield.cli.loading import prior_of
         from scorefield.perception.classification.text_scores import text_scores
+        from scorefield.perception.fleet.work import ImageWork
 
-        settings = {
-            "prior": self.prior, "text": self.text, "draws": self.draws, "seed": self.seed
-        }  # fmt: skip
         prior = prior_of(self)
         prior.condition([self.text])
         prior.condition(None)
-        results = PictureResults(self.out, settings, self.resume)  # makes the file, so last
 
         def judge(images: "Tensor", items: list[int]) -> list[dict[str, Any]]:
             found = text_scores(
@@ -66,15 +81,28 @@ class Rank(PriorCommand):
                 for score, error in scores
             ]
 
-        with under_way():
-            results.stream(self.pictures, prior, judge, quiet=self.quiet)
-        rows, problem = results.of(self.pictures)
-        ranked = sorted((row for row in rows if "error" not in row), key=lambda row: -row["score"])
-        lines = [
-            f"{row['score']:10.3f} +- {row['standard_error']:.3f}  {row['picture']}"
-            for row in ranked
-        ]
-        if self.out is not None:
-            lines.append(f"wrote {self.out}")
-        unread = [row for row in rows if "error" in row]
-        return Outcome({**settings, "results": ranked + unread}, lines, problem)
+        settings = {
+            "prior": self.prior, "text": self.text, "draws": self.draws, "seed": self.seed
+        }  # fmt: skip
+        columns = {"score": float, "standard_error": float}
+        return ImageWork(judge, columns, settings, prior.device, prior.image_size, AT_ONCE)
+
+    def _over_data(self) -> Outcome:
+        """Score, and name the best of all files."""
+        from scorefield.perception.fleet.part_files import part_paths, part_rows
+
+        outcome = self.over_data()
+        assert self.out is not None
+        rows = (
+            row
+            for path in part_paths(self.out)
+            for row in part_rows(path, "picture", "score", "standard_error")
+            if row["score"] is not None
+        )
+        best = nlargest(_BEST, rows, key=lambda row: row["score"])
+        lines = [*map(_line, best), *outcome.lines]
+        return replace(outcome, metrics={**outcome.metrics, "best": best}, lines=lines)
+
+
+def _line(row: dict[str, Any]) -> str:
+    return f"{row['score']:10.3f} +- {row['standard_error']:.3f}  {row['picture']}"

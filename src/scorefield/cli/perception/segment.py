@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from scorefield.cli.command import (
-    Outcome,
-    PriorCommand,
-    check_folder,
-    check_unused,
-    under_way,
-)
+from scorefield.cli.command import Outcome, check_folder, check_unused, under_way
+from scorefield.cli.perception.data_set import ImagesCommand
 from scorefield.cli.perception.picture_results import file_digest
 from scorefield.domains import Count, NotNegative, Positive
 from scorefield.files import write_json
@@ -21,6 +16,7 @@ from scorefield.files import write_json
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from scorefield.perception.fleet.work import ImageWork
     from scorefield.perception.segmentation.segment import Method, Segmentation
     from scorefield.priors.frozen_prior import FrozenPrior
     from scorefield.rows import RowStore
@@ -33,16 +29,15 @@ _WALKING = ("coarse", "one_sided", "strength", "log_snr", "modulated")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segment(PriorCommand):
+class Segment(ImagesCommand):
     """Divide images into regions by what a prior sees in them; nothing is trained or named.
 
     For each image FOLDER gets NAME-labels.png, whose pixels' values are their labels,
     NAME-overlay.png to look at, NAME-low-res.png, the labels of the cells of the features, and a
-    line in pictures.jsonl, from which --resume goes on.
+    line in pictures.jsonl, from which --resume goes on. Of a data set (--data) it writes Parquet
+    files with the labels as PNG.
     """
 
-    pictures: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE ...")]
-    """Images of any size and mode; the prior sees them as squares."""
     out: Path
     """Folder of the masks and overlays, new or empty unless resuming."""
     k: Annotated[Count, tyro.conf.arg(aliases=("-k",))] = 6
@@ -67,17 +62,19 @@ class Segment(PriorCommand):
     """Prompt that the images show; none is needed."""
     memory: Positive = 4.0
     """GiB for recorded attention and one batch, beside the weights."""
-    resume: bool = False
-    """Leave out the images that are segmented in --out, with the same settings."""
 
-    def run(self) -> Outcome:
-        """Segment one image after the other, and write what was found."""
-        if not self.pictures:
-            raise ValueError("no image is given; name one or several files")
+    def check(self) -> None:
+        """Refuse more regions than a mask has values, and what a method does not read."""
+        super().check()
         if self.k > 256:
             raise ValueError(f"--k must be at most 256, the labels of a PNG; got {self.k}")
         if self.method != "emerdiff":
             check_unused(self, f"--method {self.method}", *_WALKING)
+
+    def run(self) -> Outcome:
+        """Segment one image after the other, and write what was found."""
+        if self.data is not None:
+            return self.over_data()
         names = [path.stem for path in self.pictures]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two pictures are named {twice[0]}; segment them into two folders")
@@ -85,18 +82,10 @@ class Segment(PriorCommand):
 
         from tqdm.auto import tqdm
 
-        from scorefield.cli.loading import prior_of
-        from scorefield.perception.segmentation.segment import check_method
         from scorefield.rows import RowStore
 
-        prior = prior_of(self)
-        method = self._method(prior)
-        self._say_memory(prior, method, check_method(prior, method, self.memory))
-        prior.condition(self.prompt)
-        settings = {
-            "prior": self.prior, "method": self.method, "k": self.k, "seed": self.seed,
-            "source": method.source,
-        }  # fmt: skip
+        prior, method = self._loaded()
+        settings = self._settings(method)
         given = {name: getattr(self, name) for name in ("prompt", "layer", "size", *_WALKING)}
         known = RowStore(self.out / "pictures.jsonl", {**settings, **given}, ["picture"])
         rows: list[dict[str, Any]] = []
@@ -114,6 +103,46 @@ class Segment(PriorCommand):
         ]
         lines.append(f"wrote {self.out}")
         return Outcome({"out": str(self.out), **metrics}, lines, problem)
+
+    def work(self) -> "ImageWork":
+        """Labels of the pixels of images."""
+        from scorefield.perception.fleet.work import ImageWork
+        from scorefield.perception.segmentation.drawing import labels_png
+
+        prior, method = self._loaded()
+
+        def judge(images: "Tensor", _: list[int]) -> list[dict[str, Any]]:
+            found = self._segmented(prior, images[0], method)
+            return [{"labels": labels_png(found.labels), **_facts(found)}]
+
+        columns = {"labels": bytes, "regions": int, "shares": list, "evaluations": int}
+        given = {name: getattr(self, name) for name in ("prompt", "layer", "size", *_WALKING)}
+        return ImageWork(judge, columns, {**self._settings(method), **given}, prior.device, None)
+
+    def _loaded(self) -> "tuple[FrozenPrior, Method]":
+        """The prior and the method, tried out."""
+        from scorefield.cli.loading import prior_of
+        from scorefield.perception.segmentation.segment import check_method
+
+        prior = prior_of(self)
+        method = self._method(prior)
+        self._say_memory(prior, method, check_method(prior, method, self.memory))
+        prior.condition(self.prompt)
+        return prior, method
+
+    def _settings(self, method: "Method") -> dict[str, Any]:
+        return {
+            "prior": self.prior, "method": self.method, "k": self.k, "seed": self.seed,
+            "source": method.source,
+        }  # fmt: skip
+
+    def _segmented(self, prior: "FrozenPrior", image: "Tensor", method: "Method") -> "Segmentation":
+        from scorefield.perception.segmentation.segment import segment
+
+        return segment(
+            prior, image, self.k, method, self.prompt,
+            memory=self.memory, seed=self.seed, progress=not self.quiet,
+        )[0]  # fmt: skip
 
     def _say_memory(self, prior: "FrozenPrior", method: "Method", fits: int) -> None:
         """What the largest batch needs, before anything runs."""
@@ -139,7 +168,6 @@ class Segment(PriorCommand):
         self, path: Path, prior: "FrozenPrior", method: "Method", known: "RowStore"
     ) -> dict[str, Any]:
         from scorefield.images import load_image
-        from scorefield.perception.segmentation.segment import segment
 
         try:
             image = load_image(path)
@@ -147,19 +175,12 @@ class Segment(PriorCommand):
             damaged = {"picture": str(path), "error": " ".join(str(error).split())}
             known.add(damaged)
             return damaged
-        found = segment(
-            prior, image, self.k, method, self.prompt,
-            memory=self.memory, seed=self.seed, progress=not self.quiet,
-        )[0]  # fmt: skip
-        written = self._write(path.stem, image, found)
-        shares = found.labels.flatten().bincount(minlength=found.k) / found.labels.numel()
+        found = self._segmented(prior, image, method)
         row = {
             "picture": str(path),
             "digest": file_digest(path),
-            "regions": int((shares > 0).sum()),
-            "shares": [round(float(share), 4) for share in shares],
-            "evaluations": found.evaluations,
-            **written,
+            **_facts(found),
+            **self._write(path.stem, image, found),
         }
         known.add(row)
         return row
@@ -198,3 +219,13 @@ class Segment(PriorCommand):
             common["steps"] = COARSE
         common["one_sided"] = self.one_sided
         return replace(preset, **common)
+
+
+def _facts(found: "Segmentation") -> dict[str, Any]:
+    """What is said of an image's regions."""
+    shares = found.labels.flatten().bincount(minlength=found.k) / found.labels.numel()
+    return {
+        "regions": int((shares > 0).sum()),
+        "shares": [round(float(share), 4) for share in shares],
+        "evaluations": found.evaluations,
+    }
