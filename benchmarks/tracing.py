@@ -27,7 +27,7 @@ from torch import Tensor
 from scorefield.images import contact_sheet, save_image
 from scorefield.sds.svg.economy import economy
 from scorefield.sds.svg.resvg import render_with_resvg
-from scorefield.sds.tracing import trace_picture
+from scorefield.sds.tracing import trace_image
 from scorefield.sds.tracing.clean_file import clean_svg
 from scorefield.sds.tracing.palette import label_pixels
 from scorefield.training.icon_concepts import HELD_OUT_SETS, TRAINING_SETS
@@ -76,13 +76,13 @@ def icon(name: str, packages: Path) -> tuple[Picture, Picture]:
 
 
 def ours(picture: Picture) -> str:
-    return clean_svg(trace_picture(picture), "An icon")
+    return clean_svg(trace_image(picture), "An icon")
 
 
 def unpolished(picture: Picture) -> str:
     from scorefield.sds.tracing import TraceSettings
 
-    return clean_svg(trace_picture(picture, TraceSettings(polish_steps=0)))
+    return clean_svg(trace_image(picture, TraceSettings(polish_steps=0)))
 
 
 def vtracer(picture: Picture) -> str:

@@ -19,7 +19,7 @@ class Brightness(PromptConditioner):
 
 
 class Plain(nn.Module):
-    """The best prediction of eps for plain grey pictures whose brightness has a spread of 0.2."""
+    """The best prediction of eps for plain grey images whose brightness has a spread of 0.2."""
 
     def __init__(self, schedule: DiscreteSchedule) -> None:
         super().__init__()

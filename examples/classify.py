@@ -1,4 +1,4 @@
-"""Classify pictures by the prior that draws them: no classifier is trained.
+"""Classify images by the prior that draws them: no classifier is trained.
 
 Renders three objects, lets the embedded prior race eight labels on each, and prints what it found
 and what it cost.
@@ -13,7 +13,7 @@ from scorefield.world import draw_scene, render
 
 
 def main(pictures: int = 3, confidence: float = 0.99) -> None:
-    """Print a line per picture."""
+    """Print a line per image."""
     prior = load_prior("shapes")
     labels = ["mushroom", "lamp", "chair", "table", "tree", "cup", "boat", "duck"]
     prompts = {label: [f"a {label}"] for label in labels}

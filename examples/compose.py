@@ -1,6 +1,6 @@
-"""AND and NOT of prompts: one picture under several prompts at once.
+"""AND and NOT of prompts: one image under several prompts at once.
 
-Writes a sheet of four pictures a row, from the same noise in each column: a table; something red; a
+Writes a sheet of four images a row, from the same noise in each column: a table; something red; a
 table AND red, by the sum of the two scores; a mushroom; a mushroom and NOT a red one.
 
     python examples/compose.py

@@ -19,14 +19,14 @@ from scorefield.perception.correspondence.drawing import draw_matches
 from scorefield.perception.correspondence.matching import SoftArgmax, match_features
 from scorefield.perception.correspondence.propagation import propagate_labels, resize_labels
 from scorefield.priors import load_prior
-from scorefield.world import Pictures, draw_scene, render
+from scorefield.world import Images, draw_scene, render
 
 CATEGORIES = ("robot", "duck", "chair", "house", "cup", "boat")
 COLOURS = (("red", "blue"), ("yellow", "purple"), ("green", "orange"))
 
 
-def landmarks_of_both(pictures: Pictures) -> tuple[Tensor, Tensor, Tensor]:
-    """Both pictures, and the landmarks (2, points, 2) that they both show."""
+def landmarks_of_both(pictures: Images) -> tuple[Tensor, Tensor, Tensor]:
+    """Both images, and the landmarks (2, points, 2) that they both show."""
     shown = [
         {name: point for name, point, seen in zip(names, points, visible, strict=False) if seen}
         for names, points, visible in zip(
@@ -56,7 +56,7 @@ def main(folder: str = ".", pairs: int = 6) -> None:
     save_image(Path(folder) / "correspondence.png", contact_sheet(torch.stack(sheets), 2))
     print(f"{right} of {points} landmarks within 5 of 64 pixels")
 
-    # what is known of one picture, here its parts, is carried to others by similarity
+    # what is known of one image, here its parts, is carried to others by similarity
     scenes = [draw_scene(5, i, category="duck", color=c) for i, c in enumerate(("red", "blue"))]
     pictures = render(scenes)
     maps = torch.nn.functional.avg_pool2d(features(prior, pictures.images), 2)

@@ -1,6 +1,6 @@
-"""Change a picture in four ways: SDEdit, edit-friendly inversion, prompt-to-prompt, inpainting.
+"""Change an image in four ways: SDEdit, edit-friendly inversion, prompt-to-prompt, inpainting.
 
-Renders three red things, makes them blue, and draws them in rows: the picture, the four edits.
+Renders three red things, makes them blue, and draws them in rows: the image, the four edits.
 
     python examples/edit.py
 """
@@ -31,7 +31,7 @@ def main(path: str = "edit.png", steps: int = 50) -> None:
     sources = [f"a red {name}" for name in OBJECTS]
     targets = [f"a blue {name}" for name in OBJECTS]
 
-    # What the picture is now and what it shall be; each a denoiser.
+    # What the image is now and what it shall be; each a denoiser.
     now, then = prior.guided(sources), prior.guided(targets)
 
     noised = sdedit(then, latents, strength=0.6, steps=steps)

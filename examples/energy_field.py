@@ -19,7 +19,7 @@ from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
 
 
 def main(path: str = "energy_field.png", side: int = 40, chains: int = 1000) -> None:
-    """Draw the picture."""
+    """Draw the image."""
     means = torch.tensor([[-1.5, -0.8], [1.4, -0.6], [0.1, 1.5]])
     prior = GaussianMixturePrior(means, torch.tensor([0.45, 0.35, 0.4]))
     level = prior.schedule.at_log_snr(2.0)

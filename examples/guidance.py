@@ -53,7 +53,7 @@ class Counting(Denoiser):
 
 
 def main(path: str = "guidance.png", points: int = 400, steps: int = 25) -> None:
-    """Draw the picture, print the table."""
+    """Draw the image, print the table."""
     prior, worse = mixture(0.0), mixture(0.35)
     wanted, unwanted = (Counting(prior.condition(name)) for name in ("wanted", "unwanted"))
     anything, bad = Counting(prior.unconditional), Counting(worse.condition("wanted"))

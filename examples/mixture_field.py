@@ -15,7 +15,7 @@ from scorefield.sds import LevelRange, distill
 
 
 def main(path: str = "mixture_field.png", points: int = 200, steps: int = 300) -> None:
-    """Draw the picture."""
+    """Draw the image."""
     means = torch.tensor([[-1.5, -0.8], [1.4, -0.6], [0.1, 1.5]])
     prior = GaussianMixturePrior(means, torch.tensor([0.35, 0.25, 0.3]))
     schedule = prior.schedule

@@ -81,7 +81,7 @@ def prior() -> GaussianMixturePrior:
 
 
 def main(path: str = "objectives.png", points: int = 150, steps: int = 250) -> None:
-    """Draw the picture, print the table."""
+    """Draw the image, print the table."""
     spread = LevelRange(0.02, 0.7)
     runs: dict[str, tuple[Objective, Levels, float]] = {
         "SDS, scale 1": (SDS(), spread, 1.0),

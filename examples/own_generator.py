@@ -1,4 +1,4 @@
-"""A generator of your own, distilled: a small network that paints a picture from coordinates.
+"""A generator of your own, distilled: a small network that paints an image from coordinates.
 
 python examples/own_generator.py
 """
@@ -23,7 +23,7 @@ class Painter(nn.Module):
         self.network = nn.Sequential(nn.Linear(12, 64), nn.SiLU(), nn.Linear(64, 3), nn.Sigmoid())
 
     def forward(self, generator: torch.Generator) -> Tensor:
-        """The picture; one with cameras would draw them from the generator."""
+        """The image; one with cameras would draw them from the generator."""
         colours: Tensor = self.network(self.waves)
         return colours.permute(2, 0, 1)[None]
 
@@ -31,7 +31,7 @@ class Painter(nn.Module):
 def main(out: str = "runs/painter", steps: int = 200, objective: Objective | None = None) -> None:
     """Paint a red mushroom; the same command goes on with a run that was stopped.
 
-    With `VSD()` a score of the painter's own pictures is trained beside it, and kept with the run.
+    With `VSD()` a score of the painter's own images is trained beside it, and kept with the run.
     """
     prior = load_prior("shapes")
     torch.manual_seed(0)

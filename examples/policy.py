@@ -1,4 +1,4 @@
-"""A policy from nothing: demonstrations, training, rollouts, and a picture of both routes.
+"""A policy from nothing: demonstrations, training, rollouts, and an image of both routes.
 
 An expert passes a disc on either side, by a fair coin, and a diffusion policy learns both ways.
 
@@ -28,7 +28,7 @@ from scorefield.control.environments.routes import DISTURBANCE
 from scorefield.control.evaluation.drawing import draw_paths
 
 
-def main(picture: str = "policy.png", steps: int = 1500, episodes: int = 60) -> None:
+def main(image: str = "policy.png", steps: int = 1500, episodes: int = 60) -> None:
     """Train the policy, print its figures and draw its paths."""
     world = PlanarTask(TWO_ROUTES, noise=DISTURBANCE)
     demonstrations = Episodes.of(demonstrate(world, RouteExpert(TWO_ROUTES), range(100)))
@@ -46,7 +46,7 @@ def main(picture: str = "policy.png", steps: int = 1500, episodes: int = 60) -> 
     rollouts = roll_out(policy, task, range(100_000, 100_000 + episodes))
     scores = score(rollouts, task.spaces, task.modes, horizons.n_action_steps)
     print(f"success {scores.success:.2f}, left and right {scores.modes}")
-    draw_paths(TWO_ROUTES, {"diffusion policy": rollouts}, picture)
+    draw_paths(TWO_ROUTES, {"diffusion policy": rollouts}, image)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from scorefield.priors.steps import ddim_step, level_path
 
 
 def main(path: str = "score_field.png", cells: int = 160, ways: int = 24, steps: int = 60) -> None:
-    """Draw the picture."""
+    """Draw the image."""
     means = torch.tensor([[-1.5, -0.8], [1.4, -0.6], [0.1, 1.5]])
     prior = GaussianMixturePrior(means, torch.tensor([0.35, 0.25, 0.3]))
     z = torch.randn(ways, 2, generator=torch.Generator().manual_seed(0))

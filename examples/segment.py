@@ -25,7 +25,7 @@ def main(
     steps: int = 5,
     k: int = 5,
 ) -> None:
-    """Segment one picture of each category and draw all."""
+    """Segment one image of each category and draw all."""
     prior = load_prior("shapes")
     method = replace(emerdiff_preset(prior), steps=steps)
     shown, names = [], []

@@ -30,7 +30,7 @@ class ClipUNet(ModelMixin, ConfigMixin):
     """Spatial 3x3 and temporal 3-tap convolutions on two grids, attention on the coarser one.
 
     2x2 pixels become one place with their colours side by side, the grids are a half and a quarter
-    of the picture, and attention on the quarter sees all places of all frames at once. Noise level
+    of the image, and attention on the quarter sees all places of all frames at once. Noise level
     and text scale and shift every block's features (FiLM, Perez et al. 2018), each frame's in a
     way of its own. Called as diffusers' UNet3DConditionModel.
 
@@ -122,7 +122,7 @@ class ClipUNet(ModelMixin, ConfigMixin):
         embedding = self.mix(functional.silu(self.time(waves.to(weight.dtype))[:, None] + text))
         embedding = functional.silu(embedding.flatten(0, 1))
 
-        # Pictures of all clips in one batch, channels last: then (clip, frame, place, feature) is
+        # Images of all clips in one batch, channels last: then (clip, frame, place, feature) is
         # the order in memory, and both kinds of convolution are of two dimensions on views of it.
         x = sample.transpose(1, 2).reshape(batch * frames, channels, height, width)
         x = functional.pixel_unshuffle(x.to(weight.dtype), _PATCH)
@@ -188,17 +188,17 @@ def _film(features: int, embedding: int) -> nn.Linear:
 
 
 def _scaled(x: Tensor, film: nn.Linear, embedding: Tensor) -> Tensor:
-    """Features of pictures, scaled and shifted by the pictures' embeddings (B F, width)."""
+    """Features of images, scaled and shifted by the images' embeddings (B F, width)."""
     scale, shift = film(embedding)[..., None, None].chunk(2, 1)
     return x * (1 + scale) + shift
 
 
 def _normed(x: Tensor, norm: nn.GroupNorm, frames: int) -> Tensor:
-    """Pictures with their groups of features normalised over all frames of a clip."""
-    pictures, features, height, width = x.shape
-    rows = x.permute(0, 2, 3, 1).reshape(pictures // frames, -1, width, features)
+    """Images with their groups of features normalised over all frames of a clip."""
+    images, features, height, width = x.shape
+    rows = x.permute(0, 2, 3, 1).reshape(images // frames, -1, width, features)
     y = norm(rows.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-    return y.reshape(pictures, height, width, features).permute(0, 3, 1, 2)
+    return y.reshape(images, height, width, features).permute(0, 3, 1, 2)
 
 
 class _Block(nn.Module):
@@ -223,11 +223,11 @@ class _Block(nn.Module):
         return out
 
     def _in_time(self, x: Tensor, batch: int) -> Tensor:
-        """The temporal convolution, of pictures seen as (clip, feature, frame, place)."""
-        pictures, features, height, width = x.shape
-        rows = x.permute(0, 2, 3, 1).reshape(batch, pictures // batch, height * width, features)
+        """The temporal convolution, of images seen as (clip, feature, frame, place)."""
+        images, features, height, width = x.shape
+        rows = x.permute(0, 2, 3, 1).reshape(batch, images // batch, height * width, features)
         y = self.temporal(rows.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return y.reshape(pictures, height, width, features).permute(0, 3, 1, 2)
+        return y.reshape(images, height, width, features).permute(0, 3, 1, 2)
 
 
 class _Attention(nn.Module):
@@ -244,8 +244,8 @@ class _Attention(nn.Module):
         nn.init.zeros_(self.out.weight)
 
     def forward(self, x: Tensor, embedding: Tensor, frames: int) -> Tensor:
-        pictures, features, height, width = x.shape
-        batch = pictures // frames
+        images, features, height, width = x.shape
+        batch = images // frames
         where = self.place.transpose(0, 1)
         # Added before the text's scales: which places belong together depends on the motion.
         placed = _normed(x, self.norm, frames) + where.repeat(batch, 1, 1, 1)
@@ -254,4 +254,4 @@ class _Attention(nn.Module):
         heads = self.project(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         seen = functional.scaled_dot_product_attention(*heads.unbind(0))
         seen = self.out(seen.transpose(1, 2).flatten(2))
-        return x + seen.view(pictures, height, width, features).permute(0, 3, 1, 2)
+        return x + seen.view(images, height, width, features).permute(0, 3, 1, 2)

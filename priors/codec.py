@@ -1,6 +1,6 @@
 """Codecs: from images or videos in [0, 1] to the space a denoiser works in, and back.
 
-A codec of single pictures takes any leading axes, so it is also the codec of a video whose frames
+A codec of single images takes any leading axes, so it is also the codec of a video whose frames
 are coded one by one.
 """
 
@@ -40,7 +40,7 @@ class Codec(Protocol):
 
 
 class LatentCodec:
-    """A frozen diffusers autoencoder of pictures, its latents shifted and scaled by its config.
+    """A frozen diffusers autoencoder of images, its latents shifted and scaled by its config.
 
     Encoding takes the mean of the posterior: it is deterministic and, in a gradient, without the
     noise of a draw.
@@ -90,13 +90,13 @@ class LatentCodec:
         return mean.to(images.dtype).unflatten(0, frames), std.to(images.dtype).unflatten(0, frames)
 
     def decode(self, latents: Float[Tensor, "b *f c lh lw"]) -> Float[Tensor, "b *f 3 h w"]:
-        """The decoder's picture, clamped to [0, 1]."""
+        """The decoder's image, clamped to [0, 1]."""
         return self.decode_unclamped(latents).clamp(0, 1)
 
     def decode_unclamped(
         self, latents: Float[Tensor, "b *f c lh lw"]
     ) -> Float[Tensor, "b *f 3 h w"]:
-        """The decoder's picture as it is: two that are both whiter than white may differ."""
+        """The decoder's image as it is: two that are both whiter than white may differ."""
         flat = latents.flatten(0, -4)
         shift, scale = self._shift_and_scale(flat)
         z = (flat / scale + shift).to(self.vae.dtype)
@@ -178,7 +178,7 @@ class VideoCodec:
 class PixelCodec:
     """For denoisers that work on pixels in [-1, 1].
 
-    channels: 3, or 1 for grey pictures: then the luma of Rec. 601 is encoded, and decoded into
+    channels: 3, or 1 for grey images: then the luma of Rec. 601 is encoded, and decoded into
         three equal channels.
 
     Raises:
@@ -190,7 +190,7 @@ class PixelCodec:
 
     def __init__(self, channels: int = 3) -> None:
         if channels not in (1, 3):
-            raise ValueError(f"channels must be 3, or 1 for grey pictures; got {channels}")
+            raise ValueError(f"channels must be 3, or 1 for grey images; got {channels}")
         self.channels = channels
 
     def encode(self, images: Float[Tensor, "b *f 3 h w"]) -> Float[Tensor, "b *f c lh lw"]:

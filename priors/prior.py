@@ -17,7 +17,7 @@ from scorefield.priors.schedule import NoiseSchedule
 
 Prompts = str | Sequence[str]
 
-# Decoded at once; four pictures of 512 pixels take about 3 GiB in float32.
+# Decoded at once; four images of 512 pixels take about 3 GiB in float32.
 _DECODED_PIXELS = 4 * 512**2
 
 
@@ -73,7 +73,7 @@ class ImagePrior:
     """Denoisers of images or videos and the codec between their space and pixels in [0, 1].
 
     `FrozenPrior` is the one made of networks; any other family of denoisers, such as an
-    `EmpiricalPrior` of pictures in [-1, 1], becomes an image prior with a codec:
+    `EmpiricalPrior` of images in [-1, 1], becomes an image prior with a codec:
     ``ImagePrior(EmpiricalPrior(2 * images - 1, labels), PixelCodec(), image_size=64)``.
 
     image_size: side of the square images, pixels.

@@ -109,7 +109,7 @@ class Distillation:
             denoisers: of the latents' prompts, from `denoisers`.
             progress: share of the run that is done, in [0, 1].
             images: what the latents were encoded from; the image loss, if any, is of them.
-            reference: the clean latents of the picture that is edited; only for editing.
+            reference: the clean latents of the image that is edited; only for editing.
 
         Raises:
             ValueError: the objective needs a prompt or a reference that is not given, or the
@@ -168,7 +168,7 @@ class Distillation:
 def fitted(images: Float[Tensor, "b *f 3 h w"], prior: ImagePrior) -> Float[Tensor, "b *f 3 H W"]:
     """Images scaled, bilinearly and without aliases, so that the shorter side is the prior's.
 
-    Priors know their own size: an eighth of it, encoded as it is, would be another picture to them.
+    Priors know their own size: an eighth of it, encoded as it is, would be another image to them.
     The longer side is rounded to the codec's cell. Images that fit are returned as they are, and so
     are videos.
     """

@@ -1,6 +1,6 @@
 """Distillation with nothing in between: latents, or pixels, that are moved themselves.
 
-The simplest generator there is, to see what an objective does; and, from a picture that exists, an
+The simplest generator there is, to see what an objective does; and, from an image that exists, an
 editor.
 """
 
@@ -162,7 +162,7 @@ class ImageDistillation(DistillationJob):
 
 
 class ImageEdit(ImageDistillation):
-    """A `Job`: latents of pictures moved from a source prompt to a target prompt.
+    """A `Job`: latents of images moved from a source prompt to a target prompt.
 
     By gradient descent without momentum: where target and source agree nothing moves, while Adam
     would make as much of a small gradient as of a large one.
@@ -201,7 +201,7 @@ class ImageEdit(ImageDistillation):
         )
 
     def config(self) -> dict[str, Any]:
-        """All but the pictures."""
+        """All but the images."""
         return {**super().config(), "source": self.source}
 
 
@@ -220,9 +220,9 @@ def edit_image(
     seed: int = 0,
     progress: bool = False,
 ) -> Float[Tensor, "b 3 h w"]:
-    """Pictures changed from what one prompt says to what another says.
+    """Images changed from what one prompt says to what another says.
 
-    ``edit_image(prior, images, "a red chair", "a blue chair")``. Picture i depends on the seed and
+    ``edit_image(prior, images, "a red chair", "a blue chair")``. Image i depends on the seed and
     i, not on the others.
 
     images: one or a batch, of the prior's size, as `ImagePrior.encode` takes them.

@@ -1,4 +1,4 @@
-"""What says whether a picture shows a prompt: the embedded judge, or CLIP."""
+"""What says whether an image shows a prompt: the embedded judge, or CLIP."""
 
 import colorsys
 import os
@@ -22,12 +22,12 @@ __all__ = ["ClipJudge", "ClipRank", "Looks", "PromptJudge", "WorldJudge", "parse
 
 @dataclass(frozen=True)
 class Looks:
-    """What a judge makes of pictures of one prompt: one entry per picture.
+    """What a judge makes of images of one prompt: one entry per image.
 
-    retrieved: the picture leads back to the prompt.
+    retrieved: the image leads back to the prompt.
     category: the prompt's category is seen; None: the judge knows no categories.
     color: the prompt's colour is seen; None: the prompt names none, or the judge knows none.
-    front: the picture looks like a front view; None: nothing with a front is judged.
+    front: the image looks like a front view; None: nothing with a front is judged.
     """
 
     retrieved: list[bool]
@@ -38,7 +38,7 @@ class Looks:
 
 @runtime_checkable
 class PromptJudge(Protocol):
-    """What says whether pictures show a prompt."""
+    """What says whether images show a prompt."""
 
     name: str
 
@@ -72,7 +72,7 @@ def parse_prompt(prompt: str) -> tuple[str, str | None]:
 
 
 class WorldJudge:
-    """The embedded judge: a picture leads back to its prompt by category and, if named, colour."""
+    """The embedded judge: an image leads back to its prompt by category and, if named, colour."""
 
     name = "embedded judge"
 
@@ -103,7 +103,7 @@ class WorldJudge:
 
 
 class ClipJudge:
-    """CLIP R-Precision: of all prompts of a list, the picture is most similar to its own.
+    """CLIP R-Precision: of all prompts of a list, the image is most similar to its own.
 
     model, processor: transformers' CLIPModel and CLIPProcessor.
     prompts: the list, the judged prompts among them.
@@ -161,14 +161,14 @@ class ClipJudge:
         return (1.0, 1.0, 1.0)
 
     def look(self, images: Float[Tensor, "b 3 h w"], prompt: str) -> Looks:
-        """Rank the list of prompts for every picture."""
+        """Rank the list of prompts for every image."""
         self.check(prompt)
         own = self.prompts.index(prompt)
         return Looks([first == own for first in self.similarity(images).argmax(1).tolist()])
 
     @torch.no_grad()
     def similarity(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b prompts"]:
-        """CLIP's logits of every picture in [0, 1] and every prompt of the list."""
+        """CLIP's logits of every image in [0, 1] and every prompt of the list."""
         pixels = (images.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
         inputs = self.processor(
             text=self.prompts,
@@ -183,7 +183,7 @@ class ClipJudge:
 
 @dataclass(frozen=True)
 class ClipRank:
-    """How well pictures fit a prompt, by CLIP: chooses the sample that a drawing is traced from.
+    """How well images fit a prompt, by CLIP: chooses the sample that a drawing is traced from.
 
     source: a folder, or a hub id: the only case in which anything is fetched.
     """

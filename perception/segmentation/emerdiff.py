@@ -26,7 +26,7 @@ from scorefield.perception.segmentation.clustering import KMeansClusters, Normal
 from scorefield.priors.codec import LatentCodec, PixelCodec
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.editing.edit_friendly import ancestral_mean
-from scorefield.priors.features.extraction import picture_key
+from scorefield.priors.features.extraction import image_key
 from scorefield.priors.features.taps import layer_path, short_name
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.levels import NoiseLevel
@@ -228,7 +228,7 @@ def difference_maps(
     x = prior.encode(picture)
     levels = settings.levels(prior.schedule)
     trajectory = record_trajectory(
-        prior, x, levels, prompts, key=picture_key(picture[0]), seed=seed, rows=rows
+        prior, x, levels, prompts, key=image_key(picture[0]), seed=seed, rows=rows
     )
     masks = settings.strength * one_hot(low_res, k).to(picture.device)
     denoiser = prior.condition(prompts)

@@ -16,10 +16,10 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class AttentionEdit:
-    """How the attention of the edited picture is made from that of the source.
+    """How the attention of the edited image is made from that of the source.
 
-    In the noisiest ``cross_share`` of the schedule, every cross-attention map of the edited picture
-    (rows: places in the picture; columns: tokens of its prompt) is
+    In the noisiest ``cross_share`` of the schedule, every cross-attention map of the edited image
+    (rows: places in the image; columns: tokens of its prompt) is
 
         taken * (source_map @ mapping) + (1 - taken) * own_map,
 
@@ -28,8 +28,8 @@ class AttentionEdit:
     `refinement` or `reweighting`.
 
     Attributes:
-        source: prompt of the source picture.
-        target: prompt of the edited picture.
+        source: prompt of the source image.
+        target: prompt of the edited image.
         mapping: shape (tokens, tokens), source by target.
         taken: shape (tokens,), 1 where a target token's map comes from the source.
         weights: shape (tokens,), factors of the target tokens' maps.
@@ -61,8 +61,8 @@ class AttentionEdit:
 
         Args:
             tokenizer: a CLIP tokenizer, ``tokenizer_of(prior)``.
-            source: prompt of the source picture.
-            target: prompt of the edited picture, of as many words.
+            source: prompt of the source image.
+            target: prompt of the edited image, of as many words.
             **shares: ``cross_share`` and ``self_share``.
 
         Raises:
@@ -97,8 +97,8 @@ class AttentionEdit:
 
         Args:
             tokenizer: a CLIP tokenizer, ``tokenizer_of(prior)``.
-            source: prompt of the source picture.
-            target: prompt of the edited picture.
+            source: prompt of the source image.
+            target: prompt of the edited image.
             **shares: ``cross_share`` and ``self_share``.
 
         Raises:
@@ -126,7 +126,7 @@ class AttentionEdit:
 
         Args:
             tokenizer: a CLIP tokenizer, ``tokenizer_of(prior)``.
-            prompt: of both pictures.
+            prompt: of both images.
             weights: factors by word.
             **shares: ``cross_share`` and ``self_share``.
 

@@ -117,9 +117,9 @@ def inpaint(
         prior: latents or pixels.
         images: one or a batch, of the prior's size, as `ImagePrior.encode` takes them.
         mask: one, or one per image, in the same forms, of one channel (b, 1, h, w) or white on
-            black; 1 where the picture is made anew. Values between count as masked and blend the
+            black; 1 where the image is made anew. Values between count as masked and blend the
             old and the new pixels.
-        prompts: of the whole picture, one or one per image.
+        prompts: of the whole image, one or one per image.
         guidance: as of `ImagePrior.guided`.
         steps: as in `inpaint_latents`, so are the next four.
         resamplings: walks over every stretch.
@@ -127,7 +127,7 @@ def inpaint(
         seed: of the noise.
         items: whose noise each image gets.
         keep_pixels: put the known pixels back after decoding.  Without it they pass through the
-            codec, which blurs the whole picture a little and leaves no seam.
+            codec, which blurs the whole image a little and leaves no seam.
         progress: show a progress bar.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Masks: 1 where a picture is to be made anew, 0 where it is known."""
+"""Masks: 1 where an image is to be made anew, 0 where it is known."""
 
 import numpy as np
 import torch
@@ -42,11 +42,11 @@ def check_mask(mask: Tensor, images: Tensor) -> None:
     # Written so that it also refuses NaN.
     if not bool(((mask >= 0) & (mask <= 1)).all()):
         raise ValueError(
-            "mask values must lie in [0, 1], 1 where the picture is made anew; "
+            "mask values must lie in [0, 1], 1 where the image is made anew; "
             f"got {float(mask.min()):.4g} to {float(mask.max()):.4g}"
         )
     if not bool((mask > 0).flatten(1).any(dim=1).all()):
-        raise ValueError("the mask is zero everywhere; set it to 1 where the picture is made anew")
+        raise ValueError("the mask is zero everywhere; set it to 1 where the image is made anew")
 
 
 def mask_cells(mask: Float[Tensor, "b 1 h w"], factor: int) -> Float[Tensor, "b 1 lh lw"]:

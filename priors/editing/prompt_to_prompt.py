@@ -1,6 +1,6 @@
-"""Prompt-to-prompt: two pictures side by side, the attention of one steering the other.
+"""Prompt-to-prompt: two images side by side, the attention of one steering the other.
 
-Hertz et al. 2022.  Source and edited picture walk down together; nothing is recorded, for each
+Hertz et al. 2022.  Source and edited image walk down together; nothing is recorded, for each
 layer sees both.  Only the attention processors of the U-Net are exchanged, and put back afterwards.
 """
 
@@ -31,7 +31,7 @@ def unet_of(prior: FrozenPrior) -> UNet2DConditionModel:
     """The U-Net of a prior, whatever it is wrapped in.
 
     Raises:
-        ValueError: the prior has none, or one that attends to text and picture at once.
+        ValueError: the prior has none, or one that attends to text and image at once.
     """
     for module in prior.network.modules():
         if isinstance(module, UNet2DConditionModel):
@@ -104,12 +104,12 @@ def prompt_to_prompt(
     skip: int = 0,
     progress: bool = False,
 ) -> tuple[Float[Tensor, "items *shape"], Float[Tensor, "items *shape"]]:
-    """Latents of source pictures and of their edits.
+    """Latents of source images and of their edits.
 
     By default both are sampled by DDIM from one noise, the sources being those of ``sample`` with
-    that seed and those items.  For a picture that exists, give either ``start``, its noise by
+    that seed and those items.  For an image that exists, give either ``start``, its noise by
     `ddim_invert`, or better ``noise_maps``, its `edit_friendly_invert` under
-    ``prior.guided(edit.source, guidance)``: the source is then that picture.
+    ``prior.guided(edit.source, guidance)``: the source is then that image.
 
     Args:
         prior: a prior with a U-Net.
@@ -117,16 +117,16 @@ def prompt_to_prompt(
         guidance: of both, as of `ImagePrior.guided`.
         steps: of the walk; not used with ``noise_maps``, which have their own.
         seed: of the noise.
-        items: the pictures to make; not used with ``start`` or ``noise_maps``.
+        items: the images to make; not used with ``start`` or ``noise_maps``.
         start: where both begin, at the noisiest level.
-        noise_maps: of the pictures to edit.
+        noise_maps: of the images to edit.
         skip: steps of the noise maps that are left out, as in `NoiseMaps.replay`.
         progress: show a progress bar.
 
     Raises:
         ValueError: no U-Net, or plain attention, to edit; start and noise maps both given; skip
             without noise maps, or out of range.
-        FloatingPointError: as soon as a picture is not finite.
+        FloatingPointError: as soon as an image is not finite.
     """
     if start is not None and noise_maps is not None:
         raise ValueError("start and noise_maps both say where to begin; give one of them")

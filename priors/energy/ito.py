@@ -2,7 +2,7 @@
 
 Along a noisy path the log density of the noised data changes by what the score says of each move
 (Skreta et al. 2024, "The superposition of diffusion models").  The path may be that of a sampler or
-of noise added to a given picture; of one path every denoiser says how likely it finds the clean
+of noise added to a given image; of one path every denoiser says how likely it finds the clean
 end, which is how densities are compared, and mixed, while sampling.
 """
 

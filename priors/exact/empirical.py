@@ -23,7 +23,7 @@ from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.schedule import DiscreteSchedule, NoiseSchedule
 
-_PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+_IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
 
 class EmpiricalPrior(Denoiser):
@@ -62,13 +62,13 @@ class EmpiricalPrior(Denoiser):
     def from_folder(
         cls, path: str | Path, size: int, schedule: NoiseSchedule | None = None
     ) -> "EmpiricalPrior":
-        """Pictures of a folder, their centre square resized to (size, size), in [-1, 1].
+        """Images of a folder, their centre square resized to (size, size), in [-1, 1].
 
         The label of ``red_chair-02.png`` is "red chair 02".
         """
-        files = sorted(file for file in Path(path).iterdir() if file.suffix.lower() in _PICTURES)
+        files = sorted(file for file in Path(path).iterdir() if file.suffix.lower() in _IMAGES)
         if not files:
-            raise ValueError(f"no picture in {path}; accepted are {', '.join(sorted(_PICTURES))}")
+            raise ValueError(f"no image in {path}; accepted are {', '.join(sorted(_IMAGES))}")
         pictures = torch.stack([load_image(file, size) for file in files])
         labels = [" ".join(re.split(r"[\W_]+", file.stem)).strip() for file in files]
         return cls(2 * pictures - 1, labels, schedule)

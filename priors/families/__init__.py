@@ -246,7 +246,7 @@ FAMILIES: dict[str, Family] = {
             "tokenizer": _T5_TOKENS,
         },
         half="bfloat16",
-        # of CogVideoX 1.5, and of those that are shown a picture
+        # of CogVideoX 1.5, and of those that are shown an image
         configs={
             "transformer": {"patch_size_t": (None,), "ofs_embed_dim": (None,)},
             "vae": {"shift_factor": (None,), "latents_mean": (None,)},

@@ -45,7 +45,7 @@ class Flux2Adapter(FlowAdapter):
 
 
 def _places(height: int, width: int, length: int, like: Tensor) -> Tensor:
-    """Picture, row, column and word of every token, (batch, tokens, 4)."""
+    """Image, row, column and word of every token, (batch, tokens, 4)."""
     axes = [torch.arange(n, device=like.device) for n in (1, height, width, length)]
     return torch.cartesian_prod(*axes).expand(len(like), -1, -1)
 
@@ -76,7 +76,7 @@ class PatchCodec:
         return ((patches - mean) / std).to(images.dtype).unflatten(0, images.shape[:-3])
 
     def decode(self, latents: Float[Tensor, "b *f c lh lw"]) -> Float[Tensor, "b *f 3 h w"]:
-        """The decoder's picture, clamped to [0, 1]."""
+        """The decoder's image, clamped to [0, 1]."""
         patches = latents.flatten(0, -4).to(self.vae.dtype)
         mean, std = self._mean_and_std(patches)
         pictures = self.vae.decode(F.pixel_shuffle(patches * std + mean, 2)).sample

@@ -32,8 +32,8 @@ class QwenImageAdapter(FlowAdapter):
         return unpack_cells(value, height, width)
 
 
-class PictureCodec:
-    """A causal autoencoder of videos, as diffusers' AutoencoderKLQwenImage, of single pictures."""
+class ImageCodec:
+    """A causal autoencoder of videos, as diffusers' AutoencoderKLQwenImage, of single images."""
 
     frame_factor = 1
 
@@ -43,7 +43,7 @@ class PictureCodec:
         self.vae, self.factor, self.channels = vae, factor, self._videos.channels
 
     def encode(self, images: Float[Tensor, "b *f 3 h w"]) -> Float[Tensor, "b *f c lh lw"]:
-        """(posterior mean - mean) / std, each picture as a video of one frame.
+        """(posterior mean - mean) / std, each image as a video of one frame.
 
         Raises:
             ValueError: the pixels do not divide into latent cells.
@@ -52,11 +52,11 @@ class PictureCodec:
         return self._videos.encode(flat)[:, 0].unflatten(0, images.shape[:-3])
 
     def decode(self, latents: Float[Tensor, "b *f c lh lw"]) -> Float[Tensor, "b *f 3 h w"]:
-        """The decoder's picture, clamped to [0, 1]."""
+        """The decoder's image, clamped to [0, 1]."""
         flat = latents.flatten(0, -4)[:, None]
         return self._videos.decode(flat)[:, 0].unflatten(0, latents.shape[:-3])
 
-    def to(self, device: torch.device | str) -> "PictureCodec":
+    def to(self, device: torch.device | str) -> "ImageCodec":
         """Move the autoencoder; returns self."""
         self.vae.to(device)
         return self
@@ -77,7 +77,7 @@ def qwen_image(pipeline: Any, card: Card) -> FrozenPrior:
         return {"encoder_hidden_states": hidden, "encoder_hidden_states_mask": mask}
 
     transformer = pipeline.transformer
-    codec = PictureCodec(pipeline.vae, pipeline.vae_scale_factor)
+    codec = ImageCodec(pipeline.vae, pipeline.vae_scale_factor)
     side = 2 * card.side_or(pipeline.default_sample_size // 2, 2 * codec.factor)
     schedule, scheduler = flow_of(pipeline.scheduler, (side // 2) ** 2)
     return FrozenPrior(

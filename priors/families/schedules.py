@@ -2,7 +2,7 @@
 
 Only the keys of a config that change what the network was trained on are read; those that steer
 diffusers' own sampling are left alone. A class or key that is neither is refused: taken for
-something it is not, it would give wrong pictures without a word.
+something it is not, it would give wrong images without a word.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Z-Image: a rectified flow that counts its time from noise to pictures."""
+"""Z-Image: a rectified flow that counts its time from noise to images."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ _TURBO_STEPS = 8  # of its model card
 
 
 class ZImageAdapter(FlowAdapter):
-    """Z-Image's transformer: time runs from noise, 0, to pictures, 1, and so does its velocity."""
+    """Z-Image's transformer: time runs from noise, 0, to images, 1, and so does its velocity."""
 
     # Its own conditions are of a known kind.
     def forward(  # type: ignore[override]

@@ -1,4 +1,4 @@
-"""A cache of feature maps on disk: one safetensors file per picture and layer."""
+"""A cache of feature maps on disk: one safetensors file per image and layer."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ class FeatureCache:
 
 def feature_key(
     prior: str,
-    picture: int,
+    image: int,
     path: str,
     level: NoiseLevel,
     condition: Mapping[str, Tensor],
@@ -55,7 +55,7 @@ def feature_key(
     """A digest of what a map depends on; the prompt counts as the tensors it is encoded to."""
     digest = hashlib.blake2b(digest_size=16)
     amplitudes = float(level.alpha).hex(), float(level.sigma).hex()
-    digest.update(json.dumps([prior, picture, path, amplitudes, ensemble, seed]).encode())
+    digest.update(json.dumps([prior, image, path, amplitudes, ensemble, seed]).encode())
     for name in sorted(condition):
         values = condition[name].detach().to("cpu", torch.float32).contiguous()
         digest.update(f"{name}{tuple(values.shape)}".encode())

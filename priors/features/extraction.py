@@ -1,7 +1,7 @@
-"""Feature taps: maps that a frozen prior's layers see in a picture at a level of noise.
+"""Feature taps: maps that a frozen prior's layers see in an image at a level of noise.
 
 f = mean over k of layer(alpha z_k + sigma eps_k): z_k draws of the codec's posterior, eps_k noise
-(Tang et al. 2023, DIFT, section 4.2). Each picture is encoded once, all draws of all pictures go
+(Tang et al. 2023, DIFT, section 4.2). Each image is encoded once, all draws of all images go
 through the network together, and no further than the last wanted layer.
 """
 
@@ -25,8 +25,8 @@ from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prior import Prompts
 
 
-def picture_key(image: Float[Tensor, "*shape"]) -> int:
-    """A 63-bit BLAKE2b digest of a picture's shape and float32 values: what its noise hangs on."""
+def image_key(image: Float[Tensor, "*shape"]) -> int:
+    """A 63-bit BLAKE2b digest of an image's shape and float32 values: what its noise hangs on."""
     values = image.detach().to("cpu", torch.float32).contiguous()
     digest = hashlib.blake2b(str(tuple(values.shape)).encode(), digest_size=8)
     digest.update(values.numpy().tobytes())
@@ -50,22 +50,22 @@ def extract_features(
     """What layers of the network see in images, or videos, at a level of noise: float32 maps.
 
     The mean over `ensemble` draws of codec posterior and noise (Tang et al. 2023). The noise of
-    a picture is keyed by (seed, its content, draw), so that neither the batch nor the order
-    matters. Each picture is encoded once, and the network runs as far as the last layer named.
+    an image is keyed by (seed, its content, draw), so that neither the batch nor the order
+    matters. Each image is encoded once, and the network runs as far as the last layer named.
 
     images: one or a batch, as `ImagePrior.encode` takes them.
     layers: short names as `scorefield info` lists them ("up1", "mid", "block12"), or paths of
         modules; the maps come under the same names.
     level: of shape (); `prior.schedule.at_timestep(261)`, say.
-    prompts: one, or one per picture; None is no prompt.
-    batch_size: rows, pictures times draws, in the network at once, at most.
-    memory: GiB for a batch of pictures larger than the prior's own, beside the weights and the
+    prompts: one, or one per image; None is no prompt.
+    batch_size: rows, images times draws, in the network at once, at most.
+    memory: GiB for a batch of images larger than the prior's own, beside the weights and the
         maps. Fewer rows than batch_size go together where all would need more.
     cache: where maps are kept and looked for.
 
     Raises:
         ValueError: no such layer (the valid ones are listed), a layer that is not one of
-            places, no pictures, or pictures of a size that the codec does not divide or for
+            places, no images, or images of a size that the codec does not divide or for
             which there is no memory (the largest side that fits is said).
     """
     if ensemble < 1 or batch_size < 1:
@@ -75,7 +75,7 @@ def extract_features(
     if not layers:
         raise ValueError("no layers were given; `scorefield info` lists those of a prior")
     if isinstance(images, Tensor | np.ndarray | Sequence) and not len(images):
-        raise ValueError("no pictures were given; give at least one")
+        raise ValueError("no images were given; give at least one")
     if level.alpha.ndim:
         raise ValueError("features are those of one level; give a level of shape ()")
     images = prior.pixels(images).to(prior.device, torch.float32)
@@ -83,7 +83,7 @@ def extract_features(
     paths = {name: layer_path(model, name) for name in layers}
     condition = prior.condition(prompts).condition.expand(len(images))
     batch_size = _rows_that_fit(prior, images, prompts, batch_size, memory)
-    keys = [picture_key(image) for image in images]
+    keys = [image_key(image) for image in images]
     found: dict[int, dict[str, Tensor]] = {}
     names: dict[int, dict[str, str]] = {}
     if cache is not None:
@@ -123,7 +123,7 @@ def _compute(
     seed: int,
     batch_size: int,
 ) -> list[dict[str, Tensor]]:
-    """Maps by layer, for each picture."""
+    """Maps by layer, for each image."""
     codec = prior.codec
     # the codecs of pixels and of videos are taken at their mean
     encoded = [
@@ -159,7 +159,7 @@ def _rows_that_fit(
     batch_size: int,
     memory: float | int,
 ) -> int:
-    """At most `batch_size`; pictures no larger than the prior's own are not counted."""
+    """At most `batch_size`; images no larger than the prior's own are not counted."""
     area = images[0].numel() / (3 * prior.image_size**2 * (prior.frames or 1))
     if area <= 1:
         return batch_size
@@ -170,7 +170,7 @@ def _rows_that_fit(
         fits = size_that_fits(prior, max(height, width), most, room)
         hint = f"resize them to {fits} on the longer side" if fits else "no size fits"
         raise ValueError(
-            f"pictures of {height}x{width} pixels need {most / 2**30:.3g} GiB in {prior.name}, and "
+            f"images of {height}x{width} pixels need {most / 2**30:.3g} GiB in {prior.name}, and "
             f"memory is {memory:.3g} GiB; {hint}, or give more memory"
         )
     return min(batch_size, int(room // most))
@@ -179,7 +179,7 @@ def _rows_that_fit(
 def _noise(
     seed: int, keys: Sequence[int], rows: Sequence[tuple[int, int]], like: Tensor, stream: int
 ) -> Tensor:
-    """Rows of noise, each keyed by its picture and draw."""
+    """Rows of noise, each keyed by its image and draw."""
     shape = like.shape[1:]
     return torch.cat(
         [

@@ -23,13 +23,13 @@ _LIVE_IN_A_BLOCK = 16
 # In the codec, in units of the widest full-size map: input, output, normalised and activated.
 _LIVE_IN_A_CODEC = 4
 
-# Counting takes longer than a small picture, and many come of one prior.
+# Counting takes longer than a small image, and many come of one prior.
 _counted: WeakKeyDictionary[FrozenPrior, list[LayerCost]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class PassMemory:
-    """Bytes, beside those of the weights, for one picture.
+    """Bytes, beside those of the weights, for one image.
 
     row: of one row of a batch through the network.
     codec: of one through the encoder or the decoder; 0 of a codec without networks, or of videos.
@@ -52,7 +52,7 @@ def memory_estimate(
     Attention is taken as computed in one kernel, as torch does it, never as a matrix of all places
     by all places.
 
-    area: of the picture, or video, in units of the prior's own.
+    area: of the image, or video, in units of the prior's own.
     prompt: one that the prior accepts; None is no prompt.
     """
     elements = layer_elements(prior, prompt)
@@ -76,7 +76,7 @@ def free_memory(device: torch.device | str) -> int | None:
 
 
 def check_room(prior: FrozenPrior, free: int, *, low_memory: bool = False) -> None:
-    """Refuse a device on which the weights and one picture, guided, have no room.
+    """Refuse a device on which the weights and one image, guided, have no room.
 
     free: bytes.
     low_memory: the text encoders stay on the CPU.
@@ -90,18 +90,18 @@ def check_room(prior: FrozenPrior, free: int, *, low_memory: bool = False) -> No
     text = 0
     if isinstance(prior.text, PromptConditioner) and not low_memory:
         text = sum(map(weights_memory, prior.text.modules()))
-    picture = 0
+    image = 0
     with suppress(ValueError):  # a prior that cannot do without a prompt
         memory = memory_estimate(prior)
-        picture = max(2 * memory.row, memory.codec)
-    needed = network + codec + text + picture
+        image = max(2 * memory.row, memory.codec)
+    needed = network + codec + text + image
     if needed <= free:
         return
     spare = "" if low_memory else "give --low-memory, "
     raise ValueError(
         f"{prior.name} needs about {needed / 2**30:.3g} GiB (network {network / 2**30:.2g}, text "
-        f"encoders {text / 2**30:.2g}, codec {codec / 2**30:.2g}, one picture "
-        f"{picture / 2**30:.2g}) and {free / 2**30:.3g} are free; {spare}--dtype float16, a "
+        f"encoders {text / 2**30:.2g}, codec {codec / 2**30:.2g}, one image "
+        f"{image / 2**30:.2g}) and {free / 2**30:.3g} are free; {spare}--dtype float16, a "
         "smaller --image-size, or --device cpu"
     )
 
@@ -122,7 +122,7 @@ def gradient_memory(prior: FrozenPrior, prompt: str | None = None) -> int:
 
 
 def layer_elements(prior: FrozenPrior, prompt: str | None = None) -> dict[str, int]:
-    """Numbers that each layer puts out for one picture of the prior's own size, by its path."""
+    """Numbers that each layer puts out for one image of the prior's own size, by its path."""
     return {layer.path: prod(layer.shape) for layer in _layers(prior, prompt)}
 
 
@@ -142,7 +142,7 @@ def size_that_fits(prior: FrozenPrior, size: int, need: float | int, room: float
 
 
 def size_multiple(prior: FrozenPrior) -> int:
-    """Pixels by which codec and network divide the sides of a picture: the coarsest cell's side."""
+    """Pixels by which codec and network divide the sides of an image: the coarsest cell's side."""
     side = prior.latent_shape[-1]
     coarsest = min(layer.shape[-1] for layer in _layers(prior))
     cell = int(prior.codec.factor)

@@ -24,7 +24,7 @@ class LayerCost:
     """A layer that can be tapped.
 
     name, path: the short name and the module's path.
-    shape: of the map of one picture, (channels, h, w), or video, (frames, channels, h, w).
+    shape: of the map of one image, (channels, h, w), or video, (frames, channels, h, w).
     fraction: of the operations of one network evaluation that are done when it has spoken.
     """
 
@@ -38,7 +38,7 @@ class LayerCost:
 class NetworkCost:
     """The layers in the order they run.
 
-    flops: of one evaluation of the network for one picture; a multiplication and an addition are
+    flops: of one evaluation of the network for one image; a multiplication and an addition are
         two operations.
     encode: of the codec's encoder, in network evaluations; None where it is not counted.
     """
@@ -51,7 +51,7 @@ class NetworkCost:
 def network_cost(
     prior: FrozenPrior, prompts: Prompts | None = None, *, inner: bool = False
 ) -> NetworkCost:
-    """The layers of a prior that can be tapped, their shapes and cost, for its own picture size.
+    """The layers of a prior that can be tapped, their shapes and cost, for its own image size.
 
     prompts: one that the prior accepts; None is no prompt.
     inner: also the residual and attention layers inside the blocks.
@@ -104,11 +104,11 @@ def _encode_flops(prior: FrozenPrior, total: int) -> float | None:
     if not isinstance(prior.codec, LatentCodec):
         return None
     encoder = _Encoder(prior.codec.vae)
-    picture = torch.empty(
+    image = torch.empty(
         (1, 3, prior.image_size, prior.image_size), dtype=prior.codec.vae.dtype, device="meta"
     )
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        functional_call(encoder, _on_meta(encoder), (picture,))
+        functional_call(encoder, _on_meta(encoder), (image,))
     return counter.get_total_flops() / total
 
 
@@ -119,8 +119,8 @@ class _Encoder(nn.Module):
         super().__init__()
         self.vae: Any = vae
 
-    def forward(self, picture: Tensor) -> Tensor:
-        found = self.vae.encode(picture)
+    def forward(self, image: Tensor) -> Tensor:
+        found = self.vae.encode(image)
         mean: Tensor = found.latent_dist.mean if hasattr(found, "latent_dist") else found[0]
         return mean
 

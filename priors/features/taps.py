@@ -78,9 +78,7 @@ def layer_path(model: nn.Module, name: str) -> str:
             "inside one may follow after a dot"
         )
     if _OF_TEXT.search(found):
-        raise ValueError(
-            f"layer {name!r} is of the text, not of the picture; tap the block or to_q"
-        )
+        raise ValueError(f"layer {name!r} is of the text, not of the image; tap the block or to_q")
     return found
 
 
@@ -124,10 +122,10 @@ def to_maps(output: Any, path: str, latent: Sequence[int], batch: int, patch: in
     """A layer's output as maps (batch, channels, h, w), of videos (batch, frames, channels, h, w).
 
     Tokens become maps of the grid, the latent's halved some number of times, that has their number.
-    Of two streams, text and picture, the picture's is taken.
+    Of two streams, text and image, the image's is taken.
 
     latent: the shape of one latent, (channels, height, width), of videos (frames, ...) before it.
-    patch: latent cells along a side of a token, where text and picture are one sequence.
+    patch: latent cells along a side of a token, where text and image are one sequence.
 
     Raises:
         ValueError: the output does not have one value per place.
@@ -135,14 +133,14 @@ def to_maps(output: Any, path: str, latent: Sequence[int], batch: int, patch: in
     outputs = [output] if isinstance(output, Tensor) else [t for t in output if t is not None]
     tensors = [t for t in outputs if isinstance(t, Tensor)]
     if path.rpartition(".")[2].startswith("attn"):
-        tensors.reverse()  # attention over two streams returns the picture's first, blocks last
+        tensors.reverse()  # attention over two streams returns the image's first, blocks last
     frames = latent[0] if len(latent) == 4 else 1
     tried = (_maps(t, path, tuple(latent[-2:]), batch, frames, patch) for t in reversed(tensors))
     maps = next((found for found in tried if found is not None), None)
     if maps is None:
         shape = tuple(tensors[-1].shape) if tensors else type(output).__name__
         raise ValueError(
-            f"layer {short_name(path)} puts out {shape}, not one value per place of the picture; "
+            f"layer {short_name(path)} puts out {shape}, not one value per place of the image; "
             "tap a block, or the to_q of an attention"
         )
     return maps.unflatten(0, (batch, frames)) if len(latent) == 4 else maps
@@ -160,7 +158,7 @@ def _maps(
         return None
     per_row = batch * frames // len(output)  # frames that are one sequence
     if path.startswith("single_transformer_blocks."):
-        # inside these blocks the tokens of the text come first, in one sequence with the picture's
+        # inside these blocks the tokens of the text come first, in one sequence with the image's
         output = output[:, -(grid[0] // patch) * (grid[1] // patch) :]
     if path.startswith(("layers.", "noise_refiner.")):
         # Z-Image's come first, filled up to a multiple of 32

@@ -3,7 +3,7 @@
 The world is right-handed with z up and the object inside the unit sphere. A camera sits at
 `d (cos e cos a, cos e sin a, sin e)` for azimuth a, elevation e and distance d, so azimuth 0 is
 on +x (an object's front faces +x) and azimuth 90 on +y. It looks along -z of its own frame, with
-x to the right and y up in the picture. Public angles are in degrees.
+x to the right and y up in the image. Public angles are in degrees.
 """
 
 from collections.abc import Sequence
@@ -28,8 +28,8 @@ class Cameras:
         elevation: degrees above the horizon, -90..90, shape (B,).
         distance: from the origin, shape (B,).
         fov: horizontal field of view in degrees, shape (B,).
-        look_at: the point seen in the middle of the picture, shape (B, 3).
-        up: the direction that is up in the picture, shape (B, 3), any length.
+        look_at: the point seen in the middle of the image, shape (B, 3).
+        up: the direction that is up in the image, shape (B, 3), any length.
     """
 
     azimuth: Float[Tensor, " batch"]
@@ -84,7 +84,7 @@ class Cameras:
 
     @property
     def rotation(self) -> Float[Tensor, "batch 3 3"]:
-        """Camera to world; the columns are the picture's right, its up, and backwards."""
+        """Camera to world; the columns are the image's right, its up, and backwards."""
         back = torch.nn.functional.normalize(self.position - self.look_at, dim=-1)
         right = torch.linalg.cross(self.up, back)
         # Straight above or below, `up` says nothing about the roll: the azimuth does.
@@ -96,7 +96,7 @@ class Cameras:
         return torch.stack([right, up, back], dim=-1)
 
     def focal(self, width: int) -> Float[Tensor, " batch"]:
-        """Focal length in pixels of a picture `width` pixels wide: 0.5 width / tan(fov / 2)."""
+        """Focal length in pixels of an image `width` pixels wide: 0.5 width / tan(fov / 2)."""
         return 0.5 * width / torch.tan(0.5 * torch.deg2rad(self.fov))
 
     def origins_and_directions(

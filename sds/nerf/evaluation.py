@@ -1,7 +1,7 @@
 """Scores of text-to-3D: R-Precision in colour and of bare geometry, Janus faces, the mesh's fit.
 
 R-Precision is the share of a scene's views that lead a judge back to the prompt (Park et al. 2021;
-Poole et al. 2022, section 4). The textureless pictures, in one coat of one colour, tell shape from
+Poole et al. 2022, section 4). The textureless images, in one coat of one colour, tell shape from
 paint.
 """
 
@@ -42,7 +42,7 @@ from scorefield.sds.prompt_runs import (
 __all__ = ["SceneScores", "evaluate_prompts", "evaluate_scene"]
 
 SIZE = 64
-"""Side of the judged pictures, pixels."""
+"""Side of the judged images, pixels."""
 STRIP = "evaluation.png"
 """A prompt's judged views, in its folder."""
 
@@ -121,7 +121,7 @@ def _views(
     color, geometry, solid = [], [], []
     for i in range(azimuths):
         camera = cameras[i : i + 1].to(scene.peak.device)
-        # Lit from the camera, about as softly as the world's pictures are.
+        # Lit from the camera, about as softly as the world's images are.
         lights = Lights.at(camera.position, ambient=0.4, diffuse=0.6)
         seen = scene.render(camera, SIZE, SIZE, samples=128)
         bare = scene.render(
@@ -195,7 +195,7 @@ def evaluate_prompts(
         progress: whether to show progress on standard error.
         preview_every: of each run, as `text_to_3d`.
         checkpoint_every: of each run, as `text_to_3d`.
-        asset: of the mesh and the pictures; None: the defaults.
+        asset: of the mesh and the images; None: the defaults.
 
     Returns:
         The content of `table.json`: "rows", one per prompt, its "status" being "done", "empty"

@@ -64,7 +64,7 @@ def draw_lights(cameras: Cameras, generator: torch.Generator, spread: float = 0.
 
 
 def draw_soft_lights(cameras: Cameras, generator: torch.Generator) -> Lights:
-    """`draw_lights` whose shade is never darker than that of the embedded prior's pictures."""
+    """`draw_lights` whose shade is never darker than that of the embedded prior's images."""
     lights = draw_lights(cameras, generator)
     ambient = 0.4 + 0.25 * torch.rand(len(cameras), generator=generator)
     return replace(lights, ambient=ambient, diffuse=1 - ambient)

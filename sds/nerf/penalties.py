@@ -7,7 +7,7 @@ from scorefield.sds.nerf.radiance_field import Rendering
 
 
 def opacity_penalty(rendering: Rendering) -> Float[Tensor, ""]:
-    """Mean of sqrt(opacity^2 + 0.01), 0.1 for an empty picture: asks for less.
+    """Mean of sqrt(opacity^2 + 0.01), 0.1 for an empty image: asks for less.
 
     DreamFusion's form of it (as threestudio's "sparsity").
     """

@@ -20,7 +20,7 @@ from scorefield.sds.nerf.marching import Rays, Samples, march, worth_a_look
 
 __all__ = ["RadianceField", "Rendering", "Sky"]
 
-RAYS_AT_ONCE = 2**14  # bounds the memory of large pictures
+RAYS_AT_ONCE = 2**14  # bounds the memory of large images
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,8 @@ class RadianceField(nn.Module):
 
         Args:
             cameras: B of them.
-            height: of the pictures, in pixels.
-            width: of the pictures, in pixels.
+            height: of the images, in pixels.
+            width: of the images, in pixels.
             samples: along the sphere's diameter; a shorter chord gets proportionally fewer.
             shading: any but `Shading.ALBEDO` computes normals.
             lights: one per camera; None: a lamp at each camera.
@@ -185,11 +185,11 @@ class RadianceField(nn.Module):
                 for part, kept in zip(group, self._look(group, samples, has_normals), strict=True)
             ]
 
-        def picture(name: str) -> Tensor:
+        def image(name: str) -> Tensor:
             flat = torch.cat([getattr(part, name) for part in marched])
             return flat.view(len(cameras), height, width, -1).permute(0, 3, 1, 2)
 
-        opacity = picture("opacity")
+        opacity = image("opacity")
         if background is None:
             behind = self.background(directions).view(len(cameras), height, width, 3)
             behind = behind.permute(0, 3, 1, 2)
@@ -197,12 +197,12 @@ class RadianceField(nn.Module):
             behind = background.to(opacity)
             behind = behind.view(*behind.shape, 1, 1) if behind.ndim <= 2 else behind
         return Rendering(
-            images=picture("colour") + (1 - opacity) * behind,
+            images=image("colour") + (1 - opacity) * behind,
             opacity=opacity,
-            depth=picture("depth"),
-            spread=picture("spread"),
-            normals=picture("normals") if marched[0].normals is not None else None,
-            orientation=picture("orientation") if marched[0].normals is not None else None,
+            depth=image("depth"),
+            spread=image("spread"),
+            normals=image("normals") if marched[0].normals is not None else None,
+            orientation=image("orientation") if marched[0].normals is not None else None,
         )
 
     def _groups(self, parts: list[Rays]) -> list[list[Rays]]:

@@ -101,7 +101,7 @@ class TextTo3D(DistillationJob):
     settings: what to make, and how.
     prior: what it should look like.
     scene: what is optimised; None: a new one of the field that the settings name.
-    asset: of the mesh and the pictures; None: the defaults.
+    asset: of the mesh and the images; None: the defaults.
 
     Raises:
         ValueError: words the prior does not know, a prior without views, a prompt the objective
@@ -257,11 +257,11 @@ def text_to_3d(
         checkpoint_every: a checkpoint after every so many steps; 0 for the last only.
         refine: so many more updates change the texture alone (see `Refinement`); their files are
             in the folder "refined" in the folder.
-        asset: of the mesh and the pictures; None: the defaults.
+        asset: of the mesh and the images; None: the defaults.
 
     Raises:
         ValueError: before anything starts: settings, words or folder are not accepted.
-        EmptySceneError: at the end, the pictures written: the scene came out empty.
+        EmptySceneError: at the end, the images written: the scene came out empty.
         NonFiniteError: on the way; the last checkpoint is kept.
     """
     if refine < 0:

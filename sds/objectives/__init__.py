@@ -1,7 +1,7 @@
 """The distillation objectives besides SDS: see docs/objectives.md for which does what.
 
 `differences` of predictions, `inversion` along the field, `variational` with its `particle_score`,
-and those for `editing` a picture.
+and those for `editing` an image.
 """
 
 import lazy_loader

@@ -94,7 +94,7 @@ class NFSD:
 
     d, the part of the prediction that leads to the data and is not noise, is eps_uncond below the
     fraction `threshold` of the schedule, and eps_uncond - eps_negative above it, where a negative
-    prompt of what bad pictures look like stands for the noise.
+    prompt of what bad images look like stands for the noise.
 
     On a Gaussian d's noise below the threshold is sigma^2 / v a dimension, where SDS has
     alpha^2 s^2 / v: less as long as sigma < alpha s.
@@ -141,7 +141,7 @@ class Bridge:
     """w scale (eps_cond - eps_negative), after a first stage of SDS: SDS-Bridge.
 
     McAllister et al. 2024: SDS approximates a bridge from what the generator makes now to the
-    data, and is wrong about where it starts. Once there is a picture, the negative prompt says what
+    data, and is wrong about where it starts. Once there is an image, the negative prompt says what
     it looks like now (theirs: the prompt, and "oversaturated, smooth, pixelated, ..."), and the
     prompt what it should.
 

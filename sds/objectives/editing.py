@@ -1,6 +1,6 @@
-"""Objectives that change a picture: DDS and PDS.
+"""Objectives that change an image: DDS and PDS.
 
-Both look at the picture and at its reference with the same noise at the same level, under the
+Both look at the image and at its reference with the same noise at the same level, under the
 target prompt and under the source prompt; what is wrong with both in the same way cancels.
 """
 
@@ -18,7 +18,7 @@ def _both(
 ) -> tuple[Prediction, Prediction, Tensor]:
     """The target's prediction, the source's, and the reference."""
     if point.reference is None:
-        raise ValueError("editing needs reference, the latents of the picture as it was")
+        raise ValueError("editing needs reference, the latents of the image as it was")
     source = denoisers.need("source")
     target = denoisers.guided(point.z, point.level)
     at = point.level.add_noise(point.reference, point.eps)
@@ -29,7 +29,7 @@ def _both(
 class DDS:
     """w (eps_target(z) - eps_source(z_reference)): delta denoising score (Hertz et al. 2023).
 
-    0, without any noise, for an unchanged picture under an unchanged prompt. On Gaussians
+    0, without any noise, for an unchanged image under an unchanged prompt. On Gaussians
     N(m, s^2) of one width the noise cancels altogether and the fixed point is the reference plus
     m_target - m_source.
     """
@@ -49,13 +49,13 @@ class DDS:
 class PDS:
     """psi (x - reference) + chi (eps_target(z) - eps_source(z_reference)): Koo et al. 2024.
 
-    The difference of the latents z~ = (z_s - mu(z_t)) / sigma~ that say how a picture leaves the
+    The difference of the latents z~ = (z_s - mu(z_t)) / sigma~ that say how an image leaves the
     mean mu of DDPM's posterior in a step from level t to s. With shared noises only this is left of
     it, psi = (alpha_s - c_0 - c_1 alpha_t) / sigma~ and chi = c_0 sigma_t / (alpha_t sigma~), for
     mu = c_0 x0 + c_1 z_t.
 
     Of the exact posterior c_0 + c_1 alpha_t = alpha_s, so that psi = 0 and PDS is DDS with the
-    weight chi. What holds the picture to its reference is that the published code walks two
+    weight chi. What holds the image to its reference is that the published code walks two
     timesteps and takes beta, and so mu and sigma~, of one.
 
     gap: of the posterior, t - u, as a fraction of the schedule; 0.001 is one timestep of 1000. At

@@ -1,4 +1,4 @@
-"""VSD: the drawn noise of SDS replaced by a learned field of the generator's own pictures."""
+"""VSD: the drawn noise of SDS replaced by a learned field of the generator's own images."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -40,7 +40,7 @@ from scorefield.sds.svg.trace import (
     place,
 )
 from scorefield.sds.tracing.settings import TraceSettings
-from scorefield.sds.tracing.trace import trace_picture
+from scorefield.sds.tracing.trace import trace_image
 from scorefield.sds.vector import Document, parse_svg, svg_text
 
 __all__ = ["TextToSvg", "text_to_svg"]
@@ -57,7 +57,7 @@ class TextToSvg(DistillationJob):
 
     settings: what to draw, and how.
     prior: what it should look like.
-    size: longer side of the final picture, pixels.
+    size: longer side of the final image, pixels.
 
     Raises:
         ValueError: words the prior does not know, a prompt the objective lacks, or a size that the
@@ -132,8 +132,8 @@ class TextToSvg(DistillationJob):
         for number, count in enumerate(counts):
             if step == number * settings.trace_steps // len(counts):
                 with torch.no_grad():
-                    picture = self.drawing.render(target.shape[-1])
-                shapes = place(style, picture, target, count, settings.seed + number)
+                    image = self.drawing.render(target.shape[-1])
+                shapes = place(style, image, target, count, settings.seed + number)
                 self.drawing.add(shapes)
         fit = fitting_loss(self.drawing.render(size), target)
         self.drawing.update(fit + style.crossing * self._crossing())
@@ -146,10 +146,10 @@ class TextToSvg(DistillationJob):
             self._respawn(generator)
         size = settings.size_at(progress, self.prior.image_size)
         samples = 1 if size >= 256 else 2  # of a small view each pixel is the mean of several
-        picture = self.drawing.render(round(size * samples / settings.augmentation.crop))
-        picture = to_device(picture, self.prior.device)
+        image = self.drawing.render(round(size * samples / settings.augmentation.crop))
+        image = to_device(image, self.prior.device)
         homographies = settings.augmentation.draw(settings.views, generator)
-        views = warp(picture, homographies, size, WHITE, samples=samples)
+        views = warp(image, homographies, size, WHITE, samples=samples)
         distilled, latents = self.distillation.look(views, self.denoisers(), progress, generator)
         loss = distilled.loss
         metrics: dict[str, Metric] = dict(distilled.metrics)
@@ -289,12 +289,12 @@ def _put(settings: TextToSvgSettings, prior: ImagePrior) -> str:
     return settings.prompt
 
 
-def _redrawn(picture: Tensor, style: Style) -> Document:
+def _redrawn(image: Tensor, style: Style) -> Document:
     """A sample with few opaque shapes, or as pixel art."""
     if isinstance(style, PixelArt):
-        return pixel_document(picture, style.grid, style.colours)
+        return pixel_document(image, style.grid, style.colours)
     assert isinstance(style, Icon)
-    return trace_picture(picture, TraceSettings(paths=min(style.paths, MOST_TRACED)))
+    return trace_image(image, TraceSettings(paths=min(style.paths, MOST_TRACED)))
 
 
 def _begin(settings: TextToSvgSettings) -> Drawing:

@@ -77,7 +77,7 @@ class Drawing:
         return self.document.parameters()
 
     def render(self, size: int) -> Float[Tensor, "3 size size"]:
-        """The picture on white."""
+        """The image on white."""
         return self.document.render(size, size, WHITE, self.rasterise)
 
     def update(self, loss: Float[Tensor, ""], factor: float = 1.0) -> None:

@@ -21,7 +21,7 @@ from scorefield.sds.vector import (
 __all__ = ["economy"]
 
 SIZE = 128
-"""Longer side of the picture in which ink is counted, pixels."""
+"""Longer side of the image in which ink is counted, pixels."""
 
 _OPAQUE = 0.95
 

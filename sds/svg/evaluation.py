@@ -31,7 +31,7 @@ from scorefield.sds.svg.settings import TextToSvgSettings
 __all__ = ["evaluate_drawings"]
 
 SIZE = 256
-"""Side of the judged pictures, pixels."""
+"""Side of the judged images, pixels."""
 
 _COUNTED = {
     "paths": ("paths", 0),
@@ -132,8 +132,8 @@ def _seen(svg: Path, size: int) -> Tensor:
     return render_with_resvg(svg.read_text(encoding="utf-8"), size)
 
 
-def _judged(picture: Tensor, prompt: str, judge: PromptJudge) -> dict[str, list[bool] | None]:
-    looks = judge.look(picture[None], prompt)
+def _judged(image: Tensor, prompt: str, judge: PromptJudge) -> dict[str, list[bool] | None]:
+    looks = judge.look(image[None], prompt)
     return {"retrieved": looks.retrieved, "category": looks.category, "color": looks.color}
 
 

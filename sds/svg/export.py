@@ -33,7 +33,7 @@ def export_drawing(
 ) -> dict[str, Path]:
     """Write `final.svg`, `final.png` and, from the folder's previews, `making.gif`.
 
-    `final.svg` is rounded, and `final.png` is the picture of it. The sample that was traced is
+    `final.svg` is rounded, and `final.png` is the image of it. The sample that was traced is
     `traced.png`.
 
     Args:

@@ -12,26 +12,26 @@ from scorefield.sds.vector import Document, Group, Rect, Shape
 __all__ = ["on_white", "optimized"]
 
 SIZE = 128
-"""Side of the pictures in which shapes are looked for, pixels."""
+"""Side of the images in which shapes are looked for, pixels."""
 
 
 @torch.no_grad()
 def optimized(document: Document, least: float = 3e-4) -> Document:
     """A copy for people, without the shapes that nobody misses.
 
-    Shape by shape, beginning with the lowest, it is left out if the picture on white without it
+    Shape by shape, beginning with the lowest, it is left out if the image on white without it
     differs by less than `least`, a mean over pixels and channels in [0, 1]. Only shapes outside of
     groups are looked at. Tensors are shared.
     """
     children = list(document.children)
-    picture = _picture(document, children)
+    image = _image(document, children)
     for child in document.children:
         if not isinstance(child, Shape):
             continue
         rest = [other for other in children if other is not child]
-        without = _picture(document, rest)
-        if (without - picture).abs().mean() < least:
-            children, picture = rest, without
+        without = _image(document, rest)
+        if (without - image).abs().mean() < least:
+            children, image = rest, without
     return replace(document, children=children)
 
 
@@ -43,6 +43,6 @@ def on_white(document: Document) -> Document:
     return replace(document, children=[ground, *document.children])
 
 
-def _picture(document: Document, children: list[Shape | Group]) -> Float[Tensor, "3 size size"]:
+def _image(document: Document, children: list[Shape | Group]) -> Float[Tensor, "3 size size"]:
     shown = replace(document, children=children)
     return shown.render(SIZE, SIZE, WHITE).cpu()

@@ -1,4 +1,4 @@
-"""Pixel art from a picture: a grid whose squares show a few shared colours."""
+"""Pixel art from an image: a grid whose squares show a few shared colours."""
 
 import numpy as np
 import torch
@@ -14,17 +14,17 @@ __all__ = ["pixel_document"]
 _WHITE = 0.9  # the darkest channel of a ground that is not drawn
 
 
-def pixel_document(picture: Float[Tensor, "3 h w"], grid: int, colours: int) -> Document:
-    """The picture on a grid of squares, each of the palette's colour that most of it shows.
+def pixel_document(image: Float[Tensor, "3 h w"], grid: int, colours: int) -> Document:
+    """The image on a grid of squares, each of the palette's colour that most of it shows.
 
     Neighbours of one colour are joined to rectangles. A white ground, what of it touches the
     border, is left out.
 
-    picture: square, in [0, 1].
+    image: square, in [0, 1].
     grid: squares along each side; the view box has one unit for each.
     colours: of the palette, at most.
     """
-    labelled = label_pixels(picture, colours)
+    labelled = label_pixels(image, colours)
     cells = _commonest(labelled.labels, grid, len(labelled.colours))
     drawn = np.ones_like(cells, dtype=bool)
     ground = labelled.ground

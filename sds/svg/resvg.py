@@ -1,4 +1,4 @@
-"""Pictures of SVG files by resvg, a renderer that is independent of ours."""
+"""Images of SVG files by resvg, a renderer that is independent of ours."""
 
 import io
 
@@ -23,7 +23,7 @@ def check_resvg() -> None:
 
 
 def render_with_resvg(text: str, size: int) -> Float[Tensor, "3 height width"]:
-    """The picture of an SVG file's text on white, in [0, 1], its longer side of `size` pixels.
+    """The image of an SVG file's text on white, in [0, 1], its longer side of `size` pixels.
 
     Raises:
         ValueError: resvg-py is not installed.

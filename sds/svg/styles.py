@@ -132,7 +132,7 @@ class Sketch:
 
     paths: how many.
     segments: cubics of each.
-    width: of the strokes, the picture being 600 wide.
+    width: of the strokes, the image being 600 wide.
     rates: learning rates.
     """
 
@@ -222,11 +222,11 @@ class PixelArt:
         """A square."""
         return _square(0, 0, torch.zeros(3))
 
-    def squares(self, picture: Float[Tensor, "3 grid grid"]) -> list[Shape]:
-        """Squares of the colours of a picture's pixels, row by row."""
+    def squares(self, image: Float[Tensor, "3 grid grid"]) -> list[Shape]:
+        """Squares of the colours of an image's pixels, row by row."""
         return [
             _square(i % self.grid, i // self.grid, colour)
-            for i, colour in enumerate(picture.flatten(1).T)
+            for i, colour in enumerate(image.flatten(1).T)
         ]
 
 

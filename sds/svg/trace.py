@@ -1,4 +1,4 @@
-"""A drawing fitted to a picture layer by layer, and the picture chosen from a prior's samples.
+"""A drawing fitted to an image layer by layer, and the image chosen from a prior's samples.
 
 The idea is LIVE's (Ma et al. 2022, "Towards Layer-wise Image Vectorization"): a few paths at a
 time, each put where the drawing is still most wrong, all fitted together. Here the places are
@@ -24,11 +24,11 @@ from scorefield.sds.vector import Shape
 __all__ = ["Rank", "best_sample", "layers", "place", "rank_by_prior"]
 
 Rank = Callable[[ImagePrior, str, Tensor, int], Tensor]
-"""From a prior, a prompt, pictures (n, 3, h, w) in [0, 1] and a seed: how well each fits, (n,)."""
+"""From a prior, a prompt, images (n, 3, h, w) in [0, 1] and a seed: how well each fits, (n,)."""
 
 _RANKING_DRAWS = 8
 _RANKED_FRACTIONS = (0.1, 0.8)
-_COLOUR_WEIGHT = 0.5  # of a colour's full range, in sides of the picture
+_COLOUR_WEIGHT = 0.5  # of a colour's full range, in sides of the image
 _SMALLEST, _LARGEST = 0.01, 0.3  # radius of a new circle, in sides
 
 
@@ -65,7 +65,7 @@ def best_sample(
     seed: int,
     rank: Rank = rank_by_prior,
 ) -> Float[Tensor, "3 h w"]:
-    """The picture that fits the prompt best of a few that the prior makes (rejection sampling)."""
+    """The image that fits the prompt best of a few that the prior makes (rejection sampling)."""
     latents = sample(
         prior.guided(prompt),
         prior.latent_shape,
@@ -93,18 +93,18 @@ def layers(paths: int) -> list[int]:
 
 def place(
     style: Icon,
-    picture: Float[Tensor, "3 height width"],
+    image: Float[Tensor, "3 height width"],
     target: Float[Tensor, "3 height width"],
     count: int,
     seed: int,
 ) -> list[Shape]:
-    """New circles where a picture differs from its target, in the target's colours.
+    """New circles where an image differs from its target, in the target's colours.
 
     Pixels are clustered by place and target colour, each weighted by its squared error; a cluster
     becomes a circle of its centre, size and mean colour, the largest one first.
     """
     _, height, width = target.shape
-    error = (picture - target).square().sum(0).flatten().double().numpy() + 1e-9
+    error = (image - target).square().sum(0).flatten().double().numpy() + 1e-9
     across = (torch.arange(width) + 0.5) / width
     down = (torch.arange(height) + 0.5) / height
     y, x = torch.meshgrid(down, across, indexing="ij")
@@ -141,14 +141,14 @@ def place(
 
 
 def fitting_size(target: Float[Tensor, "3 h w"]) -> int:
-    """Side of the pictures that are compared, pixels."""
+    """Side of the images that are compared, pixels."""
     return min(2 * target.shape[-1], 256)
 
 
 def fitting_loss(
-    picture: Float[Tensor, "3 size size"], target: Float[Tensor, "3 h w"]
+    image: Float[Tensor, "3 size size"], target: Float[Tensor, "3 h w"]
 ) -> Float[Tensor, ""]:
-    """Mean squared difference to the target, enlarged to the picture's size."""
-    size = picture.shape[-1]
+    """Mean squared difference to the target, enlarged to the image's size."""
+    size = image.shape[-1]
     large = F.interpolate(target[None], (size, size), mode="bilinear", align_corners=False)[0]
-    return (picture - large.to(picture)).square().mean()
+    return (image - large.to(image)).square().mean()

@@ -1,7 +1,7 @@
-"""Pictures redrawn as clean vector drawings: flat palette, opaque layers, few cubics.
+"""Images redrawn as clean vector drawings: flat palette, opaque layers, few cubics.
 
 `trace` is the way in: a `palette`, connected `regions`, their outlines as `curves`, moved by
-`polish` until they are near to the picture. `clean_file` writes what a designer opens, with
+`polish` until they are near to the image. `clean_file` writes what a designer opens, with
 `colour_names`.
 """
 

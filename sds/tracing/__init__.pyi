@@ -1,2 +1,2 @@
 from .settings import TraceSettings as TraceSettings
-from .trace import trace_picture as trace_picture
+from .trace import trace_image as trace_image

@@ -14,7 +14,7 @@ from skimage import measure
 __all__ = ["Points", "fit_chain", "fit_loop", "outlines"]
 
 Points = Float[np.ndarray, "_ 2"]
-"""Points (x, y), in pixels of the enlarged picture."""
+"""Points (x, y), in pixels of the enlarged image."""
 
 _BLUR = 1.0  # of masks, standard deviation in pixels
 _CORNER = math.radians(50)

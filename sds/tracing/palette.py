@@ -1,4 +1,4 @@
-"""The few colours of a picture, and which of them each pixel shows."""
+"""The few colours of an image, and which of them each pixel shows."""
 
 from dataclasses import dataclass
 
@@ -13,26 +13,26 @@ from torch import Tensor
 __all__ = ["Labelled", "label_pixels", "oklab"]
 
 FINE = 256
-"""Longer side of the enlarged picture that is traced, pixels."""
+"""Longer side of the enlarged image that is traced, pixels."""
 
-_FLAT = 0.06  # largest range of OKLab in 3x3 pixels of the picture that counts as flat
+_FLAT = 0.06  # largest range of OKLab in 3x3 pixels of the image that counts as flat
 _FAR, _FAR_SHARE = 0.07, 0.015  # so much of the flat ink may be so far from all colours
 _SAME = 0.045  # colours nearer than this are one
-_REACH = 2.5  # pixels of the picture from an edge within which its two colours lie flat
+_REACH = 2.5  # pixels of the image from an edge within which its two colours lie flat
 _MIXED = 0.06  # a worse mix of two colours is none
-_SPECK = 2.0  # area below which a region is one, pixels of the picture
+_SPECK = 2.0  # area below which a region is one, pixels of the image
 _GROUND_WEIGHT = 0.15
 
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """An enlarged picture whose pixels are numbered by the colour they show.
+    """An enlarged image whose pixels are numbered by the colour they show.
 
-    fine: the enlarged picture, RGB in [0, 1].
+    fine: the enlarged image, RGB in [0, 1].
     labels: number of a colour, per pixel.
     colours: RGB in [0, 1] of each number.
     ground: number of the colour of the border, or None where it has several.
-    scale: fine pixels per pixel of the picture.
+    scale: fine pixels per pixel of the image.
     """
 
     fine: Float[np.ndarray, "height width 3"]
@@ -43,7 +43,7 @@ class Labelled:
 
 
 def label_pixels(image: Float[Tensor, "3 h w"], colours: int = 10) -> Labelled:
-    """The palette of a picture, grown until it holds the flat ink, and each pixel's colour in it.
+    """The palette of an image, grown until it holds the flat ink, and each pixel's colour in it.
 
     Flat pixels show the nearest colour. Those at an edge are a mix of two that lie flat nearby, and
     show the larger part: so no layer of in-between colours is left along edges.

@@ -1,4 +1,4 @@
-"""The shapes of a drawing moved and recoloured until it is as near to a picture as they can be."""
+"""The shapes of a drawing moved and recoloured until it is as near to an image as they can be."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,14 +24,14 @@ _REMEMBERED = 20  # steps of which the curvature is made
 
 
 def polish(document: Document, image: Float[Tensor, "3 height width"], steps: int) -> None:
-    """Moves and recolours the shapes towards a picture, by gradients of our own renderer.
+    """Moves and recolours the shapes towards an image, by gradients of our own renderer.
 
     The squared difference is lowered by L-BFGS-B (Byrd et al. 1995); places, widths and colours are
     free, opacities stay as they are.
 
     document: what is changed, in place.
     image: what its whole view box should show, in [0, 1], on white.
-    steps: at most so many pictures are drawn.
+    steps: at most so many images are drawn.
     """
     found = document.parameters()
     unit = max(document.view_box.width, document.view_box.height) / 256
@@ -79,7 +79,7 @@ def polish(document: Document, image: Float[Tensor, "3 height width"], steps: in
 
 @torch.no_grad()
 def needed(document: Document, image: Float[Tensor, "3 height width"]) -> list[Shape]:
-    """The shapes without which the drawing would be farther from a picture, the lowest first.
+    """The shapes without which the drawing would be farther from an image, the lowest first.
 
     document: of shapes without groups.
     image: what its whole view box should show, in [0, 1], on white.

@@ -13,13 +13,13 @@ from scorefield.sds.tracing.palette import Labelled, oklab
 
 __all__ = ["Region", "layered", "regions_of"]
 
-_ASIDE = 1.5  # pixels of the picture on both sides of a border between which it is soft or hard
+_ASIDE = 1.5  # pixels of the image on both sides of a border between which it is soft or hard
 _SOFT = 0.55  # share of the colours' difference that a soft border shows over that distance
 _ALIKE = 0.16  # in OKLab: colours farther apart are two, however soft their border
-_DEEP = 1.5  # pixels of the picture to the middle of a region: thinner ones always look soft
-_BORDER = 3  # pixels of the picture: shorter borders say nothing
-_FAINT = 0.3  # area in pixels of the picture times change of colour in OKLab: less is not missed
-_THICK = 1.25  # pixels of the picture to the middle of a region: thinner ones are blurred
+_DEEP = 1.5  # pixels of the image to the middle of a region: thinner ones always look soft
+_BORDER = 3  # pixels of the image: shorter borders say nothing
+_FAINT = 0.3  # area in pixels of the image times change of colour in OKLab: less is not missed
+_THICK = 1.25  # pixels of the image to the middle of a region: thinner ones are blurred
 _OTHER = 0.12  # in OKLab: a thin region that differs as much from its palette colour has its own
 _EQUAL = 0.03  # in OKLab: regions whose colours differ less have one
 _TOUCHING = 0.15  # share of its border along which a region must touch what it is given to
@@ -29,7 +29,7 @@ _TOUCHING = 0.15  # share of its border along which a region must touch what it 
 class Region:
     """An area of one paint.
 
-    mask: its pixels, of the enlarged picture.
+    mask: its pixels, of the enlarged image.
     colour: RGB in [0, 1], where `ends` is None; regions of one paint share the array.
     ends: of a linear gradient: two points (x, y) in pixels, and the colours there.
     wide: the mask and all inside of its hull that lies under others, where a simpler outline may
@@ -43,7 +43,7 @@ class Region:
 
 
 def regions_of(labelled: Labelled, most: int = 32) -> list[Region]:
-    """The regions of a picture; those of the ground that touch the border are left out.
+    """The regions of an image; those of the ground that touch the border are left out.
 
     most: regions; beyond that those that are missed least are given to their neighbours.
     """

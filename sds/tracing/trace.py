@@ -1,4 +1,4 @@
-"""A picture redrawn with few opaque shapes."""
+"""An image redrawn with few opaque shapes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -34,16 +34,16 @@ from scorefield.sds.vector import (
 )
 from scorefield.sds.vector.geometry import Subpath
 
-__all__ = ["trace_picture"]
+__all__ = ["trace_image"]
 
-_SMALLEST_HOLE = 3.0  # area, square pixels of the enlarged picture
+_SMALLEST_HOLE = 3.0  # area, square pixels of the enlarged image
 _LINE = 4.0  # a line is so many times longer than it is wide
 
 
-def trace_picture(
+def trace_image(
     image: Float[Tensor, "3 height width"], settings: TraceSettings | None = None
 ) -> Document:
-    """Redraws a picture with few opaque shapes: a flat palette, its regions as layers, few cubics.
+    """Redraws an image with few opaque shapes: a flat palette, its regions as layers, few cubics.
 
     Round regions become circles and ellipses, thin ones of even width strokes, and neighbours with
     a soft border one shape with a linear gradient. The ground is not drawn where it is white or
@@ -54,12 +54,12 @@ def trace_picture(
         settings: how few colours and nodes.
 
     Raises:
-        ValueError: the picture has fewer than 8 pixels along a side.
+        ValueError: the image has fewer than 8 pixels along a side.
     """
     settings = settings or TraceSettings()
     if min(image.shape[-2:]) < 8:
         raise ValueError(
-            f"a picture needs 8 pixels along each side to be traced; got {tuple(image.shape[-2:])}"
+            f"an image needs 8 pixels along each side to be traced; got {tuple(image.shape[-2:])}"
         )
     labelled = label_pixels(image, settings.colours)
     height, width = labelled.labels.shape

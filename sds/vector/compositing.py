@@ -15,7 +15,7 @@ Box = tuple[int, int, int, int]  # first column, first row, one past the last co
 class Coat(NamedTuple):
     """One layer on its box of the canvas.
 
-    paint: premultiplied RGBA, one colour (4,) or a picture (4, height, width) of the box.
+    paint: premultiplied RGBA, one colour (4,) or an image (4, height, width) of the box.
     coverage: (height, width) of the box, or None for 1.
     """
 

@@ -197,7 +197,7 @@ def _sorted(
     place = (int(layout.stride.max()) if len(layout.stride) else 1).bit_length()
     fraction = min(12, 62 - position - lines - place)
     if fraction < 0:  # billions of lines
-        raise ValueError("the picture is too large to be drawn at once")
+        raise ValueError("the image is too large to be drawn at once")
     shift = position + 1 + fraction + place
     key = ((number << shift) + (falls.long() << position)).index_select(0, nth)
     key += along << shift
@@ -250,7 +250,7 @@ class _Coverage(torch.autograd.Function):
         follows, *tensors = ctx.saved_tensors
         total = []
         for edge, place, next_place, near, far, where, slope in (tensors[:7], tensors[7:]):
-            # What the picture gains when the boundary moves along its line by one.
+            # What the image gains when the boundary moves along its line by one.
             gain = near * grad.index_select(0, place) + far * grad.index_select(0, next_place)
             later = gain * where
             across = torch.stack([gain - later, later])

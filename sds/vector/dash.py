@@ -62,7 +62,7 @@ def _dashes(line: Polylines, pen: Pen, most: int) -> list[Polylines]:
         return [line]
     if total / sum(pattern) * len(pattern) > most:
         raise ValueError(
-            f"dashes {pen.dashes} are too short for a line of length {total:.6g}: a picture may "
+            f"dashes {pen.dashes} are too short for a line of length {total:.6g}: an image may "
             f"have {MOST_DASHES} dashes and gaps"
         )
 

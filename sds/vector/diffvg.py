@@ -41,7 +41,7 @@ class DiffvgRasterise:
     def __call__(
         self, document: Document, height: int, width: int
     ) -> Float[Tensor, "4 height width"]:
-        """The picture, premultiplied RGBA in [0, 1]."""
+        """The image, premultiplied RGBA in [0, 1]."""
         pydiffvg = _library()
         scene = take_apart(document.children, document.placement(height, width))
         shapes, groups = _converted(pydiffvg, scene)

@@ -21,12 +21,12 @@ class Rasterise(Protocol):
     def __call__(
         self, document: "Document", height: int, width: int
     ) -> Float[Tensor, "4 height width"]:
-        """The picture, premultiplied RGBA in [0, 1]."""
+        """The image, premultiplied RGBA in [0, 1]."""
         ...
 
 
 class Document(ShapeTree):
-    """A picture made of shapes and groups, the first at the bottom.
+    """An image made of shapes and groups, the first at the bottom.
 
     Args:
         children: what is drawn, in order.
@@ -44,7 +44,7 @@ class Document(ShapeTree):
         background: Float[Tensor, "3"] | None = None,
         rasterise: Rasterise | None = None,
     ) -> Float[Tensor, "channels height width"]:
-        """The picture in [0, 1], differentiable in the document's tensors.
+        """The image in [0, 1], differentiable in the document's tensors.
 
         Shapes are laid over each other in sRGB, as browsers and resvg do.
 
@@ -58,12 +58,12 @@ class Document(ShapeTree):
             (3, H, W) on a background, or premultiplied RGBA (4, H, W) without one.
         """
         if height < 1 or width < 1:
-            raise ValueError(f"a picture has at least 1 x 1 pixels, got {height} x {width}")
+            raise ValueError(f"an image has at least 1 x 1 pixels, got {height} x {width}")
         draw: Rasterise = own_rasterise if rasterise is None else rasterise
-        picture = draw(self, height, width)
+        image = draw(self, height, width)
         if background is None:
-            return picture
-        return picture[:3] + (1 - picture[3]) * background.to(picture)[:, None, None]
+            return image
+        return image[:3] + (1 - image[3]) * background.to(image)[:, None, None]
 
     def save(self, path: str | os.PathLike[str], digits: int = 6) -> FilePath:
         """Write the document as an SVG file, UTF-8; saved again after loading it is the same.

@@ -34,7 +34,7 @@ class FillRule(Enum):
 
 
 class ViewBox(NamedTuple):
-    """The rectangle of user space that the picture shows."""
+    """The rectangle of user space that the image shows."""
 
     x: float | int
     y: float | int

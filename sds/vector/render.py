@@ -1,6 +1,6 @@
-"""A document to a picture: the areas of its shapes, laid over each other.
+"""A document to an image: the areas of its shapes, laid over each other.
 
-A picture whose layers' boxes have more than `CELLS` pixels together is drawn in tiles, and the
+An image whose layers' boxes have more than `CELLS` pixels together is drawn in tiles, and the
 tiles are drawn once more for the gradient, so that memory stays bounded.
 """
 
@@ -25,10 +25,10 @@ CELLS = 2**23
 
 
 def rasterise(document: ShapeTree, height: int, width: int) -> Float[Tensor, "4 height width"]:
-    """The picture of a document on a clear background, premultiplied RGBA in [0, 1].
+    """The image of a document on a clear background, premultiplied RGBA in [0, 1].
 
     Differentiable in every tensor of the document; the gradient with respect to outlines is that
-    of the exact area they cover in each pixel. The same picture at every call, and the same
+    of the exact area they cover in each pixel. The same image at every call, and the same
     gradient. On the device and in the dtype of the first shape.
     """
     first = next(document.shapes(), None)
@@ -41,17 +41,17 @@ def rasterise(document: ShapeTree, height: int, width: int) -> Float[Tensor, "4 
 def _drawn(
     nodes: Sequence[Shape | Group], placement: Tensor, height: int, width: int
 ) -> Float[Tensor, "4 height width"]:
-    """The picture of shapes and groups; `placement` maps their units to pixels."""
+    """The image of shapes and groups; `placement` maps their units to pixels."""
     scene = take_apart(nodes, placement)
     if not scene.fills and not scene.strokes:
         return placement.new_zeros(4, height, width)
     outlines = Outlines(scene, placement.device)
-    picture = _Picture(scene, outlines, outlines.polygons())
-    return picture.draw((0, 0, width, height))
+    image = _Image(scene, outlines, outlines.polygons())
+    return image.draw((0, 0, width, height))
 
 
-class _Picture:
-    """Areas, and the means to draw any part of the picture."""
+class _Image:
+    """Areas, and the means to draw any part of the image."""
 
     def __init__(self, scene: RenderTree, outlines: Outlines, polygons: Polygons) -> None:
         """Find the box of pixels that each area touches, or would if it moved a little."""
@@ -67,7 +67,7 @@ class _Picture:
         self.boxes = torch.cat([low.floor(), high.floor() + 1], dim=1).long().cpu()
 
     def draw(self, tile: Box, whole: bool = True) -> Tensor:
-        """The picture of a tile: drawn, or put together from its two halves."""
+        """The image of a tile: drawn, or put together from its two halves."""
         x0, y0, x1, y1 = tile
         low = torch.tensor([x0, y0, x0, y0])
         boxes = torch.minimum(torch.maximum(self.boxes, low), torch.tensor([x1, y1, x1, y1]))
@@ -103,7 +103,7 @@ class _Picture:
         covered = dict(zip(numbers.tolist(), parts, strict=True))
         here = [(a - x0, b - y0, c - x0, d - y0) for a, b, c, d in boxes.tolist()]
         drawn = Tile(self.scene, self.outlines, covered, here, (x0, y0), _drawn)
-        return drawn.picture(self.scene.tree, (0, 0, x1 - x0, y1 - y0))
+        return drawn.image(self.scene.tree, (0, 0, x1 - x0, y1 - y0))
 
 
 def _of_layers(polygons: Polygons, on: Tensor) -> Polygons:

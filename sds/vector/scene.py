@@ -144,7 +144,7 @@ class Outlines:
     """The polylines of all shapes, in user units, and what is drawn along them."""
 
     def __init__(self, scene: RenderTree, device: torch.device) -> None:
-        """Flatten every shape finely enough for the picture."""
+        """Flatten every shape finely enough for the image."""
         self.scene = scene
         self._first: list[int] | None = None  # vertex of each shape
         self.matrix = torch.stack(scene.matrices)
@@ -182,7 +182,7 @@ class Outlines:
         )
 
     def to_pixels(self, points: Tensor, shape: Tensor) -> Tensor:
-        """Points (N, 2) of the shapes (N,) in the picture."""
+        """Points (N, 2) of the shapes (N,) in the image."""
         matrix = take(self.matrix, shape)
         x, y = points[:, :1], points[:, 1:]
         return matrix[:, :, 0] * x + matrix[:, :, 1] * y + matrix[:, :, 2]

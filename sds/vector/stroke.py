@@ -23,7 +23,7 @@ __all__ = ["Cap", "Join", "Pen", "outline"]
 # Below this angle (cosine) a bend is drawn without a join: the joins differ there by less than
 # one part in a hundred of half the width.
 SMOOTH = 0.97
-# Above this angle (cosine) a chord is no picture of the curve it stands for.
+# Above this angle (cosine) a chord is no image of the curve it stands for.
 SHARP = 0.7
 
 

@@ -1,4 +1,4 @@
-"""A part of a picture put together from the areas that its layers cover."""
+"""A part of an image put together from the areas that its layers cover."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _MOST_CELLS = 2**22
 """Pixels of a pattern's tile; a larger one is drawn more coarsely."""
 
 Draw = Callable[[Sequence[Shape | Group], Tensor, int, int], Tensor]
-"""From nodes, a map of their units to pixels, a height and a width: a picture."""
+"""From nodes, a map of their units to pixels, a height and a width: an image."""
 
 
 @dataclass(eq=False)
@@ -31,7 +31,7 @@ class Tile:
     scene, outlines: what is drawn.
     covered: of the areas on the tile the coverage of their boxes.
     boxes: of all areas, from the tile's corner.
-    corner: first column and row of the tile in the picture.
+    corner: first column and row of the tile in the image.
     draw: draws the tile of a pattern.
     """
 
@@ -42,7 +42,7 @@ class Tile:
     corner: tuple[int, int]
     draw: Draw
 
-    def picture(self, nodes: Sequence[Layer | Isolated], window: Box) -> Tensor:
+    def image(self, nodes: Sequence[Layer | Isolated], window: Box) -> Tensor:
         """Layers drawn on a clear canvas, which is a part of the tile; premultiplied RGBA."""
         x, y = window[:2]
         canvas = self.outlines.matrix.new_zeros(4, window[3] - y, window[2] - x)
@@ -98,7 +98,7 @@ class Tile:
         for cut in node.masks:
             mask = self._mask(cut, box)
             cover = mask if cover is None else cover * mask
-        return Coat(self.picture(node.children, box), box, cover)
+        return Coat(self.image(node.children, box), box, cover)
 
     def _extent(self, node: Layer | Isolated | Cut) -> Box:
         """The box outside of which nothing of a node is seen."""
@@ -122,10 +122,10 @@ class Tile:
         if cut.kind is MaskKind.CLIP:
             out = self._area(cut.children, box)
         else:
-            picture = self.picture(cut.children, box)
-            out = picture[3]
+            image = self.image(cut.children, box)
+            out = image[3]
             if cut.kind is MaskKind.LUMINANCE:
-                out = torch.tensordot(picture.new_tensor(_LUMINANCE), picture[:3], dims=1)
+                out = torch.tensordot(image.new_tensor(_LUMINANCE), image[:3], dims=1)
         for mask in cut.masks:
             out = out * self._mask(mask, box)
         return out

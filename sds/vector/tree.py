@@ -120,7 +120,7 @@ class ShapeTree:
         return kinds
 
     def placement(self, height: int, width: int) -> Float[Tensor, "2 3"]:
-        """The affine map from user units to the pixels of a (height, width) picture."""
+        """The affine map from user units to the pixels of a (height, width) image."""
         x, y, w, h = self.view_box
         sx, sy = width / w, height / h
         align, cover = _alignment(self.aspect)
@@ -151,7 +151,7 @@ _ALIGN = {"Min": 0.0, "Mid": 0.5, "Max": 1.0}
 
 
 def _alignment(aspect: str) -> tuple[tuple[float, float] | None, bool]:
-    """Shares of the spare width and height that lie before the picture; whether it covers."""
+    """Shares of the spare width and height that lie before the image; whether it covers."""
     words = aspect.split()
     if words == ["none"] or (len(words) == 2 and words[0] == "none"):
         return None, False

@@ -14,7 +14,7 @@ from torch.nn import functional
 from scorefield.cli.main import main
 from scorefield.images import load_image, save_image
 from scorefield.priors.features.cache import FeatureCache, prior_key
-from scorefield.priors.features.extraction import extract_features, picture_key
+from scorefield.priors.features.extraction import extract_features, image_key
 from scorefield.priors.features.memory import memory_estimate
 from scorefield.priors.features.network_cost import network_cost
 from scorefield.priors.features.taps import block_paths, layer_path, short_name, tapped
@@ -69,7 +69,7 @@ def test_tokens_become_the_map_they_were_made_from(load: Load) -> None:
     level = prior.schedule.at_timestep(100)
     images = pictures(prior, 1)
     maps = extract_features(prior, images, ["block0"], level, ensemble=1)["block0"]
-    key = picture_key(images[0])
+    key = image_key(images[0])
     mean, std = prior.codec.posterior(images)
     noise = [keyed_noise(0, [key], draw, mean.shape[1:]) for draw in (0, 1)]
     z = level.add_noise(mean + std * noise[1], noise[0])
@@ -108,7 +108,7 @@ def test_matches_the_reference_with_one_encoding(load: Load) -> None:
     for handle in handles:
         handle.remove()
 
-    key = picture_key(images[0])
+    key = image_key(images[0])
     shape = (4, *[side // prior.codec.factor for side in images.shape[2:]])
     noise = torch.cat([keyed_noise(0, [key], 2 * k, shape) for k in range(ensemble)])
     draw = torch.cat([keyed_noise(0, [key], 2 * k + 1, shape) for k in range(ensemble)])

@@ -62,7 +62,7 @@ def test_priors_in_closed_form_pass(schedule: str) -> None:
     assert set(check_prior(exemplars, ("cat", "dog"), shape=(2, 4))) == set(passed)
 
 
-def test_a_denoiser_alone_and_a_prior_of_pictures_pass() -> None:
+def test_a_denoiser_alone_and_a_prior_of_images_pass() -> None:
     mixture = GaussianMixturePrior(torch.zeros(1, 3), torch.ones(1))
     assert "conditions" not in check_prior(mixture.condition(None), shape=(3,))
     with pytest.raises(ValueError, match="no latent_shape; give the shape"):

@@ -40,7 +40,7 @@ def test_unknown_words_are_named_with_their_nearest(prior: FrozenPrior) -> None:
         prior.condition("a red mushrom")
 
 
-def test_the_codec_keeps_the_picture(prior: FrozenPrior) -> None:
+def test_the_codec_keeps_the_image(prior: FrozenPrior) -> None:
     """Fresh renders come back with at least 26 dB; the model card has the figure."""
     images = render([draw_scene(900, i) for i in range(32)]).images
     with torch.no_grad():

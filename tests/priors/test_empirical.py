@@ -132,12 +132,12 @@ def test_from_folder(tmp_path: Path) -> None:
 
     Image.new("RGB", (30, 20), (255, 0, 0)).save(tmp_path / "red_cup-02.png")
     Image.new("L", (8, 8), 0).save(tmp_path / "black box.png")
-    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "notes.txt").write_text("not an image")
     prior = EmpiricalPrior.from_folder(tmp_path, 8)
     assert prior.labels == ("black box", "red cup 02")
     assert prior.exemplars.shape == (2, 3, 8, 8)
     assert prior.exemplars[1, :, 3, 3].tolist() == [1, -1, -1]
     assert float(prior.exemplars[0].max()) == -1
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"no picture in .*empty"):
+    with pytest.raises(ValueError, match=r"no image in .*empty"):
         EmpiricalPrior.from_folder(tmp_path / "empty", 8)

@@ -316,7 +316,7 @@ def test_flows_are_sampled_along_their_own_shift(tiny: Tiny) -> None:
         torch.testing.assert_close(torch.tensor(visited), expected, rtol=1e-6, atol=1e-6)
 
 
-def test_the_shift_of_flux_grows_with_the_picture(tiny: Tiny) -> None:
+def test_the_shift_of_flux_grows_with_the_image(tiny: Tiny) -> None:
     from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
     for size in (16, 64):

@@ -1,4 +1,4 @@
-"""What docs/stable-diffusion.md says each family of pictures can be used for."""
+"""What docs/stable-diffusion.md says each family of images can be used for."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ PROMPTS = {"ddpm": "", "ddpm-classes": "star", "dit": "goldfish"}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in TINY if name not in VIDEOS])
-def test_pictures_have_features_are_edited_and_distil(tiny: Tiny, name: str) -> None:
+def test_images_have_features_are_edited_and_distil(tiny: Tiny, name: str) -> None:
     prior = load_prior(tiny(name), **SIZES.get(name, {}))
     prompt = PROMPTS.get(name, "a red cup")
     images = torch.rand(1, 3, prior.image_size, prior.image_size,

@@ -14,7 +14,7 @@ def ramp(height=6, width=8):
     return values.view(3, height, width).float() / 255
 
 
-def test_pictures_come_back_exactly(tmp_path):
+def test_images_come_back_exactly(tmp_path):
     path = save_image(tmp_path / "new" / "a.png", ramp())
     assert torch.equal(load_image(path), ramp())
 
@@ -55,7 +55,7 @@ def test_a_contact_sheet_has_rows_in_order():
     assert contact_sheet(images).shape == (3, 2 + 2 * 6, 2 + 3 * 7)
 
 
-def test_labels_are_written_under_their_pictures():
+def test_labels_are_written_under_their_images():
     sheet = contact_sheet(torch.zeros(2, 3, 8, 30), columns=2, labels=["side", ""])
     assert sheet.shape == (3, 2 + 22, 2 + 2 * 32)
     assert (sheet[:, 10:22, 2:32] < 1).any()
@@ -99,12 +99,12 @@ def test_sixteen_bits_keep_their_depth(tmp_path, suffix):
 
 
 def test_a_header_of_nonsense_is_named_as_a_damaged_image(tmp_path: Path) -> None:
-    path = tmp_path / "picture.tiff"
+    path = tmp_path / "image.tiff"
     Image.new("RGB", (4, 4), "red").save(path)
     raw = bytearray(path.read_bytes())
     kind = next(k for k in (3, 4) if struct.pack("<HH", 273, k) in raw)
     entry = raw.index(struct.pack("<HH", 273, kind))
     raw[entry + 2 : entry + 4] = struct.pack("<H", 11)  # where strips begin, as a float
     path.write_bytes(raw)
-    with pytest.raises(ValueError, match=r"picture\.tiff: cannot be read as an image \('float'"):
+    with pytest.raises(ValueError, match=r"image\.tiff: cannot be read as an image \('float'"):
         load_image(path)

@@ -67,7 +67,7 @@ def test_features(prior: FrozenPrior, forms: list[Form]) -> None:
 
 
 def test_inpaint(prior: FrozenPrior, forms: list[Form], tmp_path: Path) -> None:
-    """Masks, too: a picture, truth values, numbers; one picture or a batch of one."""
+    """Masks, too: an image, truth values, numbers; one image or a batch of one."""
     truth = torch.zeros(64, 64, dtype=torch.bool)
     truth[10:30, 20:40] = True
     path = save_image(tmp_path / "mask.png", truth.float()[None])

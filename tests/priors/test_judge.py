@@ -86,7 +86,7 @@ def test_verdict(judge: Judge, images: Tensor) -> None:
     assert verdict.views[2] == VIEWS[int(verdict.view[2].argmax())]
 
 
-def test_pictures_do_not_depend_on_their_batch(judge: Judge, images: Tensor) -> None:
+def test_images_do_not_depend_on_their_batch(judge: Judge, images: Tensor) -> None:
     many = images.repeat(30, 1, 1, 1)  # more than one chunk
     together, features = judge(many), judge.features(many)
     for i in (0, 4, 149):
@@ -99,7 +99,7 @@ def test_pictures_do_not_depend_on_their_batch(judge: Judge, images: Tensor) -> 
 
 
 def test_other_sizes_are_resized(judge: Judge, images: Tensor) -> None:
-    # each pixel four times over: its average is the picture itself
+    # each pixel four times over: its average is the image itself
     large = images.repeat_interleave(2, 2).repeat_interleave(2, 3)
     resized = F.interpolate(large, (64, 64), mode="bilinear", antialias=True)
     torch.testing.assert_close(judge(large).category, judge(resized).category)

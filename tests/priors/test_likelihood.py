@@ -132,7 +132,7 @@ def test_bits_per_dim() -> None:
 
 
 @pytest.mark.slow
-def test_a_network_finds_its_pictures_likelier_than_noise() -> None:
+def test_a_network_finds_its_images_likelier_than_noise() -> None:
     """By more than a bit per latent dimension; measured: 3 bits."""
     prior = load_prior("shapes").with_network_gradient()
     pictures = render([draw_scene(77, 0)]).images

@@ -128,11 +128,11 @@ def test_a_run_keeps_figures_previews_and_the_last_state(tmp_path: Path) -> None
 def test_previews_round_to_the_nearest_of_256(tmp_path: Path) -> None:
     class Picture(Regression):
         def preview(self, step: int) -> Tensor | None:
-            picture = torch.zeros(3, 2, 4, requires_grad=True) + 0.0
-            picture[0, 1, 3] = 1.7
-            picture[1, 0, 0] = 0.5019
-            picture[2, 0, 0] = -1.0
-            return picture
+            image = torch.zeros(3, 2, 4, requires_grad=True) + 0.0
+            image[0, 1, 3] = 1.7
+            image[1, 0, 0] = 0.5019
+            image[2, 0, 0] = -1.0
+            return image
 
     run(tmp_path, Picture(), steps=1)
     pixels = np.asarray(Image.open(tmp_path / "previews" / "000001.png"))
@@ -157,7 +157,7 @@ def test_no_previews_when_not_asked_for_and_one_at_the_end(
     assert (tmp_path / "checkpoint" / "state.json").exists()
 
 
-def test_a_task_without_pictures_writes_none(tmp_path: Path) -> None:
+def test_a_task_without_images_writes_none(tmp_path: Path) -> None:
     class Blind(Regression):
         def preview(self, step: int) -> Tensor | None:
             return None

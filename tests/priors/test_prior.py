@@ -301,7 +301,7 @@ def flags() -> ImagePrior:
     return ImagePrior(prior, PixelCodec(), image_size=4)
 
 
-def test_pictures_as_a_prior(flags: ImagePrior) -> None:
+def test_images_as_a_prior(flags: ImagePrior) -> None:
     assert flags.latent_shape == (3, 4, 4)
     x = flags.encode(COLORS[:, :, None, None].expand(4, 3, 4, 4).double())
     z = keyed_noise(0, range(2), 0, (3, 4, 4), torch.float64)
@@ -314,7 +314,7 @@ def test_pictures_as_a_prior(flags: ImagePrior) -> None:
     assert torch.equal(flags.guided("flag")(z, level).x0, flags.condition("flag")(z, level).x0)
 
 
-def test_pictures_generate_exemplars(flags: ImagePrior) -> None:
+def test_images_generate_exemplars(flags: ImagePrior) -> None:
     images = flags.generate(["red", "blue", "flag"], steps=20, seed=0)
     expected = COLORS[:, :, None, None].expand(4, 3, 4, 4)
     # the last level before clean has sigma = 0.03, where the posterior is one exemplar

@@ -22,7 +22,7 @@ from scorefield.world.judge import Judge, JudgeNet, Verdict
 
 
 class Given(ImagePrior):
-    """Generates given pictures."""
+    """Generates given images."""
 
     def __init__(self, pictures: Tensor) -> None:
         super().__init__(EmpiricalPrior(pictures[:1]), PixelCodec(), image_size=64)
@@ -60,7 +60,7 @@ def test_captions_have_their_article() -> None:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_training_seeds_are_refused(seed: int) -> None:
-    with pytest.raises(ValueError, match=f"seed {seed} draws pictures that"):
+    with pytest.raises(ValueError, match=f"seed {seed} draws images that"):
         evaluate_prior(Given(torch.zeros(4, 3, 64, 64)), Judge(JudgeNet()), n=4, seed=seed)
 
 
@@ -75,7 +75,7 @@ def test_accuracies_of_a_judge_that_always_says_the_same(monkeypatch: pytest.Mon
     assert metrics["color_accuracy"] == pytest.approx(1 / 8)
     assert metrics["view_accuracy"] == pytest.approx(1 / 4)
     assert metrics["categories"]["chair"] == 1 and metrics["categories"]["duck"] == 0
-    assert metrics["frechet_floor"] == pytest.approx(0, abs=1e-6)  # twice the same pictures
+    assert metrics["frechet_floor"] == pytest.approx(0, abs=1e-6)  # twice the same images
 
 
 def test_renders_are_near_renders_and_black_is_far() -> None:
@@ -107,7 +107,7 @@ def test_the_card_tells_figures_seeds_and_command(tmp_path: Path) -> None:
         **accuracies,
         "frechet_distance": 1.25,
         "frechet_floor": 0.5,
-        "judge_on_renders": {"pictures": 99, **accuracies},
+        "judge_on_renders": {"images": 99, **accuracies},
     }
     text = write_card(metrics, "train it", tmp_path / "new").read_text()
     for words in (

@@ -28,5 +28,5 @@ def test_one_with_room_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["cog-video-x", "qwen-image", "flux2-klein"])
 def test_every_autoencoder_is_counted(tiny: Tiny, name: str) -> None:
-    with pytest.raises(ValueError, match=r"codec [^,]*[1-9][^,]*, one picture"):
+    with pytest.raises(ValueError, match=r"codec [^,]*[1-9][^,]*, one image"):
         check_room(load_prior(tiny(name)), 0)

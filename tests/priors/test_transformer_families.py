@@ -140,7 +140,7 @@ def test_two_experts_share_a_batch_of_mixed_levels(tiny: Tiny) -> None:
         torch.testing.assert_close(mixed[i : i + 1], alone, rtol=1e-4, atol=1e-5)
 
 
-def test_pictures_survive_the_codecs_as_in_diffusers(tiny: Tiny) -> None:
+def test_images_survive_the_codecs_as_in_diffusers(tiny: Tiny) -> None:
     """Encoded and decoded with the means and deviations that their pipelines use."""
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     for name in ("qwen-image", "flux2-klein", "sana"):
@@ -215,7 +215,7 @@ def test_maps_of_layers_where_words_and_places_are_one_sequence(
 @pytest.mark.parametrize(
     ("name", "part", "key", "value"),
     [
-        ("qwen-image", "transformer", "zero_cond_t", True),  # of pictures that are edited
+        ("qwen-image", "transformer", "zero_cond_t", True),  # of images that are edited
         ("cog-video-x", "transformer", "patch_size_t", 2),  # of CogVideoX 1.5
         ("ltx", "transformer", "patch_size", 2),
         ("flux2-klein", "transformer", "guidance_embeds", True),

@@ -68,7 +68,7 @@ def test_weights_place_the_pixels_centres() -> None:
     found = rasterise(corners, 16)
     centres = torch.stack([found.column, found.row], dim=-1) + 0.5
     torch.testing.assert_close(found.mix(corners), centres.double())
-    # Of random triangles the pixels inside make up the area inside the picture, on average.
+    # Of random triangles the pixels inside make up the area inside the image, on average.
     inside = corners[((corners >= 0) & (corners <= 16)).all(dim=-1).all(dim=-1)]
     along, to = inside[:, 1] - inside[:, 0], inside[:, 2] - inside[:, 0]
     area = 0.5 * (along[:, 0] * to[:, 1] - along[:, 1] * to[:, 0]).abs().sum()
@@ -169,7 +169,7 @@ def test_the_asset_looks_like_the_field(scene: RadianceField, asset: trimesh.Tri
     assert ((field.images - seen).abs()[inside] < 3 / 255).float().mean() > 0.99
 
 
-def test_pictures_of_an_asset_have_smooth_edges(asset: trimesh.Trimesh) -> None:
+def test_images_of_an_asset_have_smooth_edges(asset: trimesh.Trimesh) -> None:
     black, cameras = painted(asset, torch.zeros(8, 8, 3)), Cameras.at([40.0, 250.0], 20.0)
     covered = silhouette(asset, cameras, 64).float()
     share = covered.view(2, 32, 2, 32, 2).mean(dim=(2, 4))

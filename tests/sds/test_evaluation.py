@@ -47,7 +47,7 @@ class Ball(Field):
 
 
 class Red:
-    """A picture shows the prompt, and a front, if its middle is more red than blue."""
+    """An image shows the prompt, and a front, if its middle is more red than blue."""
 
     name = "red"
 
@@ -154,7 +154,7 @@ def test_clip_ranks_the_prompt_among_all(clip_folder: Path) -> None:
     judge = ClipJudge.load(clip_folder, prompts)
     images = torch.rand(6, 3, 40, 40, generator=torch.Generator().manual_seed(1))
     per_prompt = torch.tensor([judge.look(images, prompt).retrieved for prompt in prompts])
-    assert (per_prompt.sum(0) == 1).all()  # each picture leads to exactly one
+    assert (per_prompt.sum(0) == 1).all()  # each image leads to exactly one
 
     vision, text = judge.model.vision_model, judge.model.text_model
     mean, std = (

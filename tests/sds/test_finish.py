@@ -57,8 +57,8 @@ def test_finish_writes_mesh_turntable_and_views(tmp_path: Path) -> None:
     assert mesh.is_watertight and mesh.volume > 0
 
 
-def test_an_empty_scene_is_an_error_but_its_pictures_are_written(tmp_path: Path) -> None:
-    with pytest.raises(EmptySceneError, match="the pictures are in"):
+def test_an_empty_scene_is_an_error_but_its_images_are_written(tmp_path: Path) -> None:
+    with pytest.raises(EmptySceneError, match="the images are in"):
         export_scene(ball(density=-50.0), tmp_path, SMALL)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["turntable.gif", "views.png"]
 

@@ -23,7 +23,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> LabelJudge:
 
 
 @pytest.mark.parametrize("label", SHAPES)
-def test_names_pictures_in_a_colour_it_has_not_seen(judge: LabelJudge, label: str) -> None:
+def test_names_images_in_a_colour_it_has_not_seen(judge: LabelJudge, label: str) -> None:
     picture = Image.new("RGB", (96, 96), "white")
     drawn = _draw(label, "darkorange")
     picture.paste(drawn, mask=drawn)

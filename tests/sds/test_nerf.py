@@ -187,7 +187,7 @@ def test_the_same_generator_gives_the_same_bits():
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
-def test_pictures_do_not_depend_on_the_pieces(monkeypatch):
+def test_images_do_not_depend_on_the_pieces(monkeypatch):
     scene, cameras = RadianceField(random_voxels()), orbit(2)
     whole = scene.render(cameras, 8, 8, generator=generator(1))
     monkeypatch.setattr("scorefield.sds.nerf.radiance_field.RAYS_AT_ONCE", 50)

@@ -343,7 +343,7 @@ def test_dds_of_two_gaussians(
 
 
 @pytest.mark.parametrize("objective", [DDS(), PDS()])
-def test_an_unchanged_picture_under_an_unchanged_prompt_stays(objective: Objective) -> None:
+def test_an_unchanged_image_under_an_unchanged_prompt_stays(objective: Objective) -> None:
     prior, x = gaussian(1.0, 0.5), X.expand(3, 5)
     fields = PromptedDenoisers(prior, source=prior)
     out = distill(fields, x, at(0.6), draw(3), objective=objective, reference=x)

@@ -49,7 +49,7 @@ PHI = SmallNetwork(width=8, learning_rate=0.01)
 
 @pytest.fixture(scope="module")
 def prior() -> ImagePrior:
-    """Dark and light grey pictures of 4x4, each a Gaussian of width 0.3 in [-1, 1]."""
+    """Dark and light grey images of 4x4, each a Gaussian of width 0.3 in [-1, 1]."""
     means = torch.stack([torch.full((3, SIZE, SIZE), m) for m in MEANS.values()])
     mixture = GaussianMixturePrior(means, torch.full((2,), 0.3), None, list(MEANS))
     return ImagePrior(mixture, PixelCodec(), image_size=SIZE, name="greys")
@@ -230,8 +230,8 @@ def edited(prior: ImagePrior, objective: Objective, rate: float, images: Tensor)
     )
 
 
-def test_dds_moves_a_picture_by_the_difference_of_the_means(prior: ImagePrior) -> None:
-    """x = reference + m_light - m_dark exactly: 0.55 in [0, 1], whatever the picture."""
+def test_dds_moves_a_image_by_the_difference_of_the_means(prior: ImagePrior) -> None:
+    """x = reference + m_light - m_dark exactly: 0.55 in [0, 1], whatever the image."""
     images = 0.2 + 0.1 * torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     out = edited(prior, DDS(), 0.3, images)
     torch.testing.assert_close(out, images + 0.55, rtol=0, atol=2e-3)
@@ -249,7 +249,7 @@ def test_pds_moves_it_less(prior: ImagePrior) -> None:
     assert 0.02 < two < one < 0.5
 
 
-def test_an_edit_checks_its_pictures(prior: ImagePrior) -> None:
+def test_an_edit_checks_its_images(prior: ImagePrior) -> None:
     with pytest.raises(ValueError, match="images"):
         ImageEdit(prior, ImageSettings("light", images=2), torch.zeros(1, 3, SIZE, SIZE), "dark")
     with pytest.raises(ValueError, match=r"nearest|label"):

@@ -49,7 +49,7 @@ def test_views_are_enlarged_to_the_priors_size(shapes: ImagePrior) -> None:
     assert torch.equal(images, expected)
     large = torch.rand(1, 3, 256, 512)
     assert fitted(large, shapes).shape == (1, 3, 64, 128)
-    # a constant picture stays what it is, and one of the prior's size is not touched
+    # a constant image stays what it is, and one of the prior's size is not touched
     torch.testing.assert_close(
         fitted(torch.full((1, 3, 20, 20), 0.3), shapes).std(), torch.tensor(0.0)
     )

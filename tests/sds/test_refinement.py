@@ -25,7 +25,7 @@ SETTINGS = TextTo3DSettings("a red cup", steps=1, views=1, samples=8, learning_r
 
 @pytest.fixture
 def prior() -> ImagePrior:
-    """Knows a red picture only."""
+    """Knows a red image only."""
     image = torch.tensor([0.9, 0.2, 0.1])[:, None, None].expand(4, 3, 8, 8)
     labels = [f"a red cup {view} view" for view in ("front", "side", "back", "overhead")]
     return ImagePrior(EmpiricalPrior(2 * image - 1, labels), PixelCodec(), image_size=8)

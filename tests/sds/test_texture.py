@@ -30,7 +30,7 @@ VIEWS = ("front", "side", "back", "overhead")
 
 @pytest.fixture
 def prior() -> ImagePrior:
-    """Knows a red picture only."""
+    """Knows a red image only."""
     image = torch.tensor(RED)[:, None, None].expand(len(VIEWS), 3, 8, 8)
     labels = [f"a red box {view} view" for view in VIEWS]
     return ImagePrior(EmpiricalPrior(2 * image - 1, labels), PixelCodec(), image_size=8)

@@ -12,7 +12,7 @@ from scorefield.cli.main import main
 from scorefield.images import save_image
 from scorefield.sds.svg.economy import economy
 from scorefield.sds.svg.resvg import render_with_resvg
-from scorefield.sds.tracing import TraceSettings, trace_picture
+from scorefield.sds.tracing import TraceSettings, trace_image
 from scorefield.sds.tracing.clean_file import clean_svg
 from scorefield.sds.tracing.colour_names import colour_name
 from scorefield.sds.tracing.curves import fit_loop
@@ -32,12 +32,12 @@ PLAIN = TraceSettings(polish_steps=0, side=256)
 def paint(
     *areas: tuple[Tensor, tuple[float, float, float]], size: int = 64
 ) -> Float[Tensor, "3 size size"]:
-    """A picture on white of coverages, one over the other, each in its colour."""
-    picture = torch.ones(3, size, size)
+    """An image on white of coverages, one over the other, each in its colour."""
+    image = torch.ones(3, size, size)
     for coverage, colour in areas:
         ink = torch.tensor(colour)[:, None, None]
-        picture = picture * (1 - coverage) + ink * coverage
-    return picture
+        image = image * (1 - coverage) + ink * coverage
+    return image
 
 
 def disc(x: float, y: float, radius: float, size: int = 64) -> Tensor:
@@ -55,31 +55,31 @@ def box(left: int, top: int, right: int, bottom: int, size: int = 64) -> Tensor:
 
 
 def test_a_rectangle_keeps_its_four_corners() -> None:
-    (shape,) = trace_picture(paint((box(20, 16, 40, 48), (1.0, 0.2, 0.1))), PLAIN).shapes()
+    (shape,) = trace_image(paint((box(20, 16, 40, 48), (1.0, 0.2, 0.1))), PLAIN).shapes()
     expected = {(80, 64), (160, 64), (160, 192), (80, 192)}
     assert {tuple(p) for p in shape.geometry.points().round().int().tolist()} == expected
     assert shape.name == "red"
 
 
 def test_a_disc_becomes_a_circle() -> None:
-    (shape,) = trace_picture(paint((disc(30.5, 32, 20), (0.9, 0.5, 0.1))), PLAIN).shapes()
+    (shape,) = trace_image(paint((disc(30.5, 32, 20), (0.9, 0.5, 0.1))), PLAIN).shapes()
     assert isinstance(shape.geometry, Circle)
-    # a tenth of a pixel of the picture is 0.4 units
+    # a tenth of a pixel of the image is 0.4 units
     assert shape.geometry.centre.tolist() == pytest.approx([122, 128], abs=0.4)
     assert float(shape.geometry.radius) == pytest.approx(80, abs=0.8)
 
 
 def test_a_thin_bar_becomes_a_stroke() -> None:
-    (shape,) = trace_picture(paint((box(8, 30, 56, 33), (0.1, 0.1, 0.1))), PLAIN).shapes()
+    (shape,) = trace_image(paint((box(8, 30, 56, 33), (0.1, 0.1, 0.1))), PLAIN).shapes()
     assert shape.fill is None and shape.stroke is not None
     assert float(shape.stroke.width) == pytest.approx(12, abs=2)
 
 
 def test_a_soft_border_becomes_one_gradient() -> None:
     ramp = torch.linspace(0, 1, 48)[None].expand(40, 48)
-    picture = torch.ones(3, 64, 64)
-    picture[:, 12:52, 8:56] = torch.stack([0.1 + 0.5 * ramp, 0.3 + 0.4 * ramp, 0.9 + 0 * ramp])
-    (shape,) = trace_picture(picture, PLAIN).shapes()
+    image = torch.ones(3, 64, 64)
+    image[:, 12:52, 8:56] = torch.stack([0.1 + 0.5 * ramp, 0.3 + 0.4 * ramp, 0.9 + 0 * ramp])
+    (shape,) = trace_image(image, PLAIN).shapes()
     assert isinstance(shape.fill, LinearGradient)
     left, right = sorted(shape.fill.colours[:, 0].tolist())
     assert left == pytest.approx(0.1, abs=0.08) and right == pytest.approx(0.6, abs=0.08)
@@ -87,31 +87,31 @@ def test_a_soft_border_becomes_one_gradient() -> None:
 
 def test_nothing_is_transparent_and_no_ground_shows_between_layers() -> None:
     red, green, blue = (0.9, 0.1, 0.1), (0.1, 0.6, 0.2), (0.1, 0.2, 0.8)
-    picture = paint((box(8, 8, 56, 56), red), (box(8, 32, 56, 56), green), (disc(32, 32, 8), blue))
-    document = trace_picture(picture, PLAIN)
+    image = paint((box(8, 8, 56, 56), red), (box(8, 32, 56, 56), green), (disc(32, 32, 8), blue))
+    document = trace_image(image, PLAIN)
     assert len(list(document.shapes())) == 3
     drawn = document.render(256, 256)
     assert float(drawn[3, 40:216, 40:216].min()) > 0.999
 
 
 def test_the_polish_finds_the_place_and_colour_of_a_shape() -> None:
-    picture = paint((disc(32, 32, 20), (0.9, 0.5, 0.1)))
+    image = paint((disc(32, 32, 20), (0.9, 0.5, 0.1)))
     circle = Circle(torch.tensor([126.0, 130.0]), torch.tensor(77.0))
     colour = torch.tensor([0.85, 0.5, 0.15, 1.0])
     document = Document([Shape(circle, fill=colour)], ViewBox(0, 0, 256, 256))
-    polish(document, picture, 60)
+    polish(document, image, 60)
     assert circle.centre.tolist() == pytest.approx([128, 128], abs=0.5)
     assert float(circle.radius.detach()) == pytest.approx(80, abs=0.5)
     assert colour.tolist() == pytest.approx([0.9, 0.5, 0.1, 1], abs=0.02)
 
 
 def test_the_ground_is_drawn_only_when_asked_for_or_coloured() -> None:
-    picture = paint((disc(32, 32, 20), (0.9, 0.5, 0.1)))
-    assert len(list(trace_picture(picture, PLAIN).shapes())) == 1
+    image = paint((disc(32, 32, 20), (0.9, 0.5, 0.1)))
+    assert len(list(trace_image(image, PLAIN).shapes())) == 1
     asked = TraceSettings(polish_steps=0, background=True)
-    assert next(trace_picture(picture, asked).shapes()).name == "background"
+    assert next(trace_image(image, asked).shapes()).name == "background"
     blue = paint((box(0, 0, 64, 64), (0.2, 0.4, 0.9)), (disc(32, 32, 20), (0.9, 0.5, 0.1)))
-    assert next(trace_picture(blue, PLAIN).shapes()).name == "background"
+    assert next(trace_image(blue, PLAIN).shapes()).name == "background"
 
 
 def test_an_outline_without_corners_is_within_the_tolerance() -> None:
@@ -152,26 +152,26 @@ def test_names_of_colours(rgb: tuple[float, float, float], name: str) -> None:
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    picture = save_image(tmp_path / "red_disc.png", paint((disc(32, 32, 20), (0.9, 0.1, 0.1))))
+    image = save_image(tmp_path / "red_disc.png", paint((disc(32, 32, 20), (0.9, 0.1, 0.1))))
     out = tmp_path / "disc.svg"
-    assert main(["trace", str(picture), "--out", str(out), "--polish-steps", "2"]) == 0
+    assert main(["trace", str(image), "--out", str(out), "--polish-steps", "2"]) == 0
     text = out.read_text()
     assert "<title>red disc</title>" in text and "<circle" in text and 'id="red"' in text
     assert "<rect" not in text
-    assert main(["trace", str(picture), "--out", str(tmp_path / "disc.png")]) == 2
+    assert main(["trace", str(image), "--out", str(tmp_path / "disc.png")]) == 2
     assert "--out must end in .svg" in capsys.readouterr().err
     assert main(["trace", str(tmp_path / "no.png"), "--out", str(out)]) == 2
 
 
-def test_pictures_too_small_to_trace_are_refused() -> None:
+def test_images_too_small_to_trace_are_refused() -> None:
     with pytest.raises(ValueError, match="8 pixels"):
-        trace_picture(torch.ones(3, 7, 64), PLAIN)
+        trace_image(torch.ones(3, 7, 64), PLAIN)
 
 
 def test_a_file_has_its_palette_as_classes_and_reads_back_the_same() -> None:
     red, blue = (0.9, 0.1, 0.1), (0.15, 0.45, 0.9)
-    picture = paint((box(4, 4, 60, 60), blue), (disc(20, 32, 8), red), (disc(44, 32, 8), red))
-    document = trace_picture(picture, PLAIN)
+    image = paint((box(4, 4, 60, 60), blue), (disc(20, 32, 8), red), (disc(44, 32, 8), red))
+    document = trace_image(image, PLAIN)
     text = clean_svg(document, "two discs")
     assert text.count("#e61a1a") == 1 and ".red{fill:" in text  # both discs have it from there
     assert '<g id="red" class="red">' in text and text.count('class="blue"') == 1
@@ -180,14 +180,14 @@ def test_a_file_has_its_palette_as_classes_and_reads_back_the_same() -> None:
     # half of a tenth of a unit moves an edge by 0.025 of these pixels; colours have 8 bits
     torch.testing.assert_close(again.render(128, 128), document.render(128, 128), atol=0.03, rtol=0)
     resvg = render_with_resvg(text, 64)
-    torch.testing.assert_close(resvg, picture, atol=0.25, rtol=0)
-    assert (resvg - picture).abs().mean() < 0.005
+    torch.testing.assert_close(resvg, image, atol=0.25, rtol=0)
+    assert (resvg - image).abs().mean() < 0.005
 
 
 def test_no_more_shapes_than_asked_for_the_plainest_stay() -> None:
     dots = [(disc(x, 32, 4 + x / 16), (0.1, 0.1, 0.1)) for x in (12, 30, 50)]
-    picture = paint((box(2, 2, 62, 62), (0.9, 0.8, 0.2)), *dots)
-    few = trace_picture(picture, TraceSettings(polish_steps=0, side=256, paths=3))
+    image = paint((box(2, 2, 62, 62), (0.9, 0.8, 0.2)), *dots)
+    few = trace_image(image, TraceSettings(polish_steps=0, side=256, paths=3))
     assert len(list(few.shapes())) == 3
     assert [
         round(float(s.geometry.centre[0]) / 4)

@@ -698,7 +698,7 @@ SIZES: dict[str, dict[str, int]] = {
 
 
 def clip_judge(folder: Path) -> Path:
-    """Save a tiny CLIP, with text and vision, that judges pictures; the same weights every time."""
+    """Save a tiny CLIP, with text and vision, that judges images; the same weights every time."""
     from transformers import CLIPConfig, CLIPModel, CLIPProcessor
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 

@@ -14,8 +14,8 @@ from scorefield.training.codec import make_codec
 from scorefield.training.diffusion import TextToLatents
 from scorefield.training.folder import (
     BACKGROUNDS,
-    CaptionedPicture,
-    picture_views,
+    CaptionedImage,
+    image_views,
     read_folder,
     words_of,
 )
@@ -84,8 +84,8 @@ def test_what_is_wrong_with_a_folder(tmp_path: Path, metadata: str | None, messa
 
 
 def test_views_show_the_whole_drawing_on_the_background_they_name(tmp_path: Path) -> None:
-    picture = CaptionedPicture(dot(tmp_path / "a.png", "#ff0000"), ("a square",))
-    views, captions = picture_views(picture, 60, 64, np.random.default_rng(0))
+    picture = CaptionedImage(dot(tmp_path / "a.png", "#ff0000"), ("a square",))
+    views, captions = image_views(picture, 60, 64, np.random.default_rng(0))
     assert views.shape == (60, 64, 64, 3)
     for view, caption in zip(views.numpy().astype(int), captions, strict=True):
         red = (np.abs(view - (255, 0, 0)).sum(-1) < 30).sum()
@@ -102,8 +102,8 @@ def test_views_show_the_whole_drawing_on_the_background_they_name(tmp_path: Path
 def test_a_photograph_fills_its_views(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 64, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    picture = CaptionedPicture(tmp_path / "a.png", ("noise",))
-    views, captions = picture_views(picture, 2, 64, np.random.default_rng(0), mirror=False)
+    picture = CaptionedImage(tmp_path / "a.png", ("noise",))
+    views, captions = image_views(picture, 2, 64, np.random.default_rng(0), mirror=False)
     assert captions == ["noise", "noise"]
     middle = Image.fromarray(pixels).crop((12, 0, 52, 40)).convert("RGBA")
     expected = np.asarray(middle.resize((64, 64), Image.Resampling.LANCZOS).convert("RGB"))

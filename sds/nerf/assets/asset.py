@@ -169,7 +169,7 @@ def texel_values(
 
 
 def fill_gaps(
-    picture: Float[Tensor, "size size channels"], covered: Bool[Tensor, "size size"]
+    image: Float[Tensor, "size size channels"], covered: Bool[Tensor, "size size"]
 ) -> Float[Tensor, "size size channels"]:
     """Texels that nothing covers take the value of the nearest one that something does.
 
@@ -180,7 +180,7 @@ def fill_gaps(
     row, column = ndimage.distance_transform_edt(
         ~covered.numpy(), return_distances=False, return_indices=True
     )
-    return picture[torch.from_numpy(row).long(), torch.from_numpy(column).long()]
+    return image[torch.from_numpy(row).long(), torch.from_numpy(column).long()]
 
 
 def painted(mesh: trimesh.Trimesh, colours: Float[Tensor, "size size 3"]) -> trimesh.Trimesh:

@@ -33,7 +33,7 @@ def export_scene(
     Args:
         scene: what to write.
         folder: where; made if missing.
-        settings: of the mesh and the pictures; None: the defaults.
+        settings: of the mesh and the images; None: the defaults.
         title: what the object is called in its files.
         progress: whether to show a progress bar on standard error.
 
@@ -42,7 +42,7 @@ def export_scene(
         "mtl" and "png" that belong to the .obj.
 
     Raises:
-        EmptySceneError: there is no surface; the pictures are written all the same, both of the
+        EmptySceneError: there is no surface; the images are written all the same, both of the
             field.
     """
     settings = settings or AssetSettings()
@@ -57,7 +57,7 @@ def export_scene(
             mesh = make_asset(scene, settings)
         except EmptySceneError as error:
             save_turntable(scene, turn, settings.frames, size)
-            raise EmptySceneError(f"no mesh: {error}; the pictures are in {folder}") from error
+            raise EmptySceneError(f"no mesh: {error}; the images are in {folder}") from error
         paths = export_mesh(mesh, folder, title=title, up=settings.up, usdz=settings.usdz)
         bar.update()
         bar.set_description("turntable")

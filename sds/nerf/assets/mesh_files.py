@@ -109,9 +109,9 @@ def _obj(mesh: trimesh.Trimesh, name: str, title: str) -> tuple[bytes, dict[str,
         header=None,
     )
     files = {file: data.encode() if isinstance(data, str) else data for file, data in files.items()}
-    picture = next((file for file in files if not file.endswith(".mtl")), None)
-    if picture is not None:
-        files[f"{name}.png"] = files.pop(picture)
+    image = next((file for file in files if not file.endswith(".mtl")), None)
+    if image is not None:
+        files[f"{name}.png"] = files.pop(image)
         files[f"{name}.mtl"] = MATTE.format(name).encode()
     return text.encode(), files
 

@@ -35,7 +35,7 @@ class Fragments:
 
 
 def rasterise(triangles: Float[Tensor, "faces 3 2"], size: int) -> Fragments:
-    """All pixels of a (size, size) picture whose centres lie in the triangles, edges included.
+    """All pixels of a (size, size) image whose centres lie in the triangles, edges included.
 
     Every triangle is tested against the pixel centres of its bounding box, in one vectorised
     sweep. A pixel comes once for each triangle over it; a triangle without area covers nothing.
@@ -43,7 +43,7 @@ def rasterise(triangles: Float[Tensor, "faces 3 2"], size: int) -> Fragments:
     Args:
         triangles: corners (x, y) in pixels; the centre of pixel (row i, column j) is
             (j + 0.5, i + 0.5).
-        size: side of the picture.
+        size: side of the image.
     """
     x, y = triangles.permute(2, 1, 0).contiguous()  # (3, F) each
     left, right = _centres(x, size)
@@ -83,9 +83,9 @@ def silhouette(
     if not (depth > 0).all():
         raise ValueError("the mesh reaches behind a camera; move the cameras away from it")
     covered = torch.zeros(len(cameras), size, size, dtype=torch.bool)
-    for picture, corners in zip(covered, pixels[:, torch.as_tensor(mesh.faces)], strict=True):
+    for image, corners in zip(covered, pixels[:, torch.as_tensor(mesh.faces)], strict=True):
         found = rasterise(corners, size)
-        picture[found.row, found.column] = True
+        image[found.row, found.column] = True
     return covered
 
 

@@ -25,34 +25,34 @@ def surface_values(
     """What the vertices' values are where each pixel's centre looks, and which pixels see the mesh.
 
     Of the triangles over a pixel the nearest one is seen, from either side. The values are
-    interpolated in space, not in the picture.
+    interpolated in space, not in the image.
 
     Args:
         mesh: all of it in front of the cameras.
         values: one row per vertex: texture coordinates, places, colours.
         cameras: B of them.
-        size: side of the pictures.
+        size: side of the images.
     """
     vertices = torch.as_tensor(np.array(mesh.vertices)).expand(len(cameras), -1, -1)
     faces = torch.as_tensor(np.array(mesh.faces))
     pixels, depths = cameras.to("cpu", torch.float64).project(vertices, size, size)
     if not (depths > 0).all():
         raise ValueError("the mesh reaches behind a camera; move the cameras away from it")
-    pictures = torch.zeros(len(cameras), size * size, values.shape[1])
+    images = torch.zeros(len(cameras), size * size, values.shape[1])
     seen = torch.zeros(len(cameras), size * size, dtype=torch.bool)
     for i in range(len(cameras)):
         found = rasterise(pixels[i, faces], size)
-        nearness = found.mix(1 / depths[i, faces][..., None])[:, 0]  # linear in the picture
+        nearness = found.mix(1 / depths[i, faces][..., None])[:, 0]  # linear in the image
         pixel = found.row * size + found.column
         nearest = nearness.new_zeros(size * size).scatter_reduce(0, pixel, nearness, "amax")
         first = nearness == nearest[pixel]
         corners = faces[found.face[first]]
         share = found.weights[first] / depths[i, corners] / nearness[first, None]
         mixed = (share.to(values)[:, :, None] * values[corners]).sum(dim=1)
-        pictures[i, pixel[first]] = mixed.float()
+        images[i, pixel[first]] = mixed.float()
         seen[i, pixel[first]] = True
     shape = (len(cameras), size, size)
-    return pictures.view(*shape, -1), seen.view(shape)
+    return images.view(*shape, -1), seen.view(shape)
 
 
 def look_up(
@@ -60,8 +60,8 @@ def look_up(
 ) -> Float[Tensor, "batch 3 height width"]:
     """The texture at places (u, v) in [0, 1]^2, v up, between the texels bilinearly."""
     where = torch.stack([2 * places[..., 0] - 1, 1 - 2 * places[..., 1]], dim=-1)
-    pictures = texture.expand(len(places), -1, -1, -1)
-    return F.grid_sample(pictures, where, padding_mode="border", align_corners=False)
+    images = texture.expand(len(places), -1, -1, -1)
+    return F.grid_sample(images, where, padding_mode="border", align_corners=False)
 
 
 def render_texture(
@@ -77,8 +77,8 @@ def render_texture(
         mesh: an unwrapped one.
         texture: colours in [0, 1].
         cameras: B of them.
-        size: side of the pictures.
-        background: what broadcasts with the pictures.
+        size: side of the images.
+        background: what broadcasts with the images.
     """
     places, seen = surface_values(mesh, texture_coordinates(mesh), cameras, size)
     seen = seen.to(texture.device)[:, None]
@@ -89,7 +89,7 @@ def render_texture(
 def asset_views(
     mesh: trimesh.Trimesh, cameras: Cameras, size: int
 ) -> Float[Tensor, "views 3 size size"]:
-    """Pictures of a mesh with a texture, unlit in front of a light grey, for looking at."""
+    """Images of a mesh with a texture, unlit in front of a light grey, for looking at."""
     texture, grey = texture_of(mesh), torch.full((3, 1, 1), 0.8)
     # Twice as fine and averaged: smooth edges. One by one, for the memory of many views.
     views = [

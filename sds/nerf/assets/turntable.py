@@ -25,7 +25,7 @@ def render_views(
     shading: Shading = Shading.ALBEDO,
     background: Float[Tensor, "..."] | None = None,
 ) -> Float[Tensor, "views 3 size size"]:
-    """Pictures of a scene, one camera at a time, for looking at rather than for training."""
+    """Images of a scene, one camera at a time, for looking at rather than for training."""
     cameras = cameras.to(scene.peak.device)
     views = [
         scene.render(

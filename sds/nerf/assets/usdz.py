@@ -29,12 +29,12 @@ def write_usdz(mesh: trimesh.Trimesh, path: Path, title: str = "object") -> Path
     from pxr import Sdf, Usd, UsdUtils
 
     with TemporaryDirectory() as aside:
-        picture, layer = Path(aside) / f"{path.stem}.png", Path(aside) / f"{path.stem}.usdc"
+        image, layer = Path(aside) / f"{path.stem}.png", Path(aside) / f"{path.stem}.usdc"
         uv = texture_coordinates(mesh).numpy()
         material: Any = getattr(mesh.visual, "material", None)
-        material.baseColorTexture.save(picture)
+        material.baseColorTexture.save(image)
         stage = Usd.Stage.CreateNew(str(layer))
-        _fill(stage, mesh, uv, f"./{picture.name}", title)
+        _fill(stage, mesh, uv, f"./{image.name}", title)
         stage.Save()
         packed = Path(aside) / path.name
         if not UsdUtils.CreateNewUsdzPackage(Sdf.AssetPath(str(layer)), str(packed)):
@@ -44,7 +44,7 @@ def write_usdz(mesh: trimesh.Trimesh, path: Path, title: str = "object") -> Path
     return path
 
 
-def _fill(stage: Any, mesh: trimesh.Trimesh, uv: Any, picture: str, title: str) -> None:
+def _fill(stage: Any, mesh: trimesh.Trimesh, uv: Any, image: str, title: str) -> None:
     from pxr import Sdf, UsdGeom, Vt
 
     UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
@@ -65,10 +65,10 @@ def _fill(stage: Any, mesh: trimesh.Trimesh, uv: Any, picture: str, title: str) 
         "st", Sdf.ValueTypeNames.TexCoord2fArray, UsdGeom.Tokens.vertex
     )
     places.Set(Vt.Vec2fArray.FromNumpy(np.array(uv, np.float32)))
-    _paint(stage, shape, picture)
+    _paint(stage, shape, image)
 
 
-def _paint(stage: Any, shape: Any, picture: str) -> None:
+def _paint(stage: Any, shape: Any, image: str) -> None:
     """One matte material, its colour read from the texture."""
     from pxr import Sdf, UsdShade
 
@@ -83,7 +83,7 @@ def _paint(stage: Any, shape: Any, picture: str) -> None:
     reader.CreateInput("varname", kinds.String).Set("st")
     texture = UsdShade.Shader.Define(stage, "/object/matte/texture")
     texture.CreateIdAttr("UsdUVTexture")
-    texture.CreateInput("file", kinds.Asset).Set(Sdf.AssetPath(picture))
+    texture.CreateInput("file", kinds.Asset).Set(Sdf.AssetPath(image))
     texture.CreateInput("sourceColorSpace", kinds.Token).Set("sRGB")
     texture.CreateInput("st", kinds.Float2).ConnectToSource(
         reader.CreateOutput("result", kinds.Float2)

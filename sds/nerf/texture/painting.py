@@ -107,8 +107,8 @@ class Painting(DistillationJob):
 
         Args:
             cameras: B of them.
-            size: side of the pictures.
-            background: what broadcasts with the pictures.
+            size: side of the images.
+            background: what broadcasts with the images.
             lights: one per camera; None: the colours unlit.
         """
         values, seen = surface_values(self.surface.mesh, self._vertices, cameras, FINER * size)

@@ -40,7 +40,7 @@ class Refinement(Painting):
         prior: what it should look like.
         settings: how, from `refinement_settings`.
         scene: finished; it stays as it is.
-        asset: of the mesh, the texture and the pictures; None: the defaults.
+        asset: of the mesh, the texture and the images; None: the defaults.
 
     Raises:
         EmptySceneError: the scene has no surface.
@@ -128,7 +128,7 @@ def refine_scene(
         settings: those of its run.
         folder: of its run.
         steps: updates of the refinement.
-        asset: of the mesh, the texture and the pictures; None: the defaults.
+        asset: of the mesh, the texture and the images; None: the defaults.
         progress: as `run`.
         preview_every: as `run`.
         checkpoint_every: as `run`.

@@ -1,4 +1,4 @@
-"""Whether a media query holds for a still picture on a screen, in colour, in a light scheme."""
+"""Whether a media query holds for a still image on a screen, in colour, in a light scheme."""
 
 import re
 
@@ -26,7 +26,7 @@ def media_applies(query: str, window: tuple[float, float]) -> bool | None:
 
     Args:
         query: the list, separated by commas.
-        window: width and height of the picture.
+        window: width and height of the image.
     """
     if not query.strip():
         return True

@@ -71,7 +71,7 @@ class View:
     """What relative lengths are of.
 
     width, height: of the nearest view box, in user units: percentages.
-    window: width and height of the whole picture: vw and vh.
+    window: width and height of the whole image: vw and vh.
     """
 
     width: float

@@ -13,7 +13,7 @@ from torch import Tensor
 from scorefield.files import parse_json
 from scorefield.images import FORMATS
 
-__all__ = ["BACKGROUNDS", "CaptionedPicture", "picture_views", "read_folder", "words_of"]
+__all__ = ["BACKGROUNDS", "CaptionedImage", "image_views", "read_folder", "words_of"]
 
 METADATA = "metadata.jsonl"
 """Name of the file of captions in Hugging Face's imagefolder format."""
@@ -40,14 +40,14 @@ WHITE_SHARE = 0.75
 
 
 @dataclass(frozen=True)
-class CaptionedPicture:
+class CaptionedImage:
     """A file and what may be said of it; without a caption it teaches the codec alone."""
 
     path: Path
     captions: tuple[str, ...]
 
 
-def read_folder(folder: Path) -> list[CaptionedPicture]:
+def read_folder(folder: Path) -> list[CaptionedImage]:
     """The pictures of a folder, in the order of their paths.
 
     Captions come from the first of these that is there: a file `metadata.jsonl` with a line
@@ -70,10 +70,10 @@ def read_folder(folder: Path) -> list[CaptionedPicture]:
             f"{folder}: no pictures; it needs some in png, jpg or webp, with a {METADATA}, with "
             "texts beside them, or in folders named by what they show"
         )
-    return [CaptionedPicture(path, _caption_of(path, folder)) for path in paths]
+    return [CaptionedImage(path, _caption_of(path, folder)) for path in paths]
 
 
-def _from_metadata(folder: Path) -> list[CaptionedPicture]:
+def _from_metadata(folder: Path) -> list[CaptionedImage]:
     pictures = []
     try:
         text = (folder / METADATA).read_text("utf-8")
@@ -95,7 +95,7 @@ def _from_metadata(folder: Path) -> list[CaptionedPicture]:
             raise ValueError(f"{where}: text must be a caption or a list of captions")
         if not isinstance(name, str) or not (folder / name).is_file():
             raise ValueError(f"{where}: no picture {name}; correct the name or remove the line")
-        pictures.append(CaptionedPicture(folder / name, tuple(t.strip() for t in texts if t)))
+        pictures.append(CaptionedImage(folder / name, tuple(t.strip() for t in texts if t)))
     if not any(picture.captions for picture in pictures):
         raise ValueError(f"{folder / METADATA}: no captions; give each picture a text")
     return sorted(pictures, key=lambda picture: picture.path)
@@ -122,8 +122,8 @@ def words_of(captions: Sequence[str]) -> list[str]:
     return sorted(set("".join(c if c.isalnum() else " " for c in text).split()))
 
 
-def picture_views(
-    picture: CaptionedPicture,
+def image_views(
+    picture: CaptionedImage,
     count: int,
     size: int,
     rng: np.random.Generator,

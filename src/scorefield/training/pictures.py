@@ -18,8 +18,8 @@ from scorefield.training.codec import CodecTask, make_codec, scale_latents
 from scorefield.training.diffusion import TextToLatents
 from scorefield.training.folder import (
     BACKGROUNDS,
-    CaptionedPicture,
-    picture_views,
+    CaptionedImage,
+    image_views,
     read_folder,
     words_of,
 )
@@ -136,14 +136,14 @@ def _codec(settings: PictureSettings, start: WarmStart | None, seed: int) -> Aut
     return network
 
 
-def preview_captions(pictures: Sequence[CaptionedPicture], count: int = _SHOWN) -> list[str]:
+def preview_captions(pictures: Sequence[CaptionedImage], count: int = _SHOWN) -> list[str]:
     """What most pictures show: the first captions of all, the `count` commonest, by name."""
     firsts = Counter(picture.captions[0] for picture in pictures if picture.captions)
     return sorted(caption for caption, _ in firsts.most_common(count))
 
 
 def _views(
-    found: Sequence[CaptionedPicture],
+    found: Sequence[CaptionedImage],
     settings: PictureSettings,
     seed: int,
     out: Path,
@@ -159,7 +159,7 @@ def _views(
         ):
             count = settings.views if picture.captions else settings.codec_views
             rng = np.random.default_rng([seed, number])
-            images, texts = picture_views(picture, count, SIZE, rng, mirror=settings.mirror)
+            images, texts = image_views(picture, count, SIZE, rng, mirror=settings.mirror)
             views.append(images)
             captions.extend(texts)
         told.write_text("\n".join(captions) + "\n", "utf-8")

@@ -24,7 +24,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def ramp(size: int = 60) -> Tensor:
-    """Red is x, green is y, blue is 1: a picture that says where it was looked at."""
+    """Red is x, green is y, blue is 1: an image that says where it was looked at."""
     at = (torch.arange(size) + 0.5) / size
     y, x = torch.meshgrid(at, at, indexing="ij")
     return torch.stack([x, y, torch.ones_like(x)])
@@ -43,7 +43,7 @@ def test_a_view_without_distortion_is_a_crop_of_the_said_size() -> None:
 
 
 def test_perspective_moves_the_corners_inwards_by_at_most_the_distortion() -> None:
-    """The picture's corners, seen in the view, lie within a quarter of a side of its corners."""
+    """The image's corners, seen in the view, lie within a quarter of a side of its corners."""
     homographies = Augmentation(crop=1.0, distortion=0.5, probability=1.0).draw(64, generator(1))
     corners = torch.tensor([[0.0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]]).T
     seen = homographies.inverse() @ corners
@@ -60,7 +60,7 @@ def test_a_perspective_happens_as_often_as_said() -> None:
     assert abs(share - 0.7) < 0.041
 
 
-def test_beyond_the_picture_a_view_shows_the_background() -> None:
+def test_beyond_the_image_a_view_shows_the_background() -> None:
     shrunk = torch.diag(torch.tensor([3.0, 3.0, 1.0]))[None]
     seen = warp(torch.zeros(3, 30, 30), shrunk, 30, torch.tensor([1.0, 0.5, 0.0]))
     assert torch.equal(seen[0, :, 20, 20], torch.tensor([1.0, 0.5, 0.0]))
@@ -75,13 +75,13 @@ def test_finer_sampling_averages() -> None:
 
 
 def test_the_gradient_of_a_view_is_that_of_finite_differences() -> None:
-    picture = torch.rand(3, 8, 8, generator=generator(3), dtype=torch.float64, requires_grad=True)
+    image = torch.rand(3, 8, 8, generator=generator(3), dtype=torch.float64, requires_grad=True)
     homographies = Augmentation().draw(2, generator(4)).double()
 
     def views(x: Tensor) -> Tensor:
         return warp(x, homographies, 5, WHITE.double())
 
-    assert torch.autograd.gradcheck(views, (picture,))
+    assert torch.autograd.gradcheck(views, (image,))
 
 
 @pytest.mark.parametrize(("crop", "distortion"), [(0.0, 0.5), (1.5, 0.5), (0.8, 1.5), (0.8, -1.0)])
@@ -194,16 +194,16 @@ def test_shapes_of_a_document_with_groups_are_not_exchanged() -> None:
 
 
 def test_rates_are_in_units_of_the_view_box() -> None:
-    """A document a tenth as large is moved a tenth as far: the same picture after a step."""
-    pictures = []
+    """A document a tenth as large is moved a tenth as far: the same image after a step."""
+    images = []
     weights = torch.rand(3, 32, 32, generator=generator())
     for side in (600.0, 60.0):
         ring = Icon().circle((300.0, 300.0), 100.0, torch.tensor([1.0, 0, 0, 1]))
         shape = Shape(Path.closed(ring.geometry.points() * (side / 600)), fill=ring.fill)
         drawing = Drawing(Document([shape], ViewBox(0, 0, side, side)), Rates(points=10.0))
         drawing.update((weights * drawing.render(32)).sum())
-        pictures.append(drawing.render(32).detach())
-    assert torch.allclose(*pictures, atol=1e-3)
+        images.append(drawing.render(32).detach())
+    assert torch.allclose(*images, atol=1e-3)
 
 
 def test_alpha_of_an_opaque_drawing_stays() -> None:
@@ -270,7 +270,7 @@ def test_the_first_circle_is_put_onto_the_disc() -> None:
 
 
 def test_nothing_wrong_is_no_reason_to_fail() -> None:
-    """A picture that is right already, and more circles than there are colours."""
+    """An image that is right already, and more circles than there are colours."""
     shapes = place(Icon(), torch.ones(3, 8, 8), torch.ones(3, 8, 8), 5, 0)
     assert len(shapes) == 5
     assert all(torch.isfinite(shape.geometry.points()).all() for shape in shapes)
@@ -288,7 +288,7 @@ def test_a_fit_gets_close_to_the_disc() -> None:
     assert fitting_loss(drawing.render(64), target).item() < 0.02 * before
 
 
-def test_cleaning_leaves_out_what_nobody_sees_and_keeps_the_picture(tmp_path: FilePath) -> None:
+def test_cleaning_leaves_out_what_nobody_sees_and_keeps_the_image(tmp_path: FilePath) -> None:
     style = Icon()
     red = torch.tensor([1.0, 0, 0, 1])
     seen = style.circle((200.0, 200.0), 100.0, red)

@@ -1,4 +1,4 @@
-"""A picture on a grid of squares with a palette."""
+"""An image on a grid of squares with a palette."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from scorefield.sds.svg.pixels import pixel_document
 
 
 def enlarged(cells: Tensor, side: int = 64) -> Tensor:
-    """Colours (3, grid, grid) as a picture."""
+    """Colours (3, grid, grid) as an image."""
     return cells.repeat_interleave(side // cells.shape[-1], 1).repeat_interleave(
         side // cells.shape[-1], 2
     )

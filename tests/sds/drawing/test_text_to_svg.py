@@ -1,4 +1,4 @@
-"""Text to SVG on a prior of two pictures: it draws, repeats, resumes and refuses bad input."""
+"""Text to SVG on a prior of two images: it draws, repeats, resumes and refuses bad input."""
 
 import json
 from pathlib import Path
@@ -63,12 +63,12 @@ def settings(**changes: object) -> TextToSvgSettings:
     return TextToSvgSettings("red", **(given | changes))  # type: ignore[arg-type]
 
 
-def distance(picture: Tensor, colour: tuple[float, float, float] = (1.0, 0.0, 0.0)) -> float:
+def distance(image: Tensor, colour: tuple[float, float, float] = (1.0, 0.0, 0.0)) -> float:
     """Root mean square distance to the disc of that colour."""
     wanted = disc(colour)
-    size = picture.shape[-1]
+    size = image.shape[-1]
     large = torch.nn.functional.interpolate(wanted[None], (size, size), mode="bilinear")[0]
-    return float((picture - large).square().mean().sqrt())
+    return float((image - large).square().mean().sqrt())
 
 
 def run(task: TextToSvg) -> TextToSvg:
@@ -127,8 +127,8 @@ def test_traced_pixel_art_has_few_colours_that_stay_shared(prior: ImagePrior) ->
 def test_a_sketch_stays_black(prior: ImagePrior) -> None:
     task = run(TextToSvg(prior, settings(style=Sketch(paths=3, segments=2), steps=5)))
     assert task.target is None and len(task.drawing.shapes) == 3
-    picture = task.drawing.render(64)
-    assert torch.allclose(picture[0], picture[1], atol=1e-5)
+    image = task.drawing.render(64)
+    assert torch.allclose(image[0], image[1], atol=1e-5)
 
 
 def test_a_drawing_starts_from_a_file_and_keeps_its_shapes(prior: ImagePrior) -> None:
@@ -274,9 +274,9 @@ def test_one_call_writes_everything(prior: ImagePrior, tmp_path: Path) -> None:
     names = {path.name for path in folder.iterdir()}
     assert names >= {"config.json", "final.svg", "final.png", "making.gif", "traced.png"}
     document = load_svg(folder / "final.svg")
-    picture = load_image(folder / "final.png")
-    assert picture.shape == (3, 48, 48)
-    assert (document.render(48, 48, torch.ones(3)) - picture).abs().mean() < 0.01
+    image = load_image(folder / "final.png")
+    assert image.shape == (3, 48, 48)
+    assert (document.render(48, 48, torch.ones(3)) - image).abs().mean() < 0.01
     config = json.loads((folder / "config.json").read_text())
     assert config["style"]["name"] == "Icon" and config["prior"] == "discs"
     with pytest.raises(ValueError, match="not empty"):
@@ -284,7 +284,7 @@ def test_one_call_writes_everything(prior: ImagePrior, tmp_path: Path) -> None:
 
 
 class Reddish:
-    """A picture shows the prompt if its middle is red."""
+    """An image shows the prompt if its middle is red."""
 
     name = "reddish"
 

@@ -136,7 +136,7 @@ def test_dashes_are_counted_over_all_lines(monkeypatch: pytest.MonkeyPatch) -> N
         Document([*lines], ViewBox(0, 0, 10, 10)).render(10, 10)
 
 
-def test_shapes_off_the_picture_and_empty_documents_draw_nothing() -> None:
+def test_shapes_off_the_image_and_empty_documents_draw_nothing() -> None:
     far = Shape(Circle(torch.tensor([90.0, -50.0]), torch.tensor(5.0)), fill=WHITE)
     assert picture(far).abs().max() == 0
     assert Document([], ViewBox(0, 0, 1, 1)).render(4, 6).shape == (4, 4, 6)
@@ -159,7 +159,7 @@ def random_document(seed: int, strokes: bool, size: int = 32, count: int = 3) ->
 
 
 def cosines(document: Document, target: Tensor, kinds: tuple[str, ...], fine: int = 8) -> dict:
-    """Of the gradient with central differences of a picture `fine` times as large, box-filtered."""
+    """Of the gradient with central differences of an image `fine` times as large, box-filtered."""
     size = target.shape[-1]
     found = document.parameters()
     tensors = {kind: getattr(found, kind) for kind in kinds}
@@ -200,14 +200,14 @@ def check_gradients(seed: int, strokes: bool, count: int) -> None:
 
 
 @pytest.mark.parametrize("strokes", [False, True])
-def test_gradients_are_those_of_a_finer_picture(strokes: bool) -> None:
+def test_gradients_are_those_of_a_finer_image(strokes: bool) -> None:
     check_gradients(11, strokes, 2)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strokes", [False, True])
 @pytest.mark.parametrize("seed", [11, 12, 13, 14, 15])
-def test_gradients_are_those_of_a_finer_picture_on_more_scenes(seed: int, strokes: bool) -> None:
+def test_gradients_are_those_of_a_finer_image_on_more_scenes(seed: int, strokes: bool) -> None:
     check_gradients(seed, strokes, 4)
 
 
@@ -239,7 +239,7 @@ def test_a_level_edge_has_its_gradient() -> None:
     torch.testing.assert_close(corner.grad, torch.tensor([0.0, -10.0]), atol=1e-3, rtol=0)
 
 
-def test_the_same_picture_and_gradient_every_time() -> None:
+def test_the_same_image_and_gradient_every_time() -> None:
     document = random_document(7, strokes=True, size=64, count=20)
     points = document.parameters().points
     seen = []

@@ -78,14 +78,14 @@ def test_everything_is_in_pixels(recorder: Recorder, scale: float) -> None:
     stroke = Stroke(torch.ones(4), torch.tensor(3.0), Pen(Cap.ROUND, Join.ROUND))
     moved = torch.tensor([[0.0, -1.0, 40.0], [1.0, 0.0, 5.0]])  # turns, and keeps sizes
     shape = Shape(Path.closed(points), torch.ones(4), stroke, transform=moved)
-    picture = drawn(shape, scale)
+    image = drawn(shape, scale)
     wanted = scale * (points @ moved[:, :2].T + moved[:, 2])
     for path, width in zip(recorder.paths, (0.0, 1.5 * scale), strict=True):
         torch.testing.assert_close(path.points, wanted)
         assert abs(float(path.stroke_width) - width) < 1e-5
     assert all(torch.equal(group.shape_to_canvas, torch.eye(3)) for group in recorder.groups)
     # What a pixel's point moves, a user unit moves `scale` times.
-    picture[3, 0, 0].backward()
+    image[3, 0, 0].backward()
     torch.testing.assert_close(points.grad, (moved[:, :2] * scale).sum(0).expand(12, 2))
 
 
@@ -128,15 +128,15 @@ def test_what_it_cannot_draw_is_refused(recorder: Recorder) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", SCALES)
 def test_its_gradients_are_finite_differences(scale: float) -> None:
-    """Of our own picture, four times as fine, which is compared with resvg elsewhere."""
+    """Of our own image, four times as fine, which is compared with resvg elsewhere."""
     pytest.importorskip("pydiffvg")
     size = round(scale * SIDE)
     points = ring(2).requires_grad_()
     shape = Shape(Path.closed(points), torch.tensor([0.2, 0.4, 0.9, 1.0]))
     document = Document([shape], ViewBox(0, 0, SIDE, SIDE))
     target = torch.rand(4, size, size, generator=torch.Generator().manual_seed(3))
-    picture = document.render(size, size, rasterise=DiffvgRasterise(samples=4))
-    (picture - target).square().mean().backward()
+    image = document.render(size, size, rasterise=DiffvgRasterise(samples=4))
+    (image - target).square().mean().backward()
     assert points.grad is not None
     gradient = points.grad.flatten()
     points.requires_grad_(False)

@@ -51,7 +51,7 @@ def resvg(text: str, size: int = 256) -> Tensor:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
-def test_same_picture_as_resvg_before_and_after_saving(path: FilePath, tmp_path: FilePath) -> None:
+def test_same_image_as_resvg_before_and_after_saving(path: FilePath, tmp_path: FilePath) -> None:
     document = load_svg(path)
     seen = document.render(256, 256)
     assert (seen - resvg(path.read_text())).abs().mean() < 0.01
@@ -257,7 +257,7 @@ def test_names_groups_and_parameters_survive() -> None:
     assert all(t.is_leaf and t.dtype == torch.float32 for kind in parameters for t in kind)
 
 
-def test_a_drawing_is_fitted_to_a_picture() -> None:
+def test_a_drawing_is_fitted_to_a_image() -> None:
     g = torch.Generator().manual_seed(0)
     shapes = []
     for _ in range(8):

@@ -101,7 +101,7 @@ def svg(inside: str) -> str:
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
-def test_same_picture_as_resvg_before_and_after_saving(name: str, tmp_path: FilePath) -> None:
+def test_same_image_as_resvg_before_and_after_saving(name: str, tmp_path: FilePath) -> None:
     text = svg(DRAWINGS[name])
     theirs = render_with_resvg(text, 200)
     document = parse_svg(text)
@@ -159,7 +159,7 @@ def scene() -> Document:
 
 
 def test_gradients_reach_clips_masks_and_patterns() -> None:
-    """Central differences of the picture eight times as fine."""
+    """Central differences of the image eight times as fine."""
     document = scene()
     target = torch.nn.functional.interpolate(
         torch.rand(1, 4, 5, 5, generator=torch.Generator().manual_seed(0)), size=32, mode="bicubic"
@@ -167,8 +167,8 @@ def test_gradients_reach_clips_masks_and_patterns() -> None:
     found = document.parameters()
 
     def loss(fine: int) -> Tensor:
-        picture = document.render(32 * fine, 32 * fine)[None]
-        return (torch.nn.functional.avg_pool2d(picture, fine)[0] - target).square().mean()
+        image = document.render(32 * fine, 32 * fine)[None]
+        return (torch.nn.functional.avg_pool2d(image, fine)[0] - target).square().mean()
 
     for kind, step in (("points", 0.05), ("colours", 0.02)):
         tensors = getattr(found, kind)
@@ -200,9 +200,9 @@ def test_a_cone_is_clear_outside() -> None:
     )  # fmt: skip
     colours = paint.colours.requires_grad_()
     shape = Shape(Rect(torch.zeros(2), torch.full((2,), 32.0)), fill=paint)
-    picture = Document([shape], ViewBox(0, 0, 32, 32)).render(32, 32)
-    assert picture[3, 16, 20] == 1 and picture[3, 2, 20] == 0 and picture[3, 16, 2] == 0
-    picture.sum().backward()
+    image = Document([shape], ViewBox(0, 0, 32, 32)).render(32, 32)
+    assert image[3, 16, 20] == 1 and image[3, 2, 20] == 0 and image[3, 16, 2] == 0
+    image.sum().backward()
     assert colours.grad is not None and colours.grad.isfinite().all()
 
 

@@ -30,9 +30,9 @@ class _Trace(Command):
         from scorefield.files import write_text
         from scorefield.images import load_image
         from scorefield.sds.tracing.clean_file import clean_svg
-        from scorefield.sds.tracing.trace import trace_picture
+        from scorefield.sds.tracing.trace import trace_image
 
-        document = trace_picture(load_image(self.picture), settings)
+        document = trace_image(load_image(self.picture), settings)
         text = clean_svg(document, self.title or self.picture.stem.replace("_", " "))
         write_text(self.out, text)
         shapes = list(document.shapes())
