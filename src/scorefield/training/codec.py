@@ -76,7 +76,7 @@ class CodecTask(TrainingTask):
 
     @torch.no_grad()
     def preview(self, step: int) -> Float[Tensor, "3 height width"]:
-        """Eight pictures above their reconstructions."""
+        """Eight images above their reconstructions."""
         batch = batch_indices(noise_generator(0), len(self.images), 8)
         x = from_bytes(self.images[batch])
         y = self.averaged()(x.to(self.settings.device) * 2 - 1).sample.cpu() / 2 + 0.5
@@ -97,7 +97,7 @@ def scale_latents(codec: AutoencoderKL, latents: Float[Tensor, "n c h w"]) -> No
 def encode_all(
     codec: AutoencoderKL, images: UInt8[Tensor, "n h w 3"], batch_size: int = 128
 ) -> tuple[Float[Tensor, "n c lh lw"], Float[Tensor, "n c lh lw"]]:
-    """Mean and deviation of the code of every picture, on the CPU."""
+    """Mean and deviation of the code of every image, on the CPU."""
     means, stds = [], []
     for start in range(0, len(images), batch_size):
         x = from_bytes(images[start : start + batch_size]).to(codec.device) * 2 - 1

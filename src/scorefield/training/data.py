@@ -1,4 +1,4 @@
-"""Pictures of the procedural world, rendered once and kept on disk."""
+"""Images of the procedural world, rendered once and kept on disk."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from scorefield.files import whole_file
 from scorefield.world import draw_scene, render
 
 SHARD = 2048
-"""Pictures per file."""
+"""Images per file."""
 
 _CHUNK = 32  # scenes rendered at once: their rays stay in the processor's cache
 
@@ -20,9 +20,9 @@ _CHUNK = 32  # scenes rendered at once: their rays stay in the processor's cache
 def world_images(
     seed: int, count: int, folder: Path, *, progress: bool = True
 ) -> UInt8[Tensor, "count 64 64 3"]:
-    """The first `count` 64x64 pictures of the world with this seed, as bytes.
+    """The first `count` 64x64 images of the world with this seed, as bytes.
 
-    They are kept in `folder` in files of `SHARD` pictures, the last one of fewer; what is there is
+    They are kept in `folder` in files of `SHARD` images, the last one of fewer; what is there is
     not rendered again, so that an interrupted rendering goes on where it stopped.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def world_images(
 
 
 def render_indices(seed: int, indices: range) -> Float[Tensor, "count 3 64 64"]:
-    """Pictures of the world by number."""
+    """Images of the world by number."""
     return render([draw_scene(seed, index) for index in indices]).images
 
 
@@ -64,5 +64,5 @@ def from_bytes(images: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
 def batch_indices(
     generator: torch.Generator, count: int, batch_size: int
 ) -> Int[Tensor, "batch_size"]:
-    """Numbers of the pictures of one training batch."""
+    """Numbers of the images of one training batch."""
     return torch.randint(count, (batch_size,), generator=generator)

@@ -17,7 +17,7 @@ from scorefield.training.settings import TrainingSettings
 from scorefield.training.task import TrainingTask
 
 CAPTION_DROPOUT = 0.1
-"""Share of pictures trained without their caption, for classifier-free guidance."""
+"""Share of images trained without their caption, for classifier-free guidance."""
 
 
 def make_schedule() -> DiscreteSchedule:
@@ -73,7 +73,7 @@ class TextToLatents(nn.Module):
 class DiffusionTask(TrainingTask):
     """v-prediction (Salimans and Ho 2022) of cached latents, captions dropped now and then.
 
-    means, stds: the codec's posterior of every picture, already scaled; each use draws a code.
+    means, stds: the codec's posterior of every image, already scaled; each use draws a code.
     module: the networks to train; None makes them with random weights.
 
     Raises:

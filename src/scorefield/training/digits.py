@@ -28,13 +28,13 @@ GUIDANCE_SCALE = 1.5
 """Default guidance of samples; the classifier uses none."""
 
 SIZE = 8
-"""Side of the pictures, pixels."""
+"""Side of the images, pixels."""
 
 HELD_OUT, VALIDATION = 450, 200
-"""Pictures of these parts of the 1797; the rest is for training."""
+"""Images of these parts of the 1797; the rest is for training."""
 
 CLASS_DROPOUT = 0.1
-"""Share of pictures trained without their class, for `text_scores` and guidance."""
+"""Share of images trained without their class, for `text_scores` and guidance."""
 
 Part = Literal["training", "validation", "held-out"]
 """Settings are chosen on "validation"; "held-out" is for the last word."""
@@ -42,7 +42,7 @@ Part = Literal["training", "validation", "held-out"]
 
 @dataclass(frozen=True, eq=False)
 class Digits:
-    """Pictures in [0, 1] and the digit that each one shows."""
+    """Images in [0, 1] and the digit that each one shows."""
 
     images: Float[Tensor, "n 1 8 8"]
     labels: Int[Tensor, " n"]
@@ -71,7 +71,7 @@ def digits_part(part: Part) -> Digits:
 
 
 def make_digits_schedule() -> DiscreteSchedule:
-    """The cosine schedule, made for small pictures, brought to zero terminal SNR."""
+    """The cosine schedule, made for small images, brought to zero terminal SNR."""
     return DiscreteSchedule.cosine().zero_terminal_snr()
 
 
@@ -94,7 +94,7 @@ def make_network() -> UNet2DModel:
 class DigitsTask(TrainingTask):
     """v-prediction (Salimans and Ho 2022) of digits, their class dropped now and then.
 
-    Pictures are turned, scaled and shifted a little at random (`jittered`), for there are few.
+    Images are turned, scaled and shifted a little at random (`jittered`), for there are few.
 
     Raises:
         ValueError: a batch size below 2.
@@ -150,7 +150,7 @@ class DigitsTask(TrainingTask):
 def jittered(
     images: Float[Tensor, "n 1 h w"], generator: torch.Generator
 ) -> Float[Tensor, "n 1 h w"]:
-    """Pictures on black, each turned (sd 4 degrees), scaled (4%) and shifted (0.25 pixels)."""
+    """Images on black, each turned (sd 4 degrees), scaled (4%) and shifted (0.25 pixels)."""
     n, side = len(images), images.shape[-1]
     turn, scale = torch.randn(2, n, generator=generator)
     angle, scale = turn * math.radians(4), 1 + 0.04 * scale

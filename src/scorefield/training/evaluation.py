@@ -1,4 +1,4 @@
-"""How good a prior of the world's pictures is, by the judge, and the card that says so."""
+"""How good a prior of the world's images is, by the judge, and the card that says so."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ from scorefield.world import (
 from scorefield.world.judge import Judge, Verdict, frechet_distance
 
 TRAINING_SEEDS = (0, 1)
-"""World seeds of the pictures that the prior and the judge were trained on."""
+"""World seeds of the images that the prior and the judge were trained on."""
 
 Label = tuple[str, str, str]
 """Category, colour and view."""
@@ -55,10 +55,10 @@ def evaluate_prior(
         prior: what is evaluated.
         judge: of category, colour and view.
         n: number of samples; a multiple of 384 has every combination equally often.
-        seed: of the samples' noise and of the world's pictures they are compared with.
+        seed: of the samples' noise and of the world's images they are compared with.
         scale: of the guidance; None: the prior's own.
         steps: of the sampler.
-        renders: number of fresh pictures on which the judge itself is tried.
+        renders: number of fresh images on which the judge itself is tried.
         batch_size: of the sampler.
         progress: whether to show a progress bar.
 
@@ -68,7 +68,7 @@ def evaluate_prior(
     """
     if seed in TRAINING_SEEDS:
         raise ValueError(
-            f"seed {seed} draws pictures that the prior or the judge was trained on; "
+            f"seed {seed} draws images that the prior or the judge was trained on; "
             "evaluate with a seed from 2 on"
         )
     if seed < 0 or n < 2 or renders < 1 or steps < 1:
@@ -84,7 +84,7 @@ def evaluate_prior(
     first, second = (_render(_matching_scenes(seed, labels, which)) for which in (0, 1))
     fresh = [draw_scene(seed, _FRESH + i) for i in range(renders)]
     truth = [(s.category, s.color, s.view) for s in fresh]
-    features = [judge.features(pictures) for pictures in (images, first, second)]
+    features = [judge.features(part) for part in (images, first, second)]
     return {
         "prior": prior.name,
         "samples": n,
@@ -94,7 +94,7 @@ def evaluate_prior(
         **_accuracies(judge(images), labels),
         "frechet_distance": frechet_distance(features[0], features[1]),
         "frechet_floor": frechet_distance(features[1], features[2]),
-        "judge_on_renders": {"pictures": renders, **_accuracies(judge(_render(fresh)), truth)},
+        "judge_on_renders": {"images": renders, **_accuracies(judge(_render(fresh)), truth)},
     }
 
 
@@ -179,7 +179,7 @@ def write_card(metrics: Mapping[str, Any], command: str, folder: Path) -> Path:
     ]
     table = "\n".join(f"| {name} | {_percent(a)} | {_percent(b)} |" for name, a, b in rows)
     world = (
-        f"A text-to-image diffusion prior of 64x64 pictures of a procedural world: objects of "
+        f"A text-to-image diffusion prior of 64x64 images of a procedural world: objects of "
         f"{len(CATEGORIES)} categories ({', '.join(CATEGORIES)}) in {len(COLORS)} colours "
         f"({', '.join(COLORS)}) and {len(VIEWS)} views ({', '.join(VIEWS)}). It knows the words "
         "of these captions and no others, and has seen no photograph."
@@ -188,7 +188,7 @@ def write_card(metrics: Mapping[str, Any], command: str, folder: Path) -> Path:
         f'Captions "a COLOUR CATEGORY, VIEW", all combinations in turn, sampled with seed '
         f"{metrics['seed']}, guidance scale {metrics['guidance_scale']:g} and {metrics['steps']} "
         "steps, judged by a classifier trained on renders alone. The last column is the same "
-        f"classifier on {judge['pictures']} fresh renders: how far it can be trusted."
+        f"classifier on {judge['images']} fresh renders: how far it can be trusted."
     )
     frechet = (
         f"The worst category is {metrics['worst_category']}. Frechet distance in the classifier's "
@@ -197,8 +197,8 @@ def write_card(metrics: Mapping[str, Any], command: str, folder: Path) -> Path:
         f"{metrics['frechet_floor']:.3f}."
     )
     seeds = (
-        f"The world's seed {TRAINING_SEEDS[0]} draws the prior's training pictures and seed "
-        f"{TRAINING_SEEDS[1]} the judge's; the metrics above are of pictures with seed "
+        f"The world's seed {TRAINING_SEEDS[0]} draws the prior's training images and seed "
+        f"{TRAINING_SEEDS[1]} the judge's; the metrics above are of images with seed "
         f"{metrics['seed']}, which neither has seen."
     )
     text = f"""# {metrics["prior"]}

@@ -18,7 +18,7 @@ from scorefield.world.judge import JudgeNet, class_indices
 class JudgeTask(TrainingTask):
     """Cross-entropy of the three heads; the view's only where the object has a front.
 
-    Pictures are blurred, made noisy and shifted at random, so that the judge goes by the object
+    Images are blurred, made noisy and shifted at random, so that the judge goes by the object
     and not by a renderer's sharpness.
     """
 
@@ -59,7 +59,7 @@ class JudgeTask(TrainingTask):
 def _disturb(
     images: Float[Tensor, "n 3 h w"], generator: torch.Generator
 ) -> Float[Tensor, "n 3 h w"]:
-    """Half the pictures blurred, half noisy; all shifted by up to three pixels."""
+    """Half the images blurred, half noisy; all shifted by up to three pixels."""
     size = images.shape[-1]
     soft = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     blur = torch.rand(len(images), 1, 1, 1, generator=generator) * 2 - 1

@@ -48,8 +48,8 @@ _TEXT_WIDTH = 64
 def make_clip_schedule() -> DiscreteSchedule:
     """The cosine schedule at 1/8 of its SNR, brought to zero terminal SNR.
 
-    The cosine was made for single pictures. The 8 frames of a clip show the same object, which is
-    as visible in them as in one picture at 8 times the SNR (Hoogeboom et al. 2023, "Simple
+    The cosine was made for single images. The 8 frames of a clip show the same object, which is
+    as visible in them as in one image at 8 times the SNR (Hoogeboom et al. 2023, "Simple
     diffusion", section 3.1, of pixels): without the shift only the last few steps decide where
     things are and how they move.
     """

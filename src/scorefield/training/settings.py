@@ -13,7 +13,7 @@ class TrainingSettings:
     """Settings of one training.
 
     steps: updates; the learning rate's cosine ends there.
-    batch_size: pictures per update.
+    batch_size: images per update.
     learning_rate: peak of AdamW's rate, reached after `warmup` steps.
     ema: decay of the weights' moving average, which is what gets exported.
     seed: of the initial weights, the batches and the noise.

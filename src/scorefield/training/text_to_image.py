@@ -1,4 +1,4 @@
-"""Text-to-image priors from pictures: codec, latents, denoiser, and the folder that results."""
+"""Text-to-image priors from images: codec, latents, denoiser, and the folder that results."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,7 +44,7 @@ class PriorCard:
 
 
 class TextToImageTask(DiffusionTask):
-    """The diffusion training, with pictures of what it draws by now.
+    """The diffusion training, with images of what it draws by now.
 
     codec: what made the latents; decodes the previews.
     prompts, guidance_scale: of the previews.
@@ -124,7 +124,7 @@ def save_prior(pipeline: DiffusionPipeline, folder: Path, card: PriorCard) -> Pa
 def cached_latents(
     vae: AutoencoderKL, images: UInt8[Tensor, "n h w 3"], path: Path, settings: TrainingSettings
 ) -> tuple[Float[Tensor, "n c lh lw"], Float[Tensor, "n c lh lw"]]:
-    """The codes of all pictures, computed once."""
+    """The codes of all images, computed once."""
     saved = load_file(path) if path.exists() else {}
     if not saved or len(saved["means"]) != len(images):
         device = torch.device(settings.device).type
