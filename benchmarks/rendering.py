@@ -1,11 +1,15 @@
 """Speed of the radiance fields, as ratios to the default one in the same run.
 
     OMP_NUM_THREADS=1 python benchmarks/rendering.py
+    OMP_NUM_THREADS=1 python benchmarks/rendering.py --size 64 --fields voxels hash
 
-Forward and backward of one 64x64 view with 64 samples a ray, CPU seconds, best of five. The scene
-is the initial blob, and then one whose cells are all occupied, so that nothing is skipped.
+Forward and backward of one view with 64 samples a ray, in CPU seconds. All fields take turns in
+every round, and the ratio is the median over the rounds of that within a round. The scene is the
+initial blob, and then one whose cells are all occupied, so that nothing is skipped.
 """
 
+import argparse
+import statistics
 import time
 
 import torch
@@ -15,32 +19,45 @@ from scorefield.sds.nerf.cameras import orbit
 from scorefield.sds.nerf.fields import HashGrid, TriPlane, VoxelGrid
 from scorefield.sds.nerf.lights import Shading
 
+FIELDS = {"voxels": VoxelGrid, "triplane": TriPlane, "hash": HashGrid}
 
-def seconds(scene: RadianceField, shading: Shading, repeats: int = 5) -> float:
-    """CPU time of one forward and backward pass, the best of several."""
-    cameras = orbit(1)
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.process_time()
-        scene.render(cameras, 64, 64, samples=64, shading=shading).images.sum().backward()
-        best = min(best, time.process_time() - start)
-    return best
+
+def seconds(scene: RadianceField, size: int, shading: Shading) -> float:
+    """CPU time of one forward and backward pass."""
+    start = time.process_time()
+    rendered = scene.render(orbit(1), size, size, samples=64, shading=shading)
+    rendered.images.sum().backward()
+    return time.process_time() - start
 
 
 def main() -> None:
     """Print the table."""
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
-    base: dict[tuple[str, Shading], float] = {}
-    for field in (VoxelGrid(), TriPlane(), HashGrid()):
-        blob, full = RadianceField(field), RadianceField(field)
-        blob.update_occupancy()
-        for name, scene in (("blob", blob), ("all occupied", full)):
-            for shading in (Shading.ALBEDO, Shading.LAMBERTIAN):
-                took = seconds(scene, shading)
-                ratio = took / base.setdefault((name, shading), took)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--fields", nargs="+", choices=FIELDS, default=list(FIELDS))
+    given = parser.parse_args()
+    names = list(dict.fromkeys(["voxels", *given.fields]))
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {given.size} pixels")
+    for occupied in ("blob", "all occupied"):
+        scenes = {name: RadianceField(FIELDS[name]()) for name in names}
+        if occupied == "blob":
+            for scene in scenes.values():
+                scene.update_occupancy()
+        for shading in (Shading.ALBEDO, Shading.LAMBERTIAN):
+            took: dict[str, list[float]] = {name: [] for name in names}
+            for number in range(given.rounds + 1):
+                for name, scene in scenes.items():
+                    spent = seconds(scene, given.size, shading)
+                    if number:  # the first round warms up
+                        took[name].append(spent)
+            for name in names:
+                ratios = [a / b for a, b in zip(took[name], took["voxels"], strict=True)]
                 print(
-                    f"{type(field).__name__:10} {name:13} {shading.value:11} "
-                    f"{took:6.3f} s  {ratio:5.1f} x VoxelGrid"
+                    f"{name:10} {occupied:13} {shading.value:11} "
+                    f"{statistics.median(took[name]):6.3f} s  "
+                    f"{statistics.median(ratios):5.2f} x voxels",
+                    flush=True,
                 )
 
 

@@ -20,10 +20,12 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 __all__ = ["BlobField", "Field", "HashGrid", "TriPlane", "VoxelGrid"]
+
+_CACHED = 2**14
 
 GRADIENT_STEP = 1 / 32
 """Of the finite differences, about one voxel of the default field."""
@@ -207,6 +209,13 @@ class _Decoder(nn.Sequential):
                 nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
                 nn.init.zeros_(layer.bias)
 
+    def first(
+        self, channels: int, features: Float[Tensor, "points features"]
+    ) -> Float[Tensor, "points channels"]:
+        """The first of the four outputs, without the others."""
+        hidden = self[1](self[0](features))
+        return F.linear(hidden, self[2].weight[:channels], self[2].bias[:channels])
+
 
 class TriPlane(BlobField):
     """Features on the planes xy, yz and zx, added, then a small network (EG3D).
@@ -239,8 +248,7 @@ class TriPlane(BlobField):
         x, y, z = points.unbind(-1)
         where = torch.stack([x, y, y, z, z, x], dim=-1).view(1, -1, 3, 2).permute(2, 0, 1, 3)
         features = F.grid_sample(self.planes, where, align_corners=True)[:, :, 0]  # (3, C, N)
-        out: Tensor = self.decoder(features.sum(dim=0).T)
-        return out[:, :channels]
+        return self.decoder.first(channels, features.sum(dim=0).T)
 
 
 class HashGrid(BlobField):
@@ -294,17 +302,36 @@ class HashGrid(BlobField):
 
     def outputs(self, points: Float[Tensor, "points 3"], channels: int) -> Tensor:
         """The first `channels` learned outputs, shape (N, channels)."""
-        scaled = 0.5 * (points[:, None] + 1) * self.cells[:, None]  # (N, L, 3), in cells
+        tables = self.entries.view(len(self.cells), self.table, -1)
+        # a CPU works on what fits its cache, and a GPU is told everything at once
+        at_once, many = (len(self.cells), len(points)) if points.is_cuda else (1, _CACHED)
+        levels = list(zip(self.cells.split(at_once), tables.split(at_once), strict=True))
+        found = []
+        for part in points.split(many):
+            where = part.T.contiguous()
+            features = torch.cat([self._features(where, *level) for level in levels])
+            found.append(self.decoder.first(channels, features.T))
+        return torch.cat(found)
+
+    def _features(
+        self,
+        where: Float[Tensor, "3 points"],
+        cells: Int[Tensor, " levels"],
+        table: Float[Tensor, "levels entries features"],
+    ) -> Float[Tensor, "levels_features points"]:
+        """Of some levels, one after the other; points come last in memory, for speed."""
+        scaled = (where + 1) * (0.5 * cells)[:, None, None]  # (L, 3, N), in cells
         low = scaled.floor()
-        part = scaled - low
-        wx, wy, wz = torch.stack([1 - part, part], dim=-1).unbind(2)  # (N, L, 2) each
-        corner = low.int()[..., None] + torch.arange(2, dtype=torch.int32, device=low.device)
-        hx, hy, hz = (corner * self.primes[:, None]).unbind(2)  # wraps around, as it should
-        index = hx[..., None, None] ^ hy[..., None, :, None] ^ hz[..., None, None, :]
-        index = (index & (self.table - 1)).flatten(2) + self.starts[:, None]  # (N, L, 8)
-        weight = wx[..., None, None] * wy[..., None, :, None] * wz[..., None, None, :]
-        features = torch.einsum(
-            "nlk,nlkf->nlf", weight.flatten(2), F.embedding(index, self.entries)
-        )
-        out: Tensor = self.decoder(features.flatten(1))
-        return out[:, :channels]
+        corner = low.int()
+        part = (scaled - low).unbind(1)
+        hashed = torch.stack([corner, corner + 1]) * self.primes[:, None]  # may wrap around
+        x, y, z = (hashed & (self.table - 1)).unbind(2)  # (2, L, N) each
+        x = x ^ self.starts[: len(cells), None]  # beyond the hash, so that this adds them
+        index = (x[:, None, None] ^ (y[:, None] ^ z)).flatten()  # (2, 2, 2, L, N)
+        found = []
+        for column in table.unbind(2):
+            value = column.flatten().index_select(0, index).view(2, 2, 2, len(cells), -1)
+            for along in part:  # x, y, z
+                value = torch.lerp(*value.unbind(0), along)
+            found.append(value)
+        return torch.stack(found, dim=1).flatten(0, 1)

@@ -1,8 +1,10 @@
+import itertools
 import math
 
 import pytest
 import torch
 
+from scorefield.sds.nerf import fields
 from scorefield.sds.nerf.fields import HashGrid, TriPlane, VoxelGrid
 
 
@@ -120,21 +122,32 @@ def test_total_variation_of_a_ramp():
     assert field.total_variation().item() == pytest.approx(1.0)
 
 
-def test_hashed_indices_are_the_papers():
-    field = small_hash(features=1, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        field.entries.copy_(torch.arange(len(field.entries))[:, None].float())
-    field.decoder = torch.nn.Identity()
-    cells = field.cells.tolist()
-    assert cells == [8, 16, 32]
-    # At the corner of a cell trilinear interpolation reads one entry.
-    corner = torch.tensor([3, 5, 2])
-    p = (2 * corner / 8 - 1).float()[None]
-    kept = field.outputs(p, 3)[0]
-    for level, size in enumerate(cells):
-        x, y, z = (corner * size // 8).tolist()
-        hashed = (x ^ (y * 2654435761) ^ (z * 805459861)) % 2**10
-        assert kept[level].item() == pytest.approx(hashed + level * 2**10, rel=1e-5)
+class Features(torch.nn.Module):
+    """In place of the network behind the features."""
+
+    def first(self, channels, features):
+        return features
+
+
+def test_hashed_features_are_the_papers(monkeypatch):
+    """The sum over the eight corners of a cell, by each level's table (Instant-NGP, eq. 4)."""
+    monkeypatch.setattr(fields, "_CACHED", 128)
+    field = small_hash(generator=torch.Generator().manual_seed(0)).double()
+    field.decoder = Features()
+    p = points(300).double()
+    found = field.outputs(p, 4)
+    for level, size in enumerate([8, 16, 32]):
+        table = field.entries[level * 2**10 : (level + 1) * 2**10]
+        scaled = (p + 1) / 2 * size
+        expected = torch.zeros(300, 2, dtype=torch.float64)
+        for corner in itertools.product((0, 1), repeat=3):
+            at = scaled.floor().long() + torch.tensor(corner)
+            index = (at[:, 0] ^ (at[:, 1] * 2654435761) ^ (at[:, 2] * 805459861)) % 2**10
+            expected += (1 - (scaled - at).abs()).prod(dim=1)[:, None] * table[index]
+        torch.testing.assert_close(found[:, 2 * level : 2 * level + 2], expected)
+    # a GPU is asked for all levels at once
+    together = field._features(p.T.contiguous(), field.cells, field.entries.view(3, 2**10, 2))
+    torch.testing.assert_close(together.T, found, rtol=0, atol=0)
 
 
 def test_one_generator_one_field():
