@@ -213,8 +213,11 @@ class _Decoder(nn.Sequential):
         self, channels: int, features: Float[Tensor, "points features"]
     ) -> Float[Tensor, "points channels"]:
         """The first of the four outputs, without the others."""
-        hidden = self[1](self[0](features))
-        return F.linear(hidden, self[2].weight[:channels], self[2].bias[:channels])
+        *before, last = self
+        for layer in before:
+            features = layer(features)
+        assert isinstance(last, nn.Linear)
+        return F.linear(features, last.weight[:channels], last.bias[:channels])
 
 
 class TriPlane(BlobField):
@@ -332,6 +335,7 @@ class HashGrid(BlobField):
         for column in table.unbind(2):
             value = column.flatten().index_select(0, index).view(2, 2, 2, len(cells), -1)
             for along in part:  # x, y, z
-                value = torch.lerp(*value.unbind(0), along)
+                low_side, high_side = value.unbind(0)
+                value = torch.lerp(low_side, high_side, along)
             found.append(value)
         return torch.stack(found, dim=1).flatten(0, 1)
