@@ -4,7 +4,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,13 +15,11 @@ from tqdm import tqdm
 from scorefield.control.data.windows import Windows
 from scorefield.control.policies.policy import NetworkPolicy
 from scorefield.control.policies.sharded_generator import ShardedGenerator
-from scorefield.control.training.distributed import DistributedContext
 from scorefield.control.training.held_out import HeldOut, told
 from scorefield.control.training.tracking import TrackedRun, check_tracker
 from scorefield.priors.noise import noise_generator
-from scorefield.runs.job import run
 from scorefield.training.settings import TrainingSettings as TrainingSettings
-from scorefield.training.task import TrainingTask
+from scorefield.training.task import TrainingTask, run_together
 
 CHECKPOINT_EVERY = 1000
 """Updates between the checkpoints of a training."""
@@ -75,30 +73,28 @@ class PolicyTask(TrainingTask):
                 the policy's bounds do not contain; or the batch cannot be shared equally.
         """
         check_fits(policy, windows)
-        self.processes = DistributedContext(settings.device)
+        policy.fit(windows)
+        super().__init__(policy, settings)
         if settings.batch_size % self.processes.count:
             raise ValueError(
                 f"a batch of {settings.batch_size} windows cannot be shared equally by "
                 f"{self.processes.count} processes; make it a multiple of them"
             )
-        policy.fit(windows)
-        device = str(self.processes.device(settings.device))
-        super().__init__(policy, replace(settings, device=device))
         self._policy, self._windows, self._say = policy, windows, say
         self._held_out = None
         self._held_out_windows = 0 if held_out is None else len(held_out)
         if held_out is not None and self.processes.first:
-            self._held_out = HeldOut(windows, held_out, settings.batch_size, device)
+            self._held_out = HeldOut(windows, held_out, settings.batch_size, self.device)
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """The policy's loss on this process's part of a batch."""
         count = self.processes.count
         draws = ShardedGenerator(generator, self.processes.index, count)
-        batch = self._windows.draw(self.settings.batch_size // count, draws, self.settings.device)
+        batch = self._windows.draw(self.settings.batch_size // count, draws, self.device)
         # Dropout knows torch's global generator only: seeded by the step, a resumed training drops
         # the same units. Only the generator of the own GPU is kept: others may be other processes'.
         seed = noise_generator(self.settings.seed, step, _DROPOUT, self.processes.index)
-        device = torch.device(self.settings.device)
+        device = self.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []), self.autocast():
             torch.manual_seed(seed.initial_seed())
             return self._policy.loss(batch, draws), {}
@@ -134,9 +130,7 @@ class PolicyTask(TrainingTask):
     def finish(self, folder: Path, *, progress: bool = True) -> dict[str, Path]:
         """Write the policy into FOLDER/policy, by the first process; the others wait for it."""
         path = folder / "policy"
-        if self.processes.first:
-            self.policy().save(path)
-        self.processes.wait()
+        self.processes.once(self.policy().save, path)
         return {"policy": path}
 
     def policy(self) -> NetworkPolicy:
@@ -144,13 +138,6 @@ class PolicyTask(TrainingTask):
         averaged = self.averaged()
         assert isinstance(averaged, NetworkPolicy)
         return averaged
-
-    def shared(self, loss: Tensor) -> Tensor:
-        """The mean loss of all processes; their mean gradient is put into every one."""
-        loss = loss.detach().clone()
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        self.processes.average([*gradients, loss])
-        return loss
 
 
 def check_fits(policy: NetworkPolicy, windows: Windows) -> None:
@@ -223,12 +210,12 @@ def train_policy(
     begun = processes.folder(folder, task.config(), resume, free=())
     tracked = TrackedRun(begun, tracker) if tracker is not None and processes.first else None
     try:
-        run(
+        run_together(
             task,
             tracked or begun,
+            progress,
             preview_every=0,
             checkpoint_every=CHECKPOINT_EVERY,
-            progress=progress and processes.first,
         )
     finally:
         if tracked is not None:

@@ -1,13 +1,12 @@
 """Several processes that train one policy: the same numbers, whatever their number."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from launching import completed, killed_when
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -19,8 +18,7 @@ from scorefield.control.data.windows import Windows
 from scorefield.control.networks.settings import PerceptronSettings, Predicts
 from scorefield.control.policies.diffusion_policy import DiffusionPolicy, DiffusionSettings
 from scorefield.control.policies.sharded_generator import ShardedGenerator
-from scorefield.control.training.distributed import DistributedContext
-from scorefield.control.training.train import PolicyTask
+from scorefield.control.training.train import CHECKPOINT_EVERY, PolicyTask
 from scorefield.priors.noise import noise_generator
 from scorefield.training.settings import TrainingSettings
 
@@ -65,26 +63,19 @@ def test_the_mean_gradient_of_shares_is_that_of_the_batch(predicts: Predicts) ->
         torch.testing.assert_close((one + other) / 2, both, rtol=1e-4, atol=1e-6)
 
 
-def test_one_process_is_by_itself_and_a_batch_must_be_shared_equally(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    alone = DistributedContext()
-    assert (alone.index, alone.count, alone.first) == (0, 1, True)
-    numbers = [torch.ones(3)]
-    alone.average(numbers)
-    assert numbers[0].tolist() == [1, 1, 1]
+def test_a_batch_must_be_shared_equally(monkeypatch: pytest.MonkeyPatch) -> None:
     episodes = Episodes.of([Episode(np.zeros((9, 3)), np.zeros((9, 2)))])
     windows = Windows(episodes, Horizons(2, 1, 2))
     policy = DiffusionPolicy(SPACES, windows.horizons, PerceptronSettings())
-    monkeypatch.setattr(
-        DistributedContext, "__init__", lambda self, device: vars(self).update(count=3)
-    )
+    monkeypatch.setattr("scorefield.training.distributed._join", lambda device: None)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("RANK", "2")
     with pytest.raises(ValueError, match="8 windows cannot be shared equally by 3 processes"):
         PolicyTask(policy, windows, TrainingSettings(4, 8))
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_does_and_resume(
+def test_two_processes_train_as_one_does(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     demos = str(tmp_path / "demos")
@@ -92,22 +83,34 @@ def test_two_processes_train_as_one_does_and_resume(
     words = ["policy", "train", demos, "--env", "two-routes", "--width", "16", "--layers", "1"]
     words += ["--batch-size", "16", "--device", "cpu", "--json", "--steps", "30", "--quiet"]
     assert main([*words, "--out", str(tmp_path / "one")]) == 0
-
-    def together(*more: str) -> str:
-        # `accelerate launch --cpu` starts a single process, whatever the number asked for.
-        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
-        launch += ["2", "-m", "scorefield", *words, "--out", str(tmp_path / "two"), *more]
-        done = subprocess.run(launch, capture_output=True, text=True, timeout=500)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    assert json.loads(together())["steps"] == 30  # one of them speaks
-    assert json.loads(together("--resume"))["steps"] == 30
-    one, two = (
-        load_file(tmp_path / run / "policy" / "policy.safetensors") for run in ("one", "two")
-    )
+    assert json.loads(completed([*words, "--out", str(tmp_path / "two")]))["steps"] == 30
+    one, two = (policy_of(tmp_path / run) for run in ("one", "two"))
     for name, weights in one.items():
         # 30 updates of about 1e-3 each, that rounded otherwise; 1.5e-8 was found.
         torch.testing.assert_close(two[name], weights, rtol=0, atol=1e-6)
     rows = (tmp_path / "two" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(row)["step"] for row in rows] == list(range(30))
+
+
+@pytest.mark.slow
+def test_two_processes_of_which_one_is_killed_go_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demos = str(tmp_path / "demos")
+    assert main(["policy", "collect", "two-routes", "--episodes", "6", "--out", demos]) == 0
+    words = ["policy", "train", demos, "--env", "two-routes", "--width", "16", "--layers", "1"]
+    words += ["--batch-size", "16", "--device", "cpu", "--json", "--quiet"]
+    words += ["--steps", str(CHECKPOINT_EVERY + 200)]
+    completed([*words, "--out", str(tmp_path / "undisturbed")])
+    run = ["--out", str(tmp_path / "killed")]
+    said = killed_when((tmp_path / "killed" / "checkpoint").exists, [*words, *run])
+    assert len(said) <= 1 and not (tmp_path / "killed" / "policy").exists()
+    completed([*words, *run, "--resume"])
+    one, two = (policy_of(tmp_path / run) for run in ("undisturbed", "killed"))
+    assert all(torch.equal(two[name], weights) for name, weights in one.items())
+    rows = (tmp_path / "killed" / "metrics.jsonl").read_text(encoding="utf-8")
+    assert rows == (tmp_path / "undisturbed" / "metrics.jsonl").read_text(encoding="utf-8")
+
+
+def policy_of(run: Path) -> dict[str, Tensor]:
+    return load_file(run / "policy" / "policy.safetensors")

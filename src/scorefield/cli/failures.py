@@ -27,6 +27,8 @@ def failure_of(error: BaseException, command: Command | None) -> str | None:
         return _of_disk(f"{found[2]}", command)
     if isinstance(error, BrokenPipeError):
         return "standard output was closed before all of it was written"
+    if type(error).__name__ == "ProcessLost":  # of a training, which is not imported here
+        return f"{error}, killed perhaps; the same command with --resume goes on"
     if isinstance(error, OSError):
         if is_of_name(error):
             return f"{os.fsdecode(error.filename or '')[:60]}...: no file can have that name"

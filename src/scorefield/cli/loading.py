@@ -25,7 +25,8 @@ def device_of(command: Command) -> torch.device:
     if command.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.zeros(1, device=command.device).device
+        torch.zeros(1, device=command.device)
+        return torch.device(command.device)  # "cuda" of several processes is a GPU for each
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(

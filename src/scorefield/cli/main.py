@@ -17,6 +17,7 @@ import scorefield
 from scorefield.cli.command import Command, Failed, check_files
 from scorefield.cli.commands import COMMANDS, GROUPS, Entry
 from scorefield.cli.failures import failure_of, is_of_name
+from scorefield.cli.launched import tells_errors
 from scorefield.cli.parse_errors import line_of
 from scorefield.domains import check_numbers
 from scorefield.integrity import unverified
@@ -152,7 +153,8 @@ def _unheard(error: OSError, command: Command | None) -> int:
 def _complain(message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"scorefield: {message}", file=sys.stderr)
+    if tells_errors():
+        print(f"scorefield: {message}", file=sys.stderr)
     return code
 
 

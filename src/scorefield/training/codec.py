@@ -56,30 +56,33 @@ class CodecTask(TrainingTask):
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Reconstruction and divergence of a random batch."""
-        settings = self.settings
-        batch = batch_indices(generator, len(self.images), settings.batch_size)
-        x = from_bytes(self.images[batch]).to(settings.device) * 2 - 1
+        count = self.settings.batch_size
+        batch = batch_indices(generator, len(self.images), count)
+        x = from_bytes(self.images[self.processes.own(batch)]).to(self.device) * 2 - 1
         x = x.contiguous(memory_format=torch.channels_last)
         with self.autocast():
             posterior = self.module.encode(x).latent_dist
         mean, std = posterior.mean.float(), posterior.std.float()
-        noise = torch.randn(mean.shape, generator=generator).to(mean)
+        noise = torch.randn((count, *mean.shape[1:]), generator=generator)
+        noise = self.processes.own(noise).to(mean)
         with self.autocast():
             y = self.module.decode(mean + std * noise).sample
         error = y.float() - x
         absolute = error.abs().mean()
         edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
-        divergence = 0.5 * (mean.square() + std.square() - 1 - 2 * std.log()).mean()
-        loss = absolute + 0.5 * edges + KL_WEIGHT * divergence
-        psnr = -10 * torch.log10(error.square().mean() / 4)
-        return loss, {"psnr": psnr.item(), "divergence": divergence.item()}
+        divergence = 0.5 * (mean.square() + std.square() - 1 - 2 * std.log())
+        loss = absolute + 0.5 * edges + KL_WEIGHT * divergence.mean()
+        rows = torch.stack([error.square().mean((1, 2, 3)), divergence.mean((1, 2, 3))], dim=1)
+        squared, diverged = self.processes.whole(rows, count).mean(0)
+        psnr = -10 * torch.log10(squared / 4)
+        return loss, {"psnr": psnr.item(), "divergence": diverged.item()}
 
     @torch.no_grad()
     def preview(self, step: int) -> Float[Tensor, "3 height width"]:
         """Eight images above their reconstructions."""
         batch = batch_indices(noise_generator(0), len(self.images), 8)
         x = from_bytes(self.images[batch])
-        y = self.averaged()(x.to(self.settings.device) * 2 - 1).sample.cpu() / 2 + 0.5
+        y = self.averaged()(x.to(self.device) * 2 - 1).sample.cpu() / 2 + 0.5
         return contact_sheet(torch.cat([x, y.clamp(0, 1)]), columns=8)
 
     def averaged(self) -> AutoencoderKL:

@@ -106,7 +106,7 @@ class DiffusionTask(TrainingTask):
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Mean squared error of v over a random batch."""
-        settings, count = self.settings, self.settings.batch_size
+        count = self.settings.batch_size
         batch = batch_indices(generator, len(self.means), count)
         # One timestep in each of `count` equal stretches: less noise than independent draws.
         u = (torch.arange(count) + torch.rand(count, generator=generator)) / count
@@ -118,19 +118,21 @@ class DiffusionTask(TrainingTask):
         codes = torch.randn(self.means[batch].shape, generator=generator)
         x = self.means[batch] + self.stds[batch] * codes
         eps = torch.randn(x.shape, generator=generator)
+        tokens = torch.where(keep, self.tokens[batch], self.no_caption)
+        noisy = timestep >= self.schedule.num_timesteps // 2
+
+        own, device = self.processes.own, self.device
+        x, eps, timestep, tokens = own(x), own(eps), own(timestep), own(tokens)
         level = self.schedule.at_timestep(timestep)
         alpha, sigma = level.like(x)
-        tokens = torch.where(keep, self.tokens[batch], self.no_caption)
-
-        device = settings.device
         z = level.add_noise(x, eps).to(device, memory_format=torch.channels_last)
         with self.autocast():
             v = self.module(z, timestep.to(device), tokens.to(device))
         error = (v.float() - (alpha * eps - sigma * x).to(device)).square().mean((1, 2, 3))
-        noisy = (timestep >= self.schedule.num_timesteps // 2).to(device)
+        errors = self.processes.whole(error, count).cpu()
         return error.mean(), {
-            "loss_low_noise": error[~noisy].mean().item(),
-            "loss_high_noise": error[noisy].mean().item(),
+            "loss_low_noise": errors[~noisy].mean().item(),
+            "loss_high_noise": errors[noisy].mean().item(),
         }
 
     def averaged(self) -> TextToLatents:

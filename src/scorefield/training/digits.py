@@ -115,7 +115,7 @@ class DigitsTask(TrainingTask):
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Mean squared error of v over a random batch."""
-        settings, count = self.settings, self.settings.batch_size
+        count = self.settings.batch_size
         batch = batch_indices(generator, len(self.digits.labels), count)
         # One timestep in each of `count` equal stretches: less noise than independent draws.
         u = (torch.arange(count) + torch.rand(count, generator=generator)) / count
@@ -125,18 +125,20 @@ class DigitsTask(TrainingTask):
         labels = torch.where(keep, self.digits.labels[batch], 10)
         x = 2 * jittered(self.digits.images[batch], generator) - 1
         eps = torch.randn(x.shape, generator=generator)
+        noisy = timestep > last // 2
+
+        own, device = self.processes.own, self.device
+        x, eps, timestep, labels = own(x), own(eps), own(timestep), own(labels)
         level = self.schedule.at_timestep(timestep)
         alpha, sigma = level.like(x)
-
-        device = settings.device
         z = level.add_noise(x, eps).to(device, memory_format=torch.channels_last)
         with self.autocast():
             v = self.module(z, timestep.to(device), class_labels=labels.to(device)).sample
         error = (v.float() - (alpha * eps - sigma * x).to(device)).square().mean((1, 2, 3))
-        noisy = (timestep > last // 2).to(device)
+        errors = self.processes.whole(error, count).cpu()
         return error.mean(), {
-            "loss_low_noise": error[~noisy].mean().item(),
-            "loss_high_noise": error[noisy].mean().item(),
+            "loss_low_noise": errors[~noisy].mean().item(),
+            "loss_high_noise": errors[noisy].mean().item(),
         }
 
     def preview(self, step: int) -> Float[Tensor, "3 height width"]:
@@ -180,7 +182,8 @@ def train_digits(
     """
     task = DigitsTask(digits_part("training"), settings)
     run_training(task, out / "denoiser", resume, progress)
-    return save_digits(task.averaged(), out / "digits")
+    task.processes.once(save_digits, task.averaged(), out / "digits")
+    return out / "digits"
 
 
 def save_digits(network: UNet2DModel, folder: Path) -> Path:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scorefield.training.distributed import DistributedContext
 from scorefield.training.icon_concepts import CONCEPTS, TINTED_SETS, TRAINING_SETS, Concept
 from scorefield.training.icon_words import related_words
 from scorefield.training.icons import render_icons
@@ -43,9 +44,10 @@ def train_icons(
         ValueError: npm or resvg-py is missing, a package cannot be had, or `out` holds another
             training.
     """
-    folder, _ = render_icons(
-        out / "pictures", out / "packages", CONCEPTS[:concepts], progress=progress
-    )
+    with DistributedContext(codec.device).first_ahead():
+        folder, _ = render_icons(
+            out / "pictures", out / "packages", CONCEPTS[:concepts], progress=progress
+        )
     return train_pictures(
         folder,
         out,

@@ -40,20 +40,22 @@ class JudgeTask(TrainingTask):
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Sum of the three cross-entropies."""
-        batch = batch_indices(generator, len(self.images), self.settings.batch_size)
-        device = self.settings.device
-        x = _disturb(from_bytes(self.images[batch]), generator)
+        count, own, device = self.settings.batch_size, self.processes.own, self.device
+        batch = batch_indices(generator, len(self.images), count)
+        x = own(_disturb(from_bytes(self.images[batch]), generator))
+        # Of the batch's pictures with a front, each weighs the same, in whichever process it is.
+        seen = own(self.fronted[batch] * (count / self.fronted[batch].sum().clamp(min=1)))
+        batch = own(batch)
         with self.autocast():
             heads = self.module(x.to(device, memory_format=torch.channels_last))
         category, color, view = (head.float() for head in heads)
         truth = self.category[batch].to(device)
-        seen = self.fronted[batch].to(device)
         loss = F.cross_entropy(category, truth, label_smoothing=0.02)
         loss = loss + F.cross_entropy(color, self.color[batch].to(device), label_smoothing=0.02)
         view_loss = F.cross_entropy(view, self.view[batch].to(device), reduction="none")
-        loss = loss + (view_loss * seen).sum() / seen.sum().clamp(min=1)
-        right = (category.argmax(1) == truth).float().mean()
-        return loss, {"category_accuracy": right.item()}
+        loss = loss + (view_loss * seen.to(device)).mean()
+        right = self.processes.whole((category.argmax(1) == truth).float(), count)
+        return loss, {"category_accuracy": right.mean().item()}
 
 
 def _disturb(

@@ -153,32 +153,33 @@ class MotionTask(TrainingTask):
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Mean squared error of v over a batch."""
-        settings, count = self.settings, self.settings.batch_size
+        count = self.settings.batch_size
         numbers = torch.arange(step * count, (step + 1) * count)
         if self.clips.count is not None:
             numbers = torch.randint(self.clips.count, (count,), generator=generator)
-        clips = [self.clips[number] for number in numbers.tolist()]
+        rows = self.processes.rows(count)
+        clips = [self.clips[number] for number in numbers[rows].tolist()]
         # One draw in each of `count` equal stretches: less noise than independent draws. They are
         # shuffled, since neighbouring clips are of one run through the combinations.
         u = torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)
         last = self.schedule.num_timesteps - 1  # where u rounds to count, and time to its end
         timestep = ((u / count) ** self.low_noise * (last + 1)).long().clamp(max=last)
-        keep = (torch.rand(count, generator=generator) >= CAPTION_DROPOUT).tolist()
+        keep = (torch.rand(count, generator=generator) >= CAPTION_DROPOUT)[rows].tolist()
         captions = [clip.caption if kept else "" for clip, kept in zip(clips, keep, strict=True)]
         x = 2 * render_clips(clips) - 1
-        eps = torch.randn(x.shape, generator=generator)
-        level = self.schedule.at_timestep(timestep)
+        eps = torch.randn((count, *x.shape[1:]), generator=generator)[rows]
+        level = self.schedule.at_timestep(timestep[rows])
         alpha, sigma = level.like(x)
 
-        device = settings.device
+        device = self.device
         z = level.add_noise(x, eps).to(device)
         with self.autocast():
-            v = self.module(z, timestep.to(device), self.tokenize(captions).to(device))
+            v = self.module(z, timestep[rows].to(device), self.tokenize(captions).to(device))
         error = (v.float() - (alpha * eps - sigma * x).to(device)).square().mean((1, 2, 3, 4))
-        noisy = (u >= count / 2).to(device)
+        errors, noisy = self.processes.whole(error, count).cpu(), u >= count / 2
         return error.mean(), {
-            "loss_low_noise": error[~noisy].mean().item(),
-            "loss_high_noise": error[noisy].mean().item(),
+            "loss_low_noise": errors[~noisy].mean().item(),
+            "loss_high_noise": errors[noisy].mean().item(),
         }
 
     def tokenize(self, captions: list[str]) -> Tensor:
@@ -235,7 +236,8 @@ def train_motion(
     """
     task = MotionTask(clips, settings, width, initial, low_noise)
     run_training(task, out, resume, progress, previews=16)
-    return save_motion(task.averaged(), out / name, name)
+    task.processes.once(save_motion, task.averaged(), out / name, name)
+    return out / name
 
 
 def save_motion(module: TextToClips, folder: Path, name: str) -> Path:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from scorefield.files import whole_file
 from scorefield.training.codec import CodecTask, make_codec, scale_latents
 from scorefield.training.diffusion import TextToLatents
+from scorefield.training.distributed import DistributedContext
 from scorefield.training.folder import (
     BACKGROUNDS,
     CaptionedImage,
@@ -83,14 +84,17 @@ def train_pictures(
     network = _codec(pictures, start, codec.seed)
     name = name or folder.resolve().name
     found = read_folder(folder)
-    images, captions = _views(found, pictures, denoiser.seed, out, progress)
+    processes = DistributedContext(codec.device)
+    with processes.first_ahead():
+        images, captions = _views(found, pictures, denoiser.seed, out, progress)
     codec_task = CodecTask(images, codec, network)
     run_training(codec_task, out / "codec", resume, progress)
     vae = codec_task.averaged()
 
     told = [i for i, caption in enumerate(captions) if caption]
     captions = [captions[i] for i in told]
-    means, stds = cached_latents(vae, images[told], out / "latents.safetensors", codec)
+    with processes.first_ahead():
+        means, stds = cached_latents(vae, images[told], out / "latents.safetensors", codec)
     if not pictures.decoder_only:
         scale_latents(vae, means)
     grounds = [f", {word} background" for word in BACKGROUNDS]
@@ -111,7 +115,9 @@ def train_pictures(
     )
     run_training(task, out / "denoiser", resume, progress, previews=_PREVIEWS)
     content = PriorCard(name, GUIDANCE_SCALE, words, card or {})
-    return save_prior(make_pipeline(vae, task.averaged(), tokenizer), out / name, content)
+    pipeline = make_pipeline(vae, task.averaged(), tokenizer)
+    processes.once(save_prior, pipeline, out / name, content)
+    return out / name
 
 
 def _codec(settings: PictureSettings, start: WarmStart | None, seed: int) -> AutoencoderKL:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 from diffusers import DiffusionPipeline
 from safetensors.torch import save_file
+from torch import nn
 
 from scorefield.files import whole_folder
 from scorefield.integrity import write_seal
 from scorefield.training.codec import CodecTask, scale_latents
 from scorefield.training.data import world_images
+from scorefield.training.distributed import DistributedContext
 from scorefield.training.judge import JudgeTask
 from scorefield.training.recipes import (
     CODEC,
@@ -59,12 +61,15 @@ def train_shapes(
         interrupted training goes on with `resume` at its last checkpoint.
     count: images of the training set.
     """
-    images = world_images(WORLD_SEED, count, out / "data", progress=progress)
+    processes = DistributedContext(codec.device)
+    with processes.first_ahead():
+        images = world_images(WORLD_SEED, count, out / "data", progress=progress)
     codec_task = CodecTask(images, codec)
     run_training(codec_task, out / "codec", resume, progress)
     vae = codec_task.averaged()
     path = out / f"latents-{codec.steps}.safetensors"
-    means, stds = cached_latents(vae, images, path, codec)
+    with processes.first_ahead():
+        means, stds = cached_latents(vae, images, path, codec)
     scale_latents(vae, means)
     scale = vae.config.scaling_factor
     scenes = [draw_scene(WORLD_SEED, index) for index in range(count)]
@@ -83,7 +88,9 @@ def train_shapes(
         guidance_scale=GUIDANCE_SCALE,
     )
     run_training(task, out / "denoiser", resume, progress)
-    return save_shapes(make_pipeline(vae, task.averaged(), tokenizer), out / "shapes")
+    pipeline = make_pipeline(vae, task.averaged(), tokenizer)
+    processes.once(save_shapes, pipeline, out / "shapes")
+    return out / "shapes"
 
 
 def train_judge(
@@ -98,15 +105,20 @@ def train_judge(
 
     out: holds the images, the run folder `classifier`, and at last the sealed folder `judge`.
     """
-    images = world_images(JUDGE_SEED, count, out / "data", progress=progress)
+    with DistributedContext(settings.device).first_ahead():
+        images = world_images(JUDGE_SEED, count, out / "data", progress=progress)
     scenes = [draw_scene(JUDGE_SEED, index) for index in range(count)]
     task = JudgeTask(images, scenes, settings)
     run_training(task, out / "classifier", resume, progress)
-    with whole_folder(out / "judge") as part:
-        weights = {k: v.half().contiguous() for k, v in task.averaged().state_dict().items()}
+    task.processes.once(_save_judge, task.averaged(), out / "judge")
+    return out / "judge" / "judge.safetensors"
+
+
+def _save_judge(network: nn.Module, folder: Path) -> None:
+    with whole_folder(folder) as part:
+        weights = {k: v.half().contiguous() for k, v in network.state_dict().items()}
         save_file(weights, part / "judge.safetensors")
         write_seal(part)
-    return out / "judge" / "judge.safetensors"
 
 
 def save_shapes(pipeline: DiffusionPipeline, folder: Path) -> Path:

@@ -11,20 +11,33 @@ import torch
 from torch import Tensor, nn
 
 from scorefield.priors.noise import noise_generator
+from scorefield.runs.folder import RunFolder
 from scorefield.runs.job import run
+from scorefield.training.distributed import DistributedContext
 from scorefield.training.settings import TrainingSettings
 
 
 class TrainingTask(ABC):
-    """A `Job` that trains one module.
+    """A `Job` that trains one module, in one process or in several that share every batch.
 
-    A subclass gives `loss(step, generator)`, the loss to descend and its metrics.
+    A subclass gives `loss(step, generator)`, the loss to descend and its metrics. What it draws is
+    drawn for the whole batch, in every process alike; of it the subclass takes `processes.own`.
+
+    Raises:
+        ValueError: there are more processes than the batch has rows.
     """
 
     def __init__(self, module: nn.Module, settings: TrainingSettings) -> None:
         self.settings = settings
+        self.processes = DistributedContext(settings.device)
+        self.device = self.processes.device
+        if settings.batch_size < self.processes.count:
+            raise ValueError(
+                f"a batch of {settings.batch_size} cannot be shared by {self.processes.count} "
+                "processes; start fewer"
+            )
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.module = module.to(settings.device).train()
+        self.module = module.to(self.device).train()
         self.parameters: list[Tensor] = [p for p in module.parameters() if p.requires_grad]
         self.average = [p.detach().clone() for p in self.parameters]
         self.optimizer = torch.optim.AdamW(
@@ -33,7 +46,10 @@ class TrainingTask(ABC):
 
     @abstractmethod
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
-        """Loss of a step, whose random numbers all come from `generator`, and its metrics."""
+        """Mean loss of this process's rows in a step, and metrics of the whole batch.
+
+        generator: where all random numbers of the step come from.
+        """
 
     def step(self, step: int) -> Mapping[str, float]:
         """One update."""
@@ -43,18 +59,20 @@ class TrainingTask(ABC):
         loss, metrics = self.loss(step, noise_generator(settings.seed, step))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        loss = self.shared(loss)
+        loss = self._shared(loss)
         norm = nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
         with torch.no_grad():
             torch._foreach_lerp_(self.average, self.parameters, 1 - self.decay(step))
         return {"loss": loss.item(), **metrics, "gradient_norm": norm.item()}
 
-    def shared(self, loss: Tensor) -> Tensor:
-        """The loss, after the gradients were averaged over the processes that train together.
-
-        This one trains alone.
-        """
+    def _shared(self, loss: Tensor) -> Tensor:
+        """The mean loss of the batch; its mean gradient is put into every process's weights."""
+        loss = loss.detach().clone()
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        rows = self.processes.rows(self.settings.batch_size)
+        share = (rows.stop - rows.start) / self.settings.batch_size
+        self.processes.average([*gradients, loss], share)
         return loss
 
     def decay(self, step: int) -> float:
@@ -65,7 +83,7 @@ class TrainingTask(ABC):
         """The forward pass's precision."""
         dtype = self.settings.precision
         enabled = dtype != torch.float32
-        return torch.autocast(torch.device(self.settings.device).type, dtype, enabled=enabled)
+        return torch.autocast(self.device.type, dtype, enabled=enabled)
 
     def averaged(self) -> nn.Module:
         """A frozen copy of the module with the moving average of its weights."""
@@ -113,17 +131,34 @@ class TrainingTask(ABC):
 def run_training(
     task: TrainingTask, path: Path, resume: bool, progress: bool, *, previews: int = 20
 ) -> None:
-    """`run` with a picture and a checkpoint now and then.
+    """`run` with a picture and a checkpoint now and then, by all processes.
 
     previews: how often there is a picture of what was learnt by then.
     """
     every = max(1, task.steps // previews)
-    checkpoint_every = min(every, 200)
-    run(
-        task,
-        path,
-        resume=resume,
-        progress=progress,
-        preview_every=every,
-        checkpoint_every=checkpoint_every,
-    )
+    folder = task.processes.folder(path, task.config(), resume, free=())
+    run_together(task, folder, progress, preview_every=every, checkpoint_every=min(every, 200))
+
+
+def run_together(
+    task: TrainingTask,
+    folder: RunFolder,
+    progress: bool,
+    *,
+    preview_every: int,
+    checkpoint_every: int,
+) -> None:
+    """`run` in a folder that `task.processes` gave; the first process shows what there is to see.
+
+    Raises:
+        ProcessLost: another of the processes has ended.
+    """
+    first = task.processes.first
+    with task.processes.led():
+        run(
+            task,
+            folder,
+            progress=progress and first,
+            preview_every=preview_every if first else 0,
+            checkpoint_every=checkpoint_every,
+        )

@@ -106,10 +106,10 @@ class _PolicyTrain(DemonstrationsCommand):
         from scorefield.control.data.spaces import Horizons
         from scorefield.control.data.tasks import with_tasks
         from scorefield.control.data.windows import Windows
-        from scorefield.control.training.distributed import DistributedContext
         from scorefield.control.training.held_out import last_metrics, told
         from scorefield.control.training.tracking import check_tracker
         from scorefield.control.training.train import check_fits, train_policy
+        from scorefield.training.distributed import DistributedContext
         from scorefield.training.settings import TrainingSettings
 
         processes = DistributedContext(device_of(self))
@@ -318,6 +318,6 @@ PolicyTrain = make_dataclass(
 )
 PolicyTrain.__doc__ = """Train a diffusion policy on demonstrations.
 
-    The finished policy is in OUT/policy, in safetensors and JSON. Under `torchrun` several
-    processes share every batch; the weights are the same but for rounding.
+    The finished policy is in OUT/policy, in safetensors and JSON. Under `torchrun` or `accelerate
+    launch` several processes share every batch; the weights are the same but for rounding.
     """

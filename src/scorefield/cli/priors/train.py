@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import tyro
 
-from scorefield.cli.command import Command, Outcome, check_at_least, check_folder
+from scorefield.cli.command import Command, Outcome, check_folder
+from scorefield.cli.launched import is_first
 from scorefield.domains import Count
 from scorefield.locks import owned
 from scorefield.training.recipes import (
@@ -29,9 +30,6 @@ from scorefield.training.recipes import (
 )
 from scorefield.training.settings import TrainingSettings
 
-if TYPE_CHECKING:
-    from scorefield.world.clips import ClipSet
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Training(Command):
@@ -39,6 +37,27 @@ class _Training(Command):
     """Folder of the training, new or empty; it holds the images, runs and results."""
     resume: bool = False
     """Go on with the training in --out; without one there, begin."""
+
+    used_as: ClassVar[str] = "--prior"
+    """Option of other commands that takes the result."""
+
+    def run(self) -> Outcome:
+        """Train, by all processes that a launcher started; the first one owns the folder."""
+        if not is_first():
+            self.train(progress=False)
+            return Outcome({}, [])
+        check_folder(self.out, self.resume)
+        with owned(self.out):
+            path = self.train(progress=not self.quiet)
+        metrics = {"out": str(path), "steps": self.steps, "seed": self.seed}
+        return Outcome(metrics, [f"wrote {path}; use it with {self.used_as} {path}"])
+
+    def train(self, progress: bool) -> Path:
+        """Train in --out; returns what was made.
+
+        progress: whether to show it.
+        """
+        raise NotImplementedError
 
     def adjusted(self, settings: TrainingSettings, steps: int) -> TrainingSettings:
         """The recipe's settings with what the options say."""
@@ -63,23 +82,18 @@ class TrainShapes(_Training):
     images: Count = SHAPES_IMAGES
     """Size of the training set."""
 
-    def run(self) -> Outcome:
+    def train(self, progress: bool) -> Path:
         """Train."""
-        check_folder(self.out, self.resume)
-
         from scorefield.training.shapes import train_shapes
 
-        with owned(self.out):
-            path = train_shapes(
-                self.out,
-                count=self.images,
-                codec=self.adjusted(CODEC, self.codec_steps),
-                diffusion=self.adjusted(DIFFUSION, self.steps),
-                resume=self.resume,
-                progress=not self.quiet,
-            )
-        metrics = {"out": str(path), "steps": self.steps, "seed": self.seed}
-        return Outcome(metrics, [f"wrote {path}; use it with --prior {path}"])
+        return train_shapes(
+            self.out,
+            count=self.images,
+            codec=self.adjusted(CODEC, self.codec_steps),
+            diffusion=self.adjusted(DIFFUSION, self.steps),
+            resume=self.resume,
+            progress=progress,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +111,14 @@ class _PictureTraining(_Training):
     decoder_only: bool = False
     """Keep the latents of --prior: of its codec only the decoder is trained."""
 
+    def check(self) -> None:
+        """Refuse latents to be kept where there are none."""
+        if self.decoder_only and self.prior == "none":
+            raise ValueError("--decoder-only keeps the latents of a prior: name one by --prior")
+
     def pictures(self, *, mirror: bool = True) -> PictureSettings:
         """How the images become training data, as the options say."""
         start = None if self.prior == "none" else self.prior
-        if self.decoder_only and start is None:
-            raise ValueError("--decoder-only keeps the latents of a prior: name one by --prior")
         return PictureSettings(
             self.views,
             mirror=mirror,
@@ -116,11 +133,6 @@ class _PictureTraining(_Training):
             "codec": self.adjusted(PICTURES_CODEC, self.codec_steps),
             "denoiser": self.adjusted(PICTURES_DENOISER, self.steps),
         }
-
-    def outcome(self, path: Path) -> Outcome:
-        """Where the prior is."""
-        metrics = {"out": str(path), "steps": self.steps, "seed": self.seed}
-        return Outcome(metrics, [f"wrote {path}; use it with --prior {path}"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,24 +151,19 @@ class TrainPictures(_PictureTraining):
     mirror: bool = True
     """Half of the views are mirrored; not where images hold letters."""
 
-    def run(self) -> Outcome:
+    def train(self, progress: bool) -> Path:
         """Train."""
-        pictures = self.pictures(mirror=self.mirror)
-        check_folder(self.out, self.resume)
-
         from scorefield.training.pictures import train_pictures
 
-        with owned(self.out):
-            path = train_pictures(
-                self.folder,
-                self.out,
-                name=self.name,
-                pictures=pictures,
-                resume=self.resume,
-                progress=not self.quiet,
-                **self.stages(),
-            )
-        return self.outcome(path)
+        return train_pictures(
+            self.folder,
+            self.out,
+            name=self.name,
+            pictures=self.pictures(mirror=self.mirror),
+            resume=self.resume,
+            progress=progress,
+            **self.stages(),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,50 +176,42 @@ class TrainIcons(_PictureTraining):
     concepts: Count = ICON_CONCEPTS
     """Number of things to learn to draw, the first of the recipe's list."""
 
-    def run(self) -> Outcome:
+    def train(self, progress: bool) -> Path:
         """Train."""
-        pictures = self.pictures()
-        check_folder(self.out, self.resume)
-
         from scorefield.training.icon_recipe import train_icons
 
-        with owned(self.out):
-            path = train_icons(
-                self.out,
-                concepts=self.concepts,
-                pictures=pictures,
-                resume=self.resume,
-                progress=not self.quiet,
-                **self.stages(),
-            )
-        return self.outcome(path)
+        return train_icons(
+            self.out,
+            concepts=self.concepts,
+            pictures=self.pictures(),
+            resume=self.resume,
+            progress=progress,
+            **self.stages(),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainJudge(_Training):
     """Train the judge: a classifier of the world's images that has seen no other network's."""
 
+    used_as = "--judge"
+
     steps: Count = JUDGE.steps
     """Training steps of the judge."""
     images: Count = JUDGE_IMAGES
     """Size of the training set."""
 
-    def run(self) -> Outcome:
+    def train(self, progress: bool) -> Path:
         """Train."""
-        check_folder(self.out, self.resume)
-
         from scorefield.training.shapes import train_judge
 
-        with owned(self.out):
-            path = train_judge(
-                self.out,
-                count=self.images,
-                settings=self.adjusted(JUDGE, self.steps),
-                resume=self.resume,
-                progress=not self.quiet,
-            )
-        metrics = {"out": str(path), "steps": self.steps, "seed": self.seed}
-        return Outcome(metrics, [f"wrote {path}; use it with --judge {path}"])
+        return train_judge(
+            self.out,
+            count=self.images,
+            settings=self.adjusted(JUDGE, self.steps),
+            resume=self.resume,
+            progress=progress,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,48 +225,16 @@ class TrainDigits(_Training):
     steps: Count = DIGITS.steps
     """Training steps of the digits' denoiser."""
 
-    def run(self) -> Outcome:
+    def train(self, progress: bool) -> Path:
         """Train."""
-        check_folder(self.out, self.resume)
-
         from scorefield.training.digits import train_digits
 
         settings = self.adjusted(DIGITS, self.steps)
-        with owned(self.out):
-            path = train_digits(self.out, settings, resume=self.resume, progress=not self.quiet)
-        metrics = {"out": str(path), "steps": self.steps, "seed": self.seed}
-        return Outcome(metrics, [f"wrote {path}; use it with --prior {path}"])
+        return train_digits(self.out, settings, resume=self.resume, progress=progress)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _TrainMotion(_Training):
-    def train(
-        self, name: str, clips: "ClipSet", recipe: TrainingSettings, width: int, low_noise: float
-    ) -> Outcome:
-        """Train on clips; the prior goes to the folder of that name in --out."""
-        settings = self.adjusted(recipe, recipe.steps)
-        check_at_least(1, steps=settings.steps)
-        check_folder(self.out, self.resume)
-
-        from scorefield.training.motion import train_motion
-
-        with owned(self.out):
-            path = train_motion(
-                self.out,
-                clips,
-                settings,
-                width,
-                name=name,
-                low_noise=low_noise,
-                resume=self.resume,
-                progress=not self.quiet,
-            )
-        metrics = {"out": str(path), "steps": settings.steps, "seed": self.seed}
-        return Outcome(metrics, [f"wrote {path}; use it with --prior {path}"])
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainMotionBroad(_TrainMotion):
+class TrainMotionBroad(_Training):
     """Train the embedded prior of clips that knows all motions and colours, in three domains.
 
     The finished prior is in OUT/motion-broad, in diffusers' format. The defaults are the recipe of
@@ -279,16 +246,25 @@ class TrainMotionBroad(_TrainMotion):
     width: Count = BROAD_WIDTH
     """Width of the broad network, a multiple of 8."""
 
-    def run(self) -> Outcome:
+    def train(self, progress: bool) -> Path:
         """Train."""
+        from scorefield.training.motion import train_motion
         from scorefield.world.clips import BROAD
 
-        recipe = replace(BROAD_SETTINGS, steps=self.steps)
-        return self.train("motion-broad", BROAD, recipe, self.width, BROAD_LOW_NOISE)
+        return train_motion(
+            self.out,
+            BROAD,
+            self.adjusted(BROAD_SETTINGS, self.steps),
+            self.width,
+            name="motion-broad",
+            low_noise=BROAD_LOW_NOISE,
+            resume=self.resume,
+            progress=progress,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainMotionNarrow(_TrainMotion):
+class TrainMotionNarrow(_Training):
     """Train the embedded prior of clips that has seen 64 clips of one domain.
 
     They show two of the four motions and two of the four colours. The finished prior is in
@@ -300,9 +276,18 @@ class TrainMotionNarrow(_TrainMotion):
     width: Count = NARROW_WIDTH
     """Width of the narrow network, a multiple of 8."""
 
-    def run(self) -> Outcome:
+    def train(self, progress: bool) -> Path:
         """Train."""
+        from scorefield.training.motion import train_motion
         from scorefield.world.clips import NARROW
 
-        recipe = replace(NARROW_SETTINGS, steps=self.steps)
-        return self.train("motion-narrow", NARROW, recipe, self.width, NARROW_LOW_NOISE)
+        return train_motion(
+            self.out,
+            NARROW,
+            self.adjusted(NARROW_SETTINGS, self.steps),
+            self.width,
+            name="motion-narrow",
+            low_noise=NARROW_LOW_NOISE,
+            resume=self.resume,
+            progress=progress,
+        )
