@@ -22,13 +22,15 @@ def tells_errors() -> bool:
         return True
     from datetime import timedelta
 
-    from torch.distributed import TCPStore
+    from torch import distributed
 
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     try:
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         patience = timedelta(seconds=_SECONDS)
-        store = TCPStore(address, port, timeout=patience, wait_for_workers=False)
-        return store.add(f"{_COUNTER}/{attempt}", 1) == 1
+        store = distributed.TCPStore(  # type: ignore[attr-defined]
+            address, port, timeout=patience, wait_for_workers=False
+        )
+        return bool(store.add(f"{_COUNTER}/{attempt}", 1) == 1)
     except (KeyError, ValueError, RuntimeError):  # the launcher has ended
         return True

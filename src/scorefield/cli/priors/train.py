@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
@@ -37,6 +37,9 @@ class _Training(Command):
     """Folder of the training, new or empty; it holds the images, runs and results."""
     resume: bool = False
     """Go on with the training in --out; without one there, begin."""
+
+    if TYPE_CHECKING:  # each training has this option, with a default and a help of its own
+        steps: int
 
     used_as: ClassVar[str] = "--prior"
     """Option of other commands that takes the result."""
