@@ -76,15 +76,24 @@ def test_prompts_are_one_per_image() -> None:
     ("words", "says"),
     [
         (["--reject", "0"], "--reject 0 rejects nothing"),
-        (["--reject", "0.05", "--own", "39"], "--own 39 pictures are too few"),
+        (["--reject", "0.05", "--own", "39"], "--own: 39 images are too few"),
+        (["--reject", "0.5", "--reference", "a.png"], "--reference: 1 images are too few"),
+        (["--reference", "a.png"], "--reference is not used by classify without --reject"),
+        (["--reject", "1", "--own", "9", "--reference", "a.png", "a.png"], "--own is not used by"),
+        (["--reject", "1", "--reference", "gone.png", "a.png"], "gone.png"),
         (["--own", "9"], "--own is not used by classify without --reject"),
         (["--labels", "lamp,zebra,gnu"], "does not know 'zebra'"),
         (["--labels", "lamp,zebra,gnu"], "'gnu'"),
     ],
 )
 def test_refusals(
-    words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    says: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     picture = save_image(tmp_path / "a.png", torch.rand(3, 8, 8))
     assert main(["classify", str(picture), "--labels", "lamp,chair", *words]) == 2
     assert says in capsys.readouterr().err
@@ -102,3 +111,23 @@ def test_the_command_takes_labels_back(tmp_path: Path, capsys: pytest.CaptureFix
     rejected = row["label"] == "none of these"
     assert rejected == (row["fit"] < 1)
     assert row["nearest" if rejected else "label"] in ("lamp", "chair")
+
+
+def test_the_command_compares_with_images_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Images are their own reference: none fits worse than all of it."""
+    prior = untrained_shapes(tmp_path / "p")
+    generator = torch.Generator().manual_seed(0)
+    paths = [
+        str(save_image(tmp_path / f"{i}.png", torch.rand(3, 64, 64, generator=generator)))
+        for i in range(3)
+    ]
+    words = ["classify", "--labels", "lamp,chair", "--prior", str(prior), "--budget", "4",
+             "--device", "cpu", "--quiet", "--json", "--reject", "0.6"]  # fmt: skip
+    assert main([*words, *paths, "--reference", *paths]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["reference"]) == paths and "own" not in found
+    assert len(found["results"]) == 3
+    # each is as bad as itself, 2 (1 + 1) / (1 + 3)
+    assert [row["fit"] for row in found["results"]] == [1, 1, 1]

@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/perception/classification/rejection.py --out runs/rejection
 
 Fresh renders of twelve categories, which fit; the same renders with their own category left out of
-the labels, and scikit-image's photographs, which fit nothing. The reference are pictures that the
-prior makes. OUT gets fits.json, table.md and abstention.png.
+the labels, and scikit-image's photographs, which fit nothing. They are compared with pictures that
+the prior makes, as `classify` does by itself, and with as many other renders, as with --reference.
+OUT gets fits.json with the gains and errors, table.md and abstention.png.
 """
 
 import json
@@ -37,7 +38,8 @@ PHOTOGRAPHS = (
 )  # fmt: skip
 """Those in scikit-image's wheel that show none of the labels."""
 LEVELS = (0.05, 0.1, 0.2)
-FITS, OTHERS, PHOTOS = "renders", "renders of other categories", "photographs"
+JUDGED = FITS, MISSING, PHOTOS = "renders", "renders without their label", "photographs"
+OWN, OTHER_RENDERS = "the prior's own", "other renders"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,34 +60,48 @@ class Rejection(PriorCommand):
         check_folder(self.out)
         prior = prior_of(self)
         with under_way():
-            found = self._p_values(prior)
+            fits = self._measured(prior)
+            found = {
+                reference: {name: fits[name].p_values(fits[reference]) for name in JUDGED}
+                for reference in (OWN, OTHER_RENDERS)
+            }
             self.out.mkdir(parents=True, exist_ok=True)
-            metrics = {name: [round(float(p), 4) for p in values] for name, values in found.items()}
+            metrics = {
+                name: {"gains": _rounded(fit.gains), "errors": _rounded(fit.errors)}
+                for name, fit in fits.items()
+            }
             (self.out / "fits.json").write_text(json.dumps(metrics, indent=2) + "\n")
             table = table_of(found)
             (self.out / "table.md").write_text(table + "\n")
             plot(found, self.out / "abstention.png")
         return Outcome({"out": str(self.out), **metrics}, [table])
 
-    def _p_values(self, prior: FrozenPrior) -> dict[str, Tensor]:
+    def _measured(self, prior: FrozenPrior) -> dict[str, LabelFit]:
+        """How well each kind of picture fits its best label."""
         prompts = [f"a {LABELS[i % len(LABELS)]}" for i in range(self.own)]
         pictures = prior.generate(prompts, seed=self.seed, progress=not self.quiet)
-        reference = label_fit(prior, pictures, prompts, seed=self.seed)
-        names = [LABELS[i % len(LABELS)] for i in range(self.n)]
-        scenes = [draw_scene(self.seed, i, category=name) for i, name in enumerate(names)]
-        renders = render(scenes, prior.image_size).images
-        others = torch.cat(
-            [
-                self._fits(prior, renders[i : i + 1], [one for one in LABELS if one != name], i)
-                .p_values(reference)
-                for i, name in enumerate(names)
-            ]
-        )  # fmt: skip
+        renders = self._renders(prior, self.seed, self.n)
+        others = [
+            self._fits(prior, renders[i : i + 1], LABELS[:k] + LABELS[k + 1 :], i)
+            for i in range(self.n)
+            for k in [i % len(LABELS)]
+        ]
         return {
-            FITS: self._fits(prior, renders, LABELS).p_values(reference),
-            OTHERS: others,
-            PHOTOS: self._fits(prior, photographs(prior.image_size), LABELS).p_values(reference),
+            OWN: label_fit(prior, pictures, prompts, seed=self.seed),
+            OTHER_RENDERS: self._fits(
+                prior, self._renders(prior, self.seed + 1, self.own), LABELS, self.n
+            ),
+            FITS: self._fits(prior, renders, LABELS),
+            MISSING: LabelFit(
+                torch.cat([one.gains for one in others]), torch.cat([one.errors for one in others])
+            ),
+            PHOTOS: self._fits(prior, photographs(prior.image_size), LABELS),
         }
+
+    def _renders(self, prior: FrozenPrior, seed: int, n: int) -> Tensor:
+        """Renders of the categories in turn."""
+        scenes = [draw_scene(seed, i, category=LABELS[i % len(LABELS)]) for i in range(n)]
+        return render(scenes, prior.image_size).images
 
     def _fits(
         self, prior: FrozenPrior, images: Tensor, labels: Sequence[str], first: int = 0
@@ -107,40 +123,47 @@ def photographs(size: int) -> Tensor:
     return torch.stack([load_image(folder / name, size) for name in PHOTOGRAPHS])
 
 
-def table_of(found: dict[str, Tensor]) -> str:
-    """The share of each kind that is called none of these, in Markdown."""
+def table_of(found: dict[str, dict[str, Tensor]]) -> str:
+    """The share of each kind that is called none of these, by the reference, in Markdown."""
     heads = " | ".join(f"`--reject {level:g}`" for level in LEVELS)
     lines = [
-        f"| called none of these | pictures | {heads} |",
-        "|---|---|" + "---|" * len(LEVELS),
+        f"| called none of these | pictures | compared with | {heads} |",
+        "|---|---|---|" + "---|" * len(LEVELS),
     ]
-    for name, values in found.items():
-        cells = []
-        for level in LEVELS:
-            rejected = int((values < level).sum())
-            low, high = wilson(rejected, len(values))
-            share = 100 * rejected / len(values)
-            cells.append(f"{share:.0f}% ({100 * low:.0f} to {100 * high:.0f})")
-        lines.append(f"| {name} | {len(values)} | {' | '.join(cells)} |")
+    for name in JUDGED:
+        for reference, kinds in found.items():
+            cells = []
+            for level in LEVELS:
+                rejected, n = int((kinds[name] < level).sum()), len(kinds[name])
+                low, high = wilson(rejected, n)
+                cells.append(f"{100 * rejected / n:.0f}% ({100 * low:.0f} to {100 * high:.0f})")
+            lines.append(f"| {name} | {n} | {reference} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def plot(found: dict[str, Tensor], path: Path) -> None:
-    """The abstention curve: of each kind, the share called none of these, by --reject."""
+def plot(found: dict[str, dict[str, Tensor]], path: Path) -> None:
+    """The abstention curves: of each kind, the share called none of these, by --reject."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.4, 3.6), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(8.5, 3.4), layout="constrained")
+    panels = figure.subplots(1, len(found), sharey=True)
     levels = torch.linspace(0, 1, 201)
-    for (name, values), color in zip(found.items(), ("#2a6fbb", "#e0a030", "#a8321e"), strict=True):
-        share = (values[None] < levels[:, None]).double().mean(1)
-        axes.plot(levels, 100 * share, color=color, label=f"{name} ({len(values)})")
-    axes.plot([0, 1], [0, 100], color="#999999", linestyle=":", label="promised for what fits")
-    axes.set(xlabel="--reject", ylabel='called "none of these", %', xlim=(0, 1), ylim=(0, 102))
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
-    axes.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    for axes, (reference, kinds) in zip(panels, found.items(), strict=True):
+        for (name, values), color in zip(
+            kinds.items(), ("#2a6fbb", "#e0a030", "#a8321e"), strict=True
+        ):
+            share = (values[None] < levels[:, None]).double().mean(1)
+            axes.plot(levels, 100 * share, color=color, label=f"{name} ({len(values)})")
+        axes.plot([0, 1], [0, 100], color="#999999", linestyle=":", label="promised for what fits")
+        axes.set(title=f"compared with {reference}", xlabel="--reject", xlim=(0, 1), ylim=(0, 102))
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel('called "none of these", %')
+    panels[-1].legend(fontsize=8, frameon=False, loc="lower right")
     figure.savefig(path, dpi=130)
+
+
+def _rounded(values: Tensor) -> list[float]:
+    return [round(float(v), 3) for v in values]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """`scorefield classify`: which of some labels images show."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from scorefield.cli.command import (
     under_way,
 )
 from scorefield.cli.perception.data_set import ImagesCommand
-from scorefield.cli.perception.picture_results import AT_ONCE, PictureResults
+from scorefield.cli.perception.picture_results import AT_ONCE, PictureResults, file_digest
 from scorefield.domains import Count, Positive, Share
 from scorefield.perception.classification.choices import Loss, Quantity, Spacing
 
@@ -63,6 +64,9 @@ class Classify(ImagesCommand):
     names a label for every image."""
     own: Count = 60
     """Number of images of the labels that the prior makes for --reject, to know what fits."""
+    reference: tuple[Path, ...] = ()
+    """Images that do fit a label, for --reject to compare with instead of those that the prior
+    makes: of the kind that is judged."""
     out: Path | None = None
     """File of one JSON line per image (results.jsonl), or with --data a folder; new, unless
     resuming."""
@@ -101,7 +105,11 @@ class Classify(ImagesCommand):
 
     def work(self) -> "ImageWork":
         """Labels of images."""
+        import torch
+
         from scorefield.cli.loading import prior_of
+        from scorefield.images import load_image
+        from scorefield.perception.benchmarks.labelled_pictures import noise_key
         from scorefield.perception.classification.classify import DRAWS, classify
         from scorefield.perception.classification.error_measure import ErrorMeasure
         from scorefield.perception.classification.stopping import Race
@@ -130,44 +138,75 @@ class Classify(ImagesCommand):
             "probabilities": dict, "log_likelihoods": dict,
         }  # fmt: skip
         if self.reject is not None:
-            settings |= {"reject": self.reject, "own": self.own}
+            settings |= {"reject": self.reject}
+            settings |= (
+                {"reference": {str(path): file_digest(path) for path in self.reference}}
+                if self.reference
+                else {"own": self.own}
+            )
             columns |= {"fit": float, "gain": float, "nearest": str}
         prior = prior_of(self)
         prior.condition([prompt for own in prompts.values() for prompt in own])
-        reference = cache(lambda: self._reference(prior, labels))  # takes a while: when it is used
+        fitting = [load_image(path, prior.image_size) for path in self.reference]
 
-        def judge(images: "Tensor", items: list[int]) -> list[dict[str, Any]]:
-            found = classify(
+        def named(images: "Tensor", items: list[int]) -> "Classification":
+            return classify(
                 prior, images, prompts, policy=policy, measure=measure, budget=budget,
                 temperature=self.temperature, seed=self.seed, items=items,
                 batch_size=self.batch_size,
             )  # fmt: skip
-            rows = _rows(found)
+
+        def judge(images: "Tensor", items: list[int]) -> list[dict[str, Any]]:
+            rows = _rows(named(images, items))
             if self.reject is not None:
                 self._reject(rows, prior, images, items, reference())
             return rows
+
+        @cache
+        def reference() -> "LabelFit":  # takes a while: when it is used
+            if not fitting:
+                own = [labels[i % len(labels)] for i in range(self.own)]
+                made = prior.generate(self._prompts(own), seed=self.seed, progress=not self.quiet)
+                return self._fit(prior, made, own)
+            images = torch.stack(fitting).to(prior.device)
+            items = [noise_key(file_digest(path)) for path in self.reference]
+            return self._fit(prior, images, named(images, items).best, items)
 
         return ImageWork(judge, columns, settings, prior.device, prior.image_size, AT_ONCE)
 
     def _check_reject(self) -> None:
         """Refuse too few images to tell so small a share by."""
         if self.reject is None:
-            check_unused(self, "classify without --reject", "own")
-        elif self.reject == 0:
+            return check_unused(self, "classify without --reject", "own", "reference")
+        if self.reject == 0:
             raise ValueError("--reject 0 rejects nothing; leave it out")
-        elif 2 / (self.own + 1) >= self.reject:
+        if self.reference:
+            check_unused(self, "--reference", "own")
+        given = len(self.reference) or self.own
+        if 2 / (given + 1) >= self.reject:
             raise ValueError(
-                f"--own {self.own} pictures are too few to reject at {self.reject:g}; give more "
-                f"than {2 / self.reject - 1:.0f}"
+                f"--{'reference' if self.reference else 'own'}: {given} images are too few to "
+                f"reject at {self.reject:g}; give more than {2 / self.reject - 1:.0f}"
             )
 
-    def _reference(self, prior: "FrozenPrior", labels: list[str]) -> "LabelFit":
-        """How well the prior's own images of the labels fit them."""
+    def _prompts(self, labels: Sequence[str]) -> list[str]:
+        """The prompt that images are compared under."""
+        return [self.template[0].format(label) for label in labels]
+
+    def _fit(
+        self,
+        prior: "FrozenPrior",
+        images: "Tensor",
+        labels: Sequence[str],
+        items: list[int] | None = None,
+    ) -> "LabelFit":
+        """How well images fit a label each."""
         from scorefield.perception.classification.rejection import label_fit
 
-        prompts = [self.template[0].format(labels[i % len(labels)]) for i in range(self.own)]
-        pictures = prior.generate(prompts, seed=self.seed, progress=not self.quiet)
-        return label_fit(prior, pictures, prompts, seed=self.seed, batch_size=self.batch_size)
+        return label_fit(
+            prior, images, self._prompts(labels), seed=self.seed, items=items,
+            batch_size=self.batch_size,
+        )  # fmt: skip
 
     def _reject(
         self,
@@ -178,12 +217,7 @@ class Classify(ImagesCommand):
         reference: "LabelFit",
     ) -> None:
         """Note how well each image fits its label, and take labels back that do not."""
-        from scorefield.perception.classification.rejection import label_fit
-
-        prompts = [self.template[0].format(row["label"]) for row in rows]
-        fit = label_fit(
-            prior, images, prompts, seed=self.seed, items=items, batch_size=self.batch_size
-        )
+        fit = self._fit(prior, images, [row["label"] for row in rows], items)
         for row, p, gain in zip(rows, fit.p_values(reference), fit.gains, strict=True):
             row |= {"fit": round(float(p), 4), "gain": round(float(gain), 3)}
             if self.reject is not None and p < self.reject:
