@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ class ImageWork:
     device: where the images are to be.
     size: side of their middle squares, pixels; None leaves images as they are.
     at_once: images that are judged together; 1 if they keep their sizes.
+    notes: what was chosen for speed and memory, as JSON values; the results do not depend on it.
     """
 
     judge: Callable[[Tensor, list[int]], list[dict[str, Any]]]
@@ -36,6 +37,7 @@ class ImageWork:
     device: torch.device
     size: int | None
     at_once: int = 1
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     def rows(self, pictures: Sequence[LabelledPicture]) -> list[Row]:
         """Results of images that are judged together, or why one cannot be read.

@@ -8,9 +8,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from scorefield.devices import machine_memory
 from scorefield.priors.codec import LatentCodec
 from scorefield.priors.features.network_cost import LayerCost, network_cost
 from scorefield.priors.frozen_prior import FrozenPrior
+from scorefield.priors.prior import ImagePrior
 from scorefield.priors.text import PromptConditioner
 
 MEMORY_GIB = 4.0
@@ -73,6 +75,31 @@ def free_memory(device: torch.device | str) -> int | None:
     """Bytes free on a CUDA device; None on others, which share the machine's memory."""
     device = torch.device(device)
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+
+
+def room_for_a_batch(device: torch.device | str) -> int:
+    """Bytes that a batch may take beside the weights where no limit is given.
+
+    Half of what is free, for an estimate is no promise; on a CPU, where a larger batch is no
+    faster, and where nobody tells what is free, at most `MEMORY_GIB`.
+    """
+    free, usual = free_memory(device), int(MEMORY_GIB * 2**30)
+    if free is not None:
+        return free // 2
+    available = machine_memory()[0]
+    return usual if available is None else min(usual, available // 2)
+
+
+def rows_in_room(prior: ImagePrior, most: int, prompt: str | None = None) -> int:
+    """Rows of a batch for which there is room on the prior's device: a power of two, or `most`.
+
+    prompt: one that the prior accepts; None is no prompt.
+    """
+    if not isinstance(prior, FrozenPrior):
+        return most
+    memory = memory_estimate(prior, prompt=prompt)
+    rows = max(1, room_for_a_batch(prior.device) // max(1, memory.row))
+    return most if rows >= most else int(2 ** (rows.bit_length() - 1))
 
 
 def check_room(prior: FrozenPrior, free: int, *, low_memory: bool = False) -> None:

@@ -25,8 +25,6 @@ from torch import Tensor, nn
 
 __all__ = ["BlobField", "Field", "HashGrid", "TriPlane", "VoxelGrid"]
 
-_CACHED = 2**14
-
 GRADIENT_STEP = 1 / 32
 """Of the finite differences, about one voxel of the default field."""
 
@@ -305,10 +303,11 @@ class HashGrid(BlobField):
 
     def outputs(self, points: Float[Tensor, "points 3"], channels: int) -> Tensor:
         """The first `channels` learned outputs, shape (N, channels)."""
-        tables = self.entries.view(len(self.cells), self.table, -1)
-        # a CPU works on what fits its cache, and a GPU is told everything at once
-        at_once, many = (len(self.cells), len(points)) if points.is_cuda else (1, _CACHED)
-        levels = list(zip(self.cells.split(at_once), tables.split(at_once), strict=True))
+        tables = self.entries.view(len(self.cells), self.table, -1).permute(2, 0, 1).contiguous()
+        # A GPU is told everything at once. A CPU works on what fits its cache, but on no fewer
+        # points than a table has entries, of which each part makes a gradient.
+        at_once, many = (len(self.cells), len(points)) if points.is_cuda else (1, self.table)
+        levels = list(zip(self.cells.split(at_once), tables.split(at_once, dim=1), strict=True))
         found = []
         for part in points.split(many):
             where = part.T.contiguous()
@@ -320,7 +319,7 @@ class HashGrid(BlobField):
         self,
         where: Float[Tensor, "3 points"],
         cells: Int[Tensor, " levels"],
-        table: Float[Tensor, "levels entries features"],
+        table: Float[Tensor, "features levels entries"],
     ) -> Float[Tensor, "levels_features points"]:
         """Of some levels, one after the other; points come last in memory, for speed."""
         scaled = (where + 1) * (0.5 * cells)[:, None, None]  # (L, 3, N), in cells
@@ -332,8 +331,8 @@ class HashGrid(BlobField):
         x = x ^ self.starts[: len(cells), None]  # beyond the hash, so that this adds them
         index = (x[:, None, None] ^ (y[:, None] ^ z)).flatten()  # (2, 2, 2, L, N)
         found = []
-        for column in table.unbind(2):
-            value = column.flatten().index_select(0, index).view(2, 2, 2, len(cells), -1)
+        for column in table.flatten(1):
+            value = column.index_select(0, index).view(2, 2, 2, len(cells), -1)
             for along in part:  # x, y, z
                 low_side, high_side = value.unbind(0)
                 value = torch.lerp(low_side, high_side, along)

@@ -1,4 +1,7 @@
-"""Copies to a device that nobody waits for."""
+"""Copies to a device that nobody waits for, and the machine's memory."""
+
+import os
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,3 +19,18 @@ def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
     if device.type == "cuda" and not tensor.requires_grad:
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
+
+
+def machine_memory() -> tuple[int | None, int | None]:
+    """Bytes of the machine's memory that programs can have, and of all; None where nobody tells."""
+    try:
+        page = os.sysconf("SC_PAGE_SIZE")
+        free, total = os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page
+    except (AttributeError, ValueError, OSError):  # not on every system
+        return None, None
+    try:  # Linux keeps files in what is free, and tells what it would give up
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        told = next(line for line in lines if line.startswith("MemAvailable:"))
+        return 1024 * int(told.split()[1]), total
+    except (OSError, StopIteration):
+        return free, total

@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from untrained import untrained_shapes
 
 from scorefield.cli import loading
 from scorefield.cli.main import main
 from scorefield.cli.perception.picture_results import AT_ONCE, PictureResults
+from scorefield.images import save_image
 from scorefield.perception.fleet.work import ImageWork
 from scorefield.priors.codec import PixelCodec
 from scorefield.priors.exact.empirical import EmpiricalPrior
+from scorefield.priors.features import memory
 from scorefield.priors.prior import ImagePrior
 
 Run = Callable[..., tuple[int, list[dict[str, object]]]]
@@ -62,6 +65,26 @@ def test_pictures_of_any_mode(pictures: list[Path], run: Run) -> None:
         assert row["label"] == Path(str(row["picture"])).name.split("-")[0]
         assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-4)  # type: ignore[attr-defined]
         assert 0 < row["evaluations"] <= 64  # type: ignore[operator]
+
+
+def test_rows_are_chosen_by_the_memory_and_change_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prior = untrained_shapes(tmp_path / "prior")
+    picture = save_image(tmp_path / "a.png", torch.full((3, 64, 64), 0.4))
+    words = ["rank", str(picture), "--text", "a red mushroom", "--draws", "4", "--json"]
+    words += ["--prior", str(prior)]
+    told = []
+    for room, options in ((2**40, []), (3 * 2**20, []), (3 * 2**20, ["--batch-size", "5"])):
+        monkeypatch.setattr(memory, "room_for_a_batch", lambda device, room=room: room)
+        assert main([*words, *options]) == 0
+        told.append(capsys.readouterr())
+    found = [json.loads(one.out) for one in told]
+    sizes = [one["batch_size"] for one in found]
+    assert sizes[0] == 64 > sizes[1] and sizes[2] == 5
+    assert f"{sizes[1]} rows in a pass, for which memory has room" in told[1].err
+    scores = [one["results"][0]["score"] for one in found]
+    assert scores == pytest.approx([scores[0]] * 3, rel=1e-4, abs=1e-4)
 
 
 def test_a_damaged_picture_is_reported_and_the_others_are_done(

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from scorefield.priors import loading
-from scorefield.priors.features.memory import check_room
+from scorefield.priors.features import memory
+from scorefield.priors.features.memory import (
+    check_room,
+    memory_estimate,
+    room_for_a_batch,
+    rows_in_room,
+)
 from scorefield.priors.loading import PriorError, load_prior
 
 Tiny = Callable[[str], Path]
@@ -30,3 +36,26 @@ def test_one_with_room_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_autoencoder_is_counted(tiny: Tiny, name: str) -> None:
     with pytest.raises(ValueError, match=r"codec [^,]*[1-9][^,]*, one image"):
         check_room(load_prior(tiny(name)), 0)
+
+
+@pytest.mark.parametrize(
+    ("on_gpu", "in_machine", "room"),
+    [(20, 100, 10.0), (None, 100, 4.0), (None, 6, 3.0), (None, None, 4.0)],
+)
+def test_a_batch_takes_half_of_what_is_free_and_little_of_a_machine(
+    monkeypatch: pytest.MonkeyPatch, on_gpu: int | None, in_machine: int | None, room: float
+) -> None:
+    def free(gib: int | None) -> int | None:
+        return None if gib is None else gib * 2**30
+
+    monkeypatch.setattr(memory, "free_memory", lambda device: free(on_gpu))
+    monkeypatch.setattr(memory, "machine_memory", lambda: (free(in_machine), None))
+    assert room_for_a_batch("cpu") == room * 2**30
+
+
+def test_rows_follow_the_room(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    prior = load_prior(tiny("sd"))
+    row = memory_estimate(prior).row
+    for rows, expected in ((0.5, 1), (5, 4), (8, 8), (63, 32), (64, 64), (1000, 64)):
+        monkeypatch.setattr(memory, "room_for_a_batch", lambda device, rows=rows: int(rows * row))
+        assert rows_in_room(prior, 64) == expected

@@ -70,8 +70,9 @@ class Classify(ImagesCommand):
     out: Path | None = None
     """File of one JSON line per image (results.jsonl), or with --data a folder; new, unless
     resuming."""
-    batch_size: Count = 64
-    """Rows in one pass of the network; changes the speed and the memory, not the results."""
+    batch_size: Count | None = None
+    """Rows in one pass of the network; changes the speed and the memory, not the results; None
+    takes what free memory has room for, up to 64, and with --data 64."""
 
     def check(self) -> None:
         """Refuse labels that are too few; others than the first are images, without commas."""
@@ -101,7 +102,7 @@ class Classify(ImagesCommand):
         lines = [_line(row) for row in rows if "error" not in row]
         if self.out is not None:
             lines.append(f"wrote {self.out}")
-        return Outcome({**work.settings, "results": rows}, lines, problem)
+        return Outcome({**work.settings, **work.notes, "results": rows}, lines, problem)
 
     def work(self) -> "ImageWork":
         """Labels of images."""
@@ -147,19 +148,20 @@ class Classify(ImagesCommand):
             columns |= {"fit": float, "gain": float, "nearest": str}
         prior = prior_of(self)
         prior.condition([prompt for own in prompts.values() for prompt in own])
+        many = self.rows_in_a_pass(prior, prompts[labels[0]][0])
         fitting = [load_image(path, prior.image_size) for path in self.reference]
 
         def named(images: "Tensor", items: list[int]) -> "Classification":
             return classify(
                 prior, images, prompts, policy=policy, measure=measure, budget=budget,
                 temperature=self.temperature, seed=self.seed, items=items,
-                batch_size=self.batch_size,
+                batch_size=many,
             )  # fmt: skip
 
         def judge(images: "Tensor", items: list[int]) -> list[dict[str, Any]]:
             rows = _rows(named(images, items))
             if self.reject is not None:
-                self._reject(rows, prior, images, items, reference())
+                self._reject(rows, prior, images, items, reference(), many)
             return rows
 
         @cache
@@ -167,12 +169,13 @@ class Classify(ImagesCommand):
             if not fitting:
                 own = [labels[i % len(labels)] for i in range(self.own)]
                 made = prior.generate(self._prompts(own), seed=self.seed, progress=not self.quiet)
-                return self._fit(prior, made, own)
+                return self._fit(prior, made, own, many)
             images = torch.stack(fitting).to(prior.device)
             items = [noise_key(file_digest(path)) for path in self.reference]
-            return self._fit(prior, images, named(images, items).best, items)
+            return self._fit(prior, images, named(images, items).best, many, items)
 
-        return ImageWork(judge, columns, settings, prior.device, prior.image_size, AT_ONCE)
+        notes = {"batch_size": many}
+        return ImageWork(judge, columns, settings, prior.device, prior.image_size, AT_ONCE, notes)
 
     def _check_reject(self) -> None:
         """Refuse too few images to tell so small a share by."""
@@ -198,6 +201,7 @@ class Classify(ImagesCommand):
         prior: "FrozenPrior",
         images: "Tensor",
         labels: Sequence[str],
+        many: int,
         items: list[int] | None = None,
     ) -> "LabelFit":
         """How well images fit a label each."""
@@ -205,7 +209,7 @@ class Classify(ImagesCommand):
 
         return label_fit(
             prior, images, self._prompts(labels), seed=self.seed, items=items,
-            batch_size=self.batch_size,
+            batch_size=many,
         )  # fmt: skip
 
     def _reject(
@@ -215,9 +219,10 @@ class Classify(ImagesCommand):
         images: "Tensor",
         items: list[int],
         reference: "LabelFit",
+        many: int,
     ) -> None:
         """Note how well each image fits its label, and take labels back that do not."""
-        fit = self._fit(prior, images, [row["label"] for row in rows], items)
+        fit = self._fit(prior, images, [row["label"] for row in rows], many, items)
         for row, p, gain in zip(rows, fit.p_values(reference), fit.gains, strict=True):
             row |= {"fit": round(float(p), 4), "gain": round(float(gain), 3)}
             if self.reject is not None and p < self.reject:

@@ -1,5 +1,6 @@
 """Commands that take a data set in the place of images, here or with Ray."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -16,6 +17,10 @@ from scorefield.locks import owned
 if TYPE_CHECKING:
     from scorefield.perception.fleet.engines import Engine
     from scorefield.perception.fleet.work import ImageWork
+    from scorefield.priors.frozen_prior import FrozenPrior
+
+MOST_ROWS = 64
+"""Of a pass of the network, where none are given."""
 
 _OF_RAY = ("address", "workers", "gpus_per_worker")
 _OF_DATA = ("split", "engine", "threads", "images_per_file", *_OF_RAY)
@@ -77,6 +82,18 @@ class ImagesCommand(PriorCommand):
                 f"--device {self.device} and --gpus-per-worker {self.gpus_per_worker:g} "
                 "contradict each other; leave --device out"
             )
+
+    def rows_in_a_pass(self, prior: "FrozenPrior", prompt: str) -> int:
+        """--batch-size, or what memory has room for; with --data always the same, for its bits."""
+        from scorefield.priors.features.memory import rows_in_room
+
+        given: int | None = getattr(self, "batch_size")  # noqa: B009
+        if given is not None:
+            return given
+        rows = MOST_ROWS if self.data is not None else rows_in_room(prior, MOST_ROWS, prompt)
+        if rows < MOST_ROWS and not self.quiet:
+            print(f"{rows} rows in a pass, for which memory has room", file=sys.stderr)
+        return rows
 
     def work(self) -> "ImageWork":
         """Load the prior, and say what it is asked about images.

@@ -44,8 +44,9 @@ class Energy(PriorCommand):
     """Noise level of the line integrals and the asymmetry, as log(alpha^2 / sigma^2)."""
     points: Count = 16
     """Points of the line integral from the first image to each other one."""
-    memory: Positive = 4.0
-    """GiB for the images that are estimated together, beside the weights."""
+    memory: Positive | None = None
+    """GiB for the images that are estimated together, beside the weights; None takes half of the
+    free memory, on a CPU at most 4 GiB."""
 
     def run(self) -> Outcome:
         """Estimate."""
@@ -66,16 +67,20 @@ class Energy(PriorCommand):
             "prompt": self.prompt,
             "dimensions": math.prod(prior.latent_shape),
             "log_snr": self.log_snr,
+            "at_once": at_once,
             "pictures": rows,
         }
         return Outcome(total, [line for row in rows for line in _lines(row, self.log_snr)])
 
     def _at_once(self, prior: "FrozenPrior") -> int:
-        """How many images --memory has room for, said before anything runs."""
-        from scorefield.priors.features.memory import gradient_memory
+        """How many images memory has room for, said before anything runs."""
+        from scorefield.priors.features.memory import gradient_memory, room_for_a_batch
 
-        row = gradient_memory(prior) / 2**30
-        fits = int(self.memory / row)
+        row = gradient_memory(prior, self.prompt or None) / 2**30
+        if self.memory is None:
+            fits = max(1, int(room_for_a_batch(prior.device) / 2**30 / row))
+        else:
+            fits = int(self.memory / row)
         if fits < 1:
             raise ValueError(
                 f"one picture needs {row:.3g} GiB in {prior.name}, differentiated, and --memory is "

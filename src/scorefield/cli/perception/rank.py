@@ -35,8 +35,9 @@ class Rank(ImagesCommand):
     out: Path | None = None
     """File of one JSON line per image, in the order given (scores.jsonl), or with --data a folder;
     new, unless resuming."""
-    batch_size: Count = 64
-    """Rows in one pass of the network; changes the speed and the memory, not the scores."""
+    batch_size: Count | None = None
+    """Rows in one pass of the network; changes the speed and the memory, not the scores; None
+    takes what free memory has room for, up to 64, and with --data 64."""
 
     def check(self) -> None:
         """Refuse a text without words."""
@@ -58,7 +59,8 @@ class Rank(ImagesCommand):
         if self.out is not None:
             lines.append(f"wrote {self.out}")
         unread = [row for row in rows if "error" in row]
-        return Outcome({**work.settings, "results": ranked + unread}, lines, problem)
+        metrics = {**work.settings, **work.notes, "results": ranked + unread}
+        return Outcome(metrics, lines, problem)
 
     def work(self) -> "ImageWork":
         """Scores of images."""
@@ -69,11 +71,12 @@ class Rank(ImagesCommand):
         prior = prior_of(self)
         prior.condition([self.text])
         prior.condition(None)
+        many = self.rows_in_a_pass(prior, self.text)
 
         def judge(images: "Tensor", items: list[int]) -> list[dict[str, Any]]:
             found = text_scores(
                 prior, images, [self.text], draws=self.draws, seed=self.seed, items=items,
-                batch_size=self.batch_size,
+                batch_size=many,
             )  # fmt: skip
             scores = zip(found.values[:, 0], found.standard_errors[:, 0], strict=True)
             return [
@@ -85,7 +88,8 @@ class Rank(ImagesCommand):
             "prior": self.prior, "text": self.text, "draws": self.draws, "seed": self.seed
         }  # fmt: skip
         columns = {"score": float, "standard_error": float}
-        return ImageWork(judge, columns, settings, prior.device, prior.image_size, AT_ONCE)
+        notes = {"batch_size": many}
+        return ImageWork(judge, columns, settings, prior.device, prior.image_size, AT_ONCE, notes)
 
     def _over_data(self) -> Outcome:
         """Score, and name the best of all files."""

@@ -1,6 +1,5 @@
 """`scorefield doctor`: what is installed, and what there is to compute with."""
 
-import os
 import platform
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -59,7 +58,9 @@ def _version(name: str) -> str | None:
 
 def _devices(torch: Any) -> list[dict[str, Any]]:
     """Each device with its memory in GiB, free and in all; None where it cannot be said."""
-    free, total = _cpu_memory()
+    from scorefield.devices import machine_memory
+
+    free, total = (None if size is None else round(size / 2**30, 1) for size in machine_memory())
     found: list[dict[str, Any]] = [
         {"device": "cpu", "name": platform.processor() or "cpu", "free": free, "total": total}
     ]
@@ -71,15 +72,6 @@ def _devices(torch: Any) -> list[dict[str, Any]]:
     if torch.backends.mps.is_available():
         found.append({"device": "mps", "name": "Apple GPU", "free": None, "total": None})
     return found
-
-
-def _cpu_memory() -> tuple[float | None, float | None]:
-    try:
-        page = os.sysconf("SC_PAGE_SIZE") / 2**30
-        free, total = os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page
-    except (AttributeError, ValueError, OSError):  # not on every system
-        return None, None
-    return round(free, 1), round(total, 1)
 
 
 def _device_line(device: dict[str, Any]) -> str:
