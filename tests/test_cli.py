@@ -141,6 +141,7 @@ READ = {
     "trace": ["MISSING", "--out", "OUT"],
     "gallery": ["MISSING", "--out", "OUT"],
     "nerfstudio dataset": ["MISSING", "--out", "OUT"],
+    "nerfstudio export": ["MISSING", "--out", "OUT"],
     "policy inspect": ["MISSING"],
     "seal": ["MISSING"],
     "distill": ["--prompts", "MISSING", "--out", "OUT"],

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["descend", "field_optimizer"]
+__all__ = ["descend", "falling_rate", "field_optimizer"]
 
 
 def field_optimizer(groups: list[dict[str, Any]], learning_rate: float) -> torch.optim.Adam:
@@ -20,10 +20,15 @@ def field_optimizer(groups: list[dict[str, Any]], learning_rate: float) -> torch
     return torch.optim.Adam(groups, lr=learning_rate, betas=(0.9, 0.99), eps=1e-15)
 
 
+def falling_rate(learning_rate: float, progress: float) -> float:
+    """The rate when `progress` in [0, 1] of a run is done: it falls to a tenth along a cosine."""
+    return learning_rate * (0.55 + 0.45 * math.cos(math.pi * progress))
+
+
 def descend(
     optimizer: torch.optim.Adam, loss: Float[Tensor, ""], learning_rate: float, progress: float
 ) -> None:
-    """One update down a loss; the rate falls to a tenth along a cosine.
+    """One update down a loss, at the `falling_rate`.
 
     Args:
         optimizer: of `field_optimizer`.
@@ -33,7 +38,7 @@ def descend(
     """
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    falling = learning_rate * (0.55 + 0.45 * math.cos(math.pi * progress))
+    falling = falling_rate(learning_rate, progress)
     for group in optimizer.param_groups:
         group["lr"] = falling * group.get("share", 1.0)
     optimizer.step()

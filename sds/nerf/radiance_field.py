@@ -16,7 +16,7 @@ from scorefield.devices import to_device
 from scorefield.sds.nerf.cameras import Cameras
 from scorefield.sds.nerf.fields import Field, VoxelGrid
 from scorefield.sds.nerf.lights import Lights, Shading
-from scorefield.sds.nerf.marching import Rays, Samples, march, worth_a_look
+from scorefield.sds.nerf.marching import Marched, Rays, Samples, march, worth_a_look
 
 __all__ = ["RadianceField", "Rendering", "Sky"]
 
@@ -173,17 +173,10 @@ class RadianceField(nn.Module):
             jitter = torch.rand(len(origins), generator=generator, device=generator.device)
         jitter = to_device(jitter.to(origins.dtype), origins.device)
         rays = Rays(origins, directions, camera, jitter)
-        parts = rays.split(RAYS_AT_ONCE)
-
         lit = None if shading is Shading.ALBEDO else lights
         has_normals = normals or lit is not None
         white = shading is Shading.TEXTURELESS
-        with self.field.held():
-            marched = [
-                march(self.field, part, kept, lights=lit, white=white)
-                for group in self._groups(parts)
-                for part, kept in zip(group, self._look(group, samples, has_normals), strict=True)
-            ]
+        marched = self.march_rays(rays, samples, lights=lit, white=white, normals=has_normals)
 
         def image(name: str) -> Tensor:
             flat = torch.cat([getattr(part, name) for part in marched])
@@ -204,6 +197,31 @@ class RadianceField(nn.Module):
             normals=image("normals") if marched[0].normals is not None else None,
             orientation=image("orientation") if marched[0].normals is not None else None,
         )
+
+    def march_rays(
+        self,
+        rays: Rays,
+        samples: int = 64,
+        *,
+        lights: Lights | None = None,
+        white: bool = False,
+        normals: bool = False,
+    ) -> list[Marched]:
+        """What is summed along rays, before any background; as many at once as memory allows.
+
+        Args:
+            rays: from anywhere, of any camera.
+            samples: along the sphere's diameter.
+            lights: one per camera, which scale the colours; None: unlit.
+            white: white in place of the field's colours.
+            normals: also sum the normals, which lights need.
+        """
+        with self.field.held():
+            return [
+                march(self.field, part, kept, lights=lights, white=white)
+                for group in self._groups(rays.split(RAYS_AT_ONCE))
+                for part, kept in zip(group, self._look(group, samples, normals), strict=True)
+            ]
 
     def _groups(self, parts: list[Rays]) -> list[list[Rays]]:
         """Rays looked at together: all where a graph keeps everything anyway, else few."""

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -95,6 +95,24 @@ def _groups(scene: RadianceField, settings: TextTo3DSettings) -> list[dict[str, 
     return [{"params": list(scene.field.parameters())}, slow]
 
 
+@dataclass(frozen=True)
+class SceneLook:
+    """What came of one look at a scene.
+
+    loss: of the distillation; its value means nothing, its gradient is the prior's.
+    penalty: what is asked of the scene besides.
+    metrics: by name.
+    latents: of the views, without a graph.
+    cameras: that saw them.
+    """
+
+    loss: Float[Tensor, ""]
+    penalty: Float[Tensor, ""]
+    metrics: Mapping[str, Metric]
+    latents: Float[Tensor, "batch *shape"]
+    cameras: Cameras
+
+
 class TextTo3D(DistillationJob):
     """A `Job`: one update looks at a few views of the scene, which ends as a mesh.
 
@@ -133,22 +151,35 @@ class TextTo3D(DistillationJob):
         """Render views, ask the prior, update the scene."""
         settings, progress = self.settings, step / self.settings.steps
         generator = noise_generator(settings.seed, step)
+        self.refresh(step, generator)
+        cameras = settings.cameras.draw(settings.views, generator)
+        seen = self.look(cameras, progress, generator)
+        descend(self.optimizer, seen.loss + seen.penalty, settings.learning_rate, progress)
+        return {**seen.metrics, **self.learn(seen, generator)}
+
+    def refresh(self, step: int, generator: torch.Generator) -> None:
+        """Update which space counts as empty, every eight steps."""
         if step % 8 == 0:
             self.scene.update_occupancy(generator if step else None)
-        cameras = settings.cameras.draw(settings.views, generator)
+
+    def look(self, cameras: Cameras, progress: float, generator: torch.Generator) -> SceneLook:
+        """Render what cameras see and ask the prior; nothing is updated."""
         with self.scene.field.held():
             rendering = self._render(cameras, progress, generator)
             penalty = self._penalty(rendering, progress)
         distilled, latents = self.distillation.look(
             rendering.images, self.denoisers(cameras), progress, generator
         )
-        descend(self.optimizer, distilled.loss + penalty, settings.learning_rate, progress)
-        return {
+        metrics = {
             **distilled.metrics,
             "opacity": rendering.opacity.detach().mean(),
             "penalty": penalty.detach(),
-            **self.distillation.learn(latents, self._prompts(cameras), generator),
         }
+        return SceneLook(distilled.loss, penalty, metrics, latents.detach(), cameras)
+
+    def learn(self, seen: SceneLook, generator: torch.Generator) -> Mapping[str, Metric]:
+        """Train phi on what was seen, after the scene's update; of other objectives nothing."""
+        return self.distillation.learn(seen.latents, self._prompts(seen.cameras), generator)
 
     def denoisers(self, cameras: Cameras) -> PromptedDenoisers:
         """The prior, each view under its own prompt."""

@@ -31,8 +31,8 @@ TEXT = (
     "%s",
 )
 
-FETCHES = ("train-prior icons",)
-"""Commands that need npm and a network, and are parsed alone."""
+FETCHES = ("train-prior icons", "nerfstudio train", "nerfstudio export")
+"""Commands that need npm and a network, or nerfstudio, and are parsed alone."""
 
 TINY: dict[str, str] = {
     "sample": "red -n 1 --steps 1",

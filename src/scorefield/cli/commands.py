@@ -44,6 +44,12 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "texture": Entry(
             "distillation.texture:TextureCommand", "a mesh of yours, painted to a prompt"
         ),
+        "nerfstudio train": Entry(
+            "nerfstudio.train:NerfstudioTrain", "a prompt, distilled with nerfstudio's trainer"
+        ),
+        "nerfstudio export": Entry(
+            "nerfstudio.export:NerfstudioExport", "a mesh of what nerfstudio trained"
+        ),
         "nerfstudio dataset": Entry(
             "nerfstudio.dataset:NerfstudioDataset",
             "views of a text-to-3d run with a transforms.json, for other tools",
