@@ -6,4 +6,7 @@ samplers, correctors, energies and likelihoods; loading of pretrained models and
 
 import lazy_loader
 
+from scorefield.torchvision_operators import declare_missing_operators
+
+declare_missing_operators()  # the modules here import diffusers and transformers
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

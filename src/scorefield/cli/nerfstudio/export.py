@@ -16,7 +16,7 @@ from scorefield.cli.command import (
 )
 from scorefield.domains import Positive
 from scorefield.sds.nerf.assets.settings import AssetSettings
-from scorefield.sds.nerf.nerfstudio.installed import aside, check_nerfstudio, ensure_torchvision
+from scorefield.sds.nerf.nerfstudio.installed import aside, check_nerfstudio
 
 ASSET = options_of(AssetSettings)
 """The settings of the files."""
@@ -40,7 +40,6 @@ class _NerfstudioExport(Command):
         """Load the run's field, and write mesh, turntable and views."""
         check_nerfstudio()
         asset = AssetSettings(**{name: getattr(self, name) for name, _, _ in ASSET})
-        ensure_torchvision()
         from scorefield.cli.loading import device_of
         from scorefield.sds.nerf.assets.export import export_scene
         from scorefield.sds.nerf.assets.mesh import EmptySceneError

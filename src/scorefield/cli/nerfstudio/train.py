@@ -8,7 +8,7 @@ import tyro
 
 from scorefield.cli.command import Outcome, PriorCommand, check_folder, check_prompt
 from scorefield.domains import Count, Positive
-from scorefield.sds.nerf.nerfstudio.installed import aside, check_nerfstudio, ensure_torchvision
+from scorefield.sds.nerf.nerfstudio.installed import aside, check_nerfstudio
 from scorefield.sds.nerf.nerfstudio.settings import MethodSettings
 
 
@@ -52,7 +52,6 @@ class NerfstudioTrain(MethodSettings, PriorCommand):
     def run(self) -> Outcome:
         """Train, and say where nerfstudio's config is."""
         check_nerfstudio()
-        ensure_torchvision()  # before transformers asks for it
 
         from scorefield.cli.loading import device_of, prior_of
         from scorefield.sds.nerf.nerfstudio.training import train
