@@ -16,6 +16,8 @@ ANSWER_SECONDS = 12.0
 
 _OBJECT_STORE = 256 * 2**20  # bytes, of a local cluster: jobs pass names and rows, not images
 
+_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+
 # Asked in a process of its own: a driver that waits for a dead address cannot be interrupted, and
 # says so for minutes.
 _ASK = "import ray, sys; ray.init(sys.argv[1], log_to_driver=False, logging_level='error')"
@@ -36,21 +38,17 @@ def ray_cluster(address: str | None, cpus: int) -> Iterator[Any]:
             there is so many tasks of a core at once. All GPUs are its own as well.
 
     Raises:
-        ValueError: Ray is not installed, or nothing answers at the address within 20 s.
+        ValueError: Ray is not installed, does not start, or does not answer within 20 s.
     """
     ray = _imported()
     if ray.is_initialized():
         yield ray
         return
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if address is None:
-        ray.init(
-            "local", num_cpus=cpus, include_dashboard=False, object_store_memory=_OBJECT_STORE,
-            **quiet,
-        )  # fmt: skip
+        _start(ray, cpus)
     else:
         _check_answer(address)
-        ray.init(address, **quiet)
+        ray.init(address, **_QUIET)
     try:
         yield ray
     finally:
@@ -67,15 +65,31 @@ def check_ray() -> None:
 
 
 def _imported() -> Any:
-    # Read when Ray is imported. The last keeps the view of GPUs of a task that asks for none, and
-    # Ray's remark about it away.
+    # Read when Ray is imported, or a cluster is started.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # What is to come in Ray; without a choice it remarks on it. A task may see a GPU it has not.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray
     except ImportError as error:
         raise ValueError("Ray is not installed; pip install 'scorefield[ray]'") from error
     return ray
+
+
+def _start(ray: Any, cpus: int) -> None:
+    """Start a cluster; a second time if need be, for Ray gives a busy machine 30 s and no more."""
+    for tries_left in (1, 0):
+        try:
+            ray.init(
+                "local", num_cpus=cpus, include_dashboard=False, object_store_memory=_OBJECT_STORE,
+                **_QUIET,
+            )  # fmt: skip
+        except Exception as error:  # Ray's own are of that class
+            ray.shutdown()
+            if not tries_left:
+                raise ValueError(f"Ray does not start here: {error}") from error
+        else:
+            return
 
 
 def _check_answer(address: str) -> None:
