@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 import torch
+from safetensors.numpy import load_file
 from tiny_data_sets import as_shards, as_tables, image_folder
 
 from scorefield.cli import loading
@@ -214,6 +215,29 @@ def test_damaged_shards_are_named_and_skipped(
     assert outcome["images"] == 5 and outcome["damaged"] == 1
     scores = [row["score"] for row in rows_in(tmp_path / "out") if row["score"] is not None]
     assert [row["score"] for row in outcome["best"]] == sorted(scores, reverse=True)
+
+
+@pytest.mark.slow
+def test_features_and_masks_are_those_of_the_files(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    paths = sorted(folders["imagefolder"].rglob("*.png"))[:3]
+    tables = as_tables(folders["imagefolder"], tmp_path / "tables", of=3, group=2)
+    (tables / "001.parquet").unlink()
+    own = ["--prior", "digits", "--device", "cpu"]
+    common = ["features", *own, "--ensemble", "2"]
+    assert main([*common, *map(str, paths), "--out", str(tmp_path / "f"), "--quiet"]) == 0
+    assert main([*common, *over("parquet", tables, tmp_path / "fd", "--split", "000")]) == 0
+    table = parquet.read_table(tmp_path / "fd" / "part-00000-00000.parquet")
+    for i, path in enumerate(paths):
+        for name, map_ in load_file(tmp_path / "f" / f"{path.stem}.safetensors").items():
+            assert table.column(name).combine_chunks()[i].to_numpy().tobytes() == bytes(map_)
+    common = ["segment", *own, "--method", "kmeans", "-k", "2"]
+    assert main([*common, *map(str, paths), "--out", str(tmp_path / "s"), "--quiet"]) == 0
+    assert main([*common, *over("parquet", tables, tmp_path / "sd", "--split", "000")]) == 0
+    for row, path in zip(rows_in(tmp_path / "sd"), paths, strict=True):
+        assert row["labels"] == (tmp_path / "s" / f"{path.stem}-labels.png").read_bytes()
+        assert row["regions"] == 2 and sum(row["shares"]) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
