@@ -140,6 +140,7 @@ READ = {
     "texture": ["MISSING", "a cup", "--out", "OUT"],
     "trace": ["MISSING", "--out", "OUT"],
     "gallery": ["MISSING", "--out", "OUT"],
+    "sweep": ["MISSING", "--out", "OUT"],
     "nerfstudio dataset": ["MISSING", "--out", "OUT"],
     "nerfstudio export": ["MISSING", "--out", "OUT"],
     "policy inspect": ["MISSING"],

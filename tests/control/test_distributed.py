@@ -67,7 +67,7 @@ def test_a_batch_must_be_shared_equally(monkeypatch: pytest.MonkeyPatch) -> None
     episodes = Episodes.of([Episode(np.zeros((9, 3)), np.zeros((9, 2)))])
     windows = Windows(episodes, Horizons(2, 1, 2))
     policy = DiffusionPolicy(SPACES, windows.horizons, PerceptronSettings())
-    monkeypatch.setattr("scorefield.training.distributed._join", lambda device: None)
+    monkeypatch.setattr("scorefield.runs.distributed._join", lambda device: None)
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setenv("RANK", "2")
     with pytest.raises(ValueError, match="8 windows cannot be shared equally by 3 processes"):

@@ -55,6 +55,7 @@ TINY: dict[str, str] = {
     "policy evaluate": "POLICY --env two-routes --episodes 1",
     "policy export": "POLICY",
     "gallery": "RUNS",
+    "sweep": "SWEEP --dry-run",
     "info": "PRIOR",
     "doctor": "",
     "text-to-3d": "red --steps 1 --views 1 --samples 8 --size 16 --render-size 16 --frames 1"

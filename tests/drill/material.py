@@ -116,6 +116,11 @@ def make(folder: Path) -> int:
     assert main(words) == 0
     shutil.copytree(folder / "runs" / "judged" / "judge", folder / "judge")
     (folder / "prompts.txt").write_text("a red cup\na blue lamp\n", encoding="utf-8")
+    (folder / "sweep.toml").write_text(
+        'command = "text-to-svg"\n[options]\nsteps = 4\nlevels.low = 0.05\n'
+        '[axes]\nprompt = ["a red cup", "a blue lamp"]\nseed = [0, 1]\n',
+        encoding="utf-8",
+    )
     noise = np.random.default_rng(0)
     (folder / "pictures").mkdir()
     for number, name in enumerate(("picture", "picture2", "picture3", "picture4", "picture5")):

@@ -170,6 +170,14 @@ def _read_prompts(path: Path) -> object:
     return read_prompts(path)
 
 
+def _read_sweep(path: Path) -> object:
+    from scorefield.cli.sweep.plan import SweepFile, check_runs
+
+    file = SweepFile(path)
+    check_runs(file, path.parent)
+    return file
+
+
 def _make_results(folder: Path) -> Path:
     from scorefield.rows import RowStore
 
@@ -245,6 +253,7 @@ FORMATS: dict[str, Format] = {
     "judge": Format(_copied("judge"), _read_judge),
     "run": Format(_make_run, _read_run, 20),
     "prompts": Format(_copied("prompts.txt"), _read_prompts),
+    "sweep": Format(_copied("sweep.toml"), _read_sweep),
     "results": Format(_make_results, _read_results),
     "captions": Format(_make_captions, _read_captions),
     "episodes": Format(_copied("demos"), _demonstrations("zarr").read),

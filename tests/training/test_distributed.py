@@ -12,10 +12,10 @@ from torch import Tensor
 
 from scorefield.cli.main import main
 from scorefield.priors.noise import noise_generator
+from scorefield.runs.distributed import DistributedContext
 from scorefield.training.codec import CodecTask
 from scorefield.training.diffusion import DiffusionTask
 from scorefield.training.digits import DigitsTask, digits_part
-from scorefield.training.distributed import DistributedContext
 from scorefield.training.judge import JudgeTask
 from scorefield.training.motion import MotionTask
 from scorefield.training.settings import TrainingSettings
@@ -108,7 +108,7 @@ def test_rows_are_shared_without_gap_or_overlap(count: int) -> None:
 
 
 def test_more_processes_than_rows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scorefield.training.distributed._join", lambda device: None)
+    monkeypatch.setattr("scorefield.runs.distributed._join", lambda device: None)
     monkeypatch.setenv("WORLD_SIZE", "6")
     monkeypatch.setenv("RANK", "2")
     with pytest.raises(ValueError, match="a batch of 5 cannot be shared by 6 processes"):

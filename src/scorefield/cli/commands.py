@@ -86,6 +86,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
         ),
     },
     "Runs": {
+        "sweep": Entry("sweep.command:Sweep", "many runs of one command, several at once, on Ray"),
         "gallery": Entry("gallery:Gallery", "a page of runs that opens in any browser"),
     },
     "Priors": {

@@ -65,10 +65,7 @@ def _run(load: Callable[[], type[Command]], words: Sequence[str], program: str) 
     if "--quiet" in words:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
-        command = _parse(load(), words, program)
-        check_numbers(command, "--")
-        command.check()
-        check_files(command)
+        command = checked(load(), words, program)
         # A library that prints must not spoil the JSON.
         with (
             redirect_stdout(sys.stderr) if command.json else nullcontext(),
@@ -99,6 +96,24 @@ def _run(load: Callable[[], type[Command]], words: Sequence[str], program: str) 
     if outcome.problem is not None:
         return _complain(f"error: done in part: {outcome.problem}", 1, False)
     return 0
+
+
+def checked(command: type[Command], words: Sequence[str], program: str) -> Command:
+    """The command that words say, when all that can be told before it begins has been checked.
+
+    Args:
+        command: the class whose fields are the options.
+        words: the options as given.
+        program: the command before them, for messages.
+
+    Raises:
+        ValueError: it is refused.
+    """
+    made = _parse(command, words, program)
+    check_numbers(made, "--")
+    made.check()
+    check_files(made)
+    return made
 
 
 _EARLIER = {

@@ -2,6 +2,5 @@
 
 `TrainingTask` (task.py) is AdamW with a moving average for the one loop of `scorefield.runs`;
 policies are trained by it too. The recipes render or read their pictures, train codec, network and
-judge, and write folders that `load_prior` takes. `students` distils a prior into few steps,
-`distributed` (distributed.py) has the processes that share a training.
+judge, and write folders that `load_prior` takes. `students` distils a prior into few steps.
 """

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scorefield.training.distributed import DistributedContext
+from scorefield.runs.distributed import DistributedContext
 from scorefield.training.icon_concepts import CONCEPTS, TINTED_SETS, TRAINING_SETS, Concept
 from scorefield.training.icon_words import related_words
 from scorefield.training.icons import render_icons

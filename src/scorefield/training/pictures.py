@@ -14,9 +14,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from scorefield.files import whole_file
+from scorefield.runs.distributed import DistributedContext
 from scorefield.training.codec import CodecTask, make_codec, scale_latents
 from scorefield.training.diffusion import TextToLatents
-from scorefield.training.distributed import DistributedContext
 from scorefield.training.folder import (
     BACKGROUNDS,
     CaptionedImage,

@@ -8,9 +8,9 @@ from torch import nn
 
 from scorefield.files import whole_folder
 from scorefield.integrity import write_seal
+from scorefield.runs.distributed import DistributedContext
 from scorefield.training.codec import CodecTask, scale_latents
 from scorefield.training.data import world_images
-from scorefield.training.distributed import DistributedContext
 from scorefield.training.judge import JudgeTask
 from scorefield.training.recipes import (
     CODEC,

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from scorefield.priors.noise import noise_generator
+from scorefield.runs.distributed import DistributedContext
 from scorefield.runs.folder import RunFolder
 from scorefield.runs.job import run
-from scorefield.training.distributed import DistributedContext
 from scorefield.training.settings import TrainingSettings
 
 

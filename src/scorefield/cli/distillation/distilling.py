@@ -62,6 +62,9 @@ class DistillingCommand(PriorCommand):
         from scorefield.sds.presets import objective_named, preset_for, settings_by
 
         self.check_scale()
+        if self.preset is not None and self.preset not in {one.name for one in presets}:
+            names = ", ".join(dict.fromkeys(one.name for one in presets))
+            raise ValueError(f"there is no preset {self.preset!r}; give one of {names}")
         preset = None if prior is None else preset_for(prior, presets, self.preset)
         usual = {} if preset is None else preset.values
         given: dict[str, Any] = {"seed": self.seed}

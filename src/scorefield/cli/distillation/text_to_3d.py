@@ -41,9 +41,12 @@ class _TextTo3D(SceneCommand):
     refine: Whole = 0
     """Further updates, of the texture alone, whose files go into the folder refined of --out."""
 
+    def check(self) -> None:
+        """Refuse settings that cannot be, before anything is loaded."""
+        self.settings(self.prompt)
+
     def run(self) -> Outcome:
         """Distil, and write mesh, turntable and views."""
-        self.settings(self.prompt)  # what cannot be is refused before anything is loaded
         asset = self.asset()
 
         from scorefield.cli.loading import prior_of

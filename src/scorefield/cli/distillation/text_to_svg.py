@@ -113,10 +113,12 @@ class _TextToSvg(DrawingCommand):
     prior: str = "icons"
     """An embedded prior, a folder in diffusers' format, a file (with --configs), or a hub id."""
 
+    def check(self) -> None:
+        """Refuse settings that cannot be, before anything is loaded."""
+        self.settings(self.prompt)
+
     def run(self) -> Outcome:
         """Distil, and write the drawing."""
-        self.settings(self.prompt)  # what cannot be is refused before anything is loaded
-
         from scorefield.cli.loading import prior_of
         from scorefield.runs.job import begin, run
         from scorefield.sds.svg.distillation import TextToSvg

@@ -109,7 +109,7 @@ class _PolicyTrain(DemonstrationsCommand):
         from scorefield.control.training.held_out import last_metrics, told
         from scorefield.control.training.tracking import check_tracker
         from scorefield.control.training.train import check_fits, train_policy
-        from scorefield.training.distributed import DistributedContext
+        from scorefield.runs.distributed import DistributedContext
         from scorefield.training.settings import TrainingSettings
 
         processes = DistributedContext(device_of(self))

@@ -14,7 +14,7 @@ _LIBRARIES = ("scorefield", "torch", "diffusers", "transformers", "safetensors")
 _OPTIONAL = {
     "LoRA (--lora)": ("peft", "pip install 'scorefield[lora]'"),
     "mp4 videos": ("imageio_ffmpeg", "pip install 'scorefield[video]'"),
-    "Ray (--engine ray)": ("ray", "pip install 'scorefield[ray]'"),
+    "Ray (sweep, --engine ray)": ("ray", "pip install 'scorefield[ray]'"),
     "nerfstudio": ("nerfstudio", "pip install 'scorefield[nerfstudio]'"),
     "diffvg (--rasteriser diffvg)": ("pydiffvg", "build it from github.com/BachiLi/diffvg"),
 }
