@@ -302,6 +302,15 @@ class FlowSchedule(NoiseSchedule):
         """1 / (alpha + sigma)."""
         return 1 / (level.alpha + level.sigma)
 
+    def sampling_fractions(self, steps: int) -> list[float]:
+        """The fractions that sampling in so many steps sets out from, shifted and stretched."""
+        even = [1 - i / steps for i in range(steps)]
+        found = [self.shift * u / (1 + (self.shift - 1) * u) for u in even]
+        if self.shift_terminal is None or steps == 1:
+            return found
+        stretch = (1 - self.shift_terminal) / (1 - found[-1])
+        return [1 - stretch * (1 - u) for u in found]
+
     def scheduler(self, scheduler_class: Any = None, **kwargs: Any) -> Any:
         """A diffusers scheduler of flow sigmas that takes the velocity eps - x0, with the shift.
 

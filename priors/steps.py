@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
-from scorefield.priors.schedule import DiscreteSchedule, NoiseSchedule
+from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
 
 StepRule = Callable[[Tensor, NoiseLevel, NoiseLevel, int], Tensor]
 """From z, its level, the level to go to and the number of the step to the z there."""
@@ -28,7 +28,8 @@ def level_path(schedule: NoiseSchedule, steps: int) -> list[NoiseLevel]:
     """The steps + 1 levels from the noisiest of a schedule to the clean one, alpha = 1, sigma = 0.
 
     A discrete schedule is visited at timesteps round(T (1 - i / steps)) - 1, "trailing" (Lin et al.
-    2023, section 3.3); any other at equal fractions.  Every level has shape () and float64.
+    2023, section 3.3), a flow's at its `sampling_fractions`, any other at equal fractions.  Every
+    level has shape () and float64.
 
     Raises:
         ValueError: steps below 1, or more than the schedule has.
@@ -43,8 +44,10 @@ def level_path(schedule: NoiseSchedule, steps: int) -> list[NoiseLevel]:
         timesteps = [round(count * (1 - i / steps)) - 1 for i in range(steps)]
         levels = [schedule.at_timestep(torch.tensor(float(t)).double()) for t in timesteps]
     else:
-        fractions = [torch.tensor(1 - i / steps, dtype=torch.float64) for i in range(steps)]
-        levels = [schedule.at_fraction(u) for u in fractions]
+        fractions = [1 - i / steps for i in range(steps)]
+        if isinstance(schedule, FlowSchedule):
+            fractions = schedule.sampling_fractions(steps)
+        levels = [schedule.at_fraction(torch.tensor(u, dtype=torch.float64)) for u in fractions]
     one = torch.ones((), dtype=torch.float64)
     return [*levels, NoiseLevel(one, torch.zeros_like(one))]
 

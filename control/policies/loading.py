@@ -1,6 +1,5 @@
 """A policy from its folder."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from scorefield.control.policies.lerobot import (
     policy_of_lerobot,
 )
 from scorefield.control.policies.policy import CONFIG, WEIGHTS
+from scorefield.files import parse_json
 from scorefield.integrity import check_finite_weights, check_seal
 
 
@@ -68,7 +68,7 @@ def load_policy(
 
 def _own(folder: Path) -> DiffusionPolicy:
     """What `DiffusionPolicy.save` wrote."""
-    config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    config: dict[str, Any] = parse_json((folder / CONFIG).read_text(encoding="utf-8"))
     network, encoder = (_with_tuples(config[name]) for name in ("network", "encoder"))
     weights = load_file(folder / WEIGHTS)
     _check_size(network, weights)

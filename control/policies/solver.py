@@ -127,7 +127,12 @@ def solve(
         x0_at: the clean chunk that is predicted at (z, step).
         limit: it is clipped to [-limit, limit]; None: it is not.
         fresh: standard normal noise of the steps that add some, in their order.
+
+    Raises:
+        ValueError: there is none, and a step adds some.
     """
+    if fresh is None and any(step.next_of_noise for step in table):
+        raise ValueError("steps of this table add noise, and none is given; give it as fresh")
     before = z
     for number, step in enumerate(table):
         raw = x0_at(z, step)
@@ -137,7 +142,7 @@ def solve(
             z = z + step.next_of_raw * raw
         if step.next_of_before:
             z = z + step.next_of_before * before
-        if step.next_of_noise and fresh is not None:
+        if fresh is not None and step.next_of_noise:
             z = z + step.next_of_noise * fresh[:, number]
         before = x0
     return z

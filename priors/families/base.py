@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from scorefield.priors.codec import Codec
 from scorefield.priors.frozen_prior import FrozenPrior
-from scorefield.priors.text import PipelineConditioner
+from scorefield.priors.schedule import FlowSchedule
+from scorefield.priors.text import Conditioner, PipelineConditioner
 
 USUAL_STEPS = 25
 """Of sampling, for networks that were not distilled to fewer."""
@@ -162,6 +164,34 @@ def one_encoder(
     """The conditioner of a pipeline with a single text encoder, which takes that many tokens."""
     return PipelineConditioner(
         encode_prompt, [pipeline.text_encoder], pipeline.tokenizer, limit, card.vocabulary
+    )
+
+
+def flow_of_images(
+    card: Card,
+    network: Adapter,
+    text: Conditioner,
+    codec: Codec,
+    path: tuple[FlowSchedule, Any],
+    side: int,
+    sampled: Mapping[str, Any],
+) -> FrozenPrior:
+    """The prior of a rectified flow of images, of latents with that side.
+
+    path: its schedule, and a scheduler to sample along it.
+    sampled: of `Card.sampled`.
+    """
+    schedule, scheduler = path
+    return FrozenPrior(
+        card.name,
+        network,
+        text,
+        codec,
+        schedule,
+        "flow_prediction",
+        shape=(codec.channels, side, side),
+        scheduler=scheduler,
+        **sampled,
     )
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.priors.codec import LatentCodec
-from scorefield.priors.families.base import Adapter, Card
+from scorefield.priors.families.base import Adapter, Card, flow_of_images
 from scorefield.priors.families.schedules import flow_of
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.text import PipelineConditioner
@@ -50,17 +50,9 @@ def stable_diffusion_3(pipeline: Any, card: Card) -> FrozenPrior:
     config = pipeline.transformer.config
     side = card.side_or(config.sample_size, codec.factor)
     schedule, scheduler = flow_of(pipeline.scheduler, (side // config.patch_size) ** 2)
-    return FrozenPrior(
-        card.name,
-        Adapter(pipeline.transformer),
-        text,
-        codec,
-        schedule,
-        "flow_prediction",
-        shape=(codec.channels, side, side),
-        scheduler=scheduler,
-        **card.sampled(7.0, model=pipeline.transformer),
-    )
+    network = Adapter(pipeline.transformer)
+    sampled = card.sampled(7.0, model=pipeline.transformer)
+    return flow_of_images(card, network, text, codec, (schedule, scheduler), side, sampled)
 
 
 class FlowAdapter(Adapter):
@@ -159,14 +151,6 @@ def flux(pipeline: Any, card: Card) -> FrozenPrior:
     schedule, scheduler = flow_of(pipeline.scheduler, (side // 2) ** 2)
     # [schnell], which has no guidance to be told, is distilled further
     few = None if transformer.config.guidance_embeds else _SCHNELL_STEPS
-    return FrozenPrior(
-        card.name,
-        FluxAdapter(transformer, schedule.num_timesteps),
-        text,
-        codec,
-        schedule,
-        "flow_prediction",
-        shape=(codec.channels, side, side),
-        scheduler=scheduler,
-        **card.sampled(1.0, few, transformer),
-    )
+    network = FluxAdapter(transformer, schedule.num_timesteps)
+    sampled = card.sampled(1.0, few, transformer)
+    return flow_of_images(card, network, text, codec, (schedule, scheduler), side, sampled)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.priors.codec import check_divides
-from scorefield.priors.families.base import Card, one_encoder
+from scorefield.priors.families.base import Card, flow_of_images, one_encoder
 from scorefield.priors.families.flows import FlowAdapter
 from scorefield.priors.families.schedules import flow_of
 from scorefield.priors.frozen_prior import FrozenPrior
@@ -113,17 +113,10 @@ def flux2_klein(pipeline: Any, card: Card) -> FrozenPrior:
     flow, _ = flow_of(pipeline.scheduler)
     limit = chat_limit(pipeline.tokenizer, _TOKENS, enable_thinking=False)
     schedule = FlowSchedule(flow.num_timesteps, _shift(side**2, sampled["steps"]))
-    return FrozenPrior(
-        card.name,
-        Flux2Adapter(transformer, schedule.num_timesteps),
-        one_encoder(pipeline, encode, limit, card),
-        codec,
-        schedule,
-        "flow_prediction",
-        shape=(codec.channels, side, side),
-        scheduler=schedule.scheduler(),
-        **sampled,
-    )
+    network = Flux2Adapter(transformer, schedule.num_timesteps)
+    text = one_encoder(pipeline, encode, limit, card)
+    path = schedule, schedule.scheduler()
+    return flow_of_images(card, network, text, codec, path, side, sampled)
 
 
 def _shift(tokens: int, steps: int) -> float:

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.priors.codec import VideoCodec
-from scorefield.priors.families.base import Card, fill_bucket, one_encoder
+from scorefield.priors.families.base import Card, fill_bucket, flow_of_images, one_encoder
 from scorefield.priors.families.flows import FlowAdapter, pack_cells, unpack_cells
 from scorefield.priors.families.schedules import flow_of
 from scorefield.priors.frozen_prior import FrozenPrior
@@ -80,14 +80,7 @@ def qwen_image(pipeline: Any, card: Card) -> FrozenPrior:
     codec = ImageCodec(pipeline.vae, pipeline.vae_scale_factor)
     side = 2 * card.side_or(pipeline.default_sample_size // 2, 2 * codec.factor)
     schedule, scheduler = flow_of(pipeline.scheduler, (side // 2) ** 2)
-    return FrozenPrior(
-        card.name,
-        QwenImageAdapter(transformer, schedule.num_timesteps),
-        one_encoder(pipeline, encode, _TOKENS, card),
-        codec,
-        schedule,
-        "flow_prediction",
-        shape=(codec.channels, side, side),
-        scheduler=scheduler,
-        **card.sampled(4.0, model=transformer),
-    )
+    network = QwenImageAdapter(transformer, schedule.num_timesteps)
+    text = one_encoder(pipeline, encode, _TOKENS, card)
+    sampled = card.sampled(4.0, model=transformer)
+    return flow_of_images(card, network, text, codec, (schedule, scheduler), side, sampled)

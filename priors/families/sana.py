@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from scorefield.priors.codec import LatentCodec
-from scorefield.priors.families.base import Adapter, Card, one_encoder
+from scorefield.priors.families.base import Adapter, Card, flow_of_images, one_encoder
 from scorefield.priors.families.schedules import flow_of
 from scorefield.priors.frozen_prior import FrozenPrior
 
@@ -42,14 +42,7 @@ def sana(pipeline: Any, card: Card) -> FrozenPrior:
     codec = LatentCodec(pipeline.vae)
     side = card.side_or(transformer.config.sample_size, codec.factor)
     schedule, scheduler = flow_of(pipeline.scheduler, side**2)
-    return FrozenPrior(
-        card.name,
-        SanaAdapter(transformer),
-        one_encoder(pipeline, encode, _TOKENS, card),
-        codec,
-        schedule,
-        "flow_prediction",
-        shape=(codec.channels, side, side),
-        scheduler=scheduler,
-        **card.sampled(4.5, model=transformer),
-    )
+    network = SanaAdapter(transformer)
+    text = one_encoder(pipeline, encode, _TOKENS, card)
+    sampled = card.sampled(4.5, model=transformer)
+    return flow_of_images(card, network, text, codec, (schedule, scheduler), side, sampled)

@@ -7,7 +7,13 @@ import torch
 from torch import Tensor
 
 from scorefield.priors.codec import LatentCodec
-from scorefield.priors.families.base import Card, few_steps_named, fill_bucket, one_encoder
+from scorefield.priors.families.base import (
+    Card,
+    few_steps_named,
+    fill_bucket,
+    flow_of_images,
+    one_encoder,
+)
 from scorefield.priors.families.flows import FlowAdapter
 from scorefield.priors.families.schedules import flow_of
 from scorefield.priors.frozen_prior import FrozenPrior
@@ -59,15 +65,8 @@ def z_image(pipeline: Any, card: Card) -> FrozenPrior:
     schedule, scheduler = flow_of(pipeline.scheduler, (side // 2) ** 2)
     limit = chat_limit(pipeline.tokenizer, _TOKENS, enable_thinking=True)
     few = None if few_steps_named(card.name) is None else _TURBO_STEPS
-    return FrozenPrior(
-        card.name,
-        ZImageAdapter(pipeline.transformer, schedule.num_timesteps),
-        one_encoder(pipeline, encode, limit, card),
-        codec,
-        schedule,
-        "flow_prediction",
-        shape=(codec.channels, side, side),
-        scheduler=scheduler,
-        # diffusers adds its guidance of 5 to the prompt's prediction: 6 here
-        **card.sampled(6.0, few, pipeline.transformer),
-    )
+    network = ZImageAdapter(pipeline.transformer, schedule.num_timesteps)
+    text = one_encoder(pipeline, encode, limit, card)
+    # diffusers adds its guidance of 5 to the prompt's prediction: 6 here
+    sampled = card.sampled(6.0, few, pipeline.transformer)
+    return flow_of_images(card, network, text, codec, (schedule, scheduler), side, sampled)

@@ -57,6 +57,16 @@ def test_the_first_order_is_what_priors_sample_draws(kind: Predicts, steps: int)
     torch.testing.assert_close(chunk, expected, rtol=0, atol=tolerance)
 
 
+def test_noise_on_the_way_is_not_left_out() -> None:
+    denoiser, noise = Known("x0"), keyed_noise(5, range(3), 0, (4, 2))
+    table = solver_steps(denoiser.schedule, "x0", 5, sampler="ancestral")
+    with pytest.raises(ValueError, match="give it as fresh"):
+        solve(table, noise, denoiser.x0)
+    assert torch.isfinite(
+        solve(table, noise, denoiser.x0, fresh=noise[:, None].expand(-1, 5, -1, -1))
+    ).all()
+
+
 def test_the_second_order_is_dpm_solver_of_diffusers() -> None:
     denoiser, noise = Known("x0"), keyed_noise(5, range(3), 0, (4, 2))
     chunk = solve(solver_steps(denoiser.schedule, "x0", 10, order=2), noise, denoiser.x0)

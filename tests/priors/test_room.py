@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tiny_models import SIZES
 
 from scorefield.priors import loading
 from scorefield.priors.features import memory
@@ -59,3 +60,24 @@ def test_rows_follow_the_room(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> No
     for rows, expected in ((0.5, 1), (5, 4), (8, 8), (63, 32), (64, 64), (1000, 64)):
         monkeypatch.setattr(memory, "room_for_a_batch", lambda device, rows=rows: int(rows * row))
         assert rows_in_room(prior, 64) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "widest", "frames"),
+    [
+        ("wan", 4, 4),  # two groups of two frames
+        ("cog-video-x", 8, 4),
+        ("ltx", 8, 5),  # decoded whole
+        ("qwen-image", 4, 1),
+        ("flux2-klein", 8, 1),
+        ("sana", 8, 1),
+        ("text-to-video", 8, 3),  # frame by frame, all together
+    ],
+)
+def test_a_pass_through_every_autoencoder_is_estimated(
+    tiny: Tiny, name: str, widest: int, frames: int
+) -> None:
+    prior = load_prior(tiny(name), **SIZES.get(name, {}))
+    found = memory_estimate(prior).codec
+    assert found == 4 * 4 * widest * frames * prior.image_size**2
+    assert memory_estimate(prior, area=0.25).codec == found // 4

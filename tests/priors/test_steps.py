@@ -5,6 +5,7 @@ import torch
 
 from scorefield.priors import DiscreteSchedule, FlowSchedule, GaussianMixturePrior, sample
 from scorefield.priors.noise import START, keyed_noise
+from scorefield.priors.sampling import levels_of
 from scorefield.priors.steps import ddim_step, denoise_loop, level_path
 
 MEAN, SCALE = 0.7, 0.5
@@ -12,6 +13,7 @@ SCHEDULES = [
     DiscreteSchedule.linear_beta(),
     DiscreteSchedule.scaled_linear().zero_terminal_snr(),
     FlowSchedule(),
+    FlowSchedule(shift=3.0),
 ]
 
 
@@ -30,6 +32,17 @@ def test_the_walk_is_that_of_the_default_sampler(schedule, steps) -> None:
     expected = sample(prior, (3,), 4, steps=steps, seed=3, dtype=torch.float64)
     # diffusers computes its coefficients in float32, and keeps the last alpha above zero
     torch.testing.assert_close(z, expected, rtol=0, atol=2e-4)
+
+
+def test_the_walk_sets_out_from_the_terminal_level_of_a_schedule() -> None:
+    schedule = FlowSchedule(shift=1.7, shift_terminal=0.1)
+    expected = levels_of(schedule.scheduler(), 7, schedule)
+    found = [level.flow_sigma for level in level_path(schedule, 7)[:-1]]
+    torch.testing.assert_close(
+        torch.stack(found), torch.stack([level.flow_sigma.double() for level in expected]),
+        rtol=0, atol=1e-6,
+    )  # fmt: skip
+    assert float(found[-1]) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
