@@ -40,6 +40,36 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     assert "scorefield[ray]" in _refused("auto")
 
 
+class Late:
+    """Ray on a machine where it is not ready in time, so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.left, self.asked = times, list[object]()
+
+    def is_initialized(self) -> bool:
+        return False
+
+    def init(self, address: str, **options: object) -> None:
+        self.asked.append(options["num_cpus"])
+        self.left -= 1
+        if self.left >= 0:
+            raise Exception("The current node timed out during startup.")
+
+    def shutdown(self) -> None:
+        self.asked.append("shutdown")
+
+
+def test_a_busy_machine_is_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = Late(1)
+    monkeypatch.setattr("scorefield.ray_cluster._imported", lambda: late)
+    with ray_cluster(None, 2) as ray:
+        assert ray is late and late.asked == [2, "shutdown", 2]
+    assert late.asked[3:] == ["shutdown"]
+    late.left = 2
+    with pytest.raises(ValueError, match="does not start here: The current node timed out"):
+        ray_cluster(None, 2).__enter__()
+
+
 @needs_ray
 @pytest.mark.parametrize("address", ["6379", "host", "ray://host:10001", ":1", "host:port"])
 def test_what_is_no_address_is_refused(address: str) -> None:

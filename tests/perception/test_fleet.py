@@ -2,7 +2,9 @@
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +268,16 @@ def test_sources_and_results_must_be_named(capsys: pytest.CaptureFixture[str]) -
     ):
         assert main([*CLASSIFY, *words]) == 2
         assert says in capsys.readouterr().err
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+def test_an_address_of_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = over("imagefolder", tmp_path, tmp_path / "out", "--engine", "ray")
+    begun = time.monotonic()
+    assert main([*CLASSIFY, *words, "--address", "127.0.0.1:9"]) == 2
+    assert time.monotonic() - begun < 20
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "nothing answers at 127.0.0.1:9" in line and not (tmp_path / "out").exists()
 
 
 class Dead(Exception):

@@ -9,22 +9,19 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-import pyarrow.parquet as parquet
 import pytest
+import slow_fleet
 from tiny_data_sets import image_folder
 
-COUNT, PER_FILE = 22, 3
-
-FEATURES = ["features", "--ensemble", "16"]
-CLASSIFY = ["classify", "--labels", "1,2,7", "--template", "{}", "--budget", "24"]
-
-RAY = ["--engine", "ray", "--workers", "2"]
+from scorefield.perception.fleet.part_files import part_paths, part_rows
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"),
     pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked for in /proc"),
 ]
+
+COUNT = 22
 
 
 @pytest.fixture(scope="module")
@@ -35,54 +32,63 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def words(command: list[str], images: Path, out: Path, *more: str) -> list[str]:
-    return [
-        sys.executable, "-m", "scorefield", *command, "--prior", "digits", "--device", "auto",
-        "--data", "imagefolder", str(images), "--images-per-file", str(PER_FILE),
-        "--out", str(out), "--quiet", *more,
-    ]  # fmt: skip
-
-
-def ends(process: "subprocess.Popen[str]") -> None:
-    """The job ends with one line: of the torn image."""
-    _, said = process.communicate(timeout=600)
-    assert process.returncode == 1, said
-    (line,) = said.splitlines()
-    assert f"1 of {COUNT} images could not be read: 1/00010.png: cannot be read" in line
-
-
-def run(given: list[str]) -> "subprocess.Popen[str]":
+def run(*given: str) -> "subprocess.Popen[str]":
+    """A process of Python, whose workers have its own priority."""
     return subprocess.Popen(
-        given, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        [sys.executable, *given], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "RAY_worker_niceness": "0"},
     )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def alone(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
-    """The files that one process writes, by command."""
-    where = tmp_path_factory.mktemp("alone")
-    for command in (FEATURES, CLASSIFY):
-        ends(run(words(command, images, where / command[0])))
-    return {command[0]: files(where / command[0]) for command in (FEATURES, CLASSIFY)}
 
 
 def files(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
 
-@pytest.mark.parametrize("command", [FEATURES, CLASSIFY], ids=["features", "classify"])
-def test_the_bits_of_one_process(
-    command: list[str], images: Path, tmp_path: Path, alone: dict[str, dict[str, bytes]]
-) -> None:
-    ends(run(words(command, images, tmp_path / "out", *RAY)))
-    assert files(tmp_path / "out") == alone[command[0]]
-    names = [
-        name
-        for path in sorted((tmp_path / "out").glob("*.parquet"))
-        for name in parquet.read_table(path, columns=["picture"]).column("picture").to_pylist()
-    ]
-    assert names == sorted(set(names)) and len(names) == COUNT
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["features", "--ensemble", "2"],
+        ["classify", "--labels", "1,2,7", "--template", "{}", "--budget", "24"],
+    ],
+    ids=["features", "classify"],
+)
+def test_the_bits_of_one_process(command: list[str], images: Path, tmp_path: Path) -> None:
+    found = []
+    for engine in (["local"], ["ray", "--workers", "2"]):
+        out = tmp_path / engine[0]
+        process = run(
+            "-m", "scorefield", *command, "--prior", "digits", "--images-per-file", "4",
+            "--data", "imagefolder", str(images), "--out", str(out), "--quiet", "--engine", *engine,
+        )  # fmt: skip
+        _, said = process.communicate(timeout=600)
+        assert process.returncode == 1, said
+        (line,) = said.splitlines()
+        assert f"1 of {COUNT} images could not be read: 1/00010.png: cannot be read" in line
+        found.append(files(out))
+    assert found[0] == found[1]
+
+
+@pytest.fixture(scope="module")
+def alone(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files that one process writes."""
+    out = tmp_path_factory.mktemp("alone") / "out"
+    slow_fleet.fleet(images, out, "local")
+    rows = [row for path in part_paths(out) for row in part_rows(path)]
+    assert [row["picture"] for row in rows] == sorted({row["picture"] for row in rows})
+    assert len(rows) == COUNT and [row["mean"] is None for row in rows].count(True) == 1
+    return files(out)
+
+
+def fleet(images: Path, out: Path, *more: str) -> "subprocess.Popen[str]":
+    return run(slow_fleet.__file__, str(images), str(out), "ray", *more)
+
+
+def ends(process: "subprocess.Popen[str]") -> str:
+    """What a fleet says in the end, which is of the torn image alone."""
+    told, said = process.communicate(timeout=600)
+    assert process.returncode == 0 and said == "", said
+    assert "1 of 22 images could not be read" in told and "died" not in told
+    return told
 
 
 def descendants(pid: int) -> Iterator[int]:
@@ -112,63 +118,33 @@ def workers_of(pid: int) -> list[int]:
 
 def wait_for_parts(process: "subprocess.Popen[str]", out: Path, count: int) -> None:
     until = time.monotonic() + 300
-    while len(list(out.glob("part-*.parquet"))) < count:
-        assert process.poll() is None and time.monotonic() < until
+    while len(part_paths(out)) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
         time.sleep(0.02)
 
 
-def test_a_worker_is_killed(
-    images: Path, tmp_path: Path, alone: dict[str, dict[str, bytes]]
-) -> None:
-    process, out = run(words(FEATURES, images, tmp_path / "out", *RAY)), tmp_path / "out"
+def test_a_worker_is_killed(images: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
+    out = tmp_path / "out"
+    process = fleet(images, out)
     wait_for_parts(process, out, 1)
     killed = workers_of(process.pid)
     assert killed
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
     ends(process)
-    assert files(out) == alone["features"]
+    assert files(out) == alone
 
 
-KILL_AN_ACTOR = """
-import sys
-from scorefield.cli.main import main
-from scorefield.perception.fleet import engines
-
-hired = []
-
-class Crew(engines._Crew):
-    def __init__(self, ray, hire, size):
-        self.kill = ray.kill
-        super().__init__(ray, lambda: hired.append(hire()) or hired[-1], size)
-
-    def write(self, tasks):
-        for number, written in enumerate(super().write(tasks)):
-            if number in (0, 2):
-                self.kill(hired[-1])
-            yield written
-
-engines._Crew = Crew
-code = main(sys.argv[1:])
-assert len(hired) == 4, hired
-sys.exit(code)
-"""
+def test_an_actor_is_killed(images: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
+    out = tmp_path / "out"
+    assert "4 actors" in ends(fleet(images, out, "0,2"))
+    assert files(out) == alone
 
 
-def test_an_actor_is_killed(
-    images: Path, tmp_path: Path, alone: dict[str, dict[str, bytes]]
-) -> None:
-    given = words(FEATURES, images, tmp_path / "out", *RAY)
-    given[1:3] = ["-c", KILL_AN_ACTOR]
-    ends(run(given))
-    assert files(tmp_path / "out") == alone["features"]
-
-
-def test_the_driver_is_killed(
-    images: Path, tmp_path: Path, alone: dict[str, dict[str, bytes]]
-) -> None:
-    given, out = words(FEATURES, images, tmp_path / "out", *RAY), tmp_path / "out"
-    process = run(given)
+def test_the_driver_is_killed(images: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
+    out = tmp_path / "out"
+    process = fleet(images, out)
     wait_for_parts(process, out, 2)
     theirs = set(descendants(process.pid))
     process.kill()
@@ -177,18 +153,8 @@ def test_the_driver_is_killed(
     while any(Path(f"/proc/{pid}/exe").exists() for pid in theirs):
         assert time.monotonic() < until, "Ray outlives its driver"
         time.sleep(0.1)
-    done = {path: path.stat().st_mtime_ns for path in out.glob("part-*.parquet")}
-    assert 2 <= len(done) < len(alone["features"]) - 1
-    ends(run([*given, "--resume"]))
-    assert files(out) == alone["features"]
+    done = {path: path.stat().st_mtime_ns for path in part_paths(out)}
+    assert 2 <= len(done) < len(alone) - 1
+    ends(fleet(images, out))
+    assert files(out) == alone
     assert all(path.stat().st_mtime_ns == when for path, when in done.items())  # nothing twice
-
-
-def test_an_address_of_nobody(images: Path, tmp_path: Path) -> None:
-    begun = time.monotonic()
-    given = words(FEATURES, images, tmp_path / "out", "--engine", "ray", "--address", "127.0.0.1:9")
-    process = run(given)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 2 and time.monotonic() - begun < 20
-    (line,) = said.splitlines()
-    assert "nothing answers at 127.0.0.1:9" in line and not (tmp_path / "out").exists()

@@ -159,4 +159,4 @@ def _check_pyarrow() -> None:
     try:
         import pyarrow  # noqa: F401
     except ImportError as error:
-        raise ValueError("pyarrow is not installed; pip install 'scorefield[ray]'") from error
+        raise ValueError("pyarrow is not installed; pip install pyarrow") from error
