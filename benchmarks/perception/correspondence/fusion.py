@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from damage import CONDITIONS, blurred
+from image_damage import CONDITIONS, blurred
 from torch import Tensor
 from tqdm import tqdm
 from world_pairs import SemanticPair, draw_pairs
@@ -50,8 +50,10 @@ class Fusion(PriorCommand):
     """Seed of the pairs; what is tuned is tuned on others."""
     n: Count = 200
     """Clean pairs."""
-    damaged: Count = 60
-    """Pairs of each kind of damage, the first ones."""
+    noisy: Count = 60
+    """Pairs with noise, the first ones."""
+    damaged: Count = 20
+    """Pairs of each other kind of damage, the first ones."""
     resume: bool = False
     """Go on with the evaluation in --out, with the same settings."""
 
@@ -64,8 +66,9 @@ class Fusion(PriorCommand):
             ["condition", "pair"],
         )  # fmt: skip
         with under_way():
+            number = {"clean": self.n, "noise": self.noisy}
             found = {
-                name: self._judged(prior, name, self.n if name == "clean" else self.damaged, store)
+                name: self._judged(prior, name, number.get(name, self.damaged), store)
                 for name in CONDITIONS
             }
             metrics = {name: figures_of(rows) for name, rows in found.items()}
