@@ -122,6 +122,10 @@ class ImagePrior:
         self.name = name
         self.templates = tuple(templates)
 
+    def __repr__(self) -> str:
+        kind = type(self).__name__
+        return f"{kind}({self.name!r}, latents {self.latent_shape}, {self.device})"
+
     @property
     def device(self) -> torch.device:
         """Where denoisers and codec compute."""

@@ -1,16 +1,19 @@
 """One demonstration, and what makes it sound."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+UNNAMED = "episode"
+"""What an episode is called that nobody has named; `numbered` gives it its number."""
 
 
 @dataclass(frozen=True, eq=False)
 class Episode:
-    """One demonstration of T steps.
+    """One demonstration of T steps; lists in place of arrays become arrays where it is checked.
 
     state: (T, D) of numbers; kept as float32.
     action: (T, A) of numbers, in the units of the environment; kept as float32.
@@ -24,7 +27,7 @@ class Episode:
     action: NDArray[Any]
     cameras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     rate: float | None = None
-    name: str = "episode"
+    name: str = UNNAMED
     key: int | None = None
 
     def __len__(self) -> int:
@@ -41,8 +44,10 @@ class Episode:
         action = checked_numbers(self.name, "action", self.action)
         if action.shape[1] == 0:
             raise ValueError(f"{self.name}: an action has no numbers; a policy does something")
-        for camera, images in self.cameras.items():
-            _check_images(self.name, camera, images)
+        cameras = {
+            camera: _checked_images(self.name, camera, images)
+            for camera, images in self.cameras.items()
+        }
         if len({observed_as(camera) for camera in self.cameras}) < len(self.cameras):
             raise ValueError(f"{self.name}: cameras {sorted(self.cameras)} would share a name")
         lengths = {name: len(array) for name, array in self.arrays().items()}
@@ -58,7 +63,7 @@ class Episode:
         return Episode(
             state,
             action,
-            {observed_as(camera): images for camera, images in self.cameras.items()},
+            {observed_as(camera): images for camera, images in cameras.items()},
             None if self.rate is None else float(self.rate),
             self.name,
             self.key,
@@ -68,6 +73,21 @@ class Episode:
         """All arrays by their names in a folder: state, action and camera.NAME."""
         images = {f"camera.{name}": array for name, array in self.cameras.items()}
         return {"state": self.state, "action": self.action, **images}
+
+
+def numbered(episode: object, number: int) -> Episode:
+    """An episode of a data set, checked; one without a name is called by its number.
+
+    Raises:
+        ValueError: it is no `Episode`, or not sound (`Episode.checked`).
+    """
+    if not isinstance(episode, Episode):
+        raise ValueError(
+            f"episode {number} is {type(episode).__name__}; make an Episode(state, action) of each"
+        )
+    if episode.name == UNNAMED:
+        episode = replace(episode, name=f"{UNNAMED} {number}")
+    return episode.checked()
 
 
 def observed_as(camera: str) -> str:
@@ -80,8 +100,16 @@ def observed_as(camera: str) -> str:
     return f"{name}_camera" if name in ("state", "action") else name
 
 
-def checked_numbers(where: str, name: str, array: NDArray[Any]) -> NDArray[np.float32]:
+def _array(where: str, name: str, given: ArrayLike) -> NDArray[Any]:
+    try:
+        return np.asarray(given)
+    except ValueError as error:  # rows of several lengths
+        raise ValueError(f"{where}: {name} makes no array; all its steps have one size") from error
+
+
+def checked_numbers(where: str, name: str, given: ArrayLike) -> NDArray[np.float32]:
     """Finite numbers (T, size) as float32."""
+    array = _array(where, name, given)
     if array.ndim != 2 or array.dtype.kind not in "fiu":
         raise ValueError(
             f"{where}: {name} is {array.dtype} of shape {array.shape}; it must be numbers of shape "
@@ -99,12 +127,14 @@ def checked_numbers(where: str, name: str, array: NDArray[Any]) -> NDArray[np.fl
     return kept
 
 
-def _check_images(where: str, camera: str, images: NDArray[Any]) -> None:
+def _checked_images(where: str, camera: str, given: ArrayLike) -> NDArray[np.uint8]:
+    images = _array(where, f"camera {camera}", given)
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
         raise ValueError(
             f"{where}: camera {camera} is {images.dtype} of shape {images.shape}; images are "
             "uint8 of shape (steps, height, width, 3)"
         )
+    return images
 
 
 def check_alike(first: Episode, other: Episode) -> None:

@@ -21,7 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scorefield.control.data.episode import Episode, check_alike, checked_numbers, observed_as
+from scorefield.control.data.episode import (
+    Episode,
+    check_alike,
+    checked_numbers,
+    numbered,
+    observed_as,
+)
 from scorefield.control.data.episode_files import INDEX as INDEX
 from scorefield.control.data.episode_files import append, cut, mapped, read_index
 from scorefield.files import part_path, write_text
@@ -67,8 +73,8 @@ class Episodes:
                 shapes or rate, or there is none.
         """
         taken: list[Episode] = []
-        for episode in episodes:
-            taken.append(episode.checked())
+        for number, episode in enumerate(episodes):
+            taken.append(numbered(episode, number))
             check_alike(taken[0], taken[-1])
         if not taken:
             raise ValueError("there are no episodes; a data set needs at least one")
@@ -203,7 +209,7 @@ class EpisodeWriter:
         Raises:
             ValueError: it is not sound, or unlike the first one.
         """
-        episode = episode.checked()
+        episode = numbered(episode, len(self))
         self._first = self._first or episode
         check_alike(self._first, episode)
         for name, array in episode.arrays().items():

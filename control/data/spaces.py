@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 from scorefield.control.data.episodes import Episodes
 
 
@@ -136,8 +138,8 @@ class PolicySpaces:
         cls,
         episodes: Episodes,
         *,
-        low: Sequence[float] | None = None,
-        high: Sequence[float] | None = None,
+        low: float | int | Sequence[float] | None = None,
+        high: float | int | Sequence[float] | None = None,
         state: bool = True,
         tasks: Sequence[str] = (),
     ) -> "PolicySpaces":
@@ -192,12 +194,15 @@ class PolicySpaces:
             raise ValueError(f"spaces cannot be read from {dict(values)}: {error!r}") from error
 
 
-def _bounds(name: str, given: Sequence[float] | None, found: Sequence[float]) -> tuple[float, ...]:
+def _bounds(
+    name: str, given: float | int | Sequence[float] | None, found: Sequence[float]
+) -> tuple[float, ...]:
     if given is None:
         return tuple(found)
-    if len(given) not in (1, len(found)):
+    bounds = np.atleast_1d(np.asarray(given, dtype=float))
+    if bounds.shape not in ((1,), (len(found),)):
         raise ValueError(
-            f"{name} has {len(given)} numbers, an action {len(found)}; give one for each, or one "
+            f"{name} has {bounds.size} numbers, an action {len(found)}; give one for each, or one "
             "for all"
         )
-    return tuple(given) if len(given) == len(found) else tuple(given) * len(found)
+    return tuple(np.broadcast_to(bounds, len(found)).tolist())

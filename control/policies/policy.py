@@ -172,8 +172,8 @@ class NetworkPolicy(nn.Module, ABC):
             (B, Ta, A), or (Ta, A) for observations without a batch axis.
 
         Raises:
-            ValueError: something the policy sees is missing, of another shape, or not of floats, or
-                no demonstration had this task; the nearest are named.
+            ValueError: something the policy sees is missing, of another shape, not of floats or not
+                finite, or no demonstration had this task; the nearest are named.
         """
         wanted = _wanted(self.spaces, self.horizons)
         check_named(observations, wanted)
@@ -265,5 +265,10 @@ def _seen(name: str, observations: Mapping[str, Any], shape: tuple[int, ...]) ->
         raise ValueError(
             f"{name!r} is {tensor.dtype}; images are floats in [0, 1]: "
             "scorefield.images.as_images makes them from (T, H, W, 3) uint8"
+        )
+    if not bool(tensor.isfinite().all()):
+        raise ValueError(
+            f"{name!r} is not finite: the observations hold NaN or infinity; look at what they "
+            "are read from"
         )
     return tensor

@@ -144,8 +144,14 @@ def check_fits(policy: NetworkPolicy, windows: Windows) -> None:
     """Refuses windows that a policy cannot learn from.
 
     Raises:
-        ValueError: sizes, cameras or horizons differ, or actions lie outside of the bounds.
+        ValueError: they are no windows, sizes, cameras or horizons differ, or actions lie outside
+            of the bounds.
     """
+    if not isinstance(windows, Windows):
+        raise ValueError(
+            f"a policy learns from windows: Windows(episodes, policy.horizons); got "
+            f"{type(windows).__name__}"
+        )
     if windows.horizons != policy.horizons:
         raise ValueError(
             f"the windows have {windows.horizons}, the policy {policy.horizons}; make both alike"

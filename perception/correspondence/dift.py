@@ -12,9 +12,11 @@ from scorefield.images import Images, as_images, each_image
 from scorefield.perception.correspondence.matches import Matches
 from scorefield.perception.correspondence.matching import (
     Locate,
+    check_inside,
     match_features,
     mutual_matches,
 )
+from scorefield.perception.correspondence.points import Points, points_of_each
 from scorefield.perception.correspondence.sift import SiftFusion
 from scorefield.perception.resize import resize_to_prior
 from scorefield.priors.features.cache import FeatureCache
@@ -225,7 +227,7 @@ def match(
     prior: FrozenPrior,
     a: Images,
     b: Images,
-    points: Float[Tensor, "points 2"] | Sequence[Float[Tensor, "_points 2"]] | None = None,
+    points: Points | None = None,
     prompts: Prompts | None = None,
     *,
     preset: DiftPreset | None = None,
@@ -240,14 +242,16 @@ def match(
 
     a, b: one image each or a batch each, as `scorefield.images.as_images` takes them: tensors,
         arrays or paths, in a list also of several sizes. What is returned has one entry per pair.
-    points: pixels (x, y) of a, see `scorefield.perception.correspondence.matching`; of every pair,
-        or a list with those of each pair.
+    points: pixels (x, y) of a, the column first, see
+        `scorefield.perception.correspondence.matching`: (N, 2) as a tensor, an array or a list of
+        pairs of numbers, the same of every pair of images; or a list with those of each.
     prompts: one for both sides or one for each, a and b.
     locate: how points are found, see `match_features`; of a fusion, None is its own.
     sift: match dense SIFT together with the features; see `docs/correspondence.md` for when to.
 
     Raises:
-        ValueError: as `features` and `match_features` do; or a and b are not equally many.
+        ValueError: as `features` and `match_features` do; or a and b are not equally many,
+            or points are of another shape or outside of a.
     """
     sources, targets = each_image(a), each_image(b)
     if len(sources) != len(targets):
@@ -258,9 +262,10 @@ def match(
     texts = [prompts, prompts] if prompts is None or isinstance(prompts, str) else list(prompts)
     if len(texts) != 2:
         raise ValueError(f"give one prompt, or one for each of two pictures; got {len(texts)}")
-    given = [points] * len(pairs) if points is None or isinstance(points, Tensor) else list(points)
-    if len(given) != len(pairs):
-        raise ValueError(f"give points for each of the {len(pairs)} pairs; got {len(given)}")
+    given = points_of_each(points, len(pairs))
+    for image, some in zip(sources, given, strict=True):
+        if some is not None:
+            check_inside(some, (image.shape[1], image.shape[2]))
     return [
         _match(prior, *pair, some, texts, preset, locate, sift, seed)
         for pair, some in zip(pairs, given, strict=True)

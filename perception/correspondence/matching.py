@@ -40,6 +40,16 @@ def cell_centres(features: Float[Tensor, "c h w"], size: Size) -> Float[Tensor, 
     return torch.stack([columns, rows], -1).reshape(-1, 2)
 
 
+def check_inside(points: Float[Tensor, "points 2"], size: Size) -> None:
+    """Raise ValueError for a point outside a picture of that size; NaN is nowhere."""
+    extent = points.new_tensor([size[1], size[0]])
+    if not bool(((points >= 0) & (points <= extent)).all()):
+        raise ValueError(
+            f"points must lie in the picture, x in 0 to {size[1]} and y in 0 to {size[0]}; got "
+            f"{points.amin(0).tolist()} to {points.amax(0).tolist()}"
+        )
+
+
 def vectors_at(
     features: Float[Tensor, "c h w"], points: Float[Tensor, "points 2"], size: Size
 ) -> Float[Tensor, "points c"]:
@@ -48,12 +58,8 @@ def vectors_at(
     Raises:
         ValueError: a point outside the picture.
     """
+    check_inside(points, size)
     extent = points.new_tensor([size[1], size[0]])
-    if bool(((points < 0) | (points > extent)).any()):
-        raise ValueError(
-            f"points must lie in the picture, x in 0 to {size[1]} and y in 0 to {size[0]}; got "
-            f"{points.amin(0).tolist()} to {points.amax(0).tolist()}"
-        )
     grid = (points / extent * 2 - 1).to(features)[None, None]
     found = functional.grid_sample(
         features[None], grid, mode="bilinear", padding_mode="border", align_corners=False

@@ -52,7 +52,15 @@ def _from_pil(image: Image.Image) -> Float[Tensor, "3 height width"]:
 
 
 def save_image(path: str | os.PathLike[str], image: Float[Tensor, "channels height width"]) -> Path:
-    """Write a picture (3, H, W) or (1, H, W) in [0, 1], clamped; the suffix names the format."""
+    """Write a picture (3, H, W) or (1, H, W) in [0, 1], clamped; the suffix names the format.
+
+    Raises:
+        ValueError: the image is given before the path, or has another shape.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(
+            f"save_image(path, image): the path comes first; got {type(path).__name__}"
+        )
     with whole_file(path) as part:
         _to_pil(image).save(part)
     return Path(path)
@@ -145,8 +153,8 @@ def as_images(images: Images, size: int | None = None) -> Float[Tensor, "batch 3
     Args:
         images: a path (as `load_image` reads it), a Pillow image, an array or a tensor, or a list
             of these. Channels come first, (3, H, W) and (B, 3, H, W), or last, as in (H, W, 3);
-            one channel is grey, and a fourth, (H, W, 4), is opacity over white. uint8 counts from 0
-            to 255, floats from 0 to 1.
+            (H, W) and one channel are grey, and a fourth that comes last, RGBA as (H, W, 4), is
+            opacity over white. uint8 counts from 0 to 255, floats from 0 to 1.
         size: if given, files and Pillow images give up their middle square for (size, size); arrays
             and tensors stay as they are.
 
@@ -194,6 +202,11 @@ def each_image(images: Images) -> list[Float[Tensor, "3 _height _width"]]:
     return list(as_images(images))
 
 
+_COUNTS = (
+    "turn numbers from 0 to 255 into uint8, and divide others by what white is (65535 of 16 bits)"
+)
+
+
 def _from_values(values: Tensor) -> Tensor:
     """A tensor with channels first or last, of one image or several, checked and brought to RGB."""
     shape = tuple(values.shape)
@@ -212,10 +225,15 @@ def _from_values(values: Tensor) -> Tensor:
     if values.dtype == torch.uint8:
         values = values.float() / 255
     elif not values.is_floating_point():
-        raise ValueError(f"images are uint8 (0 to 255) or floats (0 to 1); got {values.dtype}")
+        remedy = "turn masks into floats" if values.dtype == torch.bool else _COUNTS
+        raise ValueError(
+            f"images are uint8 (0 to 255) or floats (0 to 1); got {values.dtype}: {remedy}"
+        )
     values = values.float()
     low, high = values.detach().aminmax()
-    if not (low >= 0 and high <= 1):  # NaN too
+    if low.isnan():  # of one NaN both are
+        raise ValueError("images of floats lie in [0, 1]; got NaN: find out where it is from")
+    if not (low >= 0 and high <= 1):
         raise ValueError(
             f"images of floats lie in [0, 1]; got values from {low.item():g} to {high.item():g}; "
             "divide by 255, rescale from [-1, 1], or clamp"
