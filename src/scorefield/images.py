@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
 from scorefield.files import whole_file
+from scorefield.image_values import rgb_of
 
 __all__ = [
     "Images",
@@ -163,7 +164,7 @@ def as_images(images: Images, size: int | None = None) -> Float[Tensor, "batch 3
             list of images of several sizes.
     """
     if isinstance(images, Tensor | np.ndarray):
-        return _from_values(torch.as_tensor(images))
+        return rgb_of(torch.as_tensor(images))
     if isinstance(images, Image.Image):
         return _opened(images, size)[None].contiguous()
     if isinstance(images, str | os.PathLike):
@@ -200,48 +201,6 @@ def each_image(images: Images) -> list[Float[Tensor, "3 _height _width"]]:
     if isinstance(images, Sequence) and not isinstance(images, str) and len(images) > 0:
         return [one for image in images for one in as_images(image)]
     return list(as_images(images))
-
-
-_COUNTS = (
-    "turn numbers from 0 to 255 into uint8, and divide others by what white is (65535 of 16 bits)"
-)
-
-
-def _from_values(values: Tensor) -> Tensor:
-    """A tensor with channels first or last, of one image or several, checked and brought to RGB."""
-    shape = tuple(values.shape)
-    if values.ndim == 2:
-        values = values[None]
-    if values.ndim == 3:
-        values = values[None]
-    last = values.ndim == 4 and values.shape[1] not in (1, 3) and values.shape[3] in (1, 3, 4)
-    if last:
-        values = values.permute(0, 3, 1, 2)
-    # Four channels that come first are latents rather than an image.
-    if values.ndim != 4 or values.shape[1] not in ((1, 3, 4) if last else (1, 3)) or 0 in shape:
-        raise ValueError(
-            f"an image is (3, H, W) or (H, W, 3), a batch has one axis more; got shape {shape}"
-        )
-    if values.dtype == torch.uint8:
-        values = values.float() / 255
-    elif not values.is_floating_point():
-        remedy = "turn masks into floats" if values.dtype == torch.bool else _COUNTS
-        raise ValueError(
-            f"images are uint8 (0 to 255) or floats (0 to 1); got {values.dtype}: {remedy}"
-        )
-    values = values.float()
-    low, high = values.detach().aminmax()
-    if low.isnan():  # of one NaN both are
-        raise ValueError("images of floats lie in [0, 1]; got NaN: find out where it is from")
-    if not (low >= 0 and high <= 1):
-        raise ValueError(
-            f"images of floats lie in [0, 1]; got values from {low.item():g} to {high.item():g}; "
-            "divide by 255, rescale from [-1, 1], or clamp"
-        )
-    if values.shape[1] == 4:
-        values = values[:, :3] * values[:, 3:] + (1 - values[:, 3:])
-    # Another order in memory would round otherwise in the network.
-    return values.expand(-1, 3, -1, -1).contiguous()
 
 
 def save_gif(
