@@ -57,7 +57,7 @@ CALLS = {
     "sf.match(prior, flat, flat, np.array([[20, 31]]))": "AssertionError: features were computed",
     "sf.match(prior, flat, flat, [[(20, 31), (1, 2)]])": "AssertionError: features were computed",
     # what a prior is
-    "prior": r"FrozenPrior.'shapes', latents .4, 8, 8., cpu.$",
+    "prior": r"FrozenPrior.'shapes', latents .4, 16, 16., cpu.$",
     # policies
     "control.PolicySpaces.of(episodes, low=-0.1, high=2).low": r".-0.1, -0.1.$",
     "len(control.Episodes.of([Episode([[1.0]] * 9, [[2]] * 9)]).action)": "9$",
