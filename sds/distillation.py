@@ -34,6 +34,8 @@ __all__ = ["Distillation", "DistillationJob", "ModuleDistillation"]
 _PREVIEW = -1
 """Key of what is drawn besides the numbers of the steps, which have 0 and above."""
 
+_ROUNDING = 1e-3  # by which images may leave [0, 1]: a renderer's weights sum to one but for it
+
 
 class Distillation:
     """A prior, its prompts, an objective, the noise levels and, for VSD, phi.
@@ -235,8 +237,8 @@ class ModuleDistillation(DistillationJob):
     learning_rate: Adam's.
 
     Raises:
-        ValueError: words the prior does not know, a prompt the objective lacks, or images of
-            another shape.
+        ValueError: words the prior does not know, a prompt the objective lacks, no module, or one
+            that renders no images in [0, 1] with a graph to its parameters.
     """
 
     def __init__(
@@ -249,20 +251,32 @@ class ModuleDistillation(DistillationJob):
     ) -> None:
         if not learning_rate > 0:
             raise ValueError(f"learning_rate must be positive; got {learning_rate}")
+        _check_module(module)
         self.settings = settings
         self.learning_rate = learning_rate
         self.distillation = Distillation(prior, settings)
         self.distillation.check(settings.prompt)
         self.module = module.to(prior.device)
+        with torch.enable_grad():
+            self._check_images(module(noise_generator(settings.seed, _PREVIEW)))
         self.optimizer = torch.optim.Adam(module.parameters(), lr=learning_rate)
-        with torch.no_grad():
-            self._check_shape(tuple(self._preview_images().shape))
 
     @staticmethod
-    def _check_shape(shape: tuple[int, ...]) -> None:
-        if len(shape) != 4 or shape[1] != 3:
+    def _check_images(images: Any) -> None:
+        shape = tuple(images.shape) if isinstance(images, Tensor) else None
+        if shape is None or len(shape) != 4 or shape[1] != 3:
+            got = f"a {type(images).__name__}" if shape is None else shape
+            raise ValueError(f"the module must return images (batch, 3, height, width); got {got}")
+        if not images.requires_grad:
             raise ValueError(
-                f"the module must return images (batch, 3, height, width); got {shape}"
+                "the module's images have no graph to its parameters, so nothing can be trained; "
+                "make what is trained an nn.Parameter, and render without detach() and no_grad()"
+            )
+        low, high = images.detach().aminmax()
+        if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # NaN too
+            raise ValueError(
+                f"the module must return images in [0, 1]; got values from {low.item():g} to "
+                f"{high.item():g}; end it in sigmoid(), divide by 255, or rescale from [-1, 1]"
             )
 
     @torch.no_grad()
@@ -296,10 +310,16 @@ class ModuleDistillation(DistillationJob):
 
     def config(self) -> dict[str, Any]:
         """All that the result depends on but the module's own settings, as JSON values."""
+        state = self.module.state_dict()
         return {
             **super().config(),
             "learning_rate": self.learning_rate,
             "module": type(self.module).__qualname__,
+            "module_shapes": {
+                name: list(value.shape)
+                for name, value in state.items()
+                if isinstance(value, Tensor)
+            },
         }
 
     def finish(self, folder: Path, *, progress: bool = True) -> dict[str, Path]:
@@ -307,3 +327,11 @@ class ModuleDistillation(DistillationJob):
         images = self.images().clamp(0, 1)
         picture = contact_sheet(images) if len(images) > 1 else images[0]
         return {"final": save_image(folder / "final.png", picture)}
+
+
+def _check_module(module: object) -> None:
+    if not isinstance(module, nn.Module):
+        raise ValueError(
+            f"the module must be a torch.nn.Module; got a {type(module).__name__}: derive a class, "
+            "with what is trained as nn.Parameter and forward(generator) -> images"
+        )

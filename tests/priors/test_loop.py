@@ -317,7 +317,7 @@ def test_ctrl_c_finishes_the_step_saves_and_resumes_exactly(
     tmp_path: Path, uninterrupted: dict[str, bytes]
 ) -> None:
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt, match="stopped after step 11 of 60; --resume"):
+    with pytest.raises(KeyboardInterrupt, match="stopped after step 11 of 60; resume"):
         run(tmp_path, Interrupted(10))
     assert signal.getsignal(signal.SIGINT) is before
     assert rows(tmp_path) == 11
@@ -329,7 +329,8 @@ def test_ctrl_c_tells_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture
     folder = RunFolder.create(tmp_path, {})
     with pytest.raises(KeyboardInterrupt):
         optimise(Interrupted(1), steps=9, folder=folder, preview_every=0, checkpoint_every=0)
-    assert f"--resume continues {tmp_path}" in capsys.readouterr().err
+    told = f"resume {tmp_path} (--resume; resume=True in Python)"
+    assert told in capsys.readouterr().err
 
 
 def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Distillation of a module of one's own."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 from scorefield.priors import load_prior
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs import run
-from scorefield.runs.job import Job
+from scorefield.runs.job import Job, begin
 from scorefield.sds import SDS, VSD, DistillationSettings, ModuleDistillation, Objective
+from scorefield.sds.distillation import _check_module
 from scorefield.sds.image_distillation import ImageDistillation, ImageSettings
 from scorefield.sds.nerf.scene_distillation import TextTo3D
 from scorefield.sds.nerf.settings import TextTo3DSettings
@@ -84,6 +86,59 @@ def test_images_of_another_shape_are_refused_before_the_first_step(
         ModuleDistillation(
             prior, DistillationSettings("a red mushroom"), Shifted(prior.image_size, channels)
         )
+
+
+class Rendered(Shifted):
+    """What a function makes of the pixels."""
+
+    def __init__(self, size: int, render: Callable[[Tensor], Any]) -> None:
+        super().__init__(size)
+        self.render = render
+
+    def forward(self, generator: torch.Generator) -> Any:
+        return self.render(super().forward(generator))
+
+
+BAD_RENDERS: dict[str, tuple[Callable[[Tensor], Any], str]] = {
+    "from -1": (
+        lambda x: 2 * x - 2,
+        r"images in \[0, 1\]; got values from -1 to -1; end it in sig",
+    ),
+    "to 255": (lambda x: 255 * x, r"got values from 127.5 to 127.5; .*divide by 255"),
+    "not a number": (lambda x: x / 0 - x / 0, r"images in \[0, 1\]; got values from nan"),
+    "detached": (lambda x: x.detach(), r"no graph to its parameters.*nn\.Parameter"),
+    "a tuple": (lambda x: (x, x), r"images \(batch, 3, height, width\); got a tuple"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_RENDERS)
+def test_what_a_module_must_not_render_is_refused(prior: ImagePrior, name: str) -> None:
+    render, words = BAD_RENDERS[name]
+    settings = DistillationSettings("a red mushroom")
+    with pytest.raises(ValueError, match=words):
+        ModuleDistillation(prior, settings, Rendered(prior.image_size, render))
+
+
+def test_rounding_at_the_ends_is_no_other_range(prior: ImagePrior) -> None:
+    module = Rendered(prior.image_size, lambda x: 2 * x + 1e-5)
+    assert ModuleDistillation(prior, DistillationSettings("a red mushroom"), module).steps
+
+
+def test_what_holds_nothing_to_train_is_refused(prior: ImagePrior) -> None:
+    # the types of arguments are checked while the tests run, so this check is asked by itself
+    with pytest.raises(ValueError, match=r"must be a torch.nn.Module; got a function"):
+        _check_module(lambda generator: torch.zeros(1, 3, 8, 8))
+    constant = Shifted(prior.image_size).requires_grad_(False)
+    with pytest.raises(ValueError, match="no graph to its parameters"):
+        ModuleDistillation(prior, DistillationSettings("a red mushroom"), constant)
+
+
+def test_a_module_of_other_shapes_is_another_run(prior: ImagePrior, tmp_path: Path) -> None:
+    settings = DistillationSettings("a red mushroom", steps=1)
+    begin(ModuleDistillation(prior, settings, Shifted(8)), tmp_path)
+    other = ModuleDistillation(prior, settings, Shifted(16))
+    with pytest.raises(ValueError, match=r"made with module_shapes\.pixels.* = .*8.*, now .*16"):
+        begin(other, tmp_path, resume=True)
 
 
 def test_unknown_words_are_refused_before_the_first_step(prior: ImagePrior) -> None:

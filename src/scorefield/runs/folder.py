@@ -78,7 +78,8 @@ class RunFolder:
         occupied = path.is_dir() and any(entry.name != _CONFIG_PART for entry in path.iterdir())
         if occupied and not resume:
             raise ValueError(
-                f"{path} is not empty; choose another folder, or --resume to continue its run"
+                f"{path} is not empty; choose another folder, or resume its run "
+                "(--resume; resume=True in Python)"
             )
         if occupied:
             saved = _read_config(path)

@@ -143,7 +143,7 @@ def optimise(
             if stop:
                 message = f"stopped after step {done} of {steps}"
                 if folder is not None:
-                    message += f"; --resume continues {folder.path}"
+                    message += f"; resume {folder.path} (--resume; resume=True in Python)"
                 if progress:
                     bar.write(message, file=sys.stderr)
                 raise KeyboardInterrupt(message)
