@@ -67,6 +67,8 @@ def check_ray() -> None:
 def _imported() -> Any:
     # Read when Ray is imported, or a cluster is started.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # It prints on standard output when a worker dies, whatever is asked of its logs.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     # What is to come in Ray; without a choice it remarks on it. A task may see a GPU it has not.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
