@@ -15,7 +15,7 @@ FieldChoice = Literal["generfacto", "nerf", "voxels", "hash", "hash-large"]
 class MethodSettings:
     """How nerfstudio's trainer distils a prior; of what is None the preset's value is taken."""
 
-    field: FieldChoice = "generfacto"
+    field: FieldChoice = "voxels"
     """Radiance field. Of nerfstudio: generfacto, its hash grid for text to 3D, or nerf, a network
     of four layers. Of this library: voxels, fastest on a CPU, or its hash grids."""
     preset: str | None = None
