@@ -44,6 +44,7 @@ from random_models import CHAIN, MODELS, load
 from torch import Tensor
 
 from scorefield.priors.acceleration import compile_models, lay_out_channels_last
+from scorefield.priors.condition import Condition
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.noise import noise_generator
 from scorefield.sds.distillation import Distillation
@@ -236,10 +237,12 @@ def layouts(name: str, prior: FrozenPrior, report: Report, given: argparse.Names
     """One guided evaluation; random weights lose nothing by a change of their type."""
     z = torch.randn(2, *prior.latent_shape, generator=torch.Generator().manual_seed(0))
     z = z.to(prior.device)
-    level = prior.schedule.at_timestep(500)
+    level = prior.schedule.at_timestep(500).expand(2)
+    rows = prior.condition(["a red mushroom", ""]).condition.tensors
 
     def evaluate() -> Tensor:
-        return prior.condition(["a red mushroom", ""])(z, level).eps
+        told = {name: tensor.to(prior.dtype) for name, tensor in rows.items()}
+        return prior.predict(z, level, Condition(told)).eps
 
     def timed(what: str) -> Tensor:
         taken = rounds({what: evaluate}, 3 * given.rounds, prior.device)[what]
