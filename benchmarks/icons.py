@@ -3,6 +3,7 @@
     pip install scorefield[judges]
     scorefield train-prior icons --out runs/icons --dtype bfloat16
     python benchmarks/icons.py runs/icons --out runs/icons-figures
+    python benchmarks/icons.py runs/icons --out runs/icons-scales --scales 2 3 5 7.5
 
 Every concept is sampled twice, by its plain prompt ("a fox"), with seeds from 1,000. The judge is
 trained on the training icons; what it reads of real icons of two sets that neither it nor the
@@ -10,11 +11,15 @@ prior has seen (OpenMoji, EmojiOne 1) is the bar. Copies: for each sample the ne
 training icon, by mean absolute difference of 16x16 pixels,
 beside how near the held-out icons are to the training icons.
 OUT gets metrics.json and sheets of the samples, one of each concept, in the order of the card.
+
+The second command chooses the guidance scale of the card instead: every concept once at each scale,
+with seeds from 5,000, which nothing else is judged by; metrics.json and a sheet for each scale.
 """
 
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,12 +31,12 @@ from tqdm import tqdm
 
 from scorefield.files import write_json
 from scorefield.images import contact_sheet, save_image
-from scorefield.priors import load_prior
+from scorefield.priors import FrozenPrior, load_prior
 from scorefield.priors.sampling import sample
 from scorefield.sds.label_judge import LabelJudge
 from scorefield.training.icon_concepts import TRAINING_SETS
 
-SEED = 1_000
+SEED, TUNING_SEED = 1_000, 5_000
 HELD_OUT = ("openmoji", "emojione-v1")
 Pictures = Float[Tensor, "n 3 64 64"]
 
@@ -59,25 +64,39 @@ def on_white(path: Path) -> Float[Tensor, "3 64 64"]:
     return torch.from_numpy(np.array(small)).permute(2, 0, 1).float() / 255
 
 
-def draw(folder: Path, labels: list[str], n: int, steps: int, out: Path) -> tuple[Pictures, Tensor]:
-    """n samples of each label."""
-    prior = load_prior(folder)
+def draw(
+    prior: FrozenPrior, labels: list[str], n: int, steps: int, seed: int, scale: float | None = None
+) -> tuple[Pictures, Tensor]:
+    """n samples of each label, and the labels' numbers; None is the prior's own guidance scale."""
     pictures, which = [], []
     for number, label in enumerate(tqdm(labels)):
         article = "an" if label[0] in "aeiou" else "a"
         latents = sample(
-            prior.guided([f"{article} {label}"] * n),
+            prior.guided([f"{article} {label}"] * n, scale),
             prior.latent_shape,
             n,
             steps=steps,
-            seed=SEED + number,
+            seed=seed + number,
         )
         pictures.append(prior.decode(latents).clamp(0, 1))
         which += [number] * n
-    samples = torch.cat(pictures)
-    for i in range(n):
-        save_image(out / f"samples-{i}.png", contact_sheet(samples[i::n], columns=11))
-    return samples, torch.tensor(which)
+    return torch.cat(pictures), torch.tensor(which)
+
+
+def choose_scale(
+    prior: FrozenPrior,
+    judge: LabelJudge,
+    judge_labels: Tensor,
+    labels: list[str],
+    args: argparse.Namespace,
+) -> dict[str, Any]:
+    """What the judge reads at each guidance scale, on seeds that are kept for this choice."""
+    found = {}
+    for scale in args.scales:
+        samples, which = draw(prior, labels, 1, args.steps, TUNING_SEED, scale)
+        save_image(args.out / f"scale-{scale:g}.png", contact_sheet(samples, columns=11))
+        found[f"{scale:g}"] = read(judge, samples, judge_labels[which])
+    return found
 
 
 def read(judge: LabelJudge, pictures: Pictures, which: Tensor) -> dict[str, float]:
@@ -101,12 +120,37 @@ def nearest(pictures: Pictures, others: Pictures) -> dict[str, float]:
     return {"p10": low, "median": middle}
 
 
-def psnr(folder: Path, pictures: Pictures) -> float:
+def psnr(prior: FrozenPrior, pictures: Pictures) -> float:
     """Of decoded codes, in dB, over all pixels of all pictures."""
-    prior = load_prior(folder)
     with torch.no_grad():
         again = torch.cat([prior.decode(prior.encode(p)).clamp(0, 1) for p in pictures.split(32)])
     return float(-10 * (again - pictures).square().mean().log10())
+
+
+def judged(
+    prior: FrozenPrior,
+    judge: LabelJudge,
+    judge_labels: Tensor,
+    labels: list[str],
+    args: argparse.Namespace,
+) -> dict[str, Any]:
+    """The figures of the card."""
+    real = args.training / "pictures"
+    samples, which = draw(prior, labels, args.samples, args.steps, SEED)
+    for i in range(args.samples):
+        sheet = contact_sheet(samples[i :: args.samples], columns=11)
+        save_image(args.out / f"samples-{i}.png", sheet)
+    trained, _ = icons(real / "training", labels, tuple(TRAINING_SETS))
+    held_out = {name: icons(real / "held-out", labels, (name,)) for name in HELD_OUT}
+    return {
+        "samples": read(judge, samples, judge_labels[which]),
+        **{name: read(judge, p, judge_labels[w]) for name, (p, w) in held_out.items()},
+        "codec_psnr": {name: psnr(prior, p) for name, (p, _) in held_out.items()},
+        "nearest_training_icon": {
+            "samples": nearest(samples, trained),
+            **{name: nearest(p, trained) for name, (p, _) in held_out.items()},
+        },
+    }
 
 
 def main() -> None:
@@ -116,25 +160,21 @@ def main() -> None:
     parser.add_argument("--prior", type=Path, help="another prior than that of the training")
     parser.add_argument("--samples", type=int, default=2, help="of each concept")
     parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument(
+        "--scales", type=float, nargs="+", help="choose the guidance scale of these"
+    )
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    prior = args.prior or args.training / "icons"
-    labels = json.loads((prior / "scorefield.json").read_text())["concepts"]
-    samples, which = draw(prior, labels, args.samples, args.steps, args.out)
+    folder = args.prior or args.training / "icons"
+    prior = load_prior(folder)
+    labels = json.loads((folder / "scorefield.json").read_text())["concepts"]
     real = args.training / "pictures"
-    trained, _ = icons(real / "training", labels, tuple(TRAINING_SETS))
-    held_out = {name: icons(real / "held-out", labels, (name,)) for name in HELD_OUT}
     judge = LabelJudge.train(real / "training", progress=True)
     judge_labels = torch.tensor([judge.labels.index(label) for label in labels])
-    metrics = {
-        "samples": read(judge, samples, judge_labels[which]),
-        **{name: read(judge, p, judge_labels[w]) for name, (p, w) in held_out.items()},
-        "codec_psnr": {name: psnr(prior, p) for name, (p, _) in held_out.items()},
-        "nearest_training_icon": {
-            "samples": nearest(samples, trained),
-            **{name: nearest(p, trained) for name, (p, _) in held_out.items()},
-        },
-    }
+    if args.scales:
+        metrics = choose_scale(prior, judge, judge_labels, labels, args)
+    else:
+        metrics = judged(prior, judge, judge_labels, labels, args)
     write_json(args.out / "metrics.json", metrics)
     print(json.dumps(metrics, indent=2))
 
