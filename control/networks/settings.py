@@ -8,7 +8,7 @@ from scorefield.domains import Count, NotNegative, Whole, check_numbers
 Predicts = Literal["eps", "x0", "v", "velocity"]
 """What a network outputs: the noise, the clean chunk, alpha eps - sigma x0, or eps - x0."""
 
-Sampler = Literal["consistent", "reference", "ancestral"]
+Sampler = Literal["consistent", "reference", "ancestral", "renoised"]
 """What becomes of the noise at a step, and at which timesteps (`solver_steps`)."""
 
 

@@ -34,7 +34,12 @@ from scorefield.control.networks.unet1d import UNet1D
 from scorefield.control.policies.denoising import ChunkDenoiser, draw_chunk
 from scorefield.control.policies.policy import ChunkRequest, NetworkPolicy
 from scorefield.control.policies.sharded_generator import ShardedGenerator
-from scorefield.control.policies.solver import Schedule, SolverStep, solver_steps
+from scorefield.control.policies.solver import (
+    Schedule,
+    SolverStep,
+    check_sampler,
+    solver_steps,
+)
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule
@@ -70,7 +75,8 @@ class DiffusionSettings:
     steps: of sampling; fewer than the levels.
     order: of the solver: 1 is DDIM, for a flow Euler's method; 2 is DPM-Solver++.
     sampler: consistent, or the reference's or DDPM's (ancestral), which policies that are read
-        from diffusion_policy and LeRobot have (`solver_steps`).
+        from diffusion_policy and LeRobot have, or renoised, for students of few steps
+        (`solver_steps`).
     """
 
     predicts: Predicts = "x0"
@@ -110,8 +116,7 @@ class DiffusionSettings:
             raise ValueError(f"order must be 1 or 2, got {self.order}")
         if self.sampler not in get_args(Sampler):
             raise ValueError(f"sampler must be one of {get_args(Sampler)}, got {self.sampler!r}")
-        if self.sampler != "consistent" and (self.order != 1 or self.predicts == "velocity"):
-            raise ValueError(f"the sampler {self.sampler!r} is of order 1, and not for velocity")
+        check_sampler(self.sampler, self.order, self.predicts == "velocity")
 
     def schedule(self) -> Schedule:
         """The levels of noise."""
@@ -237,9 +242,10 @@ class DiffusionPolicy(NetworkPolicy):
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
-        """(Tp, A); for the ancestral sampler, which adds noise on the way, (steps, Tp, A)."""
+        """(Tp, A); for samplers that add noise on the way, (steps, Tp, A)."""
         chunk = (self.horizons.horizon, self.spaces.action)
-        return (self.diffusion.steps, *chunk) if self.diffusion.sampler == "ancestral" else chunk
+        adds = self.diffusion.sampler in ("ancestral", "renoised")
+        return (self.diffusion.steps, *chunk) if adds else chunk
 
     @property
     def bound(self) -> float | None:

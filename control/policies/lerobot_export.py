@@ -94,6 +94,11 @@ def _check(policy: DiffusionPolicy, environment_state: int) -> None:
         )
     if spaces.tasks:
         raise ValueError("LeRobot's diffusion policy is told no task; train without --task-text")
+    if policy.diffusion.sampler == "renoised" and policy.diffusion.steps > 1:
+        raise ValueError(
+            "LeRobot cannot noise every prediction anew, as students of several steps are sampled; "
+            "distil one of --steps 1"
+        )
     predicts = policy.diffusion.predicts
     if predicts not in PREDICTS.values():
         raise ValueError(f"LeRobot knows no {predicts}; train with --predicts x0 or eps")

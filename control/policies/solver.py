@@ -4,9 +4,9 @@ DDIM, Euler's method for rectified flow, DPM-Solver++ of the second order and DD
 
     x = p z + q out,    x0 = clip(x),    z' = a z + b x0 + c (x0 of the step before) + d x + e n,
 
-with noise n, which DDPM alone adds, and numbers that depend on the schedule alone. They are
-computed once, in float64, so that a step costs the network and a few products; exported policies
-carry the same table.
+with noise n, which DDPM and students of few steps add, and numbers that depend on the schedule
+alone. They are computed once, in float64, so that a step costs the network and a few products;
+exported policies carry the same table.
 """
 
 import itertools
@@ -72,7 +72,9 @@ def solver_steps(
             reference: the noise is the network's, whatever was clipped, at timesteps counted from
             the cleanest ("leading"), as diffusion_policy has its DDIM. ancestral: DDPM (Ho et al.
             2020, with the posterior's variance), which adds noise at every step but the last, at
-            the same timesteps. Both are of order 1 and for a chain.
+            the same timesteps. Both are of order 1 and for a chain. renoised: the clean chunk is
+            noised anew to the next level (Song et al. 2023, "Consistency models", algorithm 1), as
+            students of few steps are trained to be sampled; of order 1.
 
     Raises:
         ValueError: a number is out of range, or the sampler does not go with the order or schedule.
@@ -80,8 +82,8 @@ def solver_steps(
     if order not in (1, 2) or not 0 < begin <= 1:
         raise ValueError(f"order must be 1 or 2 and begin in (0, 1]; got {order} and {begin}")
     if sampler != "consistent":
-        if order != 1 or isinstance(schedule, FlowSchedule):
-            raise ValueError(f"the sampler {sampler!r} is of order 1, and not for velocity")
+        check_sampler(sampler, order, isinstance(schedule, FlowSchedule))
+    if sampler in ("reference", "ancestral") and not isinstance(schedule, FlowSchedule):
         path = _leading_path(schedule, steps)
     else:
         path = level_path(schedule, steps)
@@ -107,9 +109,24 @@ def solver_steps(
             b, e = alpha_to * lost / sigma**2, math.sqrt(part * lost)
             table.append(SolverStep(level, time, p, q, part * kept, b, 0.0, 0.0, e))
             continue
+        if sampler == "renoised":
+            table.append(SolverStep(level, time, p, q, 0.0, alpha_to, 0.0, 0.0, sigma_to))
+            continue
         raw = -a * alpha if sampler == "reference" else 0.0
         table.append(SolverStep(level, time, p, q, a, b * (1 + extra) - raw, -b * extra, raw))
     return table
+
+
+def check_sampler(sampler: Sampler, order: int, is_flow: bool) -> None:
+    """Refuse a sampler that does not go with the order or the kind of schedule.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if sampler != "consistent" and order != 1:
+        raise ValueError(f"the sampler {sampler!r} is of order 1, got order {order}")
+    if sampler in ("reference", "ancestral") and is_flow:
+        raise ValueError(f"the sampler {sampler!r} is not for velocity")
 
 
 def solve(

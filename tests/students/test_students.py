@@ -165,6 +165,17 @@ def test_a_gaussian_teacher_makes_a_gaussian_student() -> None:
     assert math.exp(float(task.student.log_std)) == pytest.approx(0.5, rel=0.06)
 
 
+def test_regression_gives_the_teachers_map_from_noise() -> None:
+    """DDIM of a Gaussian takes noise to mean + deviation x noise; an affine student learns it."""
+    steps = {"regression_updates": 150, "teacher_steps": 40, "learning_rate": 8e-2}
+    settings = StudentSettings(**{**vars(SETTINGS), **steps})
+    task = trained(StudentTask(gaussian_lesson(0.8, 0.5), settings), settings.updates)
+    task.load_average()
+    assert float(task.student.mean) == pytest.approx(0.8, abs=0.02)
+    assert math.exp(float(task.student.log_std)) == pytest.approx(0.5, abs=0.03)
+    assert task.fake.mean.detach() == 0  # nothing was learnt of the student's own score
+
+
 def test_a_fake_score_that_lags_leads_astray() -> None:
     """What the fake score is updated for: without, the student's own score is not subtracted."""
     lagging = StudentSettings(**{**vars(SETTINGS), "fake_learning_rate": 1e-6, "least_spread": 0.0})

@@ -214,11 +214,13 @@ def _called(name: str, command: Command) -> str:
     return next((one for one in metavars if one is not None), name.upper())
 
 
-def options_of(settings: type[Any], *leave_out: str) -> list[tuple[str, Any, Any]]:
+def options_of(
+    settings: type[Any], *leave_out: str, defaults: Any = None
+) -> list[tuple[str, Any, Any]]:
     """The fields of a settings class for `make_dataclass`, with help from its docstring.
 
     The docstring, or a base's, describes them as "name: what it is", a description that goes on
-    being indented.
+    being indented. Defaults are the class's, or those of an instance.
     """
     helps: dict[str, str] = {}
     described = r"^ {0,4}(\w+): (.+(?:\n {5,}.+)*)"
@@ -230,7 +232,11 @@ def options_of(settings: type[Any], *leave_out: str) -> list[tuple[str, Any, Any
         if one.name in leave_out:
             continue
         # A new field: making a dataclass of the old one would change it.
-        default: Any = field(default=one.default, default_factory=one.default_factory)
+        default: Any = (
+            field(default=one.default, default_factory=one.default_factory)
+            if defaults is None
+            else field(default=getattr(defaults, one.name))
+        )
         text = helps.get(one.name, "")
         help_of = tyro.conf.arg(help=text[:1].upper() + text[1:])
         options.append((one.name, Annotated[one.type, help_of], default))

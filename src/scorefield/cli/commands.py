@@ -78,6 +78,9 @@ GROUPS: dict[str, dict[str, Entry]] = {
             "policy.inspect:PolicyInspect", "what demonstrations hold, and what is odd about them"
         ),
         "policy train": Entry("policy.train:PolicyTrain", "a policy from demonstrations"),
+        "policy distill": Entry(
+            "policy.distill:PolicyDistill", "a policy of one or two evaluations from one of many"
+        ),
         "policy evaluate": Entry(
             "policy.evaluate:PolicyEvaluate", "let a policy act, and score it"
         ),

@@ -12,6 +12,10 @@ class StudentSettings:
 
     steps: denoiser evaluations of the finished student per sample.
     updates: number of updates of the student.
+    regression_updates: how many of them, the first, let the student imitate the teacher's sample
+        from the same noise (Luhman and Luhman 2021), before it follows the divergence; DMD's
+        initialisation where the teacher's own weights are no start for so few steps.
+    teacher_steps: DDIM steps of the teacher's samples that are imitated.
     fake_updates: updates of the network that follows the student's own score, for each update of
         the student; with too few it lags, and the student leaves the data (Yin et al. 2024, DMD2,
         take 5).
@@ -28,6 +32,8 @@ class StudentSettings:
 
     steps: Annotated[int, Domain(1.0, 8.0)] = 4
     updates: Count = 600
+    regression_updates: Whole = 0
+    teacher_steps: Count = 10
     fake_updates: Count = 5
     batch_size: Count = 16
     learning_rate: Positive = 5e-5
@@ -40,5 +46,24 @@ class StudentSettings:
 
     def __post_init__(self) -> None:
         check_numbers(self)
+        if self.regression_updates > self.updates:
+            raise ValueError(
+                f"regression_updates are the first of the updates, at most {self.updates}; got "
+                f"{self.regression_updates}"
+            )
         if not self.low < self.high:
             raise ValueError(f"low must be below high; got {self.low} and {self.high}")
+
+
+POLICY_STUDENT = StudentSettings(
+    steps=1,
+    updates=1500,
+    regression_updates=500,
+    fake_updates=3,
+    batch_size=256,
+    learning_rate=3e-4,
+    fake_learning_rate=1e-3,
+    low=0.1,
+    ema=0.99,
+)
+"""What a student of a policy is trained with."""

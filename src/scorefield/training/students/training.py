@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.editing.ddim_inversion import ddim_generate
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.schedule import NoiseSchedule
@@ -86,6 +87,8 @@ class StudentTask:
 
     def step(self, step: int) -> Mapping[str, float]:
         """One update of the student, after those of its fake score."""
+        if step < self.settings.regression_updates:
+            return {"regression_loss": self._imitate(step)}
         lag = 0.0
         for number in range(self.settings.fake_updates):
             lag = self._update_fake(noise_generator(self.settings.seed, step, _FAKE, number))
@@ -97,6 +100,20 @@ class StudentTask:
                 "fake updates or a lower learning rate"
             )
         return {"distance": distance, "spread": spread, "fake_loss": lag}
+
+    def _imitate(self, step: int) -> float:
+        """One update of the student towards the teacher's samples from the same noise."""
+        generator = noise_generator(self.settings.seed, step, _STUDENT)
+        condition = self.lesson.draw(self.settings.batch_size, generator)
+        noise = self._normal(generator)
+        with torch.no_grad():
+            teacher = self.lesson.teacher(condition)
+            wanted = ddim_generate(teacher, noise, steps=self.settings.teacher_steps)
+        found = generate(self.lesson.student(condition), [noise], self.lesson.levels[:1])
+        loss = (found - wanted).square().mean()
+        self._descend(0, loss, self._rate(step))
+        self._average(step)
+        return loss.item()
 
     def _update_fake(self, generator: torch.Generator) -> float:
         condition = self.lesson.draw(self.settings.batch_size, generator)
@@ -119,10 +136,13 @@ class StudentTask:
             gradient = reverse_kl_gradient(x, real, fake)
             spread = float(x.std(0).mean()) / lesson.spread
         self._descend(0, (x * gradient).sum() / len(x) / math.prod(lesson.shape), self._rate(step))
-        decay = min(settings.ema, (1 + step) / (10 + step))
+        self._average(step)
+        return float((fake - real).square().mean().sqrt()), spread
+
+    def _average(self, step: int) -> None:
+        decay = min(self.settings.ema, (1 + step) / (10 + step))
         with torch.no_grad():
             torch._foreach_lerp_(self.average, list(self.student.parameters()), 1 - decay)
-        return float((fake - real).square().mean().sqrt()), spread
 
     def _some_steps(self, generator: torch.Generator) -> int:
         """How many of its steps the student takes; both networks learn from all of them."""
