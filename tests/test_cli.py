@@ -159,6 +159,7 @@ READ = {
     "energy": ["MISSING"],
     "policy train": ["MISSING", "--out", "OUT"],
     "policy evaluate": ["MISSING", "--env", "two-routes", "--out", "OUT"],
+    "policy distill": ["MISSING", "MISSING", "--out", "OUT"],
     "policy export": ["MISSING", "--out", "OUT"],
     "evaluate prior": ["--judge", "MISSING", "--out", "OUT"],
     "evaluate correspondence": ["--data", "spair", "MISSING", "--out", "OUT"],

@@ -145,7 +145,7 @@ def test_the_command(
     words += ["--out", str(tmp_path / "run"), "--fake-updates", "1", "--batch-size", "4"]
     steps = ["--updates", "2", "--regression-updates", "1"]
     assert main([*words, *steps]) == 0
-    assert load_policy(tmp_path / "run").diffusion.steps == 1
+    assert load_policy(tmp_path / "run").diffusion.steps == 2
     told = capsys.readouterr().out
     assert "3 of 3 episodes" in told and "policy evaluate" in told
     assert main([*words, *steps, "--resume", "--seed", "1"]) == 2

@@ -53,6 +53,8 @@ TINY: dict[str, str] = {
     "policy inspect": "DEMOS",
     "policy train": "DEMOS --steps 1 --batch-size 4 --width 8 --layers 1",
     "policy evaluate": "POLICY --env two-routes --episodes 1",
+    "policy distill": "POLICY DEMOS --updates 2 --regression-updates 1 --fake-updates 1"
+    " --batch-size 4",
     "policy export": "POLICY",
     "gallery": "RUNS",
     "sweep": "SWEEP --dry-run",

@@ -39,6 +39,8 @@ WORDS = {
     "policy collect": "policy collect two-routes --episodes 4 --batch 2 --images 16",
     "policy train": "policy train DEMOS --env two-routes --steps 4 --batch-size 8 --width 16"
     " --layers 1",
+    "policy distill": "policy distill POLICY DEMOS --updates 3 --regression-updates 1"
+    " --fake-updates 1 --batch-size 4 --least-spread 0",
     "policy train unet": "policy train DEMOS --observe state --network unet --steps 2"
     " --batch-size 4 --executed 4",
     "classify": "classify PICTURE PICTURE2 PICTURE3 PICTURE4 PICTURE5 --labels red,blue"

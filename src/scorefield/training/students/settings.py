@@ -56,14 +56,13 @@ class StudentSettings:
 
 
 POLICY_STUDENT = StudentSettings(
-    steps=1,
-    updates=1500,
-    regression_updates=500,
+    steps=2,
+    updates=1600,
+    regression_updates=800,
     fake_updates=3,
     batch_size=256,
-    learning_rate=3e-4,
+    learning_rate=1e-3,
     fake_learning_rate=1e-3,
-    low=0.1,
     ema=0.99,
 )
 """What a student of a policy is trained with."""
