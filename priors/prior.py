@@ -69,6 +69,17 @@ class Prior(Protocol):
         ...
 
 
+def check_is_prior(given: object) -> None:
+    """Refuse what is no prior where the prior comes first, such as its name or a prompt.
+
+    Raises:
+        ValueError: it has no `condition`; what makes a prior is named.
+    """
+    if isinstance(given, type) or not hasattr(given, "condition"):
+        shown = repr(given) if isinstance(given, str) else type(given).__name__
+        raise ValueError(f'the prior comes first, and load_prior("shapes") makes one; got {shown}')
+
+
 class ImagePrior:
     """Denoisers of images or videos and the codec between their space and pixels in [0, 1].
 
@@ -222,6 +233,10 @@ class ImagePrior:
         **options: Any,
     ) -> Float[Tensor, "b *lf c lh lw"]:
         """The latents of one image or video per prompt; the arguments are those of `generate`."""
+        if "n" in options:
+            raise ValueError(
+                "one image is made per prompt: repeat the prompt, as in generate(4 * ['a table'])"
+            )
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         denoiser = self.guided(prompts, guidance)
         own = {"scheduler": self.scheduler, "steps": self.steps, "device": self.device}

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from scorefield.priors.composition.compose import check_is_denoiser
 from scorefield.priors.composition.normalisable import check_density
 from scorefield.priors.denoiser import Composition, Denoiser
 from scorefield.priors.energy.mcmc import Corrector
@@ -91,6 +92,9 @@ def sample(
     Warns:
         CollapseWarning: the weights of a composition do not sum to one, and nothing draws noise.
     """
+    check_is_denoiser(denoiser)
+    if isinstance(shape, str):
+        raise ValueError(f"shape is that of one sample, as prior.latent_shape; got {shape!r}")
     if items is None:
         items = range(1 if n is None else n)
     elif n is not None and n != len(items):

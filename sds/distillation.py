@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from scorefield.images import contact_sheet, save_image
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator, noise_like
-from scorefield.priors.prior import ImagePrior, Prompts
+from scorefield.priors.prior import ImagePrior, Prompts, check_is_prior
 from scorefield.runs.metrics import Metric
 from scorefield.sds.objective import (
     DistillationResult,
@@ -44,6 +44,7 @@ class Distillation:
     """
 
     def __init__(self, prior: ImagePrior, settings: DistillationSettings) -> None:
+        check_is_prior(prior)
         self.settings = settings
         self.prior = prior
         self.phi = make_particle_score(settings.objective, prior, settings.seed)

@@ -153,7 +153,9 @@ def edit(
             source or mask, sizes that do not fit.
     """
     from scorefield.images import as_images
+    from scorefield.priors.prior import check_is_prior
 
+    check_is_prior(prior)
     if settings is None:
         settings = EditSettings(
             "inpaint" if mask is not None else "inversion" if source else "sdedit"

@@ -18,7 +18,7 @@ from scorefield.domains import Count, NotNegative, Positive
 from scorefield.images import Images, contact_sheet, save_image
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise, noise_generator
-from scorefield.priors.prior import ImagePrior
+from scorefield.priors.prior import ImagePrior, check_is_prior
 from scorefield.runs.loop import optimise
 from scorefield.runs.metrics import Metric
 from scorefield.sds.distillation import Distillation, DistillationJob, fitted
@@ -67,6 +67,7 @@ class ImageDistillation(DistillationJob):
     """
 
     def __init__(self, prior: ImagePrior, settings: ImageSettings) -> None:
+        check_is_prior(prior)
         self.settings = settings
         self.prior = prior
         self.items = range(settings.images)

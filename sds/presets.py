@@ -113,9 +113,18 @@ def settings_for(
     prior: "ImagePrior",
     presets: Sequence[Preset],
 ) -> "AnySettings":
-    """Settings of a prompt by the preset that is chosen for the prior; all settings as they are."""
-    if not isinstance(prompt, str):
+    """Settings of a prompt by the preset that is chosen for the prior; all settings as they are.
+
+    Raises:
+        ValueError: the prior is none, or the prompt is neither text nor settings of the kind.
+    """
+    from scorefield.priors.prior import check_is_prior
+
+    check_is_prior(prior)
+    if isinstance(prompt, kind):
         return prompt
+    if not isinstance(prompt, str):
+        raise ValueError(f"the prompt must be text or {kind.__name__}; got {type(prompt).__name__}")
     return kind(prompt, **settings_by(preset_for(prior, presets), prior, {}))
 
 

@@ -21,6 +21,19 @@ def _sds() -> "Objective":
     return SDS()
 
 
+def check_made(name: str, value: object, has: str, such_as: str) -> None:
+    """Refuse a name, or a class in place of its object, where an object is set.
+
+    has: the method that shows what it is.
+    such_as: how one is made.
+
+    Raises:
+        ValueError: it has no such method, or is a class.
+    """
+    if isinstance(value, type) or not hasattr(value, has):
+        raise ValueError(f"{name} must be an object, such as {such_as}; got {value!r:.80}")
+
+
 @dataclass(frozen=True)
 class DistillationSettings:
     """How a prior is distilled, whatever the generator.
@@ -49,6 +62,8 @@ class DistillationSettings:
 
     def __post_init__(self) -> None:
         check_numbers(self)
+        check_made("objective", self.objective, "__call__", "SDS() or VSD() of scorefield.sds")
+        check_made("levels", self.levels, "draw", "LevelRange(0.02, 0.98) of scorefield.sds")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from scorefield.sds import svg
 def no_features(*_, **__):
     raise AssertionError("features were computed")
 
-dift.features = no_features
+genuine_features, dift.features = dift.features, no_features
 prior = sf.load_prior("shapes")
 flat = torch.zeros(3, 64, 64)
 moves = np.linspace(0, 1, 40).reshape(20, 2)
@@ -49,6 +49,44 @@ CALLS = {
     "images.as_images(np.ones((3, 4, 4), np.uint16))": "ValueError: .*65535 of 16 bits",
     "images.as_images(np.ones((4, 4), bool))": "ValueError: .* masks into floats",
     "images.save_image(flat, 'c.png')": "ValueError: .* the path comes first; got Tensor",
+    # what comes first
+    "sf.text_to_3d('a red mushroom', prior, 'out')": "ValueError: the prior comes first, and load",
+    "sf.text_to_3d('shapes', sds.TextTo3DSettings('a lamp'), 'out')": "ValueError: the prior comes",
+    "sds.TextTo3D('shapes', sds.TextTo3DSettings('a lamp'))": "ValueError: the prior comes first",
+    "sf.text_to_svg('shapes', 'a lamp', 'out')": "ValueError: the prior comes first",
+    "svg.TextToSvg('shapes', svg.TextToSvgSettings('a lamp'))": "ValueError: the prior comes first",
+    "sf.Distillation('shapes', sds.DistillationSettings('a lamp'))": "ValueError: the prior comes",
+    "sf.edit('shapes', flat, 'a lamp')": "ValueError: the prior comes first",
+    "sf.classify(flat, prior, ['lamp', 'cup'])": "ValueError: the prior comes first",
+    "sf.segment('shapes', flat, 4)": "ValueError: the prior comes first",
+    "genuine_features('shapes', flat)": "ValueError: the prior comes first",
+    "sf.match(flat, flat, prior)": "ValueError: the prior comes first",
+    "sf.text_to_3d(prior, prior, 'out')": "ValueError: .* text or TextTo3DSettings; got FrozenPri",
+    # denoisers
+    "sf.sample(prior, prior.latent_shape)": "ValueError: .* prior.condition.'a table'.",
+    "sf.sample(prior, 'a table', n=1)": "ValueError: .* prior.condition.'a table'.",
+    "sf.sample(prior.condition('a table'), 'a table')": "ValueError: shape .* prior.latent_shape",
+    "sf.compose({'a table': 1})": "ValueError: .* prior.condition.'a table'.",
+    "sf.compose([prior.condition('a table'), prior.condition('red')])": "ValueError: give a weight",
+    "priors.conjunction(prior.condition(), [prior])": "ValueError: give a weight",
+    "prior.generate('a table', 3.0, n=4)": "ValueError: .* repeat the prompt",
+    # settings
+    "sds.TextTo3DSettings('a lamp', objective='vsd')": "ValueError: objective .* VSD.. of scoref",
+    "sds.TextTo3DSettings('a lamp', objective=sds.VSD)": "ValueError: objective .* VSD.. of scoref",
+    "sds.TextTo3DSettings('a lamp', levels=(0.02, 0.98))": "ValueError: levels .* LevelRange",
+    "sds.TextTo3DSettings('a lamp', steps=5.5)": "ValueError: steps must be a whole number",
+    "sds.TextTo3DSettings('a lamp', seed=5.5)": "ValueError: seed must be a whole number; got 5.5",
+    "sds.TextTo3DSettings('a lamp', later_sizes=(8.5,))": "ValueError: later_sizes must be a whole",
+    "sds.TextTo3DSettings('a lamp', scale=5).scale": "5",
+    "svg.TextToSvgSettings('a lamp', style='icon')": "ValueError: style .* Icon..",
+    "svg.TextToSvgSettings('a lamp', start='none.svg')": "ValueError: start .* 'none.svg', which",
+    "svg.TextToSvgSettings('a lamp', start=sys.argv[2]).start": "'<svg/>'",
+    "svg.TextToSvgSettings('a lamp', start=Path(sys.argv[2])).start": "'<svg/>'",
+    # names
+    "sf.gallery.__name__": "'scorefield.gallery'",
+    "sf.classifiy": "AttributeError: .*; did you mean 'classify'.",
+    "sf.nothing_like_it": "AttributeError: module 'scorefield' has no attribute 'nothing_like_it'$",
+    "sf._hidden": "AttributeError: module 'scorefield' has no attribute '_hidden'$",
     # points
     "sf.match(prior, flat, flat, [(200, 31)])": "ValueError: points must lie in the picture",
     "sf.match(prior, flat, flat, [(20, 31, 5)])": "ValueError: points are .N, 2., x and y",
@@ -73,8 +111,10 @@ CALLS = {
 
 
 @pytest.fixture(scope="module")
-def told() -> dict[str, str]:
-    command = [sys.executable, "-c", _BEGIN, json.dumps(list(CALLS))]
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    drawing = tmp_path_factory.mktemp("drawing") / "start.svg"
+    drawing.write_text("<svg/>", encoding="utf-8")
+    command = [sys.executable, "-c", _BEGIN, json.dumps(list(CALLS)), str(drawing)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, str] = json.loads(done.stdout)

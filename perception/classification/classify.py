@@ -25,7 +25,7 @@ from scorefield.perception.classification.paired_errors import (
     clean_samples,
 )
 from scorefield.perception.classification.stopping import Race, StoppingRule
-from scorefield.priors.prior import ImagePrior, Prior, Prompts
+from scorefield.priors.prior import ImagePrior, Prior, Prompts, check_is_prior
 
 Labels = Sequence[str] | Mapping[str, Prompts]
 """Labels that are their own prompt, or the prompt or prompts of each label."""
@@ -119,6 +119,7 @@ def classify(
         ValueError: no image, fewer than two labels, one without a prompt, or a budget that does
             not reach for one draw of every prompt.
     """
+    check_is_prior(prior)
     names, groups, prompts = _read(labels)
     if isinstance(prior, ImagePrior) and not prior.is_video:
         images = as_images(images, prior.image_size).to(prior.device)

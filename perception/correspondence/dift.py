@@ -24,7 +24,7 @@ from scorefield.priors.features.extraction import extract_features
 from scorefield.priors.features.memory import MEMORY_GIB
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.levels import NoiseLevel
-from scorefield.priors.prior import Prompts
+from scorefield.priors.prior import Prompts, check_is_prior
 from scorefield.priors.schedule import NoiseSchedule
 
 _PIXELS_PER_CELL = 4
@@ -142,6 +142,7 @@ def features(
     Raises:
         ValueError: as `extract_features` does.
     """
+    check_is_prior(prior)
     images = as_images(images, prior.image_size).to(prior.device)
     preset = dift_preset(prior) if preset is None else preset
     level = preset.level(prior.schedule)
@@ -253,6 +254,7 @@ def match(
         ValueError: as `features` and `match_features` do; or a and b are not equally many,
             or points are of another shape or outside of a.
     """
+    check_is_prior(prior)
     sources, targets = each_image(a), each_image(b)
     if len(sources) != len(targets):
         raise ValueError(

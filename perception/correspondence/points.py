@@ -44,5 +44,6 @@ def _as_points(given: Any) -> Float[Tensor, "points 2"]:
     except (TypeError, ValueError):  # no numbers, or rows of several lengths
         found = torch.empty(0)
     if found.ndim != 2 or found.shape[1] != 2:
-        raise ValueError(f"points are (N, 2), x and y of each; got {given!r:.80}")
+        shown = " ".join(repr(given).split())
+        raise ValueError(f"points are (N, 2), x and y of each; got {shown:.80}")
     return found if found.is_floating_point() else found.float()

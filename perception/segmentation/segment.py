@@ -25,7 +25,7 @@ from scorefield.perception.segmentation.presets import emerdiff_preset
 from scorefield.priors.features.extraction import extract_features
 from scorefield.priors.features.memory import MEMORY_GIB, size_multiple
 from scorefield.priors.frozen_prior import FrozenPrior
-from scorefield.priors.prior import Prompts
+from scorefield.priors.prior import Prompts, check_is_prior
 
 Method = EmerDiff | FeatureClusters
 
@@ -85,6 +85,7 @@ def segment(
             another grid, a size for which there is no memory, or not one prompt or one grid of
             labels per image.
     """
+    check_is_prior(prior)
     each = each_image(images)
     method = emerdiff_preset(prior) if method is None else method
     rows = check_method(prior, method, memory)

@@ -12,6 +12,20 @@ from scorefield.priors.schedule import NoiseSchedule
 Experts = Mapping[Denoiser, Weight] | Sequence[tuple[Denoiser, Weight]]
 
 
+def check_is_denoiser(given: object) -> None:
+    """Refuse what is no denoiser, such as a prior before it is conditioned.
+
+    Raises:
+        ValueError: it is none; what makes one is named.
+    """
+    if not isinstance(given, Denoiser):
+        shown = repr(given) if isinstance(given, str) else type(given).__name__
+        raise ValueError(
+            "a denoiser is a prior under a prompt: prior.condition('a table'), or guided, "
+            f"prior.guided('a table', 3.0); got {shown}"
+        )
+
+
 def compose(
     experts: Experts,
     *,
@@ -38,7 +52,7 @@ def compose(
     """
     if reference is not None and normalize != "reference":
         raise ValueError(f"a reference is used by normalize='reference' only, got {normalize!r}")
-    pairs = list(experts.items() if isinstance(experts, Mapping) else experts)
+    pairs = _pairs(experts)
     plain = combine(pairs, same_text=same_text)
     terms = list(plain.terms)
     total: Weight = 0.0
@@ -69,8 +83,22 @@ def conjunction(unconditional: Denoiser, concepts: Experts) -> Composition:
     A w_i < 0 is a negative expert; a "negative prompt" is another thing, which takes the place of
     the unconditional one (`FrozenPrior.guided`).
     """
-    pairs = list(concepts.items() if isinstance(concepts, Mapping) else concepts)
+    pairs = _pairs(concepts)
     left_over: Weight = 1.0
     for _, weight in pairs:
         left_over = plus(left_over, times(-1.0, weight))
     return combine([(unconditional, left_over), *pairs])
+
+
+def _pairs(experts: Experts) -> list[tuple[Denoiser, Weight]]:
+    """Denoisers and their weights.
+
+    Raises:
+        ValueError: they have no weights, or one is no denoiser.
+    """
+    pairs = list(experts.items() if isinstance(experts, Mapping) else experts)
+    if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
+        raise ValueError("give a weight to each expert: {table: 1.0, red: 2.0}, or pairs of them")
+    for denoiser, _ in pairs:
+        check_is_denoiser(denoiser)
+    return pairs

@@ -15,7 +15,7 @@ from scorefield.devices import to_device
 from scorefield.files import parse_json
 from scorefield.priors.guidance.perp_neg import PerpNeg
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.prior import ImagePrior
+from scorefield.priors.prior import ImagePrior, check_is_prior
 from scorefield.runs.folder import RunFolder
 from scorefield.runs.job import run
 from scorefield.runs.metrics import Metric
@@ -133,6 +133,7 @@ class TextTo3D(DistillationJob):
         scene: RadianceField | None = None,
         asset: AssetSettings | None = None,
     ) -> None:
+        check_is_prior(prior)
         if not settings.size:
             settings = replace(settings, size=prior.image_size)
         self.settings = settings

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from scorefield.devices import to_device
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.prior import ImagePrior
+from scorefield.priors.prior import ImagePrior, check_is_prior
 from scorefield.runs.job import run
 from scorefield.runs.metrics import Metric
 from scorefield.sds.distillation import Distillation, DistillationJob
@@ -65,6 +65,7 @@ class TextToSvg(DistillationJob):
     """
 
     def __init__(self, prior: ImagePrior, settings: TextToSvgSettings, size: int = 512) -> None:
+        check_is_prior(prior)
         if size < 1:
             raise ValueError(f"size must be at least 1 pixel; got {size}")
         self.size = size
@@ -303,7 +304,7 @@ def _begin(settings: TextToSvgSettings) -> Drawing:
     if settings.given:
         with warnings.catch_warnings():  # what is left out was said when the file was read
             warnings.simplefilter("ignore", UserWarning)
-            document = parse_svg(settings.start)
+            document = parse_svg(str(settings.start))
         if next(document.shapes(), None) is None:
             raise ValueError("start holds no shapes; give an SVG with paths or basic shapes")
     else:

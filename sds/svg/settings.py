@@ -1,10 +1,11 @@
 """What is set of text to SVG. The command line shows it without loading torch."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scorefield.domains import Count, NotNegative, Share, Whole
-from scorefield.sds.settings import RenderedSettings
+from scorefield.sds.settings import RenderedSettings, check_made
 
 if TYPE_CHECKING:
     import torch
@@ -76,6 +77,23 @@ class Augmentation:
         return warp @ crop
 
 
+def _drawing(start: str | Path) -> str:
+    """What a drawing begins with: one of `STARTS`, or the text of an SVG, read if it is a file.
+
+    Raises:
+        ValueError: it is none of these, or a file that is not there.
+    """
+    if isinstance(start, str) and (start in STARTS or start.lstrip().startswith("<")):
+        return start
+    try:
+        return Path(start).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"start must be {', '.join(STARTS)}, an SVG file or its text; got {str(start)!r:.80}, "
+            f"which cannot be read ({type(error).__name__})"
+        ) from error
+
+
 @dataclass(frozen=True)
 class TextToSvgSettings(RenderedSettings):
     """How a drawing is distilled: `RenderedSettings`, and what a drawing needs besides.
@@ -86,9 +104,9 @@ class TextToSvgSettings(RenderedSettings):
     template: sentence around the prompt, {} standing for it; "" takes the style's.
     start: what a drawing begins with. "traced": the best sample, redrawn with few opaque shapes
         that stay opaque, or with squares of a few colours; "layers": clouds of paths fitted to it,
-        whose opacity is free, or squares of any colours; "random": circles or squares; or the text
-        of an SVG file, whose shapes, names and groups are kept, in place of any style's. A sketch
-        begins at random.
+        whose opacity is free, or squares of any colours; "random": circles or squares; or an SVG,
+        by its file or its text, whose shapes, names and groups are kept, in place of any style's;
+        the settings hold its text. A sketch begins at random.
     background: whether the white ground is drawn as well, as a rectangle.
     samples: images of the prior of which the best is traced; 0 starts at random.
     trace_steps: updates of the fit of "layers", before the distillation.
@@ -111,7 +129,7 @@ class TextToSvgSettings(RenderedSettings):
     steps: Whole = 0
     style: "Style" = field(default_factory=_icon)
     template: str = ""
-    start: str = "traced"
+    start: str | Path = "traced"
     background: bool = False
     samples: Whole = 4
     trace_steps: Count = 200
@@ -126,16 +144,15 @@ class TextToSvgSettings(RenderedSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_made("style", self.style, "start", "Icon() or Sketch() of scorefield.sds.svg")
+        check_made("rank", self.rank, "__call__", "a function or ClipRank(...)")
+        object.__setattr__(self, "start", _drawing(self.start))
         if not self.prompt.strip():
             raise ValueError("the prompt is empty; say what to draw, such as 'a yellow duck'")
         if self.template and "{}" not in self.template:
             raise ValueError(
                 "template must hold {} where the prompt goes, as 'a flat icon of {}'; got "
                 f"{self.template!r}"
-            )
-        if not (self.start in STARTS or self.start.lstrip().startswith("<")):
-            raise ValueError(
-                f"start must be {', '.join(STARTS)} or the text of an SVG; got {self.start[:40]!r}"
             )
 
     @property

@@ -42,7 +42,7 @@ _FINITE = Domain()
 def check_numbers(settings: Any, before: str = "") -> None:
     """Refuse numbers outside the domains of their fields, also in settings within and in tuples.
 
-    A field without a domain must still be finite.
+    A field without a domain must still be finite, and one of whole numbers takes no others.
 
     Args:
         settings: a dataclass.
@@ -57,10 +57,13 @@ def check_numbers(settings: Any, before: str = "") -> None:
             check_numbers(value, f"{before}{one.name}.")
             continue
         domain = next(_domains(one.type), _FINITE)
+        kinds = list(_kinds(one.type))
+        name = one.name.replace("_", "-") if before.startswith("--") else one.name
         for number in value if isinstance(value, tuple | list) else (value,):
             if isinstance(number, int | float) and not domain.holds(number):
-                name = one.name.replace("_", "-") if before.startswith("--") else one.name
                 raise ValueError(f"{before}{name} must be {domain}; got {number}")
+            if isinstance(number, float) and int in kinds and float not in kinds:
+                raise ValueError(f"{before}{name} must be a whole number; got {number}")
 
 
 def _domains(hint: Any) -> Iterator[Domain]:
@@ -69,3 +72,12 @@ def _domains(hint: Any) -> Iterator[Domain]:
         yield from (one for one in hint.__metadata__ if isinstance(one, Domain))
     for inner in get_args(hint):
         yield from _domains(inner)
+
+
+def _kinds(hint: Any) -> Iterator[Any]:
+    """The types that a type is made of, such as int and None of `Count | None`."""
+    inner = get_args(hint)[:1] if get_origin(hint) is Annotated else get_args(hint)
+    if not inner:
+        yield hint
+    for one in inner:
+        yield from _kinds(one)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from scorefield.images import contact_sheet, save_gif, save_image
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.prior import ImagePrior
+from scorefield.priors.prior import ImagePrior, check_is_prior
 from scorefield.runs.metrics import Metric
 from scorefield.sds.distillation import Distillation, DistillationJob
 from scorefield.sds.nerf.assets.asset import Surface, bake
@@ -64,6 +64,7 @@ class Painting(DistillationJob):
         asset: AssetSettings | None = None,
         back: NDArray[np.float64] | None = None,
     ) -> None:
+        check_is_prior(prior)
         settings.check_sizes(prior.image_size)
         self.settings = settings
         self.prior = prior
