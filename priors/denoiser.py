@@ -16,7 +16,7 @@ that follows it down does not sample the product (docs/composition.md) without a
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -64,7 +64,14 @@ class Denoiser(ABC):
             z: noisy samples alpha x + sigma eps.
             level: their level, shape () or (batch,).
         """
-        return self.predict(z, level.expand(len(z)))
+        found: Any = self.predict(z, level.expand(len(z)))
+        if not isinstance(found, Prediction):
+            raise TypeError(
+                f"{type(self).__name__}.predict must return a Prediction; got a "
+                f"{type(found).__name__}: return Prediction.from_eps(z, level, value), or from_v, "
+                "from_x0, from_velocity"
+            )
+        return found
 
     def score(
         self, z: Float[Tensor, "batch *shape"], level: NoiseLevel

@@ -76,6 +76,15 @@ class Prediction:
         return cls(z, level, _Kind.SCORE, value)
 
     @property
+    def kind(self) -> str:
+        """What it was made from: "eps", "x0", "v", "velocity" or "score"."""
+        return self._kind.value
+
+    def read_as(self, kind: str) -> "Prediction":
+        """The same values, taken to be of another kind; not a conversion."""
+        return Prediction(self.z, self.level, _Kind(kind), self._value)
+
+    @property
     def eps(self) -> Float[Tensor, "batch *shape"]:
         """The predicted noise, E[eps | z]."""
         alpha, sigma = self._amplitudes

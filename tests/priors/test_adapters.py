@@ -211,6 +211,7 @@ def test_two_loras(tiny: Tiny, lora: Callable[..., Path]) -> None:
     torch.testing.assert_close(value(halves), value(one), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:the predictions of .* do not fit")  # untrained
 def test_a_prior_with_lora_conforms(tiny: Tiny, lora: Callable[..., Path]) -> None:
     prior = load_prior(tiny("sd"), lora=lora(0.5, "unet", "text_encoder"))
     check_prior(prior, ("a red cup", "a blue chair"))
@@ -321,6 +322,7 @@ def test_one_control_image_per_prompt(tiny: Tiny, controlnets: Callable[[str], P
         both.condition(["a cup"] * 3)
 
 
+@pytest.mark.filterwarnings("ignore:the predictions of .* do not fit")  # untrained
 def test_a_prior_with_a_controlnet_conforms(tiny: Tiny, controlnets: Callable[[str], Path]) -> None:
     prior = load_prior(tiny("sd"), controlnet=controlnets("trained"))
     check_prior(prior.with_control(edges()), ("a red cup", "a blue chair"))

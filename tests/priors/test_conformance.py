@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import DDPMScheduler
 from tiny_models import SIZES, TINY
 from torch import Tensor, nn
 
@@ -22,6 +23,7 @@ from scorefield.priors.loading import load_prior
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.prior import ImagePrior
+from scorefield.priors.readings import fitting_reading
 from scorefield.priors.rescaled import RescaledDenoiser
 from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
 from scorefield.priors.text import PromptConditioner
@@ -33,11 +35,13 @@ PROMPTS: dict[str, tuple[str, ...]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:the predictions of .* do not fit")  # untrained
 @pytest.mark.parametrize("name", TINY)
 def test_every_family_passes(tiny: Callable[[str], Path], name: str) -> None:
     prior = load_prior(tiny(name), **SIZES.get(name, {}))
     passed = check_prior(prior, PROMPTS.get(name, ("a red cup", "a blue chair")))
-    assert set(_CHECKS) - set(passed) == ({"conditions"} if name == "ddpm" else set())
+    missing = set(_CHECKS) - set(passed) - {"prediction"}  # an untrained network fits as none
+    assert missing == ({"conditions"} if name == "ddpm" else set())
 
 
 SCHEDULES = {
@@ -112,16 +116,28 @@ class Network(nn.Module):
         return self.gain * sigma.reshape(shape) * (z + 0.1 * length.reshape(shape))
 
 
-def prior_of(network: nn.Module | None = None, codec: Any = None) -> FrozenPrior:
+def prior_of(
+    network: nn.Module | None = None, codec: Any = None, kind: str = "epsilon"
+) -> FrozenPrior:
     return FrozenPrior(
         "test",
         network or Network(),
         Words(),
         codec or PixelCodec(),
         DiscreteSchedule.linear_beta(),
-        "epsilon",
+        kind,
         shape=(3, 4, 4),
     )
+
+
+class Modes(Network):
+    """eps of two modes."""
+
+    def forward(self, z: Tensor, timestep: Tensor, length: Tensor) -> Tensor:
+        mean = torch.stack((torch.full((3, 4, 4), 0.7), torch.full((3, 4, 4), -0.3)))
+        modes = GaussianMixturePrior(mean, torch.tensor([0.3, 0.3]))
+        level = modes.schedule.at_timestep(timestep)
+        return modes(z, level).eps + 0 * self.gain + 1e-3 * length.reshape(-1, 1, 1, 1)
 
 
 class Infinite(Network):
@@ -301,7 +317,16 @@ def test_a_broken_prior_fails(name: str) -> None:
 
 
 def test_every_check_fails_for_some_prior() -> None:
-    assert {check for _, check, _ in BROKEN.values()} == set(_CHECKS)
+    assert {check for _, check, _ in BROKEN.values()} == set(_CHECKS) - {"prediction"}  # warns
+
+
+def test_another_prediction_type_is_warned_about() -> None:
+    prior = prior_of(Modes(), kind="v_prediction")
+    with pytest.warns(
+        UserWarning, match=r"do not fit as v, .* fit as eps: use Prediction.from_eps"
+    ):
+        assert "prediction" not in check_prior(prior, ("a", "bb"))
+    assert "prediction" in check_prior(prior_of(Modes()), ("a", "bb"))
 
 
 def test_an_ordinary_denoiser_can_fail() -> None:
@@ -311,13 +336,13 @@ def test_an_ordinary_denoiser_can_fail() -> None:
         def predict(self, z: Tensor, level: NoiseLevel) -> Prediction:
             return Prediction.from_x0(z, level, torch.ones(1, 3).to(z))
 
-    with pytest.raises(ConformanceError, match=r"Constant fails .* of the checks: .*shapes: "):
+    with pytest.raises(ConformanceError, match=r"Constant fails .* of the checks: .*shapes[:,]"):
         check_prior(Constant(), shape=(3,))
 
 
-def two_modes(schedule: NoiseSchedule) -> GaussianMixturePrior:
+def two_modes(schedule: NoiseSchedule, scale: float = 0.5) -> GaussianMixturePrior:
     means = torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.5, 0.0]])
-    return GaussianMixturePrior(means, torch.tensor([0.5, 0.5]), schedule=schedule)
+    return GaussianMixturePrior(means, torch.tensor([scale, scale]), schedule=schedule)
 
 
 class OwnNetwork(Denoiser):
@@ -344,3 +369,88 @@ def test_a_network_of_one_amplitude_is_named_its_remedy(schedule: str) -> None:
     found, exact = RescaledDenoiser(own).rows([1, 0])(z, other), two_modes(own.schedule)(z, other)
     torch.testing.assert_close(found.eps, exact.eps, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found.x0, exact.x0, rtol=1e-4, atol=1e-5)
+
+
+KINDS = ("eps", "x0", "v", "velocity")
+
+
+class Told(Denoiser):
+    """A network of six pictures that outputs one kind, wrapped as what may be another."""
+
+    def __init__(self, kind: str, taken: str, time: float = 1.0) -> None:
+        self.schedule = DiscreteSchedule.linear_beta()
+        self.kind, self.taken, self.time = kind, taken, time
+        means = keyed_noise(0, range(6), 0, (3, 8, 8)).tanh()
+        self.pictures = GaussianMixturePrior(means, torch.full((6,), 0.2), schedule=self.schedule)
+
+    def predict(self, z: Tensor, level: NoiseLevel) -> Prediction:
+        told = self.schedule.at_timestep(self.time * self.schedule.timestep(level))
+        value = getattr(self.pictures(z, told), self.kind)
+        return Prediction.from_eps(z, level, value).read_as(self.taken)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_fit_as_what_they_are_alone(kind: str) -> None:
+    for taken in KINDS:
+        found = fitting_reading(RescaledDenoiser(Told(kind, taken)), (3, 8, 8), torch.device("cpu"))
+        assert found == (taken, kind)
+
+
+def test_a_wrong_time_is_warned_about() -> None:
+    told = RescaledDenoiser(Told("eps", "eps", time=1e-3))
+    with pytest.warns(UserWarning, match=r"do not fit as eps.*schedule\.timestep\(level\)"):
+        assert "prediction" not in check_prior(told, shape=(3, 8, 8))
+
+
+class Wrapped(Denoiser):
+    """A network in float32 as one wraps it first."""
+
+    def __init__(self, network: nn.Module, cast: bool = False) -> None:
+        self.schedule = DiscreteSchedule.linear_beta()
+        self.network, self.cast = network, cast
+
+    def predict(self, z: Tensor, level: NoiseLevel) -> Prediction:
+        value = self.network(z.float() if self.cast else z)
+        return Prediction.from_v(z, level, value.to(z.dtype) if self.cast else value)
+
+
+def failures_of(prior: Any) -> dict[str, str]:
+    with pytest.raises(ConformanceError) as caught:
+        check_prior(prior, shape=(3,))
+    return caught.value.failures
+
+
+def test_a_network_in_float32_is_told_how_to_be_called() -> None:
+    failures = failures_of(RescaledDenoiser(Wrapped(nn.Linear(3, 3).eval().requires_grad_(False))))
+    assert "network(z.float(), t.float()).to(z.dtype)" in failures["dtypes"]
+
+
+@pytest.mark.filterwarnings("ignore:the predictions of .* do not fit")
+def test_networks_are_found_in_what_wraps_them() -> None:
+    network = nn.Sequential(nn.Linear(3, 3), nn.Dropout())
+    failures = failures_of(RescaledDenoiser(Wrapped(network, cast=True)))
+    assert failures["frozen"] == "a Sequential is in train mode; call eval()"
+    assert "until eval()" in failures["same again"]
+    failures = failures_of(RescaledDenoiser(Wrapped(network.eval(), cast=True)))
+    assert failures == {"frozen": "parameters of a Sequential require gradients"}
+    network.requires_grad_(False)
+    assert "frozen" in check_prior(RescaledDenoiser(Wrapped(network, cast=True)), shape=(3,))
+
+
+def test_what_is_no_prior_is_told_in_one_line() -> None:
+    with pytest.raises(ValueError, match=r"'shapes' is a name; .*load_prior\('shapes'\)"):
+        check_prior("shapes")
+
+    class Plain(Denoiser):
+        schedule: Any = FlowSchedule()
+
+        def predict(self, z: Tensor, level: NoiseLevel) -> Any:
+            return z
+
+    with pytest.raises(ConformanceError) as caught:
+        check_prior(Plain(), shape=(3,))
+    assert str(caught.value).count("Plain.predict must return a Prediction; got a Tensor") == 1
+    plain = Plain()
+    plain.schedule = DDPMScheduler()
+    with pytest.raises(ValueError, match=r"got a DDPMScheduler: make DiscreteSchedule\(sched"):
+        check_prior(plain, shape=(3,))

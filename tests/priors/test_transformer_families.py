@@ -85,6 +85,7 @@ def theirs(pipeline: Any, name: str, z: Tensor, size: int, scale: float) -> Tens
             return pipeline(latents=start, guidance_scale=scale, **options).frames.transpose(1, 2)
 
 
+@pytest.mark.filterwarnings("ignore:the predictions of .* do not fit")  # untrained
 @pytest.mark.parametrize(
     ("name", "scale"),
     [
