@@ -1,7 +1,7 @@
 """What each sampler makes of a product of Gaussians, beside the closed forms.
 
     OMP_NUM_THREADS=1 python benchmarks/composition.py
-    OMP_NUM_THREADS=1 python benchmarks/composition.py --picture docs/images/composition.png
+    OMP_NUM_THREADS=1 python benchmarks/composition.py --image docs/images/composition.png
 
 Experts N(m_i, s_i^2) with weights w_i, through a schedule of 1000 levels from u = 80 to 0.002,
 u = sigma / alpha. The scores are summed at every level and sampled by DDIM (the ODE), by DDPM (the
@@ -136,7 +136,7 @@ def table() -> None:
         print(f"{name}: {took:.0f} CPU seconds", file=sys.stderr)
 
 
-def picture(path: Path, n: int = 600) -> None:
+def image(path: Path, n: int = 600) -> None:
     """Two mixtures in the plane, the density of their product, and what each sampler draws."""
     import matplotlib
 
@@ -187,9 +187,9 @@ def picture(path: Path, n: int = 600) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--picture", type=Path, help="draw this picture instead")
+    parser.add_argument("--image", type=Path, help="draw this image instead")
     arguments = parser.parse_args()
-    if arguments.picture is None:
+    if arguments.image is None:
         table()
     else:
-        picture(arguments.picture)
+        image(arguments.image)

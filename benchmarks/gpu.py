@@ -140,7 +140,7 @@ def memory(name: str, prior: FrozenPrior, report: Report, given: argparse.Namesp
         peak = most_beside(before, device, two_steps)
         report.add(name, "memory", f"text-to-3d step{mode}", peak, "GiB")
         gc.collect()
-        # four pictures are asked for and counted with their decoding: theirs are 48 MiB
+        # four images are asked for and counted with their decoding: theirs are 48 MiB
         peak = most_beside(before, device, lambda: prior.decode_in_parts(latents))
         report.add(name, "memory", f"decode 1024{mode}", peak, "GiB")
     vae.disable_slicing()

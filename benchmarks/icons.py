@@ -38,19 +38,19 @@ from scorefield.training.icon_concepts import TRAINING_SETS
 
 SEED, TUNING_SEED = 1_000, 5_000
 HELD_OUT = ("openmoji", "emojione-v1")
-Pictures = Float[Tensor, "n 3 64 64"]
+Images = Float[Tensor, "n 3 64 64"]
 
 
-def icons(folder: Path, labels: list[str], sets: tuple[str, ...]) -> tuple[Pictures, Tensor]:
-    """Real icons of some sets on white, 80% of the picture as training shows them, and labels."""
-    pictures, which = [], []
+def icons(folder: Path, labels: list[str], sets: tuple[str, ...]) -> tuple[Images, Tensor]:
+    """Real icons of some sets on white, 80% of the image as training shows them, and labels."""
+    images, which = [], []
     for number, label in enumerate(labels):
         for name in sets:
             path = folder / label.replace(" ", "_") / f"{name}.png"
             if path.exists():
-                pictures.append(on_white(path))
+                images.append(on_white(path))
                 which.append(number)
-    return torch.stack(pictures), torch.tensor(which)
+    return torch.stack(images), torch.tensor(which)
 
 
 def on_white(path: Path) -> Float[Tensor, "3 64 64"]:
@@ -66,9 +66,9 @@ def on_white(path: Path) -> Float[Tensor, "3 64 64"]:
 
 def draw(
     prior: FrozenPrior, labels: list[str], n: int, steps: int, seed: int, scale: float | None = None
-) -> tuple[Pictures, Tensor]:
+) -> tuple[Images, Tensor]:
     """n samples of each label, and the labels' numbers; None is the prior's own guidance scale."""
-    pictures, which = [], []
+    images, which = [], []
     for number, label in enumerate(tqdm(labels)):
         article = "an" if label[0] in "aeiou" else "a"
         latents = sample(
@@ -78,9 +78,9 @@ def draw(
             steps=steps,
             seed=seed + number,
         )
-        pictures.append(prior.decode(latents).clamp(0, 1))
+        images.append(prior.decode(latents).clamp(0, 1))
         which += [number] * n
-    return torch.cat(pictures), torch.tensor(which)
+    return torch.cat(images), torch.tensor(which)
 
 
 def choose_scale(
@@ -99,20 +99,20 @@ def choose_scale(
     return found
 
 
-def read(judge: LabelJudge, pictures: Pictures, which: Tensor) -> dict[str, float]:
-    """Shares of pictures whose label comes first, and among the first five."""
-    order = torch.cat([judge.scores(p) for p in pictures.split(32)]).argsort(1, descending=True)
+def read(judge: LabelJudge, images: Images, which: Tensor) -> dict[str, float]:
+    """Shares of images whose label comes first, and among the first five."""
+    order = torch.cat([judge.scores(p) for p in images.split(32)]).argsort(1, descending=True)
     hits = order == which[:, None]
     return {
-        "pictures": len(pictures),
+        "images": len(images),
         "top_1": hits[:, 0].float().mean().item(),
         "top_5": hits[:, :5].any(1).float().mean().item(),
     }
 
 
-def nearest(pictures: Pictures, others: Pictures) -> dict[str, float]:
-    """Quantiles over pictures of the distance to the nearest of the others, or its mirror image."""
-    small = F.interpolate(pictures, (16, 16), mode="area").flatten(1)
+def nearest(images: Images, others: Images) -> dict[str, float]:
+    """Quantiles over images of the distance to the nearest of the others, or its mirror image."""
+    small = F.interpolate(images, (16, 16), mode="area").flatten(1)
     real = F.interpolate(others, (16, 16), mode="area")
     real = torch.cat([real, real.flip(-1)]).flatten(1)
     distance = torch.cdist(small, real, p=1).min(1).values / small.shape[1]
@@ -120,11 +120,11 @@ def nearest(pictures: Pictures, others: Pictures) -> dict[str, float]:
     return {"p10": low, "median": middle}
 
 
-def psnr(prior: FrozenPrior, pictures: Pictures) -> float:
-    """Of decoded codes, in dB, over all pixels of all pictures."""
+def psnr(prior: FrozenPrior, images: Images) -> float:
+    """Of decoded codes, in dB, over all pixels of all images."""
     with torch.no_grad():
-        again = torch.cat([prior.decode(prior.encode(p)).clamp(0, 1) for p in pictures.split(32)])
-    return float(-10 * (again - pictures).square().mean().log10())
+        again = torch.cat([prior.decode(prior.encode(p)).clamp(0, 1) for p in images.split(32)])
+    return float(-10 * (again - images).square().mean().log10())
 
 
 def judged(

@@ -1,10 +1,10 @@
-"""The distillation objectives compared on the embedded prior: pictures, drawings and scenes.
+"""The distillation objectives compared on the embedded prior: images, drawings and scenes.
 
     OMP_NUM_THREADS=1 python benchmarks/objectives.py --out objectives
 
-Every objective first makes pictures of two tuning prompts in each of two settings; the better one
+Every objective first makes images of two tuning prompts in each of two settings; the better one
 (right answers of the judge, then the smallest distance to renders) is taken for all that follows,
-on other prompts and another seed: pictures (latents moved by themselves), drawings of 64 paths and
+on other prompts and another seed: images (latents moved by themselves), drawings of 64 paths and
 radiance fields, with the same number of updates each. Then SDS again with other schedules of
 levels, and for scenes with and without HiFA's image loss, Perp-Neg and z-variance.
 
@@ -54,13 +54,13 @@ PROMPTS = ("a yellow duck", "a blue house", "a red chair")
 TUNING_SEED, SEED = 100, 0
 STEPS = 40
 IMAGES = 2
-"""Pictures of a judged prompt; of a tuning prompt there is one."""
+"""Images of a judged prompt; of a tuning prompt there is one."""
 MADE = ("image", "svg", "scene")
 
 ANNEALED = LevelRange(0.02, 0.98, 0.3)
 HIFA = LevelRange(0.25, 0.98, 0.25, width=0.0)
 NEGATIVE = "a photo"
-"""The prior's vocabulary has no words for bad pictures; this is a prompt without an object."""
+"""The prior's vocabulary has no words for bad images; this is a prompt without an object."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Evaluations:
 def make_task(
     made: str, prior: FrozenPrior, prompt: str, setting: Setting, seed: int, images: int
 ) -> Task:
-    """What is optimised: pictures, a drawing from a random start, or a scene."""
+    """What is optimised: images, a drawing from a random start, or a scene."""
     common: dict[str, Any] = {
         "negative": setting.negative,
         "steps": STEPS,
@@ -176,7 +176,7 @@ def _renders(prompt: str, judge: Judge) -> tuple[Tensor, float]:
 
 
 def judged(pictures: Tensor, prompt: str, judge: Judge) -> dict[str, Any]:
-    """What the judge says of pictures.
+    """What the judge says of images.
 
     sure: its probability of the right category and colour. distance: of its features to those of
     the nearest of 32 renders of the prompt, in units of the same between these; about 1 is a
@@ -207,7 +207,7 @@ def diversity(images: Tensor) -> float | None:
 
 @torch.no_grad()
 def seen(task: Any, made: str, prompt: str, judge: Judge) -> tuple[Tensor, dict[str, Any]]:
-    """The pictures of what was made, and the judge's answers."""
+    """The images of what was made, and the judge's answers."""
     if made == "image":
         pictures = task.images().cpu()
         return pictures, judged(pictures, prompt, judge)
@@ -252,7 +252,7 @@ def run(
         "made": made, "name": name, "label": label, "prompt": prompt, "seed": seed,
         "gradient": gradient, "evaluations": counter.rows / looks / STEPS,
         "seconds": seconds / (images if made == "image" else 1),
-        "picture": path.with_suffix(".png").name, **answers,
+        "image": path.with_suffix(".png").name, **answers,
     }  # fmt: skip
     write_json(path, row)
     return row
@@ -288,7 +288,7 @@ COLUMNS = (
 
 
 def table(rows: Sequence[dict[str, Any]], made: str, names: Sequence[str]) -> list[str]:
-    """The lines of one table, and its pictures' order."""
+    """The lines of one table, and its images' order."""
     columns = [key for key in COLUMNS if any(mean([row], key) is not None for row in rows)]
     lines = [f"| {made} | setting | n | {' | '.join(columns)} |", "|---" * (len(columns) + 3) + "|"]
     for name in names:
@@ -303,10 +303,10 @@ def table(rows: Sequence[dict[str, Any]], made: str, names: Sequence[str]) -> li
 
 
 def sheet(out: Path, rows: Sequence[dict[str, Any]], made: str, names: Sequence[str]) -> None:
-    """A strip of pictures for each objective, two strips side by side."""
+    """A strip of images for each objective, two strips side by side."""
     strips = []
     for name in names:
-        mine = [load_image(out / "runs" / row["picture"]) for row in rows if row["name"] == name]
+        mine = [load_image(out / "runs" / row["image"]) for row in rows if row["name"] == name]
         if mine:
             strips.append((name, torch.cat(mine, dim=2)))
     width = max((strip.shape[2] for _, strip in strips), default=0)

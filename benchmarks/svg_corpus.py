@@ -42,14 +42,14 @@ NPM = (
 DEBIAN = ("openclipart-svg", "adwaita-icon-theme", "tango-icon-theme")
 SIZE, FINE = 200, 8
 CLOSE = 0.01
-"""Mean absolute error over pixels and channels that counts as the same picture."""
+"""Mean absolute error over pixels and channels that counts as the same image."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One file: how far its picture is from resvg's, or what was said.
+    """One file: how far its image is from resvg's, or what was said.
 
-    fine: of a picture that is not close, how far it is from resvg's drawn 8 times as large.
+    fine: of an image that is not close, how far it is from resvg's drawn 8 times as large.
     """
 
     set: str
@@ -155,7 +155,7 @@ def measure(name: str, path: Path, root: Path) -> Result:
         return Result(name, shown, None, said, refused or f"resvg: {error}", failed)
     if document is None or failed:
         return Result(name, shown, None, said, refused, failed)
-    # resvg rounds the picture's sides to whole pixels and stretches the drawing onto them.
+    # resvg rounds the image's sides to whole pixels and stretches the drawing onto them.
     _, _, width, height = document.view_box
     size = document.size or (width, height)
     if abs(size[0] * height - size[1] * width) < 1e-3 * size[0] * height:

@@ -1,4 +1,4 @@
-"""Traced icons beside other tracers: paths, bytes, nodes, distance to the true picture.
+"""Traced icons beside other tracers: paths, bytes, nodes, distance to the true image.
 
     pip install vtracer==0.6.15 potracer==0.0.4
     python benchmarks/tracing.py runs/icons/packages [--tuning] [--sheet sheet.png]
@@ -6,7 +6,7 @@
 The folder holds the packages of icons, which npm fetches when they are missing. Each icon is
 rendered by resvg at 64 pixels (means of 8x8), traced from that, rendered again at 256, and compared
 with the icon's own render there (mean absolute error in [0, 1]). The names were drawn by chance
-among the concepts that the sets share, after the settings had been chosen on the pictures of
+among the concepts that the sets share, after the settings had been chosen on the images of
 --tuning. openmoji and emojione-v1 have taught no prior of ours.
 """
 
@@ -57,10 +57,10 @@ TUNING = {
     ],
 }  # fmt: skip
 
-Picture = Float[Tensor, "3 height width"]
+Image = Float[Tensor, "3 height width"]
 
 
-def icon(name: str, packages: Path) -> tuple[Picture, Picture]:
+def icon(name: str, packages: Path) -> tuple[Image, Image]:
     """An icon on white at 64 pixels, and at 256."""
     key, _, name = name.partition("/")
     folder = fetch_package({**TRAINING_SETS, **HELD_OUT_SETS}[key].package, packages)
@@ -75,17 +75,17 @@ def icon(name: str, packages: Path) -> tuple[Picture, Picture]:
     return F.avg_pool2d(render_with_resvg(text, 512), 8), render_with_resvg(text, 256)
 
 
-def ours(picture: Picture) -> str:
+def ours(picture: Image) -> str:
     return clean_svg(trace_image(picture), "An icon")
 
 
-def unpolished(picture: Picture) -> str:
+def unpolished(picture: Image) -> str:
     from scorefield.sds.tracing import TraceSettings
 
     return clean_svg(trace_image(picture, TraceSettings(polish_steps=0)))
 
 
-def vtracer(picture: Picture) -> str:
+def vtracer(picture: Image) -> str:
     import vtracer
 
     with tempfile.TemporaryDirectory() as folder:
@@ -95,7 +95,7 @@ def vtracer(picture: Picture) -> str:
         return out.read_text()
 
 
-def palette_potracer(picture: Picture) -> str:
+def palette_potracer(picture: Image) -> str:
     """Our palette, each of its colours by potrace."""
     import potrace
 
@@ -119,7 +119,7 @@ def palette_potracer(picture: Picture) -> str:
     return head + "".join(paths) + "</svg>"
 
 
-TRACERS: dict[str, Callable[[Picture], str]] = {
+TRACERS: dict[str, Callable[[Image], str]] = {
     "ours": ours,
     "ours, not polished": unpolished,
     "vtracer, defaults": vtracer,
@@ -127,9 +127,9 @@ TRACERS: dict[str, Callable[[Picture], str]] = {
 }
 
 
-def measured(text: str, seconds: float, truth: Picture) -> list[float]:
+def measured(text: str, seconds: float, truth: Image) -> list[float]:
     """Paths, bytes, nodes, half-transparent ink, error at 256 and CPU seconds of one drawing."""
-    # vtracer gives its file the size of the picture and no view box
+    # vtracer gives its file the size of the image and no view box
     if "viewBox" not in text:
         text = re.sub(
             r'<svg([^>]*)width="(\d+)" height="(\d+)"', r'<svg\1viewBox="0 0 \2 \3"', text
@@ -142,7 +142,7 @@ def measured(text: str, seconds: float, truth: Picture) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("packages", type=Path, help="Folder of the packages of icons")
-    parser.add_argument("--tuning", action="store_true", help="The pictures of the settings")
+    parser.add_argument("--tuning", action="store_true", help="The images of the settings")
     parser.add_argument("--sheet", type=Path, help="Sheet of the icons above our drawings of them")
     options = parser.parse_args()
     shown: list[Tensor] = []

@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/vector.py
 
-64 closed fills of four cubics each, alpha 0.8, random inside a fifth of the picture around random
+64 closed fills of four cubics each, alpha 0.8, random inside a fifth of the image around random
 centres, mean squared error against noise; CPU milliseconds of all threads, medians. diffvg draws
 the same document with 2 x 2 samples a pixel. One thread: the operations are many and small, and
 waiting threads count as CPU time.
@@ -41,9 +41,9 @@ def milliseconds(size: int, repeats: int, rasterise: Rasterise | None) -> tuple[
     forward, backward = [], []
     for _ in range(repeats + 1):
         start = time.process_time()
-        picture = document.render(size, size, rasterise=rasterise)
+        image = document.render(size, size, rasterise=rasterise)
         drawn = time.process_time()
-        (picture - target).square().mean().backward()
+        (image - target).square().mean().backward()
         forward.append(drawn - start)
         backward.append(time.process_time() - drawn)
     return 1e3 * statistics.median(forward[1:]), 1e3 * statistics.median(backward[1:])

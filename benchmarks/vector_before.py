@@ -86,12 +86,12 @@ def measured(name: str) -> dict[str, float]:
 
     coverage._scan = timed
     begin = time.process_time()
-    picture = document.render(side, side)
+    image = document.render(side, side)
     drawn = time.process_time()
     coverage._scan = scan
-    picture.square().mean().backward()
+    image.square().mean().backward()
     out = {"scans": spent, "forward": drawn - begin, "backward": time.process_time() - drawn}
-    assert torch.isfinite(picture).all()
+    assert torch.isfinite(image).all()
     return out
 
 

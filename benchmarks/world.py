@@ -1,4 +1,4 @@
-"""Pictures of the procedural world per second, rendered at 64x64 with 4 rays a pixel.
+"""Images of the procedural world per second, rendered at 64x64 with 4 rays a pixel.
 
 OMP_NUM_THREADS=1 python benchmarks/world.py
 """
@@ -18,6 +18,4 @@ start = time.perf_counter()
 for first in range(0, COUNT, BATCH):
     render(scenes[first : first + BATCH])
 seconds = time.perf_counter() - start
-print(
-    f"{COUNT / seconds:.0f} pictures/s in batches of {BATCH}, {torch.get_num_threads()} thread(s)"
-)
+print(f"{COUNT / seconds:.0f} images/s in batches of {BATCH}, {torch.get_num_threads()} thread(s)")

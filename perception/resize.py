@@ -1,4 +1,4 @@
-"""Pictures of any size as a prior sees them."""
+"""Images of any size as a prior sees them."""
 
 import torch
 from jaxtyping import Float
@@ -11,9 +11,9 @@ from scorefield.priors.frozen_prior import FrozenPrior
 def resize_to_prior(
     images: Float[Tensor, "b 3 h w"], prior: FrozenPrior, size: int | None = None
 ) -> Float[Tensor, "b 3 side side"]:
-    """Pictures brought to the prior's device and to a square, its own (None) or of `size` pixels.
+    """Images brought to the prior's device and to a square, its own (None) or of `size` pixels.
 
-    The whole picture is kept, and so stretched if it is no square.
+    The whole image is kept, and so stretched if it is no square.
     """
     side = prior.image_size if size is None else size
     images = images.to(prior.device, torch.float32)

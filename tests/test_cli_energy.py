@@ -1,4 +1,4 @@
-"""`scorefield energy`: a row per picture and method, and refusals before anything starts."""
+"""`scorefield energy`: a row per image and method, and refusals before anything starts."""
 
 import json
 from pathlib import Path
@@ -20,8 +20,8 @@ def test_energy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["energy", *pictures, *options, *few, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["dimensions"] == 4 * 16 * 16 and told["prompt"] == "a red mushroom"
-    first, second = told["pictures"]
-    assert [first["picture"], second["picture"]] == pictures
+    first, second = told["images"]
+    assert [first["image"], second["image"]] == pictures
     assert first["line_integral_from_first"] == 0 != second["line_integral_from_first"]
     for row in (first, second):
         assert row["ode"]["standard_error"] is None and row["ito"]["standard_error"] > 0
@@ -34,8 +34,8 @@ def test_energy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["energy", *pictures, *options[:-3], "--device", "cpu", *few, "--json"]
     assert main([*words, "--memory", "0.012"]) == 0
     said = capsys.readouterr()
-    assert "GiB beside the weights, 1 pictures at once" in said.err
-    for row, alone in zip(told["pictures"], json.loads(said.out)["pictures"], strict=True):
+    assert "GiB beside the weights, 1 images at once" in said.err
+    for row, alone in zip(told["images"], json.loads(said.out)["images"], strict=True):
         for method in ("ode", "ito"):
             assert alone[method]["energy"] == pytest.approx(row[method]["energy"], rel=1e-4)
         assert alone["line_integral_from_first"] == pytest.approx(

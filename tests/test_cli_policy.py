@@ -94,7 +94,7 @@ def test_evaluate_with_a_delay(
         pytest.param("both", ["--prior", "digits"], marks=pytest.mark.slow),
     ],
 )
-def test_pictures_from_demonstrations_to_rollouts(
+def test_images_from_demonstrations_to_rollouts(
     observe: str, more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     demos, quiet = str(tmp_path / "demos"), ["--env", "two-routes", "--quiet"]

@@ -90,8 +90,8 @@ def test_text_to_video_with_an_adapter(
         ),
         ([PROMPT, "--adapter", "NARROW", "--prior-strength", "nan"], "must be a finite number"),
         ([PROMPT, "--adapter", "SHORT"], "their videos have 4 and 8 (latent) frames"),
-        ([PROMPT, "--adapter", "PICTURES"], "makes pictures, not videos"),
-        ([PROMPT, "--prior", "PICTURES"], "makes pictures, not videos"),
+        ([PROMPT, "--adapter", "IMAGES"], "makes images, not videos"),
+        ([PROMPT, "--prior", "IMAGES"], "makes images, not videos"),
     ],
 )
 def test_refusals_are_one_line_and_write_nothing(
@@ -105,7 +105,7 @@ def test_refusals_are_one_line_and_write_nothing(
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "priors"
     known = {"NARROW": lambda: pair[1], "SHORT": lambda: untrained_clips(folder, "short", 4)}
-    known["PICTURES"] = lambda: str(untrained_shapes(folder / "tiny"))
+    known["IMAGES"] = lambda: str(untrained_shapes(folder / "tiny"))
     words = [known[word]() if word in known else word for word in words]
     if "--prior" not in words:
         words += ["--prior", pair[0]]

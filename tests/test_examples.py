@@ -65,7 +65,7 @@ def test_segment(tmp_path: Path) -> None:
 
 
 def test_classify(capsys: pytest.CaptureFixture[str]) -> None:
-    load("classify").main(pictures=1, confidence=0.5)
+    load("classify").main(images=1, confidence=0.5)
     assert "evaluations, confidence" in capsys.readouterr().out
 
 
@@ -85,8 +85,8 @@ def test_video_adapter(tmp_path: Path) -> None:
     assert (tmp_path / "clips.png").stat().st_size > 0
 
 
-def test_prior_of_pictures(tmp_path: Path) -> None:
-    load("prior_of_pictures").main(str(tmp_path / "house.png"), pictures=24, steps=2)
+def test_prior_of_images(tmp_path: Path) -> None:
+    load("prior_of_pictures").main(str(tmp_path / "house.png"), images=24, steps=2)
     assert (tmp_path / "house.png").stat().st_size > 0
 
 
@@ -111,7 +111,7 @@ def test_text_to_3d(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("objective", [SDS(), VSD()], ids=["sds", "vsd"])
 def test_own_generator(tmp_path: Path, objective: Objective) -> None:
-    """The second call finds all steps done and writes the same picture again."""
+    """The second call finds all steps done and writes the same image again."""
     example, out = load("own_generator"), tmp_path / "run"
     example.main(str(out), steps=2, objective=objective)
     first = (out / "final.png").read_bytes()

@@ -22,14 +22,14 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def make_run(folder: Path, prompt: str = "a red mushroom", **config: Any) -> Path:
-    """A run with figures, previews and a picture."""
+    """A run with figures, previews and an image."""
     (folder / "previews").mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({"prompt": prompt, **config}))
     rows = [json.dumps({"step": step, "loss": 1 / (step + 1)}) for step in range(400)]
     (folder / "metrics.jsonl").write_text("\n".join([*rows, '{"step": 400, "lo']))
     for step in (100, 200):
-        picture = Image.new("RGB", (8, 8), (step, 0, 0))
-        picture.save(folder / "previews" / f"{step:06d}.png")
+        image = Image.new("RGB", (8, 8), (step, 0, 0))
+        image.save(folder / "previews" / f"{step:06d}.png")
     Image.new("RGB", (8, 8)).save(folder / "views & more.png")
     return folder
 
@@ -57,7 +57,7 @@ def test_a_run_is_read_as_far_as_it_is_whole(tmp_path: Path) -> None:
     steps, values = run.metrics["loss"]
     assert len(steps) == 400 and values[1] == 0.5
     assert list(run.previews) == [100, 200]
-    assert [file.name for file in run.pictures] == ["views & more.png"]
+    assert [file.name for file in run.images] == ["views & more.png"]
 
 
 def test_runs_are_found_given_or_inside(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from untrained import untrained_shapes
 
 from scorefield.cli.main import main
-from scorefield.cli.perception.picture_results import PictureResults
+from scorefield.cli.perception.image_results import ImageResults
 from scorefield.control.data.episodes import EpisodeWriter
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.networks.settings import PerceptronSettings
@@ -91,14 +91,14 @@ def test_a_file_of_results_has_one_owner(
     tmp_path: Path, owner: Callable[[Path], "subprocess.Popen[str]"]
 ) -> None:
     path = tmp_path / "results.jsonl"
-    PictureResults(path, {"seed": 0}, False)
+    ImageResults(path, {"seed": 0}, False)
     before = path.read_bytes()
     process = owner(path)
     with pytest.raises(ValueError, match="in use by another run"):
-        PictureResults(path, {"seed": 0}, True)
+        ImageResults(path, {"seed": 0}, True)
     process.kill()
     process.wait()
-    PictureResults(path, {"seed": 0}, True)
+    ImageResults(path, {"seed": 0}, True)
     assert path.read_bytes() == before
 
 
@@ -122,7 +122,7 @@ def test_a_command_refuses_what_another_process_writes(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    picture = save_image(tmp_path / "picture.png", torch.rand(3, 16, 16))
+    image = save_image(tmp_path / "image.png", torch.rand(3, 16, 16))
     words = command.split()
     if command == "seal":
         words += [str(out)]
@@ -134,10 +134,10 @@ def test_a_command_refuses_what_another_process_writes(
         words += [str(tmp_path / "policy"), "--out", str(out)]
     else:
         prior = untrained_shapes(tmp_path / "prior")
-        words += [str(picture), "--prior", str(prior), "--out", str(out), "--quiet"]
+        words += [str(image), "--prior", str(prior), "--out", str(out), "--quiet"]
     locked = out
     if command == "segment":  # its rows are the owner's
-        locked = out / "pictures.jsonl"
+        locked = out / "images.jsonl"
         locked.touch()
         words.append("--resume")
     before = sorted(out.iterdir())

@@ -19,11 +19,11 @@ ALPHAS = (0.1, 0.05, 0.01)
 """Shares of the size within which a point is right."""
 
 Describe = Callable[[Tensor, str], Tensor]
-"""From a picture (3, h, w) and a category to a map (channels, h, w)."""
+"""From an image (3, h, w) and a category to a map (channels, h, w)."""
 
 
 class KeptMaps:
-    """Maps of pictures, which many pairs share; of them the last used, as memory allows.
+    """Maps of images, which many pairs share; of them the last used, as memory allows.
 
     describe: makes one.
     memory: GiB for those that are kept; one always is.
@@ -34,11 +34,11 @@ class KeptMaps:
         self._memory = memory * 2**30
         self._maps: OrderedDict[tuple[Path, str], tuple[Tensor, tuple[int, int]]] = OrderedDict()
 
-    def __call__(self, picture: Path, category: str) -> tuple[Tensor, tuple[int, int]]:
-        """The map of a picture, and the picture's height and width."""
-        key = picture, category
+    def __call__(self, path: Path, category: str) -> tuple[Tensor, tuple[int, int]]:
+        """The map of an image, and the image's height and width."""
+        key = path, category
         if key not in self._maps:
-            image = load_image(picture)
+            image = load_image(path)
             size = (image.shape[1], image.shape[2])
             self._maps[key] = self._describe(image, category), size
         self._maps.move_to_end(key)
@@ -67,7 +67,7 @@ def evaluate_keypoints(
 
     rows: with the key "pair".
     locate: how points are found; None is `NearestPixel`, the rule of Tang et al. 2023.
-    memory: GiB for the maps of pictures that are kept for further pairs.
+    memory: GiB for the maps of images that are kept for further pairs.
     """
     maps, locate = KeptMaps(describe, memory), NearestPixel() if locate is None else locate
     found = []

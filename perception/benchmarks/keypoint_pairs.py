@@ -1,4 +1,4 @@
-"""SPair-71k, PF-PASCAL and TSS as they are published: pairs of pictures and points of both.
+"""SPair-71k, PF-PASCAL and TSS as they are published: pairs of images and points of both.
 
 Points are given in pixels whose first has its centre at 0, or as displacements between such pixels;
 here, as everywhere in this library, that centre is at 0.5.
@@ -31,9 +31,9 @@ _UNKNOWN_FLOW = 1e9
 
 @dataclass(frozen=True)
 class Points:
-    """Points of a picture, where they are in another, and what distances are compared with.
+    """Points of an image, where they are in another, and what distances are compared with.
 
-    size: pixels of the target: the longer side of the object's box, or of the picture.
+    size: pixels of the target: the longer side of the object's box, or of the image.
 
     Raises:
         ValueError: not as many points in both, or numbers that are not finite, or a size of 0.
@@ -106,7 +106,7 @@ def pf_pascal_pairs(folder: Path, split: str = "test") -> list[KeypointPair]:
     The rows of one list in use hold the points ("x;x;...", columns XA, YA, XB, YB;
     ignacio-rocco/ncnet), those of the other only names and the class, and the points are "kps" in
     Annotations/CLASS/NAME.mat, NaN where a point cannot be seen (juhongm999/hpf). Distances are
-    compared with the longer side of the target picture, as there with "--thres img".
+    compared with the longer side of the target image, as there with "--thres img".
 
     Raises:
         ValueError: a folder of another layout, or a list that is damaged.
@@ -178,7 +178,7 @@ def tss_pairs(folder: Path, every: int = 4) -> list[KeypointPair]:
 
     Both directions of each pair: flow1.flo goes from image1 to image2. Points are the pixels of the
     object (mask1) whose flow is known. Distances are compared with the longer side of the target
-    picture, of which the published figures take 0.05; those are means over the three groups
+    image, of which the published figures take 0.05; those are means over the three groups
     (PruneTruong/DenseMatching, datasets/semantic_matching_datasets/tss.py).
 
     every: take each n-th pixel along both axes; 1 is the published protocol.
@@ -253,6 +253,6 @@ def _centred(points: object) -> Tensor:
     return torch.from_numpy(found) + 0.5
 
 
-def _shape_of(picture: Path) -> tuple[int, int]:
-    with opened_image(picture) as opened:
+def _shape_of(image: Path) -> tuple[int, int]:
+    with opened_image(image) as opened:
         return opened.size

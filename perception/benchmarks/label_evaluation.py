@@ -1,4 +1,4 @@
-"""How often a prior's classifier is right on pictures with labels, picture by picture."""
+"""How often a prior's classifier is right on images with labels, image by image."""
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,8 +9,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from scorefield.images import as_images, opened_image
-from scorefield.perception.benchmarks.labelled_pictures import (
-    LabelledPicture,
+from scorefield.perception.benchmarks.labelled_images import (
+    LabelledImage,
     content_digest,
     noise_key,
 )
@@ -23,7 +23,7 @@ _LIKELIEST = 5
 
 
 def evaluate_labels(
-    pictures: Iterable[LabelledPicture],
+    images: Iterable[LabelledImage],
     names: Sequence[str] | Mapping[str, str],
     prompts: Mapping[str, Sequence[str]],
     prior: FrozenPrior,
@@ -36,16 +36,16 @@ def evaluate_labels(
     total: int | None = None,
     progress: bool = False,
 ) -> list[Row]:
-    """The row of every picture: its label, the likeliest ones, what it cost, or its error.
+    """The row of every image: its label, the likeliest ones, what it cost, or its error.
 
     names: what the data set's labels are called: by number, or by what it writes.
     prompts: of each name.
-    rows: with the key "picture". Rows that are there are not computed again, but for those of
-        pictures that could not be read.
+    rows: with the key "image". Rows that are there are not computed again, but for those of
+        images that could not be read.
     """
     found = []
-    for one in tqdm(pictures, total=total, desc="images", disable=not progress):
-        row = rows.get(picture=one.name)
+    for one in tqdm(images, total=total, desc="images", disable=not progress):
+        row = rows.get(image=one.name)
         if row is None or "error" in row:
             try:
                 truth = name_of(one.label, names)
@@ -56,14 +56,14 @@ def evaluate_labels(
                 )  # fmt: skip
                 likely = judged.log_likelihoods[0].argsort(descending=True, stable=True)
                 row = {
-                    "picture": one.name,
+                    "image": one.name,
                     "truth": truth,
                     "likeliest": [judged.labels[i] for i in likely[:_LIKELIEST].tolist()],
                     "probability": round(float(judged.probabilities[0].max()), 6),
                     "evaluations": int(judged.evaluations[0]),
                 }
             except (OSError, ValueError) as error:
-                row = {"picture": one.name, "error": " ".join(str(error).split())}
+                row = {"image": one.name, "error": " ".join(str(error).split())}
             rows.add(row)
         found.append(row)
     return found
@@ -86,8 +86,8 @@ def name_of(label: str | int, names: Sequence[str] | Mapping[str, str]) -> str:
     raise ValueError(f"its label {label!r} is none of the {len(names)} names")
 
 
-def _read(one: LabelledPicture, size: int) -> tuple[Tensor, int]:
-    """The middle square of a picture, and what keys its noise: its content."""
+def _read(one: LabelledImage, size: int) -> tuple[Tensor, int]:
+    """The middle square of an image, and what keys its noise: its content."""
     raw = one.content()
     item = noise_key(content_digest(raw))
     with opened_image(io.BytesIO(raw), one.name) as opened:
@@ -95,20 +95,20 @@ def _read(one: LabelledPicture, size: int) -> tuple[Tensor, int]:
 
 
 def label_metrics(rows: Sequence[Row]) -> dict[str, Any]:
-    """Accuracy of the pictures that could be read: of the likeliest label, and of the first five.
+    """Accuracy of the images that could be read: of the likeliest label, and of the first five.
 
     ``mean_per_class`` is the mean of the classes' accuracies, which Pets, Flowers and Aircraft are
     given by.
     """
     read = [row for row in rows if "error" not in row]
-    found: dict[str, Any] = {"pictures": len(read), "unread": len(rows) - len(read)}
+    found: dict[str, Any] = {"images": len(read), "unread": len(rows) - len(read)}
     if not read:
         return found
     right = np.array([row["likeliest"][0] == row["truth"] for row in read])
     classes = sorted({row["truth"] for row in read})
     of = {
         name: {
-            "pictures": int(sum(row["truth"] == name for row in read)),
+            "images": int(sum(row["truth"] == name for row in read)),
             "accuracy": float(np.mean(right[[row["truth"] == name for row in read]])),
         }
         for name in classes

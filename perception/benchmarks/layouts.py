@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-"""Suffixes of pictures that are looked for, in small letters."""
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+"""Suffixes of images that are looked for, in small letters."""
 
 _NAMED = 6
 
@@ -61,11 +61,11 @@ def what_is_in(folder: Path) -> str:
     return f"it holds {', '.join(names[:_NAMED])}{more}"
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """The pictures of a folder, by name; none if it is none."""
+def images_in(folder: Path) -> list[Path]:
+    """The images of a folder, by name; none if it is none."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
 
 
 def lines_of(path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""How well a prior's regions agree with those of a data set, picture by picture."""
+"""How well a prior's regions agree with those of a data set, image by image."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from scorefield.images import load_image
-from scorefield.perception.benchmarks.masked_pictures import Classes, MaskedPicture
+from scorefield.perception.benchmarks.masked_images import Classes, MaskedImage
 from scorefield.perception.segmentation.metrics import (
     IGNORED,
     class_counts,
@@ -20,7 +20,7 @@ from scorefield.rows import Row, RowStore
 
 
 def evaluate_masks(
-    pictures: Sequence[MaskedPicture],
+    images: Sequence[MaskedImage],
     classes: Classes,
     prior: FrozenPrior,
     k: int,
@@ -31,36 +31,36 @@ def evaluate_masks(
     seed: int = 0,
     progress: bool = False,
 ) -> list[Row]:
-    """The row of every picture: its mean IoU in two ways, and pixels by class, or its error.
+    """The row of every image: its mean IoU in two ways, and pixels by class, or its error.
 
-    Regions have no names: they are matched to classes one to one within the picture (Hungarian
-    method), as DiffSeg and DiffCut do, at the picture's own size.
+    Regions have no names: they are matched to classes one to one within the image (Hungarian
+    method), as DiffSeg and DiffCut do, at the image's own size.
 
-    rows: with the key "picture". Rows that are there are not computed again, but for those of
-        pictures that could not be read.
+    rows: with the key "image". Rows that are there are not computed again, but for those of
+        images that could not be read.
     """
     found = []
-    for one in tqdm(pictures, desc="images", disable=not progress):
-        row = rows.get(picture=one.name)
+    for one in tqdm(images, desc="images", disable=not progress):
+        row = rows.get(image=one.name)
         if row is None or "error" in row:
             try:
-                truth, image = one.truth(classes), load_image(one.picture)
+                truth, image = one.truth(classes), load_image(one.image)
                 if truth.shape != image.shape[1:]:
                     raise ValueError(
-                        f"{one.mask} has {tuple(truth.shape)} pixels, the picture "
+                        f"{one.mask} has {tuple(truth.shape)} pixels, the image "
                         f"{tuple(image.shape[1:])}"
                     )
                 labels = segment(prior, image, k, method, memory=memory, seed=seed)[0].labels
-                row = {"picture": one.name, **judged(labels, truth, classes.count)}
+                row = {"image": one.name, **judged(labels, truth, classes.count)}
             except (OSError, ValueError) as error:
-                row = {"picture": one.name, "error": " ".join(str(error).split())}
+                row = {"image": one.name, "error": " ".join(str(error).split())}
             rows.add(row)
         found.append(row)
     return found
 
 
 def judged(labels: Any, truth: Any, classes: int) -> Row:
-    """What is kept of a picture: its metrics, and pixels by class that has any."""
+    """What is kept of an image: its metrics, and pixels by class that has any."""
     if not bool((truth != IGNORED).any()):
         return {"miou": None, "miou_many_to_one": None, "inside": {}, "union": {}}
     inside, union = class_counts(labels, truth, classes)
@@ -74,10 +74,10 @@ def judged(labels: Any, truth: Any, classes: int) -> Row:
 
 
 def mask_metrics(rows: Sequence[Row], classes: int) -> dict[str, Any]:
-    """Mean IoU over the set, and per image, of the pictures that could be read.
+    """Mean IoU over the set, and per image, of the images that could be read.
 
-    ``set_miou`` sums intersections and unions over all pictures before it divides, and is the mean
-    over the classes that occur; ``image_miou`` is the mean of the pictures' own, and
+    ``set_miou`` sums intersections and unions over all images before it divides, and is the mean
+    over the classes that occur; ``image_miou`` is the mean of the images' own, and
     ``image_miou_many_to_one`` the same where a class may be several regions.
     """
     counts = np.zeros((2, classes))
@@ -88,7 +88,7 @@ def mask_metrics(rows: Sequence[Row], classes: int) -> dict[str, Any]:
     judged = [row for row in rows if row.get("miou") is not None]
     there = np.flatnonzero(counts[1]).tolist()
     return {
-        "pictures": len(judged),
+        "images": len(judged),
         "set_miou": mean_iou(counts) if there else None,
         "image_miou": float(np.mean([row["miou"] for row in judged])) if judged else None,
         "image_miou_many_to_one": float(np.mean([row["miou_many_to_one"] for row in judged]))

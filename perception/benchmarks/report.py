@@ -46,7 +46,7 @@ PUBLISHED: dict[str, list[tuple[str, str, str]]] = {
         ("Diffusion Classifier on Food-101", "77.7", "the same"),
         ("Diffusion Classifier on Aircraft", "26.4", "the same"),
         ("Diffusion Classifier on ObjectNet", "43.4", "the same"),
-        ("Diffusion Classifier on ImageNet", "61.4", "the same, 4 pictures per class"),
+        ("Diffusion Classifier on ImageNet", "61.4", "the same, 4 images per class"),
     ],
 }
 """By data set: whose figure, in percent, and of what."""

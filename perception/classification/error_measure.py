@@ -37,7 +37,7 @@ class ErrorMeasure:
     loss: "l2" has the law above; "l1" and "huber" are robust against outlying dimensions.
     spacing: of the levels.
     log_snr: the range (low, high) of levels, cut to what the schedule has. What lies outside is
-        left out of the integral. The default is where pictures of one label differ from those of
+        left out of the integral. The default is where images of one label differ from those of
         another: at more noise nothing is told apart, and at less, a network's own mistakes are
         larger than what the labels differ by. Densities in few dimensions need more.
 

@@ -1,4 +1,4 @@
-"""Matches drawn on the two pictures."""
+"""Matches drawn on the two images."""
 
 import colorsys
 
@@ -23,12 +23,12 @@ def draw_matches(
     *,
     height: int = 384,
 ) -> Float[Tensor, "3 height width"]:
-    """Both pictures side by side, matched points in one colour, joined by a line.
+    """Both images side by side, matched points in one colour, joined by a line.
 
-    Colours follow the place in the first picture. Of more than 60 matches those of `Matches.spread`
+    Colours follow the place in the first image. Of more than 60 matches those of `Matches.spread`
     are drawn, 60 at most, the most distinct ones.
 
-    height: of the drawing, pixels; each picture is brought to it, or to four times it in width if
+    height: of the drawing, pixels; each image is brought to it, or to four times it in width if
         it is longer than that.
     """
     sizes = [(image.shape[1], image.shape[2]) for image in (a, b)]
@@ -57,7 +57,7 @@ def draw_matches(
 
 
 def _fitted(image: Tensor, height: int) -> Tensor:
-    """A picture in a box of that height and four times that width, its shape kept."""
+    """An image in a box of that height and four times that width, its shape kept."""
     scale = min(height / image.shape[1], _WIDEST * height / image.shape[2])
     size = [max(1, round(scale * side)) for side in image.shape[1:]]
     image = image.detach().float().cpu()[None]

@@ -1,4 +1,4 @@
-"""Matched points of two pictures, and what can be said of them together."""
+"""Matched points of two images, and what can be said of them together."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Size = tuple[int, int]
-"""Height and width of a picture."""
+"""Height and width of an image."""
 
 
 @dataclass(frozen=True)
 class Matches:
-    """Points of one picture and the points of another that resemble them most.
+    """Points of one image and the points of another that resemble them most.
 
     similarity: cosine at the target, -1 to 1.
     cycle_error: from a source point to the best match of its match, pixels: 0 where both agree.
@@ -53,11 +53,11 @@ class Matches:
         """The most distinct match of each square of the source, the most distinct first.
 
         The most similar matches of two photographs crowd at their borders, where the network sees
-        its own padding; these are spread over the picture.
+        its own padding; these are spread over the image.
 
-        source_size, target_size: height and width of the pictures.
+        source_size, target_size: height and width of the images.
         squares: along the longer side of the source.
-        margin: share of both sides of either picture, from each border, that is left out: what a
+        margin: share of both sides of either image, from each border, that is left out: what a
             cell of the deepest layer covers.
         most: how many at most.
         """

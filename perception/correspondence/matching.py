@@ -1,6 +1,6 @@
-"""Matching of feature maps by cosine similarity: where in one picture is this point of another?
+"""Matching of feature maps by cosine similarity: where in one image is this point of another?
 
-Points are in pixels, (x, y) from the upper left corner of a picture of a given size (height,
+Points are in pixels, (x, y) from the upper left corner of an image of a given size (height,
 width); pixel (row i, column j) has its centre at (j + 0.5, i + 0.5). Cell (i, j) of a map of h x w
 cells has its centre at ((j + 0.5) width / w, (i + 0.5) height / h), and between centres maps are
 interpolated bilinearly (align_corners=False), as by Tang et al. 2023.
@@ -19,7 +19,7 @@ from scorefield.perception.correspondence.matches import Matches, Size
 from scorefield.perception.correspondence.nearest import largest_elsewhere, nearest_both_ways
 
 Locate = Callable[[Tensor, Tensor, Size, Tensor], tuple[Tensor, Tensor]]
-"""From unit vectors (points, channels), a map (channels, h, w), its picture's size and the map that
+"""From unit vectors (points, channels), a map (channels, h, w), its image's size and the map that
 the vectors are of, to the points (points, 2) where it resembles them most, and their similarity
 (points,)."""
 
@@ -32,7 +32,7 @@ _ELSEWHERE = 8
 
 
 def cell_centres(features: Float[Tensor, "c h w"], size: Size) -> Float[Tensor, "cells 2"]:
-    """Where the cells of a map are in a picture of that size, row by row."""
+    """Where the cells of a map are in an image of that size, row by row."""
     height, width = features.shape[-2:]
     y = (torch.arange(height, device=features.device) + 0.5) * size[0] / height
     x = (torch.arange(width, device=features.device) + 0.5) * size[1] / width
@@ -41,11 +41,11 @@ def cell_centres(features: Float[Tensor, "c h w"], size: Size) -> Float[Tensor, 
 
 
 def check_inside(points: Float[Tensor, "points 2"], size: Size) -> None:
-    """Raise ValueError for a point outside a picture of that size; NaN is nowhere."""
+    """Raise ValueError for a point outside an image of that size; NaN is nowhere."""
     extent = points.new_tensor([size[1], size[0]])
     if not bool(((points >= 0) & (points <= extent)).all()):
         raise ValueError(
-            f"points must lie in the picture, x in 0 to {size[1]} and y in 0 to {size[0]}; got "
+            f"points must lie in the image, x in 0 to {size[1]} and y in 0 to {size[0]}; got "
             f"{points.amin(0).tolist()} to {points.amax(0).tolist()}"
         )
 
@@ -56,7 +56,7 @@ def vectors_at(
     """Unit vectors of a map, interpolated at points.
 
     Raises:
-        ValueError: a point outside the picture.
+        ValueError: a point outside the image.
     """
     check_inside(points, size)
     extent = points.new_tensor([size[1], size[0]])
@@ -88,7 +88,7 @@ def _most_similar(
 
 @dataclass(frozen=True)
 class NearestPixel:
-    """The centre of the pixel most similar to each vector, maps being interpolated to the picture.
+    """The centre of the pixel most similar to each vector, maps being interpolated to the image.
 
     That is the rule of the reference (Tang et al. 2023). The similarity is linear in the target but
     for the target's norm, so what is interpolated is one map per point, not one per channel.
@@ -171,7 +171,7 @@ class DualSoftmax:
     """The cell that is likely from both sides (Rocco et al. 2018; LoFTR, Sun et al. 2021).
 
     The softmax of similarity / temperature over the target's cells, times that over the cells of
-    the map the vectors are of: a cell that resembles much of the other picture is no one's match.
+    the map the vectors are of: a cell that resembles much of the other image is no one's match.
 
     temperature: of both softmaxes, in cosines.
 
@@ -219,13 +219,13 @@ def match_features(
 ) -> Matches:
     """The best match in the target of each point of the source.
 
-    source_size, target_size: height and width of the pictures that points are pixels of.
+    source_size, target_size: height and width of the images that points are pixels of.
     points: None is the centres of the source's cells.
     locate: how the best place is found: `NearestPixel` (None), `nearest_cell`, `SoftArgmax` or
         `DualSoftmax`.
 
     Raises:
-        ValueError: maps of different channels, or a point outside the picture.
+        ValueError: maps of different channels, or a point outside the image.
     """
     _check_one_layer(source, target)
     locate = NearestPixel() if locate is None else locate

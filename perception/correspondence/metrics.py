@@ -17,8 +17,8 @@ def keypoint_accuracy(
 ) -> dict[str, float]:
     """PCK@alpha: the share of points that are found within alpha times their object's size.
 
-    Both ways of counting, which differ where pictures have different numbers of points:
-    ``per_point`` is all correct points of all points, ``per_image`` the mean of the pictures'
+    Both ways of counting, which differ where images have different numbers of points:
+    ``per_point`` is all correct points of all points, ``per_image`` the mean of the images'
     shares.
 
     errors: of each pair, the distances in pixels between what was found and what is true.
@@ -73,9 +73,9 @@ def _shares(errors: Sequence[Tensor], sizes: Sequence[float | int], alpha: float
 def corner_error(
     found: Float[Tensor, "3 3"], true: Float[Tensor, "3 3"], size: tuple[int, int]
 ) -> float:
-    """Mean distance, in pixels, between where two homographies put a picture's corners.
+    """Mean distance, in pixels, between where two homographies put an image's corners.
 
-    size: height and width of the picture.
+    size: height and width of the image.
     """
     height, width = size
     corners = torch.tensor(

@@ -1,4 +1,4 @@
-"""Carrying edits and labels over from one picture to others by their correspondence."""
+"""Carrying edits and labels over from one image to others by their correspondence."""
 
 from collections.abc import Sequence
 
@@ -19,14 +19,14 @@ def propagate_edit(
     threshold: float | int = 3.0,
     seed: int = 0,
 ) -> Float[Tensor, "3 h2 w2"]:
-    """Lay an edit of one picture over another, under the homography of their matches.
+    """Lay an edit of one image over another, under the homography of their matches.
 
-    As Tang et al. 2023, section 5.4: an edit drawn on one picture lands on the same object in
+    As Tang et al. 2023, section 5.4: an edit drawn on one image lands on the same object in
     another. The matches that count are those of points under the edit.
 
-    edit: colours and opacity in [0, 1] on the source picture.
+    edit: colours and opacity in [0, 1] on the source image.
     target: one image, as `scorefield.images.as_images` takes it.
-    matches: from the source picture to the target.
+    matches: from the source image to the target.
     threshold: of the homography's inliers, pixels.
 
     Raises:
@@ -34,7 +34,7 @@ def propagate_edit(
     """
     from kornia.geometry import warp_perspective
 
-    picture = as_image(target).to(edit)
+    image = as_image(target).to(edit)
     opaque = edit[3] > 0
     if not bool(opaque.any()):
         raise ValueError("the edit is transparent everywhere; mark what to carry over")
@@ -45,9 +45,9 @@ def propagate_edit(
     matrix = torch.linalg.inv(shift) @ matrix @ shift
     # premultiplied, or the colours of transparent pixels would bleed in
     premultiplied = torch.cat([edit[:3] * edit[3:], edit[3:]])[None]
-    size = (picture.shape[1], picture.shape[2])
+    size = (image.shape[1], image.shape[2])
     warped = warp_perspective(premultiplied, matrix[None].to(edit), size)[0]
-    return warped[:3] + (1 - warped[3:]) * picture
+    return warped[:3] + (1 - warped[3:]) * image
 
 
 def _under(mask: Bool[Tensor, "h w"], points: Float[Tensor, "points 2"]) -> Bool[Tensor, " points"]:

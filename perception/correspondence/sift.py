@@ -48,7 +48,7 @@ class SiftFusion:
     def join(
         self, maps: Float[Tensor, "n c h w"], images: Float[Tensor, "n 3 height width"]
     ) -> Float[Tensor, "n c2 h w"]:
-        """The prior's maps joined with SIFT of the pictures, at the cells of the maps.
+        """The prior's maps joined with SIFT of the images, at the cells of the maps.
 
         images: of any one size; where there are more pixels than cells, SIFT sees them.
         """

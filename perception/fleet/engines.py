@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from scorefield.perception.benchmarks.labelled_pictures import LabelledPicture
+from scorefield.perception.benchmarks.labelled_images import LabelledImage
 from scorefield.perception.fleet.part_files import Report, write_part
 from scorefield.perception.fleet.parts import Part
 from scorefield.perception.fleet.work import ImageWork
@@ -87,17 +87,17 @@ class Worker:
 
 def _rows(part: Part, work: ImageWork) -> Iterator[list[Row]]:
     """The results of a part's images, in groups that share passes of the network."""
-    pictures = part.pictures()
+    images = part.labelled()
     while True:
-        group, damage = list[LabelledPicture](), None
+        group, damage = list[LabelledImage](), None
         try:
-            group += islice(pictures, work.at_once)
+            group += islice(images, work.at_once)
         except ValueError as error:
             damage = " ".join(str(error).split())
         if group:
             yield work.rows(group)
         if damage is not None:
-            yield [{"picture": part.file.name, "digest": "", "error": damage}]
+            yield [{"image": part.file.name, "digest": "", "error": damage}]
         if damage is not None or not group:
             return
 

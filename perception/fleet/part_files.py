@@ -79,15 +79,15 @@ def write_part(
     Args:
         path: Of the file.
         key: Of the report.
-        columns: As those of `ImageWork`. Beside them come picture, digest and error.
-        groups: Rows with picture, digest, and either results or an error.
+        columns: As those of `ImageWork`. Beside them come image, digest and error.
+        groups: Rows with image, digest, and either results or an error.
     """
     import pyarrow
     import pyarrow.parquet as parquet
 
     types = {
         name: _type(kind)
-        for name, kind in {"picture": str, "digest": str, **columns, "error": str}.items()
+        for name, kind in {"image": str, "digest": str, **columns, "error": str}.items()
     }
     schema = pyarrow.schema(list(types.items()))
     report, held = Report(key), list[Any]()
@@ -147,7 +147,7 @@ def _type(kind: Any) -> Any:
 def _in_words(row: Row) -> str:
     """What is wrong with an image; most errors name it themselves."""
     error: str = row["error"]
-    return error if error.startswith(row["picture"]) else f"{row['picture']} ({error})"
+    return error if error.startswith(row["image"]) else f"{row['image']} ({error})"
 
 
 def _column(values: list[Any], kind: Any) -> Any:

@@ -8,9 +8,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from scorefield.perception.benchmarks import labelled_pictures as data
-from scorefield.perception.benchmarks.labelled_pictures import LabelledPicture
-from scorefield.perception.benchmarks.layouts import PICTURES, check_layout, some
+from scorefield.perception.benchmarks import labelled_images as data
+from scorefield.perception.benchmarks.labelled_images import LabelledImage
+from scorefield.perception.benchmarks.layouts import IMAGES, check_layout, some
 
 Kind = Literal["imagefolder", "webdataset", "parquet"]
 
@@ -37,7 +37,7 @@ class Part:
     version: str
     damage: str | None = None
 
-    def pictures(self) -> Iterator[LabelledPicture]:
+    def labelled(self) -> Iterator[LabelledImage]:
         """Its images, one after the other.
 
         Raises:
@@ -47,10 +47,10 @@ class Part:
             raise ValueError(self.damage)
         if self.kind == "imagefolder":
             for name in self.images:
-                yield LabelledPicture(name, "", lambda path=self.file / name: path)  # type: ignore[misc]
+                yield LabelledImage(name, "", lambda path=self.file / name: path)  # type: ignore[misc]
         elif self.kind == "webdataset":
             samples = data.shard_samples(self.file, self.start)
-            yield from (picture for _, picture in islice(samples, self.count))
+            yield from (image for _, image in islice(samples, self.count))
         else:
             yield from islice(data.table_rows(self.file, self.start), self.count)
 
@@ -81,7 +81,7 @@ def parts_of(kind: Kind, folder: Path, split: str, size: int) -> list[Part]:
 
 def _of_folder(folder: Path, size: int) -> list[Part]:
     found = _images_below(folder)
-    some(found, folder, f"images ({', '.join(PICTURES)})")
+    some(found, folder, f"images ({', '.join(IMAGES)})")
     parts = list[Part]()
     for first in range(0, len(found), size):
         images = tuple(found[first : first + size])
@@ -99,7 +99,7 @@ def _images_below(folder: Path) -> list[str]:
         found += [
             name if below == "." else f"{below}/{name}"
             for name in names
-            if name.lower().endswith(PICTURES) and not name.startswith(".")
+            if name.lower().endswith(IMAGES) and not name.startswith(".")
         ]
     return sorted(found)
 

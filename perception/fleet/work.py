@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from scorefield.images import as_images, opened_image
-from scorefield.perception.benchmarks.labelled_pictures import (
-    LabelledPicture,
+from scorefield.perception.benchmarks.labelled_images import (
+    LabelledImage,
     content_digest,
     noise_key,
 )
@@ -39,14 +39,14 @@ class ImageWork:
     at_once: int = 1
     notes: Mapping[str, Any] = field(default_factory=dict)
 
-    def rows(self, pictures: Sequence[LabelledPicture]) -> list[Row]:
+    def rows(self, given: Sequence[LabelledImage]) -> list[Row]:
         """Results of images that are judged together, or why one cannot be read.
 
-        Each row has picture and digest; results, or error.
+        Each row has image and digest; results, or error.
         """
         rows, images, good = list[Row](), list[Tensor](), list[Row]()
-        for one in pictures:
-            row: Row = {"picture": one.name, "digest": ""}
+        for one in given:
+            row: Row = {"image": one.name, "digest": ""}
             rows.append(row)
             try:
                 content = one.content()

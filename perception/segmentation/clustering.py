@@ -14,7 +14,7 @@ from scorefield.perception.correspondence.matches import Size
 from scorefield.priors.levels import NoiseLevel
 
 Upsample = Callable[[Tensor, Tensor, int], Tensor]
-"""From labels (lh, lw), the picture (3, h, w) and k to scores (k, h, w)."""
+"""From labels (lh, lw), the image (3, h, w) and k to scores (k, h, w)."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def one_hot(labels: Int[Tensor, "h w"], k: int) -> Float[Tensor, "k h w"]:
 def resized_argmax(scores: Float[Tensor, "k h w"], size: Size) -> Int[Tensor, "height width"]:
     """The best label of every pixel, scores interpolated bilinearly between the places they have.
 
-    One mask is enlarged at a time: large pictures with many masks need the memory of two.
+    One mask is enlarged at a time: large images with many masks need the memory of two.
     """
     best: Tensor | None = None
     labels = torch.zeros(size, dtype=torch.long)
@@ -142,7 +142,7 @@ def resized_argmax(scores: Float[Tensor, "k h w"], size: Size) -> Int[Tensor, "h
 def nearest_masks(
     labels: Int[Tensor, "h w"], image: Float[Tensor, "3 height width"], k: int
 ) -> Float[Tensor, "k height width"]:
-    """Masks whose cells are squares of the picture's pixels."""
+    """Masks whose cells are squares of the image's pixels."""
     size = (image.shape[1], image.shape[2])
     return functional.interpolate(one_hot(labels, k)[None], size=size, mode="nearest-exact")[0]
 
@@ -162,10 +162,10 @@ def guided_masks(
     radius: int = 8,
     eps: float = 1e-3,
 ) -> Float[Tensor, "k height width"]:
-    """Masks enlarged to a picture by a guided filter (He et al. 2010): their edges follow its own.
+    """Masks enlarged to an image by a guided filter (He et al. 2010): their edges follow its own.
 
     radius: of the windows, pixels.
-    eps: squared contrast, of colours in [0, 1], below which an edge of the picture is none.
+    eps: squared contrast, of colours in [0, 1], below which an edge of the image is none.
     """
     from kornia.filters import guided_blur
 
@@ -176,7 +176,7 @@ def guided_masks(
 
 @dataclass(frozen=True, eq=False)
 class FeatureClusters:
-    """Segmentation by the clusters of a layer's features alone, for any prior of pictures.
+    """Segmentation by the clusters of a layer's features alone, for any prior of images.
 
     queries: the layer whose features are clustered.
     query_level: of noise at which it is tapped.

@@ -1,4 +1,4 @@
-"""Pictures of segmentations: labels in colours, and laid over what they are of."""
+"""Images of segmentations: labels in colours, and laid over what they are of."""
 
 import colorsys
 import io
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from scorefield.files import whole_file
 
-# far apart in hue and lightness, for as many regions as most pictures have
+# far apart in hue and lightness, for as many regions as most images have
 _FIRST = (
     (0.27, 0.47, 0.67), (0.93, 0.40, 0.47), (0.13, 0.53, 0.20), (0.80, 0.73, 0.27),
     (0.67, 0.20, 0.47), (0.40, 0.80, 0.93), (0.93, 0.53, 0.27), (0.46, 0.36, 0.71),
@@ -44,10 +44,10 @@ def draw_overlay(
     opacity: float = 0.55,
     side: int = 384,
 ) -> Float[Tensor, "3 height width"]:
-    """A picture, grey, under the colours of its regions, which white lines part.
+    """An image, grey, under the colours of its regions, which white lines part.
 
     opacity: of the colours.
-    side: pixels of the longer side, to which small pictures are enlarged by a whole factor.
+    side: pixels of the longer side, to which small images are enlarged by a whole factor.
     """
     factor = max(1, -(-side // max(image.shape[1:])))
     shown = image.detach().float().cpu()

@@ -2,7 +2,7 @@
 
 Namekata, Sabour, Fidler and Kim 2024. The queries of a cross-attention tell K regions at the
 resolution of the network's bottleneck. Adding +c and -c to that attention's output in the cells of
-one region, and denoising, gives two pictures that differ where the prior draws the region: the map
+one region, and denoising, gives two images that differ where the prior draws the region: the map
 of that difference is the mask in pixels.
 """
 
@@ -45,12 +45,12 @@ class EmerDiff:
     query_level: of noise at which the queries are read, t_f in the paper.
     level: of noise at which the walk begins, and is modulated, t_m in the paper.
     strength: what is added to the attention's output, lambda in the paper.
-    steps: of the walk from `level` to the picture.
-    one_sided: compare +strength with the picture itself, not with -strength: half the walks.
+    steps: of the walk from `level` to the image.
+    one_sided: compare +strength with the image itself, not with -strength: half the walks.
     clusters: how the queries are clustered; k-means in the paper.
     ensemble: draws of noise over which the queries are averaged.
     size: side of the square that the prior sees; None is the prior's own.
-    blur: of the difference of the two pictures, standard deviation in pixels of that square.
+    blur: of the difference of the two images, standard deviation in pixels of that square.
     normalised: whether the map of each region is divided by its largest value before the largest
         of all is sought. Not in the paper; where the prior answers to some regions much more than
         to others, those take the pixels of their neighbours.
@@ -114,11 +114,11 @@ def check_layers(model: nn.Module, settings: EmerDiff) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """A picture's own walk down the levels, and the attention on it.
+    """An image's own walk down the levels, and the attention on it.
 
     levels: noisiest first, the clean one last.
-    start: the noisy picture at the first level, shape (1, *shape).
-    residuals: what an ancestral step lacks of the next noisy picture, (steps, *shape).
+    start: the noisy image at the first level, shape (1, *shape).
+    residuals: what an ancestral step lacks of the next noisy image, (steps, *shape).
     records: queries and keys, a row per step.
     """
 
@@ -141,7 +141,7 @@ def record_trajectory(
 ) -> Trajectory:
     """Edit-friendly inversion of a latent, its queries and keys recorded in the same passes.
 
-    The noisy pictures are drawn independently of each other, so all levels go through the network
+    The noisy images are drawn independently of each other, so all levels go through the network
     together (see `scorefield.priors.editing.edit_friendly`).
 
     levels: noisiest first, the clean one last.
@@ -186,10 +186,10 @@ def modulated_trajectory(
     offsets: Float[Tensor, "rows h w"] | None,
     rows: int = 1,
 ) -> Float[Tensor, "rows *shape"]:
-    """Walk down again with the picture's own attention, in the first step modulated.
+    """Walk down again with the image's own attention, in the first step modulated.
 
     path: of the cross-attention that is modulated.
-    offsets: added to its output, a row per walk; None: `rows` walks that end in the picture.
+    offsets: added to its output, a row per walk; None: `rows` walks that end in the image.
     """
     rows = rows if offsets is None else len(offsets)
 
@@ -207,7 +207,7 @@ def modulated_trajectory(
 @torch.no_grad()
 def difference_maps(
     prior: FrozenPrior,
-    picture: Float[Tensor, "1 3 h w"],
+    image: Float[Tensor, "1 3 h w"],
     low_res: Int[Tensor, "lh lw"],
     k: int,
     settings: EmerDiff,
@@ -217,20 +217,20 @@ def difference_maps(
     rows: int = 32,
     progress: bool = False,
 ) -> Float[Tensor, "k h w"]:
-    """How much each pixel of a picture changes with each region of its low-resolution labels.
+    """How much each pixel of an image changes with each region of its low-resolution labels.
 
     They are not normalised, whatever the settings say.
 
-    picture: of a size that codec and network divide.
+    image: of a size that codec and network divide.
     low_res: labels 0 ... k - 1 on the grid of the modulated attention.
     rows: of the batch; the walks of all regions go together, as many as fit.
     """
-    x = prior.encode(picture)
+    x = prior.encode(image)
     levels = settings.levels(prior.schedule)
     trajectory = record_trajectory(
-        prior, x, levels, prompts, key=image_key(picture[0]), seed=seed, rows=rows
+        prior, x, levels, prompts, key=image_key(image[0]), seed=seed, rows=rows
     )
-    masks = settings.strength * one_hot(low_res, k).to(picture.device)
+    masks = settings.strength * one_hot(low_res, k).to(image.device)
     denoiser = prior.condition(prompts)
     path = layer_path(prior.model, settings.modulated)
     cells = trajectory.records[f"{path}.to_q"].shape[1]
@@ -247,9 +247,9 @@ def difference_maps(
     for part in tqdm(parts, desc="regions", disable=not progress or len(parts) == 1, leave=False):
         offsets = part if settings.one_sided else torch.cat([part, -part])
         z = modulated_trajectory(prior, denoiser, trajectory, path, offsets)
-        pictures = torch.cat([_unclamped(prior, row) for row in z.split(8)])
-        plus = pictures[: len(part)]
-        minus = pictures[len(part) :] if itself is None else itself
+        images = torch.cat([_unclamped(prior, row) for row in z.split(8)])
+        plus = images[: len(part)]
+        minus = images[len(part) :] if itself is None else itself
         maps.append(_blurred(plus - minus, settings.blur).norm(dim=1))
     return torch.cat(maps)
 
@@ -260,16 +260,16 @@ def normalised(maps: Float[Tensor, "k h w"]) -> Float[Tensor, "k h w"]:
 
 
 def _unclamped(prior: FrozenPrior, z: Tensor) -> Tensor:
-    """Decoded pictures, not clamped to [0, 1] where the codec knows how to leave that out."""
+    """Decoded images, not clamped to [0, 1] where the codec knows how to leave that out."""
     if isinstance(prior.codec, LatentCodec | PixelCodec):
         return prior.codec.decode_unclamped(z)
     return prior.decode(z)
 
 
-def _blurred(pictures: Tensor, sigma: float | int) -> Tensor:
+def _blurred(images: Tensor, sigma: float | int) -> Tensor:
     from kornia.filters import gaussian_blur2d
 
     if sigma == 0:
-        return pictures
+        return images
     side = 2 * max(1, round(1.5 * sigma)) + 1
-    return gaussian_blur2d(pictures, (side, side), (float(sigma), float(sigma)))
+    return gaussian_blur2d(images, (side, side), (float(sigma), float(sigma)))

@@ -8,7 +8,7 @@ from scorefield.priors.frozen_prior import FrozenPrior
 def record_memory(prior: FrozenPrior, area: float | int) -> int:
     """Bytes of the queries and keys of one row.
 
-    area: of the picture, in units of the prior's own.
+    area: of the image, in units of the prior's own.
     """
     elements = layer_elements(prior)
     projected = 0
@@ -32,7 +32,7 @@ def rows_that_fit(prior: FrozenPrior, size: int, steps: int, gib: float | int) -
         fits = size_that_fits(prior, size, least, room)
         hint = f"a size of {fits} fits" if fits else "no size fits"
         raise ValueError(
-            f"pictures of {size}x{size} pixels need {least / 2**30:.3g} GiB in {prior.name}, and "
+            f"images of {size}x{size} pixels need {least / 2**30:.3g} GiB in {prior.name}, and "
             f"memory is {gib:.3g} GiB; {hint}, or give more memory"
         )
     return int((room - fixed) // row)

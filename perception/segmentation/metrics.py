@@ -73,7 +73,7 @@ def _counts(table: np.ndarray, matched: np.ndarray) -> tuple[np.ndarray, np.ndar
 def image_miou(
     found: Int[Tensor, "h w"], truth: Int[Tensor, "_h _w"], *, many_to_one: bool = False
 ) -> float:
-    """Mean IoU of the regions that a picture has, clusters matched within this picture.
+    """Mean IoU of the regions that an image has, clusters matched within this image.
 
     One to one by the Hungarian method, so that a region without a cluster has IoU 0 and clusters
     left over help nobody.
@@ -90,9 +90,9 @@ def image_miou(
 def class_counts(
     found: Int[Tensor, "h w"], truth: Int[Tensor, "_h _w"], classes: int
 ) -> Float[np.ndarray, "2 classes"]:
-    """Intersections and unions of classes with clusters matched one to one within a picture.
+    """Intersections and unions of classes with clusters matched one to one within an image.
 
-    Summed over pictures, their ratios are IoUs over a set. A cluster that is matched to nothing
+    Summed over images, their ratios are IoUs over a set. A cluster that is matched to nothing
     takes its pixels from the classes they are of, and gives them to none.
     """
     table = overlaps(found, truth)
@@ -111,12 +111,12 @@ def mean_iou(counts: Float[np.ndarray, "2 classes"]) -> float:
 def set_miou(
     found: Sequence[Int[Tensor, "h w"]], truth: Sequence[Int[Tensor, "h w"]], *, shared: bool
 ) -> float:
-    """Mean IoU of the classes of a set, intersections and unions summed over all pictures.
+    """Mean IoU of the classes of a set, intersections and unions summed over all images.
 
-    The regions are classes: number c means the same in all pictures.
+    The regions are classes: number c means the same in all images.
 
-    shared: clusters mean the same in all pictures, too, and are matched once for the whole set, one
-        to one (as PiCIE and STEGO do). Otherwise they are matched within each picture (as DiffSeg
+    shared: clusters mean the same in all images, too, and are matched once for the whole set, one
+        to one (as PiCIE and STEGO do). Otherwise they are matched within each image (as DiffSeg
         and DiffCut do).
     """
     classes = max(int(labels.max()) for labels in truth) + 1

@@ -21,7 +21,7 @@ def emerdiff_preset(prior: FrozenPrior) -> EmerDiff:
         ValueError: a prior of videos, or without cross-attention on its way up.
     """
     if prior.is_video:
-        raise ValueError(f"{prior.name} is a prior of videos; give one of pictures")
+        raise ValueError(f"{prior.name} is a prior of videos; give one of images")
     paths = cross_attention_paths(prior.model)
     if not paths:
         raise ValueError(
@@ -78,7 +78,7 @@ def clusters_preset(
             source=sharpened.source,
         )
     if prior.is_video:
-        raise ValueError(f"{prior.name} is a prior of videos; give one of pictures")
+        raise ValueError(f"{prior.name} is a prior of videos; give one of images")
     if blocks := getattr(prior.model, "transformer_blocks", None):
         layer = f"block{len(blocks) // 2}"
     elif ups := getattr(prior.model, "up_blocks", None):

@@ -72,7 +72,7 @@ def test_a_replay_is_exact_and_evaluates_nothing_twice(tmp_path: Path) -> None:
 
 
 def test_an_evaluation_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures added later, and the schedule in full, come to the figures of one go."""
+    """Images added later, and the schedule in full, come to the figures of one go."""
     options = {"seed": 5, "budget": 60}
     whole = evaluate_classifier(
         prior(), cases(), tmp_path / "whole", n=7, published=True, **options

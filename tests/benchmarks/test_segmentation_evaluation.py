@@ -1,10 +1,10 @@
-"""The evaluation of segmentation: its pictures, its means, and that it goes on."""
+"""The evaluation of segmentation: its images, its means, and that it goes on."""
 
 from pathlib import Path
 
 import pytest
 from parts import PROGRAM, Parts
-from segmentation_evaluation import SegmentationSettings, modes, parts_pictures, summary
+from segmentation_evaluation import SegmentationSettings, modes, parts_images, summary
 
 from scorefield.cli.main import run_command
 from scorefield.perception.segmentation.presets import emerdiff_preset
@@ -23,10 +23,10 @@ def test_judging_seeds_are_not_those_of_tuning() -> None:
 
 
 def test_parts_are_classes_that_agree() -> None:
-    pictures = parts_pictures(30, 2)
-    assert [p.category for p in pictures[:4]] == ["boat", "boat", "chair", "chair"]
-    for picture in pictures:
-        assert int(picture.truth.min()) == 0 and int(picture.truth.max()) >= 1
+    images = parts_images(30, 2)
+    assert [p.category for p in images[:4]] == ["boat", "boat", "chair", "chair"]
+    for image in images:
+        assert int(image.truth.min()) == 0 and int(image.truth.max()) >= 1
 
 
 def test_modes_differ_in_what_their_names_say() -> None:
@@ -40,7 +40,7 @@ def test_modes_differ_in_what_their_names_say() -> None:
 
 
 def test_summary_by_hand() -> None:
-    """Two categories of one picture, one part each: the background is a common class."""
+    """Two categories of one image, one part each: the background is a common class."""
 
     def row(category: str, inside: list[int], value: float) -> dict[str, object]:
         metrics = {"miou": value, "many_to_one": value, "boundary_f": value, "evaluations": 3}
@@ -48,7 +48,7 @@ def test_summary_by_hand() -> None:
         flat = {**metrics, "miou": 0.0, "counts": [[5, 5], [10, 10]]}
         return {
             "category": category,
-            "pictures": [{"EmerDiff": own, "bilinear": flat}],
+            "images": [{"EmerDiff": own, "bilinear": flat}],
             "shared": {"bilinear": value},
         }
 

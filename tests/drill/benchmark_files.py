@@ -1,6 +1,6 @@
 """Published data sets as small as can be, in their layouts, and what evaluations read of them.
 
-An evaluation goes on after a damaged picture, whose row then says what is wrong; here that is an
+An evaluation goes on after a damaged image, whose row then says what is wrong; here that is an
 error as any other.
 """
 
@@ -93,7 +93,7 @@ def tss(folder: Path) -> Path:
 
 
 def _masked(images: str, masks: str, suffix: str = "") -> Callable[[Path], Path]:
-    """Two pictures and masks; names hold {} for a or b."""
+    """Two images and masks; names hold {} for a or b."""
 
     def make(folder: Path) -> Path:
         made = folder / "masked"
@@ -177,19 +177,19 @@ def _pairs(name: str) -> Callable[[Path], None]:
 
 def _regions(name: str, classes: str) -> Callable[[Path], None]:
     def read(path: Path) -> None:
-        from scorefield.perception.benchmarks import mask_evaluation, masked_pictures
+        from scorefield.perception.benchmarks import mask_evaluation, masked_images
         from scorefield.rows import RowStore
 
         # The regions are not what is tried, and would take seconds.
         mask_evaluation.segment = lambda *given, **_: [_Whole(given[1])]
-        table = getattr(masked_pictures, classes)
-        pictures = getattr(masked_pictures, name)(path)
+        table = getattr(masked_images, classes)
+        pictures = getattr(masked_images, name)(path)
         rows = mask_evaluation.evaluate_masks(
             pictures,
             table,
             None,
             1,
-            RowStore(None, {}, ["picture"]),  # type: ignore[arg-type]
+            RowStore(None, {}, ["image"]),  # type: ignore[arg-type]
         )
         mask_evaluation.mask_metrics(rows, table.count)
         _raise_errors(rows)
@@ -198,7 +198,7 @@ def _regions(name: str, classes: str) -> Callable[[Path], None]:
 
 
 class _Whole:
-    """One region that is all of a picture."""
+    """One region that is all of an image."""
 
     def __init__(self, image: Tensor) -> None:
         self.labels = torch.zeros(image.shape[1:], dtype=torch.int64)
@@ -206,10 +206,10 @@ class _Whole:
 
 def _labels(kind: str) -> Callable[[Path], None]:
     def read(path: Path) -> None:
-        from scorefield.perception.benchmarks import label_evaluation, labelled_pictures
+        from scorefield.perception.benchmarks import label_evaluation, labelled_images
 
-        found = getattr(labelled_pictures, kind)(path, "val")
-        pictures, names = found if kind == "parquet_pictures" else (found, ["red", "blue"])
+        found = getattr(labelled_images, kind)(path, "val")
+        pictures, names = found if kind == "parquet_images" else (found, ["red", "blue"])
         for one in pictures:
             try:
                 label_evaluation.name_of(one.label, names or ["red", "blue"])
@@ -233,26 +233,26 @@ FORMATS = {
     "tss": Format(tss, _pairs("tss_pairs"), 12),
     "voc": Format(
         _masked("JPEGImages/{}.jpg", "SegmentationClass/{}.png", "ImageSets/Segmentation/val.txt"),
-        _regions("voc_pictures", "VOC"), 8,
+        _regions("voc_images", "VOC"), 8,
     ),
     "ade": Format(
         _masked("images/validation/{}.jpg", "annotations/validation/{}.png"),
-        _regions("ade_pictures", "ADE"), 8,
+        _regions("ade_images", "ADE"), 8,
     ),
     "coco-stuff": Format(
         _masked("images/val2017/{}.jpg", "stuffthingmaps_trainval2017/val2017/{}.png"),
-        _regions("coco_pictures", "COCO_27"), 8,
+        _regions("coco_images", "COCO_27"), 8,
     ),
     "cityscapes": Format(
         _masked("leftImg8bit/val/ulm/{}_leftImg8bit.png", "gtFine/val/ulm/{}_gtFine_labelIds.png"),
-        _regions("cityscapes_pictures", "CITYSCAPES"), 8,
+        _regions("cityscapes_images", "CITYSCAPES"), 8,
     ),
     "masks": Format(
-        _masked("images/{}.png", "masks/{}.png"), _regions("folder_pictures", "ANY"), 4
+        _masked("images/{}.png", "masks/{}.png"), _regions("folder_images", "ANY"), 4
     ),
-    "imagefolder": Format(imagefolder, _labels("imagefolder_pictures"), 8),
-    "webdataset": Format(webdataset, _labels("webdataset_pictures"), 12),
-    "parquet": Format(parquet, _labels("parquet_pictures"), 12),
+    "imagefolder": Format(imagefolder, _labels("imagefolder_images"), 8),
+    "webdataset": Format(webdataset, _labels("webdataset_images"), 12),
+    "parquet": Format(parquet, _labels("parquet_images"), 12),
     "names of labels": Format(_names, _read_names, 4),
 }  # fmt: skip
 """Of `evaluate correspondence`, `segmentation` and `classifier`."""

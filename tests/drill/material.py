@@ -33,7 +33,7 @@ WORDS = {
     "train-prior digits": "train-prior digits --steps 2",
     "train-prior judge": "train-prior judge --images 32 --steps 2",
     "train-prior shapes": "train-prior shapes --images 32 --steps 2 --codec-steps 2",
-    "train-prior pictures": "train-prior pictures PICTURES --views 2 --steps 2 --codec-steps 2"
+    "train-prior pictures": "train-prior pictures IMAGES --views 2 --steps 2 --codec-steps 2"
     " --prior none",
     "train-prior motion-narrow": "train-prior motion-narrow --steps 2 --width 8",
     "policy collect": "policy collect two-routes --episodes 4 --batch 2 --images 16",
@@ -43,12 +43,12 @@ WORDS = {
     " --fake-updates 1 --batch-size 4 --least-spread 0",
     "policy train unet": "policy train DEMOS --observe state --network unet --steps 2"
     " --batch-size 4 --executed 4",
-    "classify": "classify PICTURE PICTURE2 PICTURE3 PICTURE4 PICTURE5 --labels red,blue"
+    "classify": "classify IMAGE IMAGE2 IMAGE3 IMAGE4 IMAGE5 --labels red,blue"
     " --prior PRIOR --budget 8",
-    "rank": "rank PICTURE PICTURE2 PICTURE3 PICTURE4 PICTURE5 --text red --prior PRIOR --draws 2",
-    "features": "features PICTURE PICTURE2 PICTURE3 --prior PRIOR --ensemble 1",
-    "segment": "segment PICTURE PICTURE2 PICTURE3 --prior PRIOR -k 2 --method kmeans",
-    "invert": "invert PICTURE --prior PRIOR --steps 2",
+    "rank": "rank IMAGE IMAGE2 IMAGE3 IMAGE4 IMAGE5 --text red --prior PRIOR --draws 2",
+    "features": "features IMAGE IMAGE2 IMAGE3 --prior PRIOR --ensemble 1",
+    "segment": "segment IMAGE IMAGE2 IMAGE3 --prior PRIOR -k 2 --method kmeans",
+    "invert": "invert IMAGE --prior PRIOR --steps 2",
     "policy export": "policy export POLICY",
     "gallery": "gallery RUNS",
 }
@@ -124,12 +124,12 @@ def make(folder: Path) -> int:
         encoding="utf-8",
     )
     noise = np.random.default_rng(0)
-    (folder / "pictures").mkdir()
-    for number, name in enumerate(("picture", "picture2", "picture3", "picture4", "picture5")):
+    (folder / "images").mkdir()
+    for number, name in enumerate(("image", "image2", "image3", "image4", "image5")):
         pixels = noise.integers(0, 255, (20 + number, 24, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{name}.png")
-        Image.fromarray(pixels).save(folder / "pictures" / f"{name}.png")
-        (folder / "pictures" / f"{name}.txt").write_text("a red cup", encoding="utf-8")
+        Image.fromarray(pixels).save(folder / "images" / f"{name}.png")
+        (folder / "images" / f"{name}.txt").write_text("a red cup", encoding="utf-8")
     _make_benchmarks(folder)
     trimesh.creation.icosphere(subdivisions=1).export(folder / "mesh.obj")
     (folder / "drawing.svg").write_text(
@@ -164,9 +164,9 @@ def _make_benchmarks(folder: Path) -> None:
     places += ["paired/JPEGImages/cat", "paired/PairAnnotation/test"]
     for place in places:
         (folder / place).mkdir(parents=True)
-    for name, picture in zip("abc", pixels, strict=True):
+    for name, image in zip("abc", pixels, strict=True):
         for place in (places[0], places[1], places[2], places[4]):
-            Image.fromarray(picture).save(folder / place / f"{name}.png")
+            Image.fromarray(image).save(folder / place / f"{name}.png")
         Image.fromarray(halves).save(folder / "masked" / "masks" / f"{name}.png")
     points, box = [[4, 5], [10, 9]], [0, 0, 29, 19]
     for number, (one, other) in enumerate(("ab", "bc", "ca")):

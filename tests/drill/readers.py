@@ -15,7 +15,7 @@ import numpy as np
 from formats import Format
 
 
-def _picture(suffix: str, mode: str = "RGB") -> Format:
+def _image(suffix: str, mode: str = "RGB") -> Format:
     def make(folder: Path) -> Path:
         from PIL import Image
 
@@ -26,7 +26,7 @@ def _picture(suffix: str, mode: str = "RGB") -> Format:
         if mode in ("F", "I;16"):
             values = pixels[..., 0] / np.float32(255)
             image = Image.fromarray(values if mode == "F" else (values * 65535).astype(np.uint16))
-        path = folder / f"picture.{suffix}"
+        path = folder / f"image.{suffix}"
         (image if suffix != "jpg" else image.convert("RGB")).save(path)
         return path
 
@@ -181,15 +181,15 @@ def _read_sweep(path: Path) -> object:
 def _make_results(folder: Path) -> Path:
     from scorefield.rows import RowStore
 
-    store = RowStore(folder / "results.jsonl", {"seed": 0}, ["picture"])
-    store.add(*({"picture": f"{n}.png", "digest": "00", "score": n / 3} for n in range(3)))
+    store = RowStore(folder / "results.jsonl", {"seed": 0}, ["image"])
+    store.add(*({"image": f"{n}.png", "digest": "00", "score": n / 3} for n in range(3)))
     return folder / "results.jsonl"
 
 
 def _read_results(path: Path) -> object:
-    from scorefield.cli.perception.picture_results import PictureResults
+    from scorefield.cli.perception.image_results import ImageResults
 
-    return PictureResults(path, {"seed": 0}, True).of([])
+    return ImageResults(path, {"seed": 0}, True).of([])
 
 
 def _make_captions(folder: Path) -> Path:
@@ -228,14 +228,14 @@ def _read_exported(path: Path) -> object:
 
 
 FORMATS: dict[str, Format] = {
-    "png": _picture("png", "RGBA"),
-    "png 16": _picture("png", "I;16"),
-    "jpg": _picture("jpg"),
-    "webp": _picture("webp", "RGBA"),
-    "gif": _picture("gif"),
-    "bmp": _picture("bmp"),
-    "tiff": _picture("tiff"),
-    "tiff float": _picture("tiff", "F"),
+    "png": _image("png", "RGBA"),
+    "png 16": _image("png", "I;16"),
+    "jpg": _image("jpg"),
+    "webp": _image("webp", "RGBA"),
+    "gif": _image("gif"),
+    "bmp": _image("bmp"),
+    "tiff": _image("tiff"),
+    "tiff float": _image("tiff", "F"),
     "svg": Format(_copied("drawing.svg"), _read_svg, 40),
     "mesh obj": _mesh("obj"),
     "mesh ply": _mesh("ply"),

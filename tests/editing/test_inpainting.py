@@ -120,7 +120,7 @@ def test_known_pixels_are_put_back_bit_for_bit() -> None:
     torch.testing.assert_close(mixed[..., 2], (images + made)[..., 2] / 2)
 
 
-def test_pictures_of_the_embedded_prior() -> None:
+def test_images_of_the_embedded_prior() -> None:
     prior = load_prior("shapes")
     images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     mask = torch.zeros(1, 1, 64, 64)

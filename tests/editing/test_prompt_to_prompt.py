@@ -163,7 +163,7 @@ def test_items_do_not_depend_on_the_batch(prior) -> None:
     torch.testing.assert_close(one, both[1:], rtol=0, atol=1e-4)
 
 
-def test_a_picture_that_exists_is_the_source_through_its_noise_maps(prior) -> None:
+def test_a_image_that_exists_is_the_source_through_its_noise_maps(prior) -> None:
     x = sample(prior.guided(RED), prior.latent_shape, steps=4)
     edit = AttentionEdit.refinement(tokenizer_of(prior), RED, BLUE)
     maps = edit_friendly_invert(prior.guided(RED, 2), x, steps=4)

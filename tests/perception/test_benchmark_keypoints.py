@@ -1,7 +1,7 @@
 """Published benchmarks of correspondence: tiny folders in exactly their layouts, answers by hand.
 
-Pictures are random colours, so that a pixel is known again by its own; the target is the source
-moved by (3, 2). A descriptor that returns the picture itself then finds every point exactly.
+Images are random colours, so that a pixel is known again by its own; the target is the source
+moved by (3, 2). A descriptor that returns the image itself then finds every point exactly.
 """
 
 import json
@@ -33,8 +33,8 @@ HEIGHT, WIDTH = 20, 30
 MOVED = (3, 2)
 
 
-def moved_pictures(source: Path, target: Path) -> None:
-    """Two pictures in lossless files, the second the first moved by 3 right and 2 down."""
+def moved_images(source: Path, target: Path) -> None:
+    """Two images in lossless files, the second the first moved by 3 right and 2 down."""
     generator = torch.Generator().manual_seed(0)
     first = torch.rand(3, HEIGHT, WIDTH, generator=generator)
     for path, image in ((source, first), (target, first.roll((MOVED[1], MOVED[0]), (1, 2)))):
@@ -50,7 +50,7 @@ def itself(image: Tensor, _: str) -> Tensor:
 def spair(folder: Path, broken: bool = False) -> Path:
     """SPair-71k of one category, two pairs: 4 points of which 3 can be found, 1 of 1."""
     images = folder / "JPEGImages" / "cat"
-    moved_pictures(images / "a.png", images / "b.png")
+    moved_images(images / "a.png", images / "b.png")
     where = folder / "PairAnnotation" / "test"
     where.mkdir(parents=True)
     right = [[4, 5], [10, 9], [20, 12]]
@@ -86,7 +86,7 @@ def test_spair_by_hand(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("listed", [True, False], ids=["points in the list", "points in .mat"])
 def test_pf_pascal_by_hand(listed: bool, tmp_path: Path) -> None:
-    moved_pictures(tmp_path / "JPEGImages" / "a.png", tmp_path / "JPEGImages" / "b.png")
+    moved_images(tmp_path / "JPEGImages" / "a.png", tmp_path / "JPEGImages" / "b.png")
     # 30 pixels wide: within 0.1 is within 3; the second is annotated 4 off
     source, target = [(4, 5), (10, 9)], [(7, 7), (17, 11)]
     row = "PF-dataset-PASCAL/JPEGImages/a.png,PF-dataset-PASCAL/JPEGImages/b.png,8"
@@ -98,7 +98,7 @@ def test_pf_pascal_by_hand(listed: bool, tmp_path: Path) -> None:
     else:
         folder = tmp_path / "Annotations" / "cat"
         folder.mkdir(parents=True)
-        hidden = (np.nan, np.nan)  # of one picture alone
+        hidden = (np.nan, np.nan)  # of one image alone
         savemat(folder / "a.mat", {"kps": np.array([*source, (1.0, 1.0)])})
         savemat(folder / "b.mat", {"kps": np.array([*target, hidden])})
     (tmp_path / "test_pairs.csv").write_text(f"{head}\n{row}\n")
@@ -117,7 +117,7 @@ def write_flo(path: Path, flow: np.ndarray) -> None:
 
 def test_tss_by_hand(tmp_path: Path) -> None:
     pair = tmp_path / "JODS" / "one"
-    moved_pictures(pair / "image1.png", pair / "image2.png")
+    moved_images(pair / "image1.png", pair / "image2.png")
     mask = torch.zeros(3, HEIGHT, WIDTH)
     mask[:, 4:12, 8:20] = 1
     for which, sign in ((1, 1), (2, -1)):
@@ -135,8 +135,8 @@ def test_tss_by_hand(tmp_path: Path) -> None:
     assert len(tss_pairs(tmp_path, every=4)[0].read().source) == 2 * 3 - 1
 
 
-def test_maps_of_pictures_are_shared_within_the_memory(tmp_path: Path) -> None:
-    moved_pictures(tmp_path / "a.png", tmp_path / "b.png")
+def test_maps_of_images_are_shared_within_the_memory(tmp_path: Path) -> None:
+    moved_images(tmp_path / "a.png", tmp_path / "b.png")
     made = []
 
     def describe(image: Tensor, category: str) -> Tensor:
@@ -178,10 +178,10 @@ def test_the_command_skips_what_is_damaged_and_resumes(
 def test_another_layout_is_refused_with_what_was_found(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "data" / "pictures").mkdir(parents=True)
+    (tmp_path / "data" / "images").mkdir(parents=True)
     words = ["evaluate", "correspondence", "--data", name, str(tmp_path / "data")]
     assert main([*words, "--out", str(tmp_path / "out")]) == 2
-    assert "missing; it holds pictures/" in capsys.readouterr().err
+    assert "missing; it holds images/" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -219,7 +219,7 @@ def test_annotations_that_cannot_be_are_refused(
 
 @pytest.mark.parametrize("label", ["0", "21", "inf", "cat"])
 def test_classes_that_pf_pascal_has_not(label: str, tmp_path: Path) -> None:
-    moved_pictures(tmp_path / "JPEGImages" / "a.png", tmp_path / "JPEGImages" / "b.png")
+    moved_images(tmp_path / "JPEGImages" / "a.png", tmp_path / "JPEGImages" / "b.png")
     listed = tmp_path / "test_pairs.csv"
     listed.write_text(f"source_image,target_image,class\na.png,b.png,{label}\n")
     with pytest.raises(ValueError, match="row 1, is not of PF-PASCAL"):
@@ -227,7 +227,7 @@ def test_classes_that_pf_pascal_has_not(label: str, tmp_path: Path) -> None:
 
 
 def test_a_damaged_mat_file_is_named(tmp_path: Path) -> None:
-    moved_pictures(tmp_path / "JPEGImages" / "a.png", tmp_path / "JPEGImages" / "b.png")
+    moved_images(tmp_path / "JPEGImages" / "a.png", tmp_path / "JPEGImages" / "b.png")
     listed = tmp_path / "test_pairs.csv"
     listed.write_text("source_image,target_image,class\na.png,b.png,8\n")
     path = tmp_path / "Annotations" / "cat" / "a.mat"

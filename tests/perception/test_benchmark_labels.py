@@ -1,4 +1,4 @@
-"""Data sets of labelled pictures: tiny ones in exactly their layouts, answers by hand."""
+"""Data sets of labelled images: tiny ones in exactly their layouts, answers by hand."""
 
 import io
 import json
@@ -14,11 +14,11 @@ from untrained import untrained_shapes
 
 from scorefield.cli.main import main
 from scorefield.perception.benchmarks.label_evaluation import _read, label_metrics, name_of
-from scorefield.perception.benchmarks.labelled_pictures import (
-    LabelledPicture,
-    imagefolder_pictures,
-    parquet_pictures,
-    webdataset_pictures,
+from scorefield.perception.benchmarks.labelled_images import (
+    LabelledImage,
+    imagefolder_images,
+    parquet_images,
+    webdataset_images,
 )
 
 
@@ -28,7 +28,7 @@ def png(shade: int) -> bytes:
     return raw.getvalue()
 
 
-def shade_of(one: LabelledPicture) -> int:
+def shade_of(one: LabelledImage) -> int:
     source = one.source()
     with Image.open(source) as opened:
         return int(opened.getpixel((0, 0))[0])
@@ -39,7 +39,7 @@ def imagefolder(folder: Path) -> Path:
         path = folder / "val" / label / f"{shade}.PNG"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png(shade))
-    (folder / "val" / "readme.txt").write_text("not a picture")
+    (folder / "val" / "readme.txt").write_text("not an image")
     return folder
 
 
@@ -77,18 +77,18 @@ def table(folder: Path, named: bool = True) -> Path:
 
 
 def test_imagefolder(tmp_path: Path) -> None:
-    found = imagefolder_pictures(imagefolder(tmp_path), "val")
+    found = imagefolder_images(imagefolder(tmp_path), "val")
     assert [(one.name, one.label, shade_of(one)) for one in found] == [
         ("chair/20.PNG", "chair", 20),
         ("chair/30.PNG", "chair", 30),
         ("lamp/10.PNG", "lamp", 10),
     ]
     with pytest.raises(ValueError, match=r"a folder for each label.* is missing; it holds val/"):
-        imagefolder_pictures(tmp_path)
+        imagefolder_images(tmp_path)
 
 
 def test_shards(tmp_path: Path) -> None:
-    found = list(webdataset_pictures(shards(tmp_path / "data"), "val"))
+    found = list(webdataset_images(shards(tmp_path / "data"), "val"))
     assert [(one.name, one.label) for one in found] == [
         ("val-000.tar/a/0001", 1),
         ("val-000.tar/a/0002", "chair"),
@@ -96,18 +96,18 @@ def test_shards(tmp_path: Path) -> None:
         ("val-001.tar/0004", 0),
     ]
     assert [shade_of(one) for one in found[:3]] == [10, 20, 30]
-    with pytest.raises(ValueError, match="0004 has no picture, only cls"):
+    with pytest.raises(ValueError, match="0004 has no image, only cls"):
         found[3].source()
     with pytest.raises(ValueError, match=r"no shards \(train\*\.tar\).* it holds val-000.tar"):
-        webdataset_pictures(tmp_path / "data", "train")
+        webdataset_images(tmp_path / "data", "train")
 
 
 def test_tables(tmp_path: Path) -> None:
-    found, names = parquet_pictures(table(tmp_path), "val")
+    found, names = parquet_images(table(tmp_path), "val")
     assert names == ["chair", "lamp"]
     assert [(one.label, shade_of(one)) for one in found] == [(1, 10), (0, 20), (0, 30)]
     with pytest.raises(ValueError, match=r"no files \(train\*\.parquet"):
-        parquet_pictures(tmp_path, "train")
+        parquet_images(tmp_path, "train")
 
 
 def test_what_labels_are_called() -> None:
@@ -124,7 +124,7 @@ def test_figures_by_hand() -> None:
 
     rows = [row("a", "a", "b"), row("a", "a", "b"), row("a", "b", "a"), row("b", "c", "a")]
     metrics = label_metrics([*rows, {"error": "damaged"}])
-    assert metrics["pictures"] == 4 and metrics["unread"] == 1
+    assert metrics["images"] == 4 and metrics["unread"] == 1
     assert metrics["accuracy"] == 0.5 and metrics["top5"] == 0.75
     assert metrics["mean_per_class"] == pytest.approx((2 / 3 + 0) / 2)
 
@@ -143,15 +143,15 @@ def test_the_command(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert main(words) == 2
         assert "shards do not list their labels; give --names" in capsys.readouterr().err
         words += ["--names", str(names)]
-    damaged = kind == "webdataset"  # a sample without a picture
+    damaged = kind == "webdataset"  # a sample without an image
     assert main([*words, "--json"]) == damaged
     told = json.loads(capsys.readouterr().out)
-    assert told["pictures"] == 3 and told["unread"] == damaged
-    rows = [json.loads(line) for line in (out / "pictures.jsonl").read_text().splitlines()[1:]]
+    assert told["images"] == 3 and told["unread"] == damaged
+    rows = [json.loads(line) for line in (out / "images.jsonl").read_text().splitlines()[1:]]
     assert sorted(row["truth"] for row in rows if "truth" in row) == ["chair", "chair", "lamp"]
-    before = (out / "pictures.jsonl").read_text()
+    before = (out / "images.jsonl").read_text()
     assert main([*words, "--resume"]) == damaged
-    assert (out / "pictures.jsonl").read_text().startswith(before)
+    assert (out / "images.jsonl").read_text().startswith(before)
     assert "Li et al. 2023" in (out / "report.html").read_text()
 
 
@@ -164,7 +164,7 @@ def test_what_a_sample_holds_chooses_no_decoder(tmp_path: Path) -> None:
     with tarfile.open(folder / "val-000.tar", "w") as shard:
         add(shard, "1.png", raw.getvalue())
         add(shard, "1.cls", b"0")
-    (one,) = webdataset_pictures(folder, "val")
+    (one,) = webdataset_images(folder, "val")
     with pytest.raises(ValueError, match=r"val-000\.tar/1: cannot be read as an image"):
         _read(one, 8)
 
@@ -176,7 +176,7 @@ def test_odd_labels_are_no_class(name: str, text: str, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "val-000.tar", "w") as shard:
         add(shard, "1.png", png(0))
         add(shard, f"1.{name}", text.encode())
-    (one,) = webdataset_pictures(tmp_path, "val")
+    (one,) = webdataset_images(tmp_path, "val")
     with pytest.raises(ValueError, match="is none of the 2 names"):
         name_of(one.label, ["chair", "lamp"])
 
@@ -188,15 +188,15 @@ def test_a_sparse_member_is_not_unfolded(tmp_path: Path) -> None:
         about.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(2**30)}
         shard.addfile(about, io.BytesIO())
     with pytest.raises(ValueError, match=r"val-000\.tar: cannot be read as a shard"):
-        list(webdataset_pictures(tmp_path, "val"))
+        list(webdataset_images(tmp_path, "val"))
 
 
 def test_damaged_tables_and_shards_are_named(tmp_path: Path) -> None:
     path = table(tmp_path / "tables") / "data" / "val-00000-of-00001.parquet"
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(ValueError, match=r"parquet: cannot be read as a Parquet file"):
-        parquet_pictures(tmp_path / "tables", "val")
+        parquet_images(tmp_path / "tables", "val")
     shard = shards(tmp_path / "shards") / "val-000.tar"
     shard.write_bytes(shard.read_bytes()[:700])
     with pytest.raises(ValueError, match=r"val-000\.tar: cannot be read as a shard"):
-        list(webdataset_pictures(tmp_path / "shards", "val"))
+        list(webdataset_images(tmp_path / "shards", "val"))

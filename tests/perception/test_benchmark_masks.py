@@ -11,9 +11,9 @@ from PIL import Image
 from untrained import untrained_shapes
 
 from scorefield.cli.main import main
-from scorefield.perception.benchmarks import masked_pictures as data
+from scorefield.perception.benchmarks import masked_images as data
 from scorefield.perception.benchmarks.mask_evaluation import judged, mask_metrics
-from scorefield.perception.benchmarks.masked_pictures import Classes, MaskedPicture
+from scorefield.perception.benchmarks.masked_images import Classes, MaskedImage
 
 
 def write(path: Path, values: np.ndarray, mode: str | None = None) -> Path:
@@ -28,39 +28,39 @@ def write(path: Path, values: np.ndarray, mode: str | None = None) -> Path:
 GREY = np.full((8, 8, 3), 100)
 
 
-def voc(folder: Path, values: np.ndarray) -> list[MaskedPicture]:
+def voc(folder: Path, values: np.ndarray) -> list[MaskedImage]:
     write(folder / "JPEGImages" / "2007_1.jpg", GREY)
     write(folder / "SegmentationClass" / "2007_1.png", values, "P")
     listed = folder / "ImageSets" / "Segmentation" / "val.txt"
     listed.parent.mkdir(parents=True)
     listed.write_text("2007_1\n")
-    return data.voc_pictures(folder)
+    return data.voc_images(folder)
 
 
-def ade(folder: Path, values: np.ndarray) -> list[MaskedPicture]:
+def ade(folder: Path, values: np.ndarray) -> list[MaskedImage]:
     write(folder / "images" / "validation" / "ADE_val_1.jpg", GREY)
     write(folder / "annotations" / "validation" / "ADE_val_1.png", values)
-    return data.ade_pictures(folder)
+    return data.ade_images(folder)
 
 
-def coco(folder: Path, values: np.ndarray) -> list[MaskedPicture]:
+def coco(folder: Path, values: np.ndarray) -> list[MaskedImage]:
     write(folder / "images" / "val2017" / "000000000139.jpg", GREY)
     masks = folder / "stuffthingmaps_trainval2017" / "val2017"
     write(masks / "000000000139.png", values)
-    return data.coco_pictures(folder)
+    return data.coco_images(folder)
 
 
-def cityscapes(folder: Path, values: np.ndarray) -> list[MaskedPicture]:
+def cityscapes(folder: Path, values: np.ndarray) -> list[MaskedImage]:
     name = "frankfurt_000000_000294"
     write(folder / "leftImg8bit/val/frankfurt" / f"{name}_leftImg8bit.png", GREY)
     write(folder / "gtFine/val/frankfurt" / f"{name}_gtFine_labelIds.png", values)
-    return data.cityscapes_pictures(folder)
+    return data.cityscapes_images(folder)
 
 
-def masks(folder: Path, values: np.ndarray) -> list[MaskedPicture]:
+def masks(folder: Path, values: np.ndarray) -> list[MaskedImage]:
     write(folder / "images" / "mine.png", GREY)
     write(folder / "masks" / "mine.png", values)
-    return data.folder_pictures(folder)
+    return data.folder_images(folder)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def masks(folder: Path, values: np.ndarray) -> list[MaskedPicture]:
     ],
 )
 def test_values_mean_the_classes_of_each_data_set(
-    make: Callable[[Path, np.ndarray], list[MaskedPicture]],
+    make: Callable[[Path, np.ndarray], list[MaskedImage]],
     classes: Classes,
     values: list[int],
     meant: list[int],
@@ -109,7 +109,7 @@ def test_figures_by_hand() -> None:
     assert other["inside"] == {"1": 3, "2": 0} and other["union"] == {"1": 4, "2": 1}
     empty = judged(found, torch.full((2, 8), -1), 3)
     metrics = mask_metrics([row, other, empty, {"error": "damaged"}], 3)
-    assert metrics["pictures"] == 2 and metrics["unread"] == 1
+    assert metrics["images"] == 2 and metrics["unread"] == 1
     assert metrics["iou"] == {"0": 6 / 7, "1": 4 / 6, "2": 0}
     assert metrics["set_miou"] == pytest.approx((6 / 7 + 4 / 6 + 0) / 3)
     assert metrics["image_miou"] == pytest.approx(((6 / 7 + 1 / 2) / 2 + (3 / 4 + 0) / 2) / 2)
@@ -130,15 +130,15 @@ def test_the_command_names_what_is_damaged_and_resumes(
              "--quiet"]  # fmt: skip
     assert main(words) == 1
     told = capsys.readouterr().err
-    assert "2 of 3 pictures could not be read" in told
+    assert "2 of 3 images could not be read" in told
     assert "second.png: there is no such file; name a mask" in told and "torn.png" in told
-    # the missing mask comes: it is done, and the first picture is not done again
+    # the missing mask comes: it is done, and the first image is not done again
     write(folder / "masks" / "second.png", halves)
-    before = (out / "pictures.jsonl").read_text()
+    before = (out / "images.jsonl").read_text()
     assert main([*words, "--resume"]) == 1
-    assert (out / "pictures.jsonl").read_text().startswith(before)
+    assert (out / "images.jsonl").read_text().startswith(before)
     metrics = json.loads((out / "metrics.json").read_text())
-    assert metrics["pictures"] == 2 and metrics["unread"] == 1
+    assert metrics["images"] == 2 and metrics["unread"] == 1
     assert "torn" in (out / "report.html").read_text()
 
 
@@ -166,7 +166,7 @@ def test_masks_of_colours_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "images" / "a.png", GREY)
     write(tmp_path / "masks" / "a.png", GREY)
     with pytest.raises(ValueError, match="one channel of 8 bits; this is RGB"):
-        data.folder_pictures(tmp_path)[0].truth(data.ANY)
+        data.folder_images(tmp_path)[0].truth(data.ANY)
 
 
 def test_a_mask_chooses_no_decoder(tmp_path: Path) -> None:

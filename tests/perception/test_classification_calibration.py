@@ -63,8 +63,8 @@ def test_scores_of_known_cases() -> None:
 
 def test_digits_by_the_exact_denoiser_of_the_training_split() -> None:
     """A kernel density per digit has a closed-form denoiser: what no training can better."""
-    pictures, names = load_digits(return_X_y=True)
-    x = torch.tensor(pictures / 8 - 1, dtype=torch.float32).reshape(-1, 1, 8, 8)
+    images, names = load_digits(return_X_y=True)
+    x = torch.tensor(images / 8 - 1, dtype=torch.float32).reshape(-1, 1, 8, 8)
     train, test, known, truth = train_test_split(x, names, test_size=60, random_state=0)
     prior = EmpiricalPrior(train, [str(name) for name in known], FlowSchedule())
     labels = [str(digit) for digit in range(10)]

@@ -1,4 +1,4 @@
-"""`scorefield classify` and `rank`: any picture, streams that resume, damaged files."""
+"""`scorefield classify` and `rank`: any image, streams that resume, damaged files."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from untrained import untrained_shapes
 
 from scorefield.cli import loading
 from scorefield.cli.main import main
-from scorefield.cli.perception.picture_results import AT_ONCE, PictureResults
+from scorefield.cli.perception.image_results import AT_ONCE, ImageResults
 from scorefield.images import save_image
 from scorefield.perception.fleet.work import ImageWork
 from scorefield.priors.codec import PixelCodec
@@ -25,7 +25,7 @@ Run = Callable[..., tuple[int, list[dict[str, object]]]]
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> list[Path]:
-    """A dark and a light picture in the modes people have, and one that is turned by EXIF."""
+    """A dark and a light image in the modes people have, and one that is turned by EXIF."""
     dark, light = np.full((20, 30), 30, np.uint8), np.full((20, 30), 220, np.uint8)
     Image.fromarray(dark).save(tmp_path / "dark-grey.png")
     Image.fromarray(light.astype(np.uint16) * 257).save(tmp_path / "light-16bit.png")
@@ -58,11 +58,11 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     return call
 
 
-def test_pictures_of_any_mode(pictures: list[Path], run: Run) -> None:
+def test_images_of_any_mode(pictures: list[Path], run: Run) -> None:
     code, (settings, *rows) = run(pictures)
     assert code == 0 and settings["settings"]["prompts"]["dark"] == ["a dark"]  # type: ignore[index]
     for row in rows:
-        assert row["label"] == Path(str(row["picture"])).name.split("-")[0]
+        assert row["label"] == Path(str(row["image"])).name.split("-")[0]
         assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-4)  # type: ignore[attr-defined]
         assert 0 < row["evaluations"] <= 64  # type: ignore[operator]
 
@@ -71,8 +71,8 @@ def test_rows_are_chosen_by_the_memory_and_change_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prior = untrained_shapes(tmp_path / "prior")
-    picture = save_image(tmp_path / "a.png", torch.full((3, 64, 64), 0.4))
-    words = ["rank", str(picture), "--text", "a red mushroom", "--draws", "4", "--json"]
+    image = save_image(tmp_path / "a.png", torch.full((3, 64, 64), 0.4))
+    words = ["rank", str(image), "--text", "a red mushroom", "--draws", "4", "--json"]
     words += ["--prior", str(prior)]
     told = []
     for room, options in ((2**40, []), (3 * 2**20, []), (3 * 2**20, ["--batch-size", "5"])):
@@ -87,7 +87,7 @@ def test_rows_are_chosen_by_the_memory_and_change_nothing(
     assert scores == pytest.approx([scores[0]] * 3, rel=1e-4, abs=1e-4)
 
 
-def test_a_damaged_picture_is_reported_and_the_others_are_done(
+def test_a_damaged_image_is_reported_and_the_others_are_done(
     pictures: list[Path], run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = tmp_path / "broken.png"
@@ -96,7 +96,7 @@ def test_a_damaged_picture_is_reported_and_the_others_are_done(
     assert code == 1
     assert len(rows) == 5 and sum("error" in row for row in rows) == 1
     told = capsys.readouterr()
-    assert "1 of 5 pictures" in told.err and "broken.png" in told.err
+    assert "1 of 5 images" in told.err and "broken.png" in told.err
     assert "dark-grey.png: dark" in told.out
 
 
@@ -111,15 +111,15 @@ def test_a_run_that_was_interrupted_goes_on(
     assert "--resume" in capsys.readouterr().err
     code, again = run(pictures, "--resume")
     assert code == 0
-    last = [{row["picture"]: row for row in rows[1:]} for rows in (whole, again)]
+    last = [{row["image"]: row for row in rows[1:]} for rows in (whole, again)]
     assert last[0] == last[1]
     assert run(pictures, "--resume", "--confidence", "0.5")[0] == 2
     assert "other settings" in capsys.readouterr().err
 
 
-def test_resuming_keeps_the_company_of_each_picture(pictures: list[Path], tmp_path: Path) -> None:
+def test_resuming_keeps_the_company_of_each_image(pictures: list[Path], tmp_path: Path) -> None:
     """Rounding depends on what goes through the network together, here made as large as it gets."""
-    (tmp_path / "a-broken.png").write_bytes(b"no picture")
+    (tmp_path / "a-broken.png").write_bytes(b"no image")
     paths = [tmp_path / "a-broken.png", *pictures, *pictures[:2]]
     paths += [Path(f"{path.parent}/./{path.name}") for path in pictures]
 
@@ -129,7 +129,7 @@ def test_resuming_keeps_the_company_of_each_picture(pictures: list[Path], tmp_pa
     work = ImageWork(judge, {}, {}, torch.device("cpu"), 8, AT_ONCE)
 
     def stream(name: str, resume: bool = False) -> list[dict[str, object]]:
-        results = PictureResults(tmp_path / name, {}, resume)
+        results = ImageResults(tmp_path / name, {}, resume)
         results.stream(paths, work, quiet=True)
         return results.of(paths)[0]
 
@@ -142,7 +142,7 @@ def test_resuming_keeps_the_company_of_each_picture(pictures: list[Path], tmp_pa
     assert (tmp_path / "part.jsonl").read_text() == before
 
 
-def test_a_picture_that_is_another_one_since_is_done_again(
+def test_a_image_that_is_another_one_since_is_done_again(
     pictures: list[Path], run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dark, *_, light = pictures
@@ -152,11 +152,11 @@ def test_a_picture_that_is_another_one_since_is_done_again(
     code, (_, *rows) = run([dark, light], "--resume")
     # those that go through the network together are done together
     assert code == 0 and [row["label"] for row in rows[2:]] == ["light", "light"]
-    assert [row["picture"] for row in rows] == [str(path) for path in (dark, light) * 2]
+    assert [row["image"] for row in rows] == [str(path) for path in (dark, light) * 2]
     assert f"{dark}: light" in capsys.readouterr().out
-    dark.write_text("no picture any more")
+    dark.write_text("no image any more")
     assert run([dark, light], "--resume")[0] == 1
-    assert "1 of 2 pictures" in capsys.readouterr().err
+    assert "1 of 2 images" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_refuses(
     assert message in capsys.readouterr().err
 
 
-def test_pictures_are_ranked_for_a_text(
+def test_images_are_ranked_for_a_text(
     pictures: list[Path], run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The light ones first for a light, last for a dark; a damaged one is reported."""
@@ -189,14 +189,14 @@ def test_pictures_are_ranked_for_a_text(
     code, (settings, *rows) = run([broken, *pictures], "--text", "a light")
     assert code == 1 and settings["settings"]["text"] == "a light"  # type: ignore[index]
     assert len(rows) == 5 and "error" in rows[0]
-    light = [row["score"] for row in rows[1:] if "light" in Path(str(row["picture"])).name]
-    dark = [row["score"] for row in rows[1:] if "dark" in Path(str(row["picture"])).name]
+    light = [row["score"] for row in rows[1:] if "light" in Path(str(row["image"])).name]
+    dark = [row["score"] for row in rows[1:] if "dark" in Path(str(row["image"])).name]
     assert len(light) == len(dark) == 2
     assert min(light) > 0 > max(dark)  # type: ignore[type-var, operator]
     told = capsys.readouterr()
     first, second, *_ = told.out.splitlines()
     assert "light" in Path(first.split()[-1]).name and "light" in Path(second.split()[-1]).name
-    assert "1 of 5 pictures" in told.err
+    assert "1 of 5 images" in told.err
     # what has a score is not scored again, and the settings must be the same
     code, again = run(pictures, "--text", "a light", "--resume")
     assert code == 0 and again[1:] == rows  # nothing was added

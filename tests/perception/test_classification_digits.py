@@ -1,6 +1,6 @@
 """The classifier on a network: the embedded prior of handwritten digits, beside other classifiers.
 
-What the first 60 held-out pictures show here, `benchmarks/perception/classification/digits.py`
+What the first 60 held-out images show here, `benchmarks/perception/classification/digits.py`
 measures on all.
 """
 
@@ -42,7 +42,7 @@ def test_held_out_digits_are_recognised(
     assert bool(found.decided.double().mean() > 0.9)
 
 
-def test_other_classifiers_of_the_same_pictures() -> None:
+def test_other_classifiers_of_the_same_images() -> None:
     scores = digits_baselines()
     assert min(scores.values()) > 0.9 and len(scores) == 3
 
@@ -84,10 +84,10 @@ def test_other_measures_work_too(
     assert int((found.log_likelihoods.argmax(dim=1) == pictures[1][:20]).sum()) >= 17
 
 
-def test_pictures_are_ranked_for_a_text(
+def test_images_are_ranked_for_a_text(
     prior: FrozenPrior, pictures: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
-    """By the gain over no prompt, pictures of a digit come before others: by far most pairs."""
+    """By the gain over no prompt, images of a digit come before others: by far most pairs."""
     images, truth = pictures[0][:30], pictures[1][:30]
     digit = int(truth.mode().values)
     scores = text_scores(prior, images, [str(digit)], draws=8, batch_size=256).values[:, 0]

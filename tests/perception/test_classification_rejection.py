@@ -94,16 +94,16 @@ def test_refusals(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    picture = save_image(tmp_path / "a.png", torch.rand(3, 8, 8))
-    assert main(["classify", str(picture), "--labels", "lamp,chair", *words]) == 2
+    image = save_image(tmp_path / "a.png", torch.rand(3, 8, 8))
+    assert main(["classify", str(image), "--labels", "lamp,chair", *words]) == 2
     assert says in capsys.readouterr().err
 
 
 def test_the_command_takes_labels_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
     prior = untrained_shapes(tmp_path / "p")
-    picture = save_image(tmp_path / "a.png", torch.rand(3, 64, 64))
-    words = ["classify", str(picture), "--labels", "lamp,chair", "--prior", str(prior), "--budget",
+    image = save_image(tmp_path / "a.png", torch.rand(3, 64, 64))
+    words = ["classify", str(image), "--labels", "lamp,chair", "--prior", str(prior), "--budget",
              "4", "--own", "3", "--device", "cpu", "--quiet", "--json"]  # fmt: skip
     assert main([*words, "--reject", "1"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["results"]

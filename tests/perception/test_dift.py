@@ -1,4 +1,4 @@
-"""DIFT on pictures: presets, joined maps, propagation, and the command."""
+"""DIFT on images: presets, joined maps, propagation, and the command."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_preset_levels() -> None:
 
 
 @pytest.mark.parametrize("name", ["sd", "sdxl", "if", "ddpm", "dit", "sd3", "flux"])
-def test_every_family_of_pictures_has_a_preset(name: str, tmp_path: Path) -> None:
+def test_every_family_of_images_has_a_preset(name: str, tmp_path: Path) -> None:
     with _quiet():
         folder = tiny_models.build(name, tmp_path / name)
     prior = load_prior(folder, **tiny_models.SIZES.get(name, {}))
@@ -147,7 +147,7 @@ def ducks(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [save_image(folder / f"{i}.png", image) for i, image in enumerate(images)]
 
 
-def test_a_picture_finds_itself(ducks: list[Path]) -> None:
+def test_a_image_finds_itself(ducks: list[Path]) -> None:
     prior, image = load_prior("shapes"), load_image(ducks[0])
     preset = DiftPreset(("up0",), log_snr=2.0, ensemble=1)
     points = torch.tensor([[20.5, 30.5], [40.0, 33.0]])
@@ -157,7 +157,7 @@ def test_a_picture_finds_itself(ducks: list[Path]) -> None:
     assert len(mutual) == 64 and torch.equal(mutual.source, mutual.target)
 
 
-def test_points_are_those_of_the_picture_as_it_is(ducks: list[Path]) -> None:
+def test_points_are_those_of_the_image_as_it_is(ducks: list[Path]) -> None:
     prior, image = load_prior("shapes"), load_image(ducks[0])
     wide = image.repeat_interleave(3, -1).repeat_interleave(2, -2)
     preset = DiftPreset(("up0",), log_snr=2.0, ensemble=1)
@@ -189,7 +189,7 @@ def test_match_command(ducks: list[Path], tmp_path: Path, capsys: pytest.Capture
     [
         (["--points", "1,2,3"], "--points must be pixels"),
         (["--points", "a,b"], "--points must be pixels"),
-        (["--points", "99,3"], "99,3 is outside the picture of 64x64"),
+        (["--points", "99,3"], "99,3 is outside the image of 64x64"),
         (["--layer", "up7"], "no layer 'up7'"),
         (["--out", "x.txt"], "--out must end in"),
         (["--weight", "0.5"], "give --with sift as well"),
@@ -203,14 +203,14 @@ def test_match_command_refuses(
     assert says in capsys.readouterr().err
 
 
-def test_damaged_pictures_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_damaged_images_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = tmp_path / "broken.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     assert main(["match", str(path), str(path)]) == 2
     assert "cannot be read as an image" in capsys.readouterr().err
 
 
-def test_pictures_of_every_mode(tmp_path: Path) -> None:
+def test_images_of_every_mode(tmp_path: Path) -> None:
     values = np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000
     Image.fromarray(values).save(tmp_path / "deep.png")
     torch.testing.assert_close(
@@ -243,7 +243,7 @@ def test_info_command(capsys: pytest.CaptureFixture) -> None:
     layers = {layer["name"]: layer for layer in metrics["layers"]}
     assert layers["mid"]["shape"] == [160, 4, 4]
     assert 0 < layers["up0"]["evaluations"] < layers["up1"]["evaluations"] < 1
-    # nine places of a picture twice as large, as far as up0.resnets.1
+    # nine places of an image twice as large, as far as up0.resnets.1
     assert metrics["dift"]["evaluations"] == pytest.approx(36 * 0.36, rel=0.02)
     assert main(["info", "shapes", "--inner"]) == 0
     assert "up0.resnets.0" in capsys.readouterr().out

@@ -236,7 +236,7 @@ def test_cache(load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         lambda _, inputs: rows.append(len(inputs[0]))
     )
     both = extract_features(prior, images, ["up0"], level, ensemble=2, cache=cache)["up0"]
-    assert rows == [2]  # the second picture's two draws
+    assert rows == [2]  # the second image's two draws
     assert torch.equal(both[:1], first)
     again = extract_features(prior, images, ["up0"], level, ensemble=2, cache=cache)["up0"]
     assert rows == [2] and torch.equal(again, both)
@@ -283,7 +283,7 @@ def test_names(load: Load) -> None:
         ({"layers": ["up1.attentions.0.transformer_blocks.0.attn2.to_k"]}, "of the text"),
         ({"ensemble": 0}, "ensemble and batch_size must be at least 1"),
         ({"images": torch.rand(2, 3, 15, 16)}, "do not divide"),
-        ({"images": torch.rand(0, 3, 16, 16)}, "no pictures"),
+        ({"images": torch.rand(0, 3, 16, 16)}, "no images"),
         ({"prompts": ["a", "b", "c"]}, "3 items"),
     ],
 )
@@ -301,7 +301,7 @@ def test_refusals(load: Load, change: dict[str, object], says: str) -> None:
 
 
 def test_features_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    """All pictures that can be read, the damaged one named; what is there is not done again."""
+    """All images that can be read, the damaged one named; what is there is not done again."""
     generator = torch.Generator().manual_seed(0)
     paths = [save_image(tmp_path / f"{i}.png", torch.rand(3, 40, 60, generator=generator))
              for i in range(2)]  # fmt: skip
@@ -333,7 +333,7 @@ def test_features_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None
     assert [path.stat().st_mtime_ns for path in sorted(out.iterdir())] == before
     assert main([*words, "--resume", "--seed", "1"]) == 1
     assert [path.stat().st_mtime_ns for path in sorted(out.iterdir())] != before
-    # another picture of the same name is not passed off as done, and nothing else is done again
+    # another image of the same name is not passed off as done, and nothing else is done again
     other, words[1] = tmp_path / "other" / "0.png", str(tmp_path / "other" / "0.png")
     save_image(other, torch.rand(3, 40, 60, generator=generator))
     words += ["--seed", "1", "--resume"]
@@ -345,7 +345,7 @@ def test_features_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None
 
 
 @pytest.mark.parametrize("name", ["sd", "dit", "ddpm"])
-def test_large_pictures_take_fewer_rows_at_once_or_are_refused(load: Load, name: str) -> None:
+def test_large_images_take_fewer_rows_at_once_or_are_refused(load: Load, name: str) -> None:
     prior = load(name)
     images = pictures(prior)
     large = images.repeat_interleave(2, -1).repeat_interleave(2, -2)

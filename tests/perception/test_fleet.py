@@ -40,7 +40,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def contents(parts: list[Part]) -> list[bytes]:
-    return [one.content() for part in parts for one in part.pictures()]
+    return [one.content() for part in parts for one in part.labelled()]
 
 
 @pytest.mark.parametrize("kind", ["imagefolder", "webdataset", "parquet"])
@@ -93,14 +93,14 @@ def test_a_damaged_table_is_a_part_that_says_so(folders: dict[str, Path], tmp_pa
 def test_a_file_of_results(tmp_path: Path) -> None:
     path = tmp_path / "part-0.parquet"
     array = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
-    good = {"picture": "a", "digest": "00", "map": array, "odds": {"x": 0.5}, "shares": [1.0]}
-    bad = {"picture": "b", "digest": "01", "error": "it is torn"}
+    good = {"image": "a", "digest": "00", "map": array, "odds": {"x": 0.5}, "shares": [1.0]}
+    bad = {"image": "b", "digest": "01", "error": "it is torn"}
     columns = {"map": (1, 2, 3), "odds": dict, "shares": list}
     report = write_part(path, "key", columns, iter([[good, bad], [good]]))
     assert report == part_report(path) == Report("key", 3, 1, ("b (it is torn)",))
-    rows = list(part_rows(path, "picture", "odds", "shares", "error"))
-    assert rows[0] == {"picture": "a", "odds": {"x": 0.5}, "shares": [1.0], "error": None}
-    assert rows[1] == {"picture": "b", "odds": None, "shares": None, "error": "it is torn"}
+    rows = list(part_rows(path, "image", "odds", "shares", "error"))
+    assert rows[0] == {"image": "a", "odds": {"x": 0.5}, "shares": [1.0], "error": None}
+    assert rows[1] == {"image": "b", "odds": None, "shares": None, "error": "it is torn"}
     column = parquet.read_table(path).column("map").combine_chunks()
     assert column.null_count == 1 and column[2].to_numpy().tolist() == array.tolist()
 
@@ -156,7 +156,7 @@ def test_rows_are_those_of_the_files_by_themselves(
     found = rows_in(tmp_path / "out")
     assert len(found) == COUNT and all(row.pop("error") is None for row in found)
     for row in (*found, *wanted):
-        del row["picture"]
+        del row["image"]
     assert found == wanted
 
 
@@ -195,7 +195,7 @@ def test_resuming_does_what_is_missing_and_nothing_else(
     assert main([*words, "--resume"]) == 0
     assert [path in state() for path in files] == [True, True, False]
     assert state()[files[1]] == after[files[1]]
-    pictures = [row["picture"] for row in rows_in(out)]
+    pictures = [row["image"] for row in rows_in(out)]
     assert pictures == [str(path.relative_to(folder)) for path in sorted(folder.rglob("*.png"))]
 
     assert main([*words, "--resume", "--seed", "1"]) == 2

@@ -74,7 +74,7 @@ def alone(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
     out = tmp_path_factory.mktemp("alone") / "out"
     slow_fleet.fleet(images, out, "local")
     rows = [row for path in part_paths(out) for row in part_rows(path)]
-    assert [row["picture"] for row in rows] == sorted({row["picture"] for row in rows})
+    assert [row["image"] for row in rows] == sorted({row["image"] for row in rows})
     assert len(rows) == COUNT and [row["mean"] is None for row in rows].count(True) == 1
     return files(out)
 

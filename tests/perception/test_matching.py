@@ -44,7 +44,7 @@ def angles(height: int, width: int, step: float) -> Tensor:
 
 
 @pytest.mark.parametrize("locate", [NearestPixel(), nearest_cell, SoftArgmax(1)])
-def test_a_picture_matches_itself(locate: object) -> None:
+def test_a_image_matches_itself(locate: object) -> None:
     features = random_map(0)
     found = match_features(features, features, source_size=SIZE, target_size=SIZE, locate=locate)
     # of cells of 4 x 4 pixels; beyond the outermost centres a map is constant, and any pixel there
@@ -71,7 +71,7 @@ def test_between_cells_vectors_are_interpolated() -> None:
 
 
 def test_nearest_pixel_is_the_rule_of_the_reference() -> None:
-    """Both maps enlarged to the picture, the source's vector at a pixel, cosine, argmax."""
+    """Both maps enlarged to the image, the source's vector at a pixel, cosine, argmax."""
     source, target, size = random_map(0), random_map(1), (40, 60)
     pixels = torch.tensor([[3, 5], [59, 39], [20, 11]])
     enlarged = [
@@ -370,7 +370,7 @@ def test_refusals() -> None:
     features = random_map(0)
     with pytest.raises(ValueError, match="one layer; they have 16 and 4 channels"):
         match_features(features, random_map(0, 4), source_size=SIZE, target_size=SIZE)
-    with pytest.raises(ValueError, match="points must lie in the picture, x in 0 to 48"):
+    with pytest.raises(ValueError, match="points must lie in the image, x in 0 to 48"):
         match_features(
             features, features, torch.tensor([[49.0, 1]]), source_size=SIZE, target_size=SIZE
         )

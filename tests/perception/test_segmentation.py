@@ -86,7 +86,7 @@ def test_one_mask_at_a_time_is_the_argmax_of_all() -> None:
     assert torch.equal(resized_argmax(scores, (20, 31)), whole.argmax(0))
 
 
-def test_a_guided_mask_follows_the_pictures_edge() -> None:
+def test_a_guided_mask_follows_the_images_edge() -> None:
     labels = torch.zeros(4, 4, dtype=torch.long)
     labels[:, 2:] = 1
     image = torch.zeros(3, 32, 32)
@@ -112,10 +112,10 @@ def test_conventions_differ_where_they_should() -> None:
     pieces[:4, :4] = 2  # region 0 in two pieces
     assert image_miou(pieces, truth, many_to_one=True) == 1
     assert image_miou(pieces, truth) == pytest.approx((0.5 + 1) / 2)
-    # clusters exchanged between pictures: right by picture, wrong for shared ones
+    # clusters exchanged between images: right by image, wrong for shared ones
     assert set_miou([truth, 1 - truth], [truth, truth], shared=False) == 1
     assert set_miou([truth, 1 - truth], [truth, truth], shared=True) == pytest.approx(1 / 3)
-    # a region without a cluster counts, a class that no picture shows does not
+    # a region without a cluster counts, a class that no image shows does not
     assert image_miou(torch.zeros(8, 8, dtype=torch.long), truth) == pytest.approx(0.25)
     assert image_miou(truth, 2 * truth) == 1
 

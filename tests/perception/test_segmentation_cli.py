@@ -28,7 +28,7 @@ def test_segment_writes_labels_overlay_and_cells(
     damaged = tmp_path / "damaged.png"
     damaged.write_bytes(picture.read_bytes()[:100])
     words = ["segment", *map(str, (picture, damaged, grey)), "-k", "3", "--coarse", "--one-sided"]
-    # a damaged picture is said and skipped, the others are done
+    # a damaged image is said and skipped, the others are done
     assert main([*words, "--out", str(out), "--json", "--quiet"]) == 1
     told = capsys.readouterr()
     assert "damaged.png" in told.err and "done in part: 1 of 3" in told.err
@@ -87,12 +87,12 @@ def test_what_is_refused(
     assert not out.exists()
 
 
-def test_two_pictures_of_one_name(
+def test_two_images_of_one_name(
     picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = save_image(tmp_path / "other" / "object.png", torch.zeros(3, 8, 8))
     assert main(["segment", str(picture), str(other), "--out", str(tmp_path / "found")]) == 2
-    assert "two pictures are named object" in capsys.readouterr().err
+    assert "two images are named object" in capsys.readouterr().err
 
 
 def test_resume_does_what_is_left(

@@ -74,7 +74,7 @@ def prior(request: pytest.FixtureRequest) -> Iterator[FrozenPrior]:
     yield request.getfixturevalue(request.param)
 
 
-def test_own_attention_injected_reproduces_the_picture(prior: FrozenPrior) -> None:
+def test_own_attention_injected_reproduces_the_image(prior: FrozenPrior) -> None:
     method = few(prior)
     x = prior.encode(picture(prior))
     trajectory = record_trajectory(prior, x, method.levels(prior.schedule), rows=2)
@@ -85,7 +85,7 @@ def test_own_attention_injected_reproduces_the_picture(prior: FrozenPrior) -> No
 
 
 def test_injection_is_what_runs(prior: FrozenPrior) -> None:
-    """Attention of another picture changes the result: the hooks do replace queries and keys."""
+    """Attention of another image changes the result: the hooks do replace queries and keys."""
     denoiser, level = prior.condition(), prior.schedule.at_timestep(281)
     z = torch.randn(2, *prior.latent_shape, generator=torch.Generator().manual_seed(0))
     with recorded(prior.model) as records:
@@ -155,10 +155,10 @@ def test_no_strength_makes_no_difference(prior: FrozenPrior) -> None:
     assert float(maps.max()) > 1e-3
 
 
-def test_the_picture_changes_where_it_is_modulated(shapes: FrozenPrior) -> None:
-    """Each region's map is higher in its own half of the picture than in the other.
+def test_the_image_changes_where_it_is_modulated(shapes: FrozenPrior) -> None:
+    """Each region's map is higher in its own half of the image than in the other.
 
-    1.65 to 4.9 times on the first six pictures of seed 31; without locality it would be once.
+    1.65 to 4.9 times on the first six images of seed 31; without locality it would be once.
     """
     low = torch.zeros(8, 8, dtype=torch.long)
     low[:4] = 1
@@ -198,7 +198,7 @@ def test_levels_are_the_papers(sd: FrozenPrior) -> None:
     assert float(levels[-1].sigma) == 0
 
 
-def test_pictures_of_any_size_and_their_regions(shapes: FrozenPrior) -> None:
+def test_images_of_any_size_and_their_regions(shapes: FrozenPrior) -> None:
     image = render([draw_scene(31, 0)]).images[0]
     wide = torch.nn.functional.interpolate(image[None], (80, 120), mode="bilinear")[0]
     found = segment(shapes, wide, 4, few(shapes))[0]
@@ -235,7 +235,7 @@ def test_labels_of_cells_may_be_given(shapes: FrozenPrior) -> None:
 
 
 def test_masks_are_sharper_than_their_cells(shapes: FrozenPrior) -> None:
-    """On 2 pictures of the tuning seed; the evaluation measures how much, on others."""
+    """On 2 images of the tuning seed; the evaluation measures how much, on others."""
     gains = []
     for index in range(2):
         pictures = render([draw_scene(31, index)])
@@ -256,7 +256,7 @@ def test_half_precision_inside_the_network_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["sd", "sdxl", "if", "ddpm", "dit", "sd3", "flux"])
-def test_every_family_of_pictures_has_a_preset(name: str, tmp_path: Path) -> None:
+def test_every_family_of_images_has_a_preset(name: str, tmp_path: Path) -> None:
     with _quiet():
         folder = tiny_models.build(name, tmp_path / name)
     prior = load_prior(folder, **tiny_models.SIZES.get(name, {}))

@@ -27,12 +27,12 @@ from scorefield.world.clips import NARROW
 SETTINGS = TrainingSettings(steps=4, batch_size=5, warmup=1)
 
 
-def pictures() -> Tensor:
+def images() -> Tensor:
     return torch.randint(256, (8, 64, 64, 3), generator=noise_generator(0)).to(torch.uint8)
 
 
 def codec() -> TrainingTask:
-    return CodecTask(pictures(), SETTINGS)
+    return CodecTask(images(), SETTINGS)
 
 
 def denoiser() -> TrainingTask:
@@ -42,7 +42,7 @@ def denoiser() -> TrainingTask:
 
 
 def judge() -> TrainingTask:
-    return JudgeTask(pictures(), [draw_scene(0, index) for index in range(8)], SETTINGS)
+    return JudgeTask(images(), [draw_scene(0, index) for index in range(8)], SETTINGS)
 
 
 def digits() -> TrainingTask:

@@ -28,13 +28,13 @@ from scorefield.training.tokenizer import WORDS, make_tokenizer
 from scorefield.world import draw_scene
 from scorefield.world.judge import Judge
 
-PICTURES = 64
+IMAGES = 64
 SETTINGS = TrainingSettings(steps=4, batch_size=4, learning_rate=1e-3, warmup=2, ema=0.9)
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Tensor:
-    return world_images(0, PICTURES, tmp_path_factory.mktemp("world"), progress=False)
+    return world_images(0, IMAGES, tmp_path_factory.mktemp("world"), progress=False)
 
 
 def codec_task(images: Tensor) -> CodecTask:
@@ -42,13 +42,13 @@ def codec_task(images: Tensor) -> CodecTask:
 
 
 def diffusion_task(images: Tensor) -> DiffusionTask:
-    means = torch.randn(PICTURES, 4, 16, 16, generator=torch.Generator().manual_seed(0))
-    captions = [draw_scene(0, index).caption for index in range(PICTURES)]
+    means = torch.randn(IMAGES, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    captions = [draw_scene(0, index).caption for index in range(IMAGES)]
     return DiffusionTask(means, 0.1 * means.abs(), captions, make_tokenizer(), SETTINGS)
 
 
 def judge_task(images: Tensor) -> JudgeTask:
-    return JudgeTask(images, [draw_scene(0, index) for index in range(PICTURES)], SETTINGS)
+    return JudgeTask(images, [draw_scene(0, index) for index in range(IMAGES)], SETTINGS)
 
 
 TASKS: list[Callable[[Tensor], TrainingTask]] = [codec_task, diffusion_task, judge_task]
@@ -158,13 +158,13 @@ def test_learning_rate() -> None:
 
 
 def test_bytes(images: Tensor) -> None:
-    assert images.shape == (PICTURES, 64, 64, 3)
+    assert images.shape == (IMAGES, 64, 64, 3)
     assert images.dtype == torch.uint8
     assert torch.equal(to_bytes(from_bytes(images)), images)
     assert torch.equal(to_bytes(render_indices(0, range(3))), images[:3])
 
 
-def test_pictures_are_kept(images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_kept(images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "SHARD", 24)
     assert torch.equal(world_images(0, 40, tmp_path, progress=False), images[:40])
     names = {path.name for path in tmp_path.iterdir()}
@@ -182,7 +182,7 @@ def test_latents_have_unit_mean_square(images: Tensor) -> None:
     torch.manual_seed(0)
     codec = make_codec().eval()
     means, stds = encode_all(codec, images, batch_size=48)
-    assert means.shape == stds.shape == (PICTURES, 4, 16, 16)
+    assert means.shape == stds.shape == (IMAGES, 4, 16, 16)
     scale_latents(codec, means)
     scaled = means * codec.config.scaling_factor
     assert float(scaled.square().mean()) == pytest.approx(1, rel=1e-5)
@@ -227,9 +227,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("shapes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TextToImageTask, "preview", lambda self, step: None)
-        folder = shapes.train_shapes(
-            out, count=PICTURES, codec=TINY, diffusion=TINY, progress=False
-        )
+        folder = shapes.train_shapes(out, count=IMAGES, codec=TINY, diffusion=TINY, progress=False)
     assert folder == out / "shapes"
     return out
 
@@ -267,12 +265,12 @@ def test_a_finished_training_resumes_to_itself(trained: Path) -> None:
     files = {path: path.read_bytes() for path in (trained / "shapes").rglob("*") if path.is_file()}
     assert len(files) > 8
     shapes.train_shapes(
-        trained, count=PICTURES, codec=TINY, diffusion=TINY, resume=True, progress=False
+        trained, count=IMAGES, codec=TINY, diffusion=TINY, resume=True, progress=False
     )
     assert {path: path.read_bytes() for path in files} == files
 
 
-def test_latents_of_other_pictures_are_not_taken(trained: Path, images: Tensor) -> None:
+def test_latents_of_other_images_are_not_taken(trained: Path, images: Tensor) -> None:
     (path,) = trained.glob("latents-*.safetensors")
     torch.manual_seed(0)
     means, _ = cached_latents(make_codec().eval(), images[:8], path, shapes.CODEC)
@@ -286,7 +284,7 @@ def test_preview_shows_each_category_twice(images: Tensor) -> None:
         make_codec().eval(),
         task.means,
         task.stds,
-        ["a cup"] * PICTURES,
+        ["a cup"] * IMAGES,
         make_tokenizer(),
         SETTINGS,
         prompts=shapes.preview_prompts(),
@@ -313,7 +311,7 @@ def test_no_step_moves_the_global_generator(images: Tensor) -> None:
 
 
 def test_a_pipeline_keeps_its_schedule(trained: Path) -> None:
-    """What is sampled by default begins where nothing of the picture is left."""
+    """What is sampled by default begins where nothing of the image is left."""
     prior = load_prior(trained / "shapes")
     assert isinstance(prior.schedule, DiscreteSchedule)
     assert prior.schedule.is_zero_terminal_snr

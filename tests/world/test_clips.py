@@ -99,7 +99,7 @@ def test_a_video_does_not_depend_on_its_batch(clips: list[Clip], videos: Tensor)
 
 
 def test_bodies_stay_in_view(clips: list[Clip]) -> None:
-    """On a black margin as wide as the picture the body has the same area in every frame."""
+    """On a black margin as wide as the image the body has the same area in every frame."""
     for clip in clips[:96]:
         body = coverage(replace(clip, domain="dark"))
         area = body.sum((1, 2))
@@ -131,7 +131,7 @@ def test_areas(shape: str, area: float) -> None:
 
 
 def test_motion_is_even(clips: list[Clip], videos: Tensor) -> None:
-    """A clip that is one pixel per frame fast shows the same picture, shifted."""
+    """A clip that is one pixel per frame fast shows the same image, shifted."""
     for motion, (x, y) in MOTIONS.items():
         clip = draw_clip(0, 1, motion=motion, domain="light", shape="cross")
         first, *_, last = render_clips(

@@ -9,7 +9,7 @@ from scorefield.world import (
     CATEGORIES,
     COLORS,
     FRONTED,
-    Pictures,
+    Images,
     WorldScene,
     draw_scene,
     render,
@@ -25,7 +25,7 @@ def scenes() -> list[WorldScene]:
 
 
 @pytest.fixture(scope="module")
-def pictures(scenes: list[WorldScene]) -> Pictures:
+def pictures(scenes: list[WorldScene]) -> Images:
     return render(scenes[:200], size=96, antialias=1)
 
 
@@ -52,14 +52,14 @@ def test_a_scene_is_a_function_of_seed_and_index() -> None:
     assert not any(same(draw_scene(0, 7), other) for other in others)
 
 
-def test_pictures_are_deterministic() -> None:
+def test_images_are_deterministic() -> None:
     scenes = [draw_scene(0, index) for index in range(8)]
     first, second = render(scenes), render(scenes)
     assert torch.equal(first.images, second.images)
     assert torch.equal(first.part, second.part)
 
 
-def test_pictures_do_not_depend_on_their_batch() -> None:
+def test_images_do_not_depend_on_their_batch() -> None:
     scenes = [draw_scene(5, index) for index in range(24)]
     together = render(scenes)
     for i, scene in enumerate(scenes):
@@ -198,11 +198,11 @@ def test_every_category(category: str) -> None:
     assert all(scene.fronted == (category in FRONTED) for scene in scenes)
     pictures = render(scenes)
     share = pictures.mask.float().mean((1, 2))
-    # an object of the unit sphere spans most of the picture
+    # an object of the unit sphere spans most of the image
     assert bool(((share > 0.02) & (share < 0.7)).all())
 
 
-def test_ground_truth_fits_together(pictures: Pictures) -> None:
+def test_ground_truth_fits_together(pictures: Images) -> None:
     assert pictures.images.shape == (200, 3, 96, 96)
     assert bool(((pictures.images >= 0) & (pictures.images <= 1)).all())
     assert torch.equal(pictures.mask, pictures.depth.isfinite())
@@ -211,7 +211,7 @@ def test_ground_truth_fits_together(pictures: Pictures) -> None:
     assert 2.8 - 1.1 < float(inside.min()) <= float(inside.max()) < 3.2 + 1.1
 
 
-def test_background_is_the_gradient(scenes: list[WorldScene], pictures: Pictures) -> None:
+def test_background_is_the_gradient(scenes: list[WorldScene], pictures: Images) -> None:
     sky = torch.as_tensor(np.stack([s.background for s in scenes[:200]]), dtype=torch.float32)
     down = torch.linspace(0, 1, 96)[None, :, None, None]
     expected = torch.lerp(sky[:, None, None, 0], sky[:, None, None, 1], down)  # (n, 96, 1, 3)
@@ -231,7 +231,7 @@ def test_icons_are_flat() -> None:
         assert bool((image[:, ~mask] == 1).all())
 
 
-def test_antialias_averages_the_finer_picture() -> None:
+def test_antialias_averages_the_finer_image() -> None:
     scenes = [draw_scene(6, index) for index in range(6)]
     fine = render(scenes, size=96, antialias=1)
     coarse = render(scenes, size=32, antialias=3)
@@ -251,9 +251,7 @@ def camera_of(scene: WorldScene) -> tuple[np.ndarray, np.ndarray]:
     return position, np.stack([right, np.cross(backward, right), backward])
 
 
-def test_landmarks_are_projections_of_the_ends(
-    scenes: list[WorldScene], pictures: Pictures
-) -> None:
+def test_landmarks_are_projections_of_the_ends(scenes: list[WorldScene], pictures: Images) -> None:
     focal = 48 / math.tan(math.radians(FOV / 2))
     for i, scene in enumerate(scenes[:40]):
         position, frame = camera_of(scene)
@@ -268,7 +266,7 @@ def test_landmarks_are_projections_of_the_ends(
             )
 
 
-def test_landmarks_lie_on_their_part(pictures: Pictures) -> None:
+def test_landmarks_lie_on_their_part(pictures: Images) -> None:
     """The pixel of a visible landmark shows its part, or a neighbour does.
 
     A landmark at an outline, or on a part of about a pixel, may round to the next pixel: at most
@@ -306,7 +304,7 @@ def test_landmarks_on_the_far_side_are_hidden() -> None:
 
 
 def test_horizontal_landmarks_only_where_there_is_a_front(
-    scenes: list[WorldScene], pictures: Pictures
+    scenes: list[WorldScene], pictures: Images
 ) -> None:
     for scene, names in zip(scenes, pictures.landmark_names, strict=False):
         assert {name[-1] for name in names} == (set("xyz") if scene.fronted else {"z"})

@@ -1,4 +1,4 @@
-"""Labelled pictures to judge classifiers by: renders of the world, and handwritten digits."""
+"""Labelled images to judge classifiers by: renders of the world, and handwritten digits."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,24 +16,24 @@ from scorefield.training.digits import HELD_OUT, VALIDATION, Part, digits_part
 from scorefield.world import CATEGORIES, COLORS, draw_scene, render
 
 TUNING_SEED = 100
-"""World seed of the pictures on which the levels and the race's settings were chosen."""
+"""World seed of the images on which the levels and the race's settings were chosen."""
 
 TRAINING_SEEDS = (0, 1)
-"""World seeds of the pictures that the embedded priors were trained on."""
+"""World seeds of the images that the embedded priors were trained on."""
 
 
 @dataclass(frozen=True)
 class Cases:
-    """Pictures, the labels to choose from, and the paper's schedule for as many labels.
+    """Images, the labels to choose from, and the paper's schedule for as many labels.
 
     name: of the set.
     prompts: one per label.
-    draw: from indices to pictures (n, 3, h, w) in [0, 1] and the indices of their labels.
+    draw: from indices to images (n, 3, h, w) in [0, 1] and the indices of their labels.
     published: of Li et al. 2023, for the data set of about as many classes.
     shrunk: the same with fewer draws, by name.
-    inflation: of a race, as `noise_inflation` finds it on other pictures.
-    limit: how many pictures there are; None is any number.
-    at_once: pictures that are classified together.
+    inflation: of a race, as `noise_inflation` finds it on other images.
+    limit: how many images there are; None is any number.
+    at_once: images that are classified together.
     """
 
     name: str
@@ -57,7 +57,7 @@ def world_cases(seed: int) -> Cases:
     """
     if seed in (*TRAINING_SEEDS, TUNING_SEED) or seed < 0:
         raise ValueError(
-            f"seed {seed} draws pictures of trainings or of the tuning; give another from 2 on"
+            f"seed {seed} draws images of trainings or of the tuning; give another from 2 on"
         )
     colors = list(COLORS)
     prompts = [f"a {color} {category}" for category in CATEGORIES for color in colors]

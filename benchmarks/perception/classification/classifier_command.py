@@ -21,7 +21,7 @@ class ClassifierCommand(PriorCommand):
     batch_size: int = 96
     """Rows in one pass of the network."""
     resume: bool = False
-    """Go on with the evaluation in --out, or add pictures or the schedule in full to it."""
+    """Go on with the evaluation in --out, or add images or the schedule in full to it."""
 
     def evaluated(self, cases: Cases, n: int, budget: int, baselines: dict[str, float]) -> Outcome:
         """Evaluate, and report beside classifiers of other kinds."""

@@ -70,25 +70,25 @@ def evaluate_classifier(
     """Classify the first n cases by every arm; write results.json, table.md and curve.png.
 
     Errors are kept in the folder's `errors`. An evaluation that was interrupted, or that is to have
-    more pictures or other arms, evaluates what is not there yet, and comes to the same figures.
+    more images or other arms, evaluates what is not there yet, and comes to the same figures.
 
     Args:
         prior: one that knows the prompts.
         cases: what to classify.
         folder: made if it is missing.
-        n: pictures.
+        n: images.
         seed: of the noise.
-        budget: of a race, evaluations per picture.
+        budget: of a race, evaluations per image.
         published: run the paper's schedule in full too.
         batch_size: rows in one pass of the network.
         progress: show a bar.
 
     Raises:
-        ValueError: no picture, more than there are, or a folder of another evaluation.
+        ValueError: no image, more than there are, or a folder of another evaluation.
     """
     if n < 1 or (cases.limit is not None and n > cases.limit):
         most = "" if cases.limit is None else f" and at most {cases.limit}"
-        raise ValueError(f"n must be at least 1{most}, the pictures there are; got {n}")
+        raise ValueError(f"n must be at least 1{most}, the images there are; got {n}")
     settings = {"prior": prior.name, "cases": cases.name, "seed": seed, "labels": cases.prompts}
     _check_settings(folder, settings)
     compared = arms(cases, published)
@@ -97,7 +97,7 @@ def evaluate_classifier(
     found: dict[str, list[Classification]] = {arm.name: [] for arm in compared}
     truth: list[int] = []
     with tqdm(total=n, disable=not progress, desc="evaluate classifier") as bar:
-        # whole groups of pictures, the last one too: a file holds the errors of one
+        # whole groups of images, the last one too: a file holds the errors of one
         for first in range(0, n, cases.at_once):
             stop = min(first + cases.at_once, cases.limit or first + cases.at_once)
             images, labels = cases.draw(range(first, stop))
@@ -129,10 +129,10 @@ def evaluate_classifier(
         truth[:n],
         reference=reference[-1].name,
     )
-    results = {**settings, "pictures": n, "budget": budget, "table": table}
+    results = {**settings, "images": n, "budget": budget, "table": table}
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     (folder / "table.md").write_text(markdown_table(table), encoding="utf-8")
-    draw_curve(table, f"{n} pictures ({cases.name}), {len(groups)} labels", folder / "curve.png")
+    draw_curve(table, f"{n} images ({cases.name}), {len(groups)} labels", folder / "curve.png")
     return results
 
 

@@ -19,19 +19,19 @@ def table_of(
     *,
     reference: str,
 ) -> list[dict[str, Any]]:
-    """A row per way to classify, with what sampling the pictures leaves open.
+    """A row per way to classify, with what sampling the images leaves open.
 
     accuracy, low, high: the share of right labels and its 95% interval (Wilson).
-    gain, gain_low, gain_high: accuracy less that of the reference on the same pictures, and its 95%
-        interval (bootstrap over pictures).
-    mcnemar: p value of as large an imbalance of the pictures that only one of the two gets right
+    gain, gain_low, gain_high: accuracy less that of the reference on the same images, and its 95%
+        interval (bootstrap over images).
+    mcnemar: p value of as large an imbalance of the images that only one of the two gets right
         (exact, two-sided); 1 where they never differ.
-    evaluations: mean per picture.
+    evaluations: mean per image.
     saving: evaluations of the reference over these.
-    decided: share of pictures that came to a single label.
+    decided: share of images that came to a single label.
 
     Args:
-        found: name, curve and results of each way, which may be of more pictures than `truth`.
+        found: name, curve and results of each way, which may be of more images than `truth`.
         truth: the index of the right label.
         reference: the name of the way to compare with.
     """
@@ -71,7 +71,7 @@ def table_of(
 def markdown_table(table: Sequence[dict[str, Any]]) -> str:
     """The table for people."""
     lines = [
-        "| way | accuracy (95%) | evaluations per picture | saving | gain (95%) | McNemar p |"
+        "| way | accuracy (95%) | evaluations per image | saving | gain (95%) | McNemar p |"
         " came to one label |",
         "|---|---|---|---|---|---|---|",
     ]
@@ -86,7 +86,7 @@ def markdown_table(table: Sequence[dict[str, Any]]) -> str:
 
 
 def draw_curve(table: Sequence[dict[str, Any]], title: str, path: Path) -> None:
-    """Accuracy over network evaluations per picture, a curve per kind, 95% intervals."""
+    """Accuracy over network evaluations per image, a curve per kind, 95% intervals."""
     import matplotlib.pyplot as plt
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
@@ -96,9 +96,7 @@ def draw_curve(table: Sequence[dict[str, Any]], title: str, path: Path) -> None:
         x, y, low, high = ([r[k] for r in own] for k in ("evaluations", "accuracy", "low", "high"))
         error = [np.subtract(y, low).clip(0), np.subtract(high, y).clip(0)]
         panel.errorbar(x, y, error, marker=marker, capsize=3, label=curve)
-    panel.set(
-        xscale="log", xlabel="network evaluations per picture", ylabel="accuracy", title=title
-    )
+    panel.set(xscale="log", xlabel="network evaluations per image", ylabel="accuracy", title=title)
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.xaxis.set_major_formatter(ScalarFormatter())
     panel.xaxis.set_minor_formatter(NullFormatter())

@@ -25,14 +25,14 @@ class Digits(ClassifierCommand):
     """Tell handwritten digits apart that the prior has not seen, scikit-learn's held-out part.
 
     The race is compared with the fixed stages of Li et al. 2023 on the same errors, and with
-    classifiers of scikit-learn trained on the same pictures. OUT gets table.md, results.json,
+    classifiers of scikit-learn trained on the same images. OUT gets table.md, results.json,
     curve.png and the errors.
     """
 
     prior: str = "digits"
     """An embedded prior, or a folder in diffusers' format."""
     n: Annotated[int, tyro.conf.arg(aliases=("-n",))] = HELD_OUT
-    """Pictures; each costs about 350 network evaluations, or 2,800 with --published."""
+    """Images; each costs about 350 network evaluations, or 2,800 with --published."""
     budget: int = 640
     """Evaluations per image of a race among the digits."""
     batch_size: int = 256

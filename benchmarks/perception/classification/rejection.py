@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/perception/classification/rejection.py --out runs/rejection
 
 Fresh renders of twelve categories, which fit; the same renders with their own category left out of
-the labels, and scikit-image's photographs, which fit nothing. They are compared with pictures that
+the labels, and scikit-image's photographs, which fit nothing. They are compared with images that
 the prior makes, as `classify` does by itself, and with as many other renders, as with --reference.
 OUT gets fits.json with the gains and errors, table.md and abstention.png.
 """
@@ -44,7 +44,7 @@ OWN, OTHER_RENDERS = "the prior's own", "other renders"
 
 @dataclass(frozen=True, kw_only=True)
 class Rejection(PriorCommand):
-    """Measure how many pictures that fit, and that do not, are called none of these."""
+    """Measure how many images that fit, and that do not, are called none of these."""
 
     out: Path
     """Folder of the figures, new or empty."""
@@ -53,7 +53,7 @@ class Rejection(PriorCommand):
     n: Count = 40
     """Renders that fit, and renders that do not."""
     own: Count = 60
-    """Pictures of the prior's own to compare with."""
+    """Images of the prior's own to compare with."""
 
     def run(self) -> Outcome:
         """Measure and write."""
@@ -77,7 +77,7 @@ class Rejection(PriorCommand):
         return Outcome({"out": str(self.out), **metrics}, [table])
 
     def _measured(self, prior: FrozenPrior) -> dict[str, LabelFit]:
-        """How well each kind of picture fits its best label."""
+        """How well each kind of image fits its best label."""
         prompts = [f"a {LABELS[i % len(LABELS)]}" for i in range(self.own)]
         pictures = prior.generate(prompts, seed=self.seed, progress=not self.quiet)
         renders = self._renders(prior, self.seed, self.n)
@@ -106,7 +106,7 @@ class Rejection(PriorCommand):
     def _fits(
         self, prior: FrozenPrior, images: Tensor, labels: Sequence[str], first: int = 0
     ) -> LabelFit:
-        """How well pictures fit the best of labels."""
+        """How well images fit the best of labels."""
         items = [first + i for i in range(len(images))]
         prompts = {name: f"a {name}" for name in labels}
         best = classify(prior, images, prompts, seed=self.seed, items=items).best
@@ -116,7 +116,7 @@ class Rejection(PriorCommand):
 
 
 def photographs(size: int) -> Tensor:
-    """The middle squares of scikit-image's pictures."""
+    """The middle squares of scikit-image's images."""
     import skimage
 
     folder = Path(skimage.__file__).parent / "data"
@@ -127,7 +127,7 @@ def table_of(found: dict[str, dict[str, Tensor]]) -> str:
     """The share of each kind that is called none of these, by the reference, in Markdown."""
     heads = " | ".join(f"`--reject {level:g}`" for level in LEVELS)
     lines = [
-        f"| called none of these | pictures | compared with | {heads} |",
+        f"| called none of these | images | compared with | {heads} |",
         "|---|---|---|" + "---|" * len(LEVELS),
     ]
     for name in JUDGED:

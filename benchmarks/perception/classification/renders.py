@@ -30,7 +30,7 @@ class Renders(ClassifierCommand):
     seed: int = 2
     """Seed of the renders and the noise; not those of training (0, 1) or tuning (100)."""
     n: Annotated[int, tyro.conf.arg(aliases=("-n",))] = 100
-    """Pictures; each costs about 800 network evaluations, or 5,000 with --published."""
+    """Images; each costs about 800 network evaluations, or 5,000 with --published."""
     budget: int = 1536
     """Evaluations per image of a race among all categories."""
 

@@ -4,7 +4,7 @@
 
 The loop is that of Li et al. 2023 (`eval_prob_adaptive.py`): stages of labels kept and timesteps,
 batches of 32 rows with the label outermost, the noise of each timestep shared by all labels, mean
-squared errors. Here it calls the network as it is. Both see the same picture and take turns; the
+squared errors. Here it calls the network as it is. Both see the same image and take turns; the
 median of the ratios counts, for other work on the machine comes and goes.
 """
 

@@ -1,6 +1,6 @@
-"""Descriptors that know no pictures: what a correspondence has to beat.
+"""Descriptors that know no images: what a correspondence has to beat.
 
-Each is called with pictures (n, 3, h, w) in [0, 1] and returns maps (n, channels, h, w), a vector
+Each is called with images (n, 3, h, w) in [0, 1] and returns maps (n, channels, h, w), a vector
 per pixel.
 """
 
@@ -31,7 +31,7 @@ class RgbPatches:
             raise ValueError(f"side must be odd and positive; got {self.side}")
 
     def __call__(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c h w"]:
-        """The patches; beyond the border the picture is mirrored."""
+        """The patches; beyond the border the image is mirrored."""
         reach = self.side // 2
         padded = functional.pad(images - 0.5, [reach] * 4, mode="reflect")
         return functional.unfold(padded, self.side).unflatten(2, images.shape[-2:])

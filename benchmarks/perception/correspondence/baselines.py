@@ -1,4 +1,4 @@
-"""Descriptors that know no pictures, and which of their settings is best on some pairs."""
+"""Descriptors that know no images, and which of their settings is best on some pairs."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ SIFT = "dense SIFT"
 
 
 def baselines() -> dict[str, dict[str, tuple[Describe, Locate]]]:
-    """Descriptors that know no pictures, by kind and by setting."""
+    """Descriptors that know no images, by kind and by setting."""
     joined = JoinedSift()
     bins = ", ".join(map(str, joined.bin_sizes))
     return {

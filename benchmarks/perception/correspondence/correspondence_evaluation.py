@@ -146,10 +146,10 @@ def evaluate_correspondence(
     """
     settings = CorrespondenceSettings() if settings is None else settings
     if prior.is_video:
-        raise ValueError(f"{prior.name} is a prior of videos; give one of pictures")
+        raise ValueError(f"{prior.name} is a prior of videos; give one of images")
     if settings.seed < 2:
         raise ValueError(
-            f"seeds 0 and 1 drew the trainings' pictures; give a seed of 2 or more, not "
+            f"seeds 0 and 1 drew the trainings' images; give a seed of 2 or more, not "
             f"{settings.seed}"
         )
     preset = dift_preset(prior)

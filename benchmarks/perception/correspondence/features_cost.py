@@ -57,6 +57,6 @@ theirs = seconds(lambda: [reference(image[None]) for image in images])
 whole = seconds(lambda: [reference(image[None], to_the_end=True) for image in images])
 assert cost.encode is not None
 counted = (cost.encode + ENSEMBLE * until["up0"]) / (ENSEMBLE * (cost.encode + until["up0"]))
-print(f"ours: {ours / len(images):.3f} CPU seconds a picture")
+print(f"ours: {ours / len(images):.3f} CPU seconds an image")
 print(f"of encoding every copy: {ours / theirs:.2f} measured, {counted:.2f} by operations")
 print(f"of that and running to the end: {ours / whole:.2f} measured")

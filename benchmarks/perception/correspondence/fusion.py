@@ -1,4 +1,4 @@
-"""How well a prior and dense SIFT find landmarks together, on clean and on damaged pictures.
+"""How well a prior and dense SIFT find landmarks together, on clean and on damaged images.
 
     OMP_NUM_THREADS=1 python benchmarks/perception/correspondence/fusion.py --out runs/fusion
 

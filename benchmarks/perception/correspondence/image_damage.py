@@ -1,4 +1,4 @@
-"""What happens to pictures before they are matched."""
+"""What happens to images before they are matched."""
 
 import io
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 Damage = Callable[[Tensor, int], Tensor]
-"""From the two pictures of a pair and a seed to what is left of them."""
+"""From the two images of a pair and a seed to what is left of them."""
 
 
 def noisy(images: Float[Tensor, "2 3 h w"], seed: int) -> Float[Tensor, "2 3 h w"]:

@@ -15,7 +15,7 @@ from scorefield.perception.correspondence.metrics import keypoint_accuracy, resa
 from scorefield.rows import RowStore
 
 Describe = Callable[[Tensor], Tensor]
-"""Pictures (n, 3, h, w) to maps (n, channels, h, w)."""
+"""Images (n, 3, h, w) to maps (n, channels, h, w)."""
 
 ALPHAS = (0.1, 0.05)
 PAIRS_AT_ONCE = 4

@@ -1,4 +1,4 @@
-"""CPU seconds of the mutual matches of a stereo pair, by the side of the pictures in pixels.
+"""CPU seconds of the mutual matches of a stereo pair, by the side of the images in pixels.
 
     OMP_NUM_THREADS=1 python benchmarks/perception/correspondence/match_cost.py 64 128 192
 

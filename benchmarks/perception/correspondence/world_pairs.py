@@ -19,7 +19,7 @@ _ATTEMPTS = 40
 
 @dataclass(frozen=True)
 class SemanticPair:
-    """Two pictures of one category and the landmarks that both show, in pixels (x, y).
+    """Two images of one category and the landmarks that both show, in pixels (x, y).
 
     Pixel (row i, column j) covers x from j to j + 1 and y from i to i + 1.
 
@@ -40,14 +40,14 @@ def draw_pairs(
 
     The two instances have other colours, proportions, light and background, and cameras up to
     `turn` degrees apart in azimuth, at elevations of -10 to 55 and distances of 3 to 3.8, that look
-    up to 0.3 aside along each axis: or the same place in the other picture would be a good guess.
+    up to 0.3 aside along each axis: or the same place in the other image would be a good guess.
     Landmarks are the ends of the axes
     of parts that both cameras see, of parts that both instances have equally many of: the first of
     two bodies is not the first of three. Each pair has at least 3 of them. (On a category without a
-    front the ends mean nothing: the same picture could be another azimuth.)
+    front the ends mean nothing: the same image could be another azimuth.)
 
     turn: degrees.
-    size: of the pictures, pixels.
+    size: of the images, pixels.
     flat: show the second instance as an icon, in even colours without light on white; everything
         else about the pairs stays the same.
     """
@@ -86,7 +86,7 @@ def _draw(
             return pair
     raise ValueError(
         f"no pair of {category} in {_ATTEMPTS} draws shows {_LEAST} common landmarks; allow a "
-        f"larger picture or a turn other than {turn}"
+        f"larger image or a turn other than {turn}"
     )
 
 

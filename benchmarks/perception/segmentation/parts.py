@@ -15,7 +15,7 @@ import tyro
 from segmentation_evaluation import (
     SegmentationSettings,
     evaluate_segmentation,
-    parts_pictures,
+    parts_images,
 )
 from segmentation_report import segmentation_sheet, segmentation_table
 
@@ -42,9 +42,9 @@ class Parts(PriorCommand):
     seed: int = _DEFAULTS.seed
     """Seed of the judged images; the presets were chosen on those of 31."""
     n: Annotated[int, tyro.conf.arg(aliases=("-n",))] = _DEFAULTS.n
-    """Judged pictures of each category."""
+    """Judged images of each category."""
     k: Annotated[int, tyro.conf.arg(aliases=("-k",))] = _DEFAULTS.k
-    """Regions that each picture is divided into."""
+    """Regions that each image is divided into."""
     coarse: int = _DEFAULTS.coarse
     """Steps of EmerDiff's coarse mode."""
     fast: bool = False
@@ -69,7 +69,7 @@ class Parts(PriorCommand):
             (self.out / "metrics.json").write_text(text, encoding="utf-8")
             table = segmentation_table(metrics)
             (self.out / "table.md").write_text(table + "\n", encoding="utf-8")
-            shown = parts_pictures(self.seed, self.n, prior.image_size)[:: self.n]
+            shown = parts_images(self.seed, self.n, prior.image_size)[:: self.n]
             save_image(self.out / "sheet.png", segmentation_sheet(prior, shown, settings))
         written = [f"wrote {self.out / name}" for name in ("metrics.json", "table.md", "sheet.png")]
         return Outcome({"out": str(self.out), **metrics}, [table, *written])

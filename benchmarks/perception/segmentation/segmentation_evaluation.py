@@ -1,7 +1,7 @@
 """How well a prior finds the parts of objects of the procedural world, beside simpler ways.
 
 EmerDiff is compared with bilinear and other enlargements of the same low-resolution clusters, as by
-its authors, and with clusters of colours. What is chosen, presets included, is chosen on pictures
+its authors, and with clusters of colours. What is chosen, presets included, is chosen on images
 of other seeds.
 """
 
@@ -49,13 +49,13 @@ _GUIDE_RADIUS = 4
 class SegmentationSettings:
     """What the evaluation spends.
 
-    n: pictures of each category that are judged.
-    k: regions that each picture is divided into, by every method.
+    n: images of each category that are judged.
+    k: regions that each image is divided into, by every method.
     coarse: steps of the coarse walk.
     exact: whether the walks of all steps are judged as well, at three times the time.
-    seed: the judged pictures'; presets were chosen on those of 31 and 30, 0 and 1 are the
+    seed: the judged images'; presets were chosen on those of 31 and 30, 0 and 1 are the
         trainings'.
-    resamples: of the bootstrap over pictures that the intervals are from.
+    resamples: of the bootstrap over images that the intervals are from.
     """
 
     n: int = 3
@@ -70,31 +70,31 @@ class SegmentationSettings:
             raise ValueError(f"n, k, coarse and resamples must be at least 1; got {self}")
         if self.seed in (0, 1, TUNING_SEED):
             raise ValueError(
-                f"seed {self.seed} drew the trainings' or the tuning pictures; give another"
+                f"seed {self.seed} drew the trainings' or the tuning images; give another"
             )
 
 
 TUNING_SEED = 31
-"""Of the pictures on which the presets were chosen."""
+"""Of the images on which the presets were chosen."""
 
 
 @dataclass(frozen=True)
-class PartsPicture:
-    """A picture and the parts it shows: class 0 is the background, the others its category's."""
+class PartsImage:
+    """An image and the parts it shows: class 0 is the background, the others its category's."""
 
     category: str
     image: Float[Tensor, "3 h w"]
     truth: Int[Tensor, "h w"]
 
 
-def parts_pictures(seed: int, n: int, size: int = 64) -> list[PartsPicture]:
-    """n pictures of each category in turn, by category, with classes that agree between them."""
+def parts_images(seed: int, n: int, size: int = 64) -> list[PartsImage]:
+    """n images of each category in turn, by category, with classes that agree between them."""
     found = []
     for place, category in enumerate(sorted(CATEGORIES)):
         scenes = [draw_scene(seed, place * n + i, category=category) for i in range(n)]
         pictures = render(scenes, size)
         found += [
-            PartsPicture(category, image, part.long() + 1)
+            PartsImage(category, image, part.long() + 1)
             for image, part in zip(pictures.images, pictures.part, strict=True)
         ]
     return found
@@ -110,12 +110,12 @@ def evaluate_segmentation(
 ) -> dict[str, Any]:
     """Segment, match, average: JSON values.
 
-    ``judged`` has for each method the mean over pictures of ``miou`` (one to one within a picture)
-    and ``many_to_one``, ``set_miou`` (matched within pictures, summed over the set by class) and
+    ``judged`` has for each method the mean over images of ``miou`` (one to one within an image)
+    and ``many_to_one``, ``set_miou`` (matched within images, summed over the set by class) and
     ``boundary_f``, all in percent with the bootstrap's 95% interval, and the evaluations of the
-    network per picture. ``gain`` is what EmerDiff, its first mode, has more than bilinear
-    enlargement of the same clusters, pictures resampled in pairs. ``shared`` has, by method, the
-    mean over categories of the mIoU with clusters common to all pictures of a category, as many as
+    network per image. ``gain`` is what EmerDiff, its first mode, has more than bilinear
+    enlargement of the same clusters, images resampled in pairs. ``shared`` has, by method, the
+    mean over categories of the mIoU with clusters common to all images of a category, as many as
     it has classes, and matched once (EmerDiff in its coarse mode).
 
     method: EmerDiff as it is judged; None is the prior's preset.
@@ -127,7 +127,7 @@ def evaluate_segmentation(
     settings = SegmentationSettings() if settings is None else settings
     method = emerdiff_preset(prior) if method is None else method
     check_method(prior, method)
-    pictures = parts_pictures(settings.seed, settings.n, prior.image_size)
+    pictures = parts_images(settings.seed, settings.n, prior.image_size)
     head = {"prior": prior.name, "settings": asdict(settings), "method": describe(method)}
     store = RowStore(results, head, ["category"])
 
@@ -137,7 +137,7 @@ def evaluate_segmentation(
 
     names = tqdm(sorted(CATEGORIES), desc="categories", disable=not progress)
     rows = [store.once(partial(judged, name), category=name) for name in names]
-    return {**head, "pictures": len(pictures), **summary(rows, settings)}
+    return {**head, "images": len(pictures), **summary(rows, settings)}
 
 
 def describe(method: EmerDiff) -> dict[str, Any]:
@@ -161,11 +161,11 @@ def modes(method: EmerDiff, coarse: int, exact: bool = True) -> dict[str, EmerDi
 
 def _category(
     prior: FrozenPrior,
-    pictures: Sequence[PartsPicture],
+    pictures: Sequence[PartsImage],
     method: EmerDiff,
     settings: SegmentationSettings,
 ) -> dict[str, Any]:
-    """Every picture's figures by method, and those of the clusters that the pictures share."""
+    """Every image's figures by method, and those of the clusters that the images share."""
     classes = max(int(picture.truth.max()) for picture in pictures) + 1
     judged = [
         {
@@ -193,21 +193,21 @@ def _category(
         "colours": list(method_of_colours(images, classes, settings.seed)),
     }
     shared = {name: 100 * set_miou(found, truth, shared=True) for name, found in together.items()}
-    return {"category": pictures[0].category, "pictures": judged, "shared": shared}
+    return {"category": pictures[0].category, "images": judged, "shared": shared}
 
 
-def _each(low: Tensor, pictures: Sequence[PartsPicture]) -> Iterator[tuple[Tensor, PartsPicture]]:
+def _each(low: Tensor, pictures: Sequence[PartsImage]) -> Iterator[tuple[Tensor, PartsImage]]:
     return zip(low, pictures, strict=True)
 
 
 def method_of_colours(
     images: Float[Tensor, "n 3 h w"], k: int, seed: int = 0
 ) -> Int[Tensor, "n h w"]:
-    """k-means of the colours of pixels, of all pictures together."""
+    """k-means of the colours of pixels, of all images together."""
     return KMeansClusters(restarts=3)(images, k, seed)
 
 
-def _enlarged(upsample: Any, low: Tensor, picture: PartsPicture, k: int) -> Tensor:
+def _enlarged(upsample: Any, low: Tensor, picture: PartsImage, k: int) -> Tensor:
     size = (picture.image.shape[1], picture.image.shape[2])
     return resized_argmax(upsample(low, picture.image, k), size)
 
@@ -218,7 +218,7 @@ def _guided(labels: Tensor, image: Tensor, k: int) -> Tensor:
 
 def _segmentations(
     prior: FrozenPrior,
-    picture: PartsPicture,
+    picture: PartsImage,
     method: EmerDiff,
     settings: SegmentationSettings,
 ) -> Iterator[tuple[str, Tensor, int]]:
@@ -255,7 +255,7 @@ def _walked(mode: EmerDiff, low: Tensor) -> int:
 
 def summary(rows: Sequence[dict[str, Any]], settings: SegmentationSettings) -> dict[str, Any]:
     """Means and bootstrap intervals of what `evaluate_segmentation` has noted by category."""
-    every = [picture for row in rows for picture in row["pictures"]]
+    every = [picture for row in rows for picture in row["images"]]
     draws = resampled(len(every), settings.resamples, settings.seed)
 
     @cache
@@ -286,8 +286,8 @@ def summary(rows: Sequence[dict[str, Any]], settings: SegmentationSettings) -> d
 
 
 def _counts_of_set(rows: Sequence[dict[str, Any]], method: str) -> np.ndarray:
-    """Counts (pictures, 2, classes); the background is one class, parts are their category's."""
-    own = [np.array([p[method]["counts"] for p in row["pictures"]]) for row in rows]
+    """Counts (images, 2, classes); the background is one class, parts are their category's."""
+    own = [np.array([p[method]["counts"] for p in row["images"]]) for row in rows]
     total = 1 + sum(counts.shape[2] - 1 for counts in own)
     found, first = [], 1
     for counts in own:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from segmentation_evaluation import (
-    PartsPicture,
+    PartsImage,
     SegmentationSettings,
     method_of_colours,
 )
@@ -34,8 +34,8 @@ def segmentation_table(metrics: Mapping[str, Any]) -> str:
     """The judged methods, a row each with 95% intervals, in Markdown."""
     settings = metrics["settings"]
     lines = [
-        f"{metrics['pictures']} pictures of seed {settings['seed']}, {settings['k']} regions each; "
-        "95% intervals of a bootstrap over pictures",
+        f"{metrics['images']} images of seed {settings['seed']}, {settings['k']} regions each; "
+        "95% intervals of a bootstrap over images",
         "",
         f"| | {' | '.join(_HEADS.values())} | evaluations |",
         "| --- |" + " --- |" * (len(_HEADS) + 1),
@@ -47,7 +47,7 @@ def segmentation_table(metrics: Mapping[str, Any]) -> str:
     lines += [
         f"| EmerDiff over bilinear, in pairs | {gains} | |",
         "",
-        "Clusters shared by the pictures of a category and matched once, mean over categories: "
+        "Clusters shared by the images of a category and matched once, mean over categories: "
         + ", ".join(f"{name} {value:.1f}" for name, value in metrics["shared"].items()),
     ]
     return "\n".join(lines)
@@ -60,18 +60,18 @@ def _cell(values: Sequence[float], sign: str = "") -> str:
 
 def segmentation_sheet(
     prior: FrozenPrior,
-    pictures: Sequence[PartsPicture],
+    pictures: Sequence[PartsImage],
     settings: SegmentationSettings | None = None,
     *,
     method: EmerDiff | None = None,
     side: int = 192,
 ) -> Float[Tensor, "3 height width"]:
-    """A row per picture: it, its parts, bilinear enlargement, EmerDiff, and colours.
+    """A row per image: it, its parts, bilinear enlargement, EmerDiff, and colours.
 
     Labels take the colour of the part they are matched to, one to one; what is matched to none has
     colours of its own.
 
-    side: of each picture on the sheet, pixels, at least.
+    side: of each image on the sheet, pixels, at least.
     """
     settings = SegmentationSettings() if settings is None else settings
     method = emerdiff_preset(prior) if method is None else method

@@ -12,7 +12,7 @@ import tyro
 
 from scorefield.domains import Count, Whole
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 """Suffixes of the images that are written."""
 
 VIDEOS = (".gif", ".mp4")
@@ -163,7 +163,7 @@ def check_template(template: str, of: str = "label") -> None:
         raise ValueError(f"--template must hold {{}}, the {of}'s place; got {template!r}")
 
 
-def check_image_path(path: Path, suffixes: Sequence[str] = PICTURES) -> None:
+def check_image_path(path: Path, suffixes: Sequence[str] = IMAGES) -> None:
     """Refuse to write an image, or a video, to a path where that is bound to fail."""
     if path.suffix.lower() not in suffixes:
         raise ValueError(f"--out must end in one of {', '.join(suffixes)}; got {path}")

@@ -118,8 +118,8 @@ def checked(command: type[Command], words: Sequence[str], program: str) -> Comma
 
 _EARLIER = {
     "--guidance": "--scale",
-    "--picture-size": "--render-size",
-    "--pictures": "--images",
+    "--image-size": "--render-size",
+    "--images": "--images",
     "--settle": "--refine-rate",
     "--renew-every": "--respawn-every",
     "--renew-until": "--respawn-until",

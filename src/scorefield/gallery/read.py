@@ -25,9 +25,9 @@ class Run:
         problem: why nothing can be shown of it; None for a run.
         config: its settings, flat: names joined by dots.
         metrics: for each metric, its steps and values.
-        previews: pictures over time, the earliest first, by their step.
+        previews: images over time, the earliest first, by their step.
         models: .glb files.
-        pictures: pictures beside them, .svg and .gif included.
+        images: images beside them, .svg and .gif included.
         videos: .mp4 and .webm files.
         table: rows of an evaluation's table, the first being its heads.
     """
@@ -38,7 +38,7 @@ class Run:
     metrics: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
     previews: dict[int, Path] = field(default_factory=dict)
     models: list[Path] = field(default_factory=list)
-    pictures: list[Path] = field(default_factory=list)
+    images: list[Path] = field(default_factory=list)
     videos: list[Path] = field(default_factory=list)
     table: list[list[str]] = field(default_factory=list)
 
@@ -50,7 +50,7 @@ class Run:
     @property
     def files(self) -> list[Path]:
         """All files that the page shows."""
-        return [*self.previews.values(), *self.models, *self.pictures, *self.videos]
+        return [*self.previews.values(), *self.models, *self.images, *self.videos]
 
 
 def find_runs(folders: Iterable[Path]) -> list[Path]:
@@ -90,7 +90,7 @@ def read_run(path: Path) -> Run:
         metrics=_metrics(path / "metrics.jsonl"),
         previews=_previews(path / "previews"),
         models=[file for file in files if file.suffix.lower() == ".glb"],
-        pictures=_pictures(files),
+        images=_images(files),
         videos=[file for file in videos if file.suffix.lower() in VIDEOS],
         table=_table(path / "table.md"),
     )
@@ -131,8 +131,8 @@ def _previews(folder: Path) -> dict[int, Path]:
     return dict(sorted((int(stem), file) for file, stem in named.items()))
 
 
-def _pictures(files: Sequence[Path]) -> list[Path]:
-    """Pictures but for the textures of meshes."""
+def _images(files: Sequence[Path]) -> list[Path]:
+    """Images but for the textures of meshes."""
     textures = {file.with_suffix(".png") for file in files if file.suffix.lower() == ".mtl"}
     return [file for file in files if file.suffix.lower() in IMAGES and file not in textures]
 

@@ -39,7 +39,7 @@ def check_site(out: str | os.PathLike[str]) -> Path:
 
 
 def write_gallery(runs: Iterable[str | os.PathLike[str]], out: str | os.PathLike[str]) -> list[Run]:
-    """Write a page of run folders: settings, curves, previews, models, pictures, videos, tables.
+    """Write a page of run folders: settings, curves, previews, models, images, videos, tables.
 
     The page and its files stand alone in `out`; they open from a disk or from any static server.
     Written again, only what has changed is copied. Folders that are no runs are listed as such.
@@ -114,7 +114,7 @@ def _shown(run: Run, name: str, out: Path) -> str:
     parts += [
         f'<figure><img src="{links[file]}" alt="{escape(file.name)}" loading="lazy">'
         f'<figcaption><a href="{links[file]}">{escape(file.name)}</a></figcaption></figure>'
-        for file in run.pictures
+        for file in run.images
     ]
     parts += [
         f'<figure><video src="{links[file]}" controls loop muted preload="none"></video>'

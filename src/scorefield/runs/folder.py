@@ -2,7 +2,7 @@
 
     config.json          what the run was asked for, and the version that ran it
     metrics.jsonl        one line of metrics per step, without times
-    previews/000050.png  pictures after that many steps
+    previews/000050.png  images after that many steps
     checkpoint/          state.safetensors (the tensors) and state.json (their structure)
 
 Final assets are written beside these by whoever started the run.
@@ -130,7 +130,7 @@ class RunFolder:
             file.truncate(kept)
 
     def preview_path(self, step: int) -> Path:
-        """Where the picture after ``step`` steps goes; its folder exists after the call."""
+        """Where the image after ``step`` steps goes; its folder exists after the call."""
         previews = self.path / "previews"
         previews.mkdir(exist_ok=True)
         return previews / f"{step:06d}.png"

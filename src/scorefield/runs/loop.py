@@ -39,7 +39,7 @@ class Task(Protocol):
         """
 
     def preview(self, step: int) -> Float[Tensor, "3 height width"] | None:
-        """A picture in [0, 1] after ``step`` updates, None for none; changes nothing."""
+        """An image in [0, 1] after ``step`` updates, None for none; changes nothing."""
 
     def state(self) -> dict[Any, Any]:
         """All that later steps depend on, in the form :meth:`RunFolder.save_checkpoint` takes."""
@@ -190,10 +190,10 @@ def _preview(task: Task, folder: RunFolder | None, done: int) -> None:
     if folder is None:
         return
     with torch.no_grad():
-        picture = task.preview(done)
-    if picture is None:
+        image = task.preview(done)
+    if image is None:
         return
-    pixels = (picture.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)  # (3, H, W)
+    pixels = (image.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)  # (3, H, W)
     with whole_file(folder.preview_path(done)) as part:
         Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy()).save(part)
 

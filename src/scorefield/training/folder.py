@@ -1,4 +1,4 @@
-"""A folder of pictures with captions, as a training reads it."""
+"""A folder of images with captions, as a training reads it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ BACKGROUNDS: Mapping[str, tuple[int, int, int]] = {
     "purple": (205, 180, 240),
     "pink": (250, 195, 220),
 }
-"""What transparent pictures are put on, by the word in ", WORD background"."""
+"""What transparent images are put on, by the word in ", WORD background"."""
 
 WHITE_SHARE = 0.75
 """Share of views on white; half of them say so."""
@@ -48,33 +48,33 @@ class CaptionedImage:
 
 
 def read_folder(folder: Path) -> list[CaptionedImage]:
-    """The pictures of a folder, in the order of their paths.
+    """The images of a folder, in the order of their paths.
 
     Captions come from the first of these that is there: a file `metadata.jsonl` with a line
-    ``{"file_name": "a.png", "text": "a fox"}`` per picture (Hugging Face's imagefolder), where
+    ``{"file_name": "a.png", "text": "a fox"}`` per image (Hugging Face's imagefolder), where
     `text` may also be a list of captions, one of which is drawn at random, or "" for none; for
-    each picture a text beside it (`a.txt` for `a.png`), one caption per line; the names of the
-    folders that the pictures are in (`fox/1.png` is "fox").
+    each image a text beside it (`a.txt` for `a.png`), one caption per line; the names of the
+    folders that the images are in (`fox/1.png` is "fox").
 
     Raises:
-        ValueError: no pictures, a line that cannot be read, or a picture without a caption; says
+        ValueError: no images, a line that cannot be read, or an image without a caption; says
             which.
     """
     if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder; give one with pictures and captions")
+        raise ValueError(f"{folder}: no such folder; give one with images and captions")
     if (folder / METADATA).exists():
         return _from_metadata(folder)
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not paths:
         raise ValueError(
-            f"{folder}: no pictures; it needs some in png, jpg or webp, with a {METADATA}, with "
+            f"{folder}: no images; it needs some in png, jpg or webp, with a {METADATA}, with "
             "texts beside them, or in folders named by what they show"
         )
     return [CaptionedImage(path, _caption_of(path, folder)) for path in paths]
 
 
 def _from_metadata(folder: Path) -> list[CaptionedImage]:
-    pictures = []
+    found = []
     try:
         text = (folder / METADATA).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -94,11 +94,11 @@ def _from_metadata(folder: Path) -> list[CaptionedImage]:
         if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):
             raise ValueError(f"{where}: text must be a caption or a list of captions")
         if not isinstance(name, str) or not (folder / name).is_file():
-            raise ValueError(f"{where}: no picture {name}; correct the name or remove the line")
-        pictures.append(CaptionedImage(folder / name, tuple(t.strip() for t in texts if t)))
-    if not any(picture.captions for picture in pictures):
-        raise ValueError(f"{folder / METADATA}: no captions; give each picture a text")
-    return sorted(pictures, key=lambda picture: picture.path)
+            raise ValueError(f"{where}: no image {name}; correct the name or remove the line")
+        found.append(CaptionedImage(folder / name, tuple(t.strip() for t in texts if t)))
+    if not any(one.captions for one in found):
+        raise ValueError(f"{folder / METADATA}: no captions; give each image a text")
+    return sorted(found, key=lambda one: one.path)
 
 
 def _caption_of(path: Path, folder: Path) -> tuple[str, ...]:
@@ -110,8 +110,8 @@ def _caption_of(path: Path, folder: Path) -> tuple[str, ...]:
         captions = () if path.parent == folder else (path.parent.name.replace("_", " "),)
     if not captions:
         raise ValueError(
-            f"{path}: no caption; write it into {beside.name}, put the picture into a folder named "
-            f"by what it shows, or list all pictures in {folder / METADATA}"
+            f"{path}: no caption; write it into {beside.name}, put the image into a folder named "
+            f"by what it shows, or list all images in {folder / METADATA}"
         )
     return captions
 
@@ -123,29 +123,29 @@ def words_of(captions: Sequence[str]) -> list[str]:
 
 
 def image_views(
-    picture: CaptionedImage,
+    given: CaptionedImage,
     count: int,
     size: int,
     rng: np.random.Generator,
     *,
     mirror: bool = True,
 ) -> tuple[UInt8[Tensor, "count size size 3"], list[str]]:
-    """Views of one picture for training, and a caption of each.
+    """Views of one image for training, and a caption of each.
 
-    Each view shows the picture, cut to a square, at 80 to 100% of the size, a little off the
-    centre, half of them mirrored. A transparent picture is cut to what is drawn first, and put on
+    Each view shows the image, cut to a square, at 80 to 100% of the size, a little off the
+    centre, half of them mirrored. A transparent image is cut to what is drawn first, and put on
     white, or, in a quarter of the views, on another of `BACKGROUNDS`, which the caption then names.
 
-    mirror: whether pictures may be mirrored; not where they hold letters.
+    mirror: whether images may be mirrored; not where they hold letters.
 
     Raises:
         ValueError: the file cannot be read as an image.
     """
-    image = _open(picture.path)
+    image = _open(given.path)
     transparent = _is_transparent(image)
     views, captions = np.empty((count, size, size, 3), np.uint8), []
     for i in range(count):
-        caption = picture.captions[rng.integers(len(picture.captions))] if picture.captions else ""
+        caption = given.captions[rng.integers(len(given.captions))] if given.captions else ""
         ground, says = "white", False
         if transparent:
             others = list(BACKGROUNDS)[1:]

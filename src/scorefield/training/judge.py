@@ -43,7 +43,7 @@ class JudgeTask(TrainingTask):
         count, own, device = self.settings.batch_size, self.processes.own, self.device
         batch = batch_indices(generator, len(self.images), count)
         x = own(_disturb(from_bytes(self.images[batch]), generator))
-        # Of the batch's pictures with a front, each weighs the same, in whichever process it is.
+        # Of the batch's images with a front, each weighs the same, in whichever process it is.
         seen = own(self.fronted[batch] * (count / self.fronted[batch].sum().clamp(min=1)))
         batch = own(batch)
         with self.autocast():

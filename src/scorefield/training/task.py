@@ -108,7 +108,7 @@ class TrainingTask(ABC):
         return {}
 
     def preview(self, step: int) -> Tensor | None:
-        """No picture, unless a subclass has one."""
+        """No image, unless a subclass has one."""
         return None
 
     def state(self) -> dict[str, Any]:
@@ -131,9 +131,9 @@ class TrainingTask(ABC):
 def run_training(
     task: TrainingTask, path: Path, resume: bool, progress: bool, *, previews: int = 20
 ) -> None:
-    """`run` with a picture and a checkpoint now and then, by all processes.
+    """`run` with an image and a checkpoint now and then, by all processes.
 
-    previews: how often there is a picture of what was learnt by then.
+    previews: how often there is an image of what was learnt by then.
     """
     every = max(1, task.steps // previews)
     folder = task.processes.folder(path, task.config(), resume, free=())

@@ -11,7 +11,7 @@ from .clips import render_clips as render_clips
 from .objects import CATEGORIES as CATEGORIES
 from .objects import COLORS as COLORS
 from .objects import FRONTED as FRONTED
-from .scenes import Pictures as Pictures
+from .scenes import Images as Images
 from .scenes import WorldScene as WorldScene
 from .scenes import draw_scene as draw_scene
 from .scenes import render as render

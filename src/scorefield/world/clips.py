@@ -244,7 +244,7 @@ class Reading:
     Attributes:
         shape, color, motion, domain: a word per video; `NOTHING` where there is no object or it
             stands still.
-        track: the object's centre (x, y) in each frame, pixels; the picture's where there is none.
+        track: the object's centre (x, y) in each frame, pixels; the image's where there is none.
     """
 
     shape: list[str]

@@ -1,7 +1,7 @@
 """Exact ray casting of affine spheres, boxes and cones.
 
 An object is a list of `Part`s, each one unit primitive under an affine map. A ray meets each
-primitive in closed form, so a picture costs one evaluation per part and pixel where sphere tracing
+primitive in closed form, so an image costs one evaluation per part and pixel where sphere tracing
 of a distance field costs one per part, pixel and step, and normals, part masks and visibility come
 out exact.
 """
@@ -97,7 +97,7 @@ class PackedParts:
 
 @dataclass
 class Hits:
-    """What the rays of a batch of pictures meet first.
+    """What the rays of a batch of images meet first.
 
     `part` is the flat index into the packed parts, -1 where a ray meets nothing (`depth` is inf and
     `normal` zero there).
@@ -113,7 +113,7 @@ def cast(
     origins: Float[Tensor, "batch 3"],
     directions: Float[Tensor, "batch rays 3"],
 ) -> Hits:
-    """Meet the rays of each picture with the parts of its object.
+    """Meet the rays of each image with the parts of its object.
 
     Origins must lie outside every part. Depth is in multiples of the ray's direction.
     """

@@ -1,4 +1,4 @@
-"""The judge: a small classifier of the world's pictures, independent of any diffusion prior.
+"""The judge: a small classifier of the world's images, independent of any diffusion prior.
 
 It is trained on renders alone (seed 1 of the world), never on samples, and tells category, colour
 and view. It scores what the embedded prior makes: samples, text-to-3D, vector graphics.
@@ -20,7 +20,7 @@ from scorefield.views import VIEWS
 from scorefield.world import CATEGORIES, COLORS
 
 SIZE = 64
-"""Side of the pictures the judge looks at; others are resized."""
+"""Side of the images the judge looks at; others are resized."""
 
 
 class JudgeNet(nn.Module):
@@ -72,7 +72,7 @@ class _Residual(nn.Module):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge saw: one row per picture, probabilities over the world's words."""
+    """What the judge saw: one row per image, probabilities over the world's words."""
 
     category: Float[Tensor, "b categories"]
     color: Float[Tensor, "b colors"]
@@ -80,17 +80,17 @@ class Verdict:
 
     @property
     def categories(self) -> list[str]:
-        """Most probable category of each picture."""
+        """Most probable category of each image."""
         return _names(self.category, list(CATEGORIES))
 
     @property
     def colors(self) -> list[str]:
-        """Most probable colour of each picture."""
+        """Most probable colour of each image."""
         return _names(self.color, list(COLORS))
 
     @property
     def views(self) -> list[str]:
-        """Most probable view of each picture; means something where the object has a front."""
+        """Most probable view of each image; means something where the object has a front."""
         return _names(self.view, list(VIEWS))
 
 
@@ -99,7 +99,7 @@ def _names(probabilities: Tensor, names: Sequence[str]) -> list[str]:
 
 
 class Judge:
-    """Category, colour and view of pictures of the world's kind."""
+    """Category, colour and view of images of the world's kind."""
 
     def __init__(self, net: JudgeNet) -> None:
         self.net = net.eval().requires_grad_(False)

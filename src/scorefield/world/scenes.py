@@ -15,7 +15,7 @@ from scorefield.world.objects import CATEGORIES, COLORS, FRONTED, build
 
 @dataclass(frozen=True)
 class WorldScene:
-    """One picture's contents. Angles in degrees, colours RGB in [0, 1]."""
+    """One image's contents. Angles in degrees, colours RGB in [0, 1]."""
 
     category: str
     color: str
@@ -29,7 +29,7 @@ class WorldScene:
     ambient: float | int
     """Share of the light that comes from everywhere; 1 is flat colour without shading."""
     background: np.ndarray
-    """(2, 3): colour at the top and at the bottom of the picture."""
+    """(2, 3): colour at the top and at the bottom of the image."""
     caption: str
 
     @property
@@ -119,13 +119,13 @@ def _caption(
 
 
 @dataclass
-class Pictures:
+class Images:
     """A batch of rendered scenes with their ground truth.
 
     `part` is an index into `part_names`, the sorted names of all parts in the batch (-1 is
     background). `depth` is along the camera's axis, inf on the background. `landmarks` are pixel
     coordinates (x, y) of the ends of each part's axes, `visible` says which the camera sees, and
-    `landmark_names` lists, per picture, names such as "cap0 +z", the upper end of the first cap,
+    `landmark_names` lists, per image, names such as "cap0 +z", the upper end of the first cap,
     that agree between instances. Rows of fewer points are padded with NaN, which is not visible.
     """
 
@@ -143,7 +143,7 @@ class Pictures:
         return self.part >= 0
 
 
-def render(scenes: Sequence[WorldScene], size: int = 64, antialias: int = 2) -> Pictures:
+def render(scenes: Sequence[WorldScene], size: int = 64, antialias: int = 2) -> Images:
     """Render scenes at size x size pixels, `antialias` squared rays a pixel.
 
     Masks and depths are those of each pixel's first ray, which for antialias = 1 is its centre.
@@ -178,7 +178,7 @@ def render(scenes: Sequence[WorldScene], size: int = 64, antialias: int = 2) -> 
 
     points, ends_of, labels = _landmarks(scenes, packed.slots)
     pixels, visible = _project(points, ends_of, packed, origins, frames, focal, size)
-    return Pictures(
+    return Images(
         images=image,
         part=lookup[coarse(hits.part)],
         depth=coarse(hits.depth),

@@ -14,7 +14,7 @@ _SETTINGS = options_of(TraceSettings)
 
 @dataclass(frozen=True, kw_only=True)
 class _Trace(Command):
-    picture: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")]
+    image: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")]
     """Image to redraw; transparent pixels count as white."""
     out: Path
     """SVG file to write."""
@@ -32,8 +32,8 @@ class _Trace(Command):
         from scorefield.sds.tracing.clean_file import clean_svg
         from scorefield.sds.tracing.trace import trace_image
 
-        document = trace_image(load_image(self.picture), settings)
-        text = clean_svg(document, self.title or self.picture.stem.replace("_", " "))
+        document = trace_image(load_image(self.image), settings)
+        text = clean_svg(document, self.title or self.image.stem.replace("_", " "))
         write_text(self.out, text)
         shapes = list(document.shapes())
         metrics = {

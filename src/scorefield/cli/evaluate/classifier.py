@@ -12,7 +12,7 @@ from scorefield.domains import Count, Positive
 from scorefield.files import parse_json
 
 if TYPE_CHECKING:
-    from scorefield.perception.benchmarks.labelled_pictures import LabelledPicture
+    from scorefield.perception.benchmarks.labelled_images import LabelledImage
 
 Names = dict[str, str] | list[str]
 
@@ -21,7 +21,7 @@ Names = dict[str, str] | list[str]
 class EvaluateClassifier(DataSetCommand):
     """Classify the images of a data set by the likelihood a prior gives them under each label.
 
-    OUT gets metrics.json, report.html beside the published figures, and pictures.jsonl, a line per
+    OUT gets metrics.json, report.html beside the published figures, and images.jsonl, a line per
     image, from which --resume goes on.
     """
 
@@ -54,7 +54,7 @@ class EvaluateClassifier(DataSetCommand):
         from scorefield.perception.classification.classify import DRAWS
         from scorefield.perception.classification.stopping import Race
 
-        pictures, names = self._pictures()
+        images, names = self._images()
         called = list(dict.fromkeys(names.values() if isinstance(names, dict) else names))
         if len(called) < 2:
             raise ValueError(f"a classifier needs two or more labels; {self.data[1]} has {called}")
@@ -73,7 +73,7 @@ class EvaluateClassifier(DataSetCommand):
         return self.evaluated(
             settings,
             lambda rows: evaluate_labels(
-                islice(pictures, self.n), names, prompts, prior, rows, policy=policy,
+                islice(images, self.n), names, prompts, prior, rows, policy=policy,
                 budget=budget, batch_size=self.batch_size, seed=self.seed, progress=not self.quiet,
             ),
             label_metrics,
@@ -81,26 +81,26 @@ class EvaluateClassifier(DataSetCommand):
 
     def lines(self, metrics: dict[str, Any]) -> list[str]:
         """Accuracy and cost."""
-        if not metrics["pictures"]:
-            return ["0 pictures"]
+        if not metrics["images"]:
+            return ["0 images"]
         return [
-            f"{metrics['pictures']} pictures: {100 * metrics['accuracy']:.1f}% right, "
+            f"{metrics['images']} images: {100 * metrics['accuracy']:.1f}% right, "
             f"{100 * metrics['mean_per_class']:.1f}% as the mean of the classes, "
             f"{100 * metrics['top5']:.1f}% among the first five; "
-            f"{metrics['evaluations']:.0f} evaluations per picture"
+            f"{metrics['evaluations']:.0f} evaluations per image"
         ]
 
-    def _pictures(self) -> "tuple[Iterable[LabelledPicture], Names]":
+    def _images(self) -> "tuple[Iterable[LabelledImage], Names]":
         """The images, and what their labels are called."""
-        from scorefield.perception.benchmarks import labelled_pictures as data
+        from scorefield.perception.benchmarks import labelled_images as data
 
         kind, folder = self.data
         names = None if self.names is None else _names(self.names)
         if kind == "imagefolder":
-            found = data.imagefolder_pictures(folder, self.split)
+            found = data.imagefolder_images(folder, self.split)
             return found, names or sorted({str(one.label) for one in found})
         if kind == "parquet":
-            rows, own = data.parquet_pictures(folder, self.split)
+            rows, own = data.parquet_images(folder, self.split)
             if not names and not own:
                 raise ValueError(
                     f"the tables in {folder} do not name their labels; give --names, a JSON list"
@@ -108,7 +108,7 @@ class EvaluateClassifier(DataSetCommand):
             return rows, names or own
         if not names:
             raise ValueError("shards do not list their labels; give --names, a JSON list")
-        return data.webdataset_pictures(folder, self.split), names
+        return data.webdataset_images(folder, self.split), names
 
     def report(self, metrics: dict[str, Any]) -> Report:
         """Means, and a row for each class."""
@@ -121,16 +121,16 @@ class EvaluateClassifier(DataSetCommand):
         }
         means = [[words, percent(metrics.get(name))] for name, words in ways.items()]
         classes = [
-            [name, str(one["pictures"]), percent(one["accuracy"])]
+            [name, str(one["images"]), percent(one["accuracy"])]
             for name, one in metrics.get("classes", {}).items()
         ]
         facts = {name: metrics[name] for name in ("prior", "image_size", "split", "budget", "seed")}
         facts["labels"] = len(metrics["prompts"])
         facts["prompts"] = "; ".join(self.template)
-        facts["evaluations per picture"] = f"{metrics.get('evaluations', 0):.0f}"
+        facts["evaluations per image"] = f"{metrics.get('evaluations', 0):.0f}"
         tables = [
-            (f"{metrics['pictures']} pictures, in percent", ("", "figure"), means),
-            ("By class", ("", "pictures", "right, %"), classes),
+            (f"{metrics['images']} images, in percent", ("", "figure"), means),
+            ("By class", ("", "images", "right, %"), classes),
         ]
         title = f"{self.prior} on {self.data[1].name}"
         return Report(title, facts, tables, "classifier")

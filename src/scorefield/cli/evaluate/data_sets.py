@@ -34,7 +34,7 @@ class Report:
 class DataSetCommand(PriorCommand):
     """A command that goes through a data set, item by item."""
 
-    item: ClassVar[str] = "picture"
+    item: ClassVar[str] = "image"
     """What a data set consists of; the rows are in a file that is named by it."""
 
     out: Path

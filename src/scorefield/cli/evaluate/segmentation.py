@@ -11,7 +11,7 @@ from scorefield.cli.evaluate.data_sets import DataSetCommand, Report
 from scorefield.domains import Count, Positive
 
 if TYPE_CHECKING:
-    from scorefield.perception.benchmarks.masked_pictures import Classes, MaskedPicture
+    from scorefield.perception.benchmarks.masked_images import Classes, MaskedImage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class EvaluateSegmentation(DataSetCommand):
     """Compare the regions a prior sees with those of VOC, ADE20K, COCO-Stuff, Cityscapes or yours.
 
     Regions have no names; within each image they are matched to classes one to one. OUT gets
-    metrics.json, report.html beside the published figures, and pictures.jsonl, a line per image,
+    metrics.json, report.html beside the published figures, and images.jsonl, a line per image,
     from which --resume goes on.
     """
 
@@ -45,8 +45,8 @@ class EvaluateSegmentation(DataSetCommand):
         from scorefield.perception.segmentation.presets import method_named
         from scorefield.perception.segmentation.segment import check_method
 
-        pictures, classes = self._pictures()
-        pictures = pictures[: self.n]
+        images, classes = self._images()
+        images = images[: self.n]
         prior = prior_of(self)
         method = method_named(prior, self.method)
         check_method(prior, method, self.memory)
@@ -58,7 +58,7 @@ class EvaluateSegmentation(DataSetCommand):
         return self.evaluated(
             settings,
             lambda rows: evaluate_masks(
-                pictures, classes, prior, self.k, rows, method=method, memory=self.memory,
+                images, classes, prior, self.k, rows, method=method, memory=self.memory,
                 seed=self.seed, progress=not self.quiet,
             ),
             lambda found: mask_metrics(found, classes.count),
@@ -66,36 +66,36 @@ class EvaluateSegmentation(DataSetCommand):
 
     def lines(self, metrics: dict[str, Any]) -> list[str]:
         """The mean intersections over union."""
-        if not metrics["pictures"]:
-            return ["0 pictures"]
+        if not metrics["images"]:
+            return ["0 images"]
         return [
-            f"{metrics['pictures']} pictures: mIoU {100 * metrics['set_miou']:.1f} of the set, "
+            f"{metrics['images']} images: mIoU {100 * metrics['set_miou']:.1f} of the set, "
             f"{100 * metrics['image_miou']:.1f} per image "
             f"({100 * metrics['image_miou_many_to_one']:.1f} with several regions per class)"
         ]
 
-    def _pictures(self) -> "tuple[list[MaskedPicture], Classes]":
-        from scorefield.perception.benchmarks import masked_pictures as data
+    def _images(self) -> "tuple[list[MaskedImage], Classes]":
+        from scorefield.perception.benchmarks import masked_images as data
 
         name, folder = self.data
         split = {} if self.split is None else {"split": self.split}
         if name == "voc":
-            return data.voc_pictures(folder, **split), data.VOC
+            return data.voc_images(folder, **split), data.VOC
         if name == "ade":
-            return data.ade_pictures(folder, **split), data.ADE
+            return data.ade_images(folder, **split), data.ADE
         if name == "cityscapes":
-            return data.cityscapes_pictures(folder, **split), data.CITYSCAPES
+            return data.cityscapes_images(folder, **split), data.CITYSCAPES
         if name == "folder":
-            return data.folder_pictures(folder, **split), data.ANY
+            return data.folder_images(folder, **split), data.ANY
         coarse = name == "coco-stuff-27"
-        return data.coco_pictures(folder, **split), data.COCO_27 if coarse else data.COCO
+        return data.coco_images(folder, **split), data.COCO_27 if coarse else data.COCO
 
     def report(self, metrics: dict[str, Any]) -> Report:
         """Means, and a row for each class."""
         from scorefield.perception.benchmarks.report import percent
 
         ways = {
-            "set_miou": "mIoU of the set, regions matched within each picture",
+            "set_miou": "mIoU of the set, regions matched within each image",
             "image_miou": "mIoU per image, one region to one class",
             "image_miou_many_to_one": "mIoU per image, several regions to a class",
         }
@@ -106,7 +106,7 @@ class EvaluateSegmentation(DataSetCommand):
             for name in ("prior", "image_size", "method", "k", "classes", "split", "seed")
         }
         tables = [
-            (f"{metrics['pictures']} pictures, in percent", ("", "figure"), means),
+            (f"{metrics['images']} images, in percent", ("", "figure"), means),
             ("Intersection over union by class, in percent", ("", "IoU"), ious),
         ]
         title = f"{self.prior} on {self.data[0]}"

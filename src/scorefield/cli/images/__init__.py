@@ -1,5 +1,5 @@
 """Commands that make, edit and invert images and videos.
 
-`sample`, `compose`, `edit`, `invert` and `text_to_video`, a module each; `pictures` is what they
+`sample`, `compose`, `edit`, `invert` and `text_to_video`, a module each; `images` is what they
 share.
 """

@@ -27,7 +27,7 @@ class Edit(PriorCommand):
     sdedit.
     """
 
-    picture: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")]
+    image: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")]
     """Image to change, of any size."""
     prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")]
     """Prompt for the whole image, in quotes."""
@@ -69,17 +69,17 @@ class Edit(PriorCommand):
         check_image_path(self.out)
         settings = self._settings()
 
-        from scorefield.cli.images.pictures import load_mask, load_picture
+        from scorefield.cli.images.given import load_given, load_mask
         from scorefield.cli.loading import prior_of
         from scorefield.images import save_image
         from scorefield.sds.edit import edit
 
-        picture, _ = load_picture(self.picture, None)  # before the networks, which take longer
+        whole, _ = load_given(self.image, None)  # before the networks, which take longer
         if self.mask is not None:
-            load_mask(self.mask, picture, None)
+            load_mask(self.mask, whole, None)
         prior = prior_of(self)
-        image, said = load_picture(self.picture, prior.image_size)
-        mask = None if self.mask is None else load_mask(self.mask, picture, prior.image_size)
+        image, said = load_given(self.image, prior.image_size)
+        mask = None if self.mask is None else load_mask(self.mask, whole, prior.image_size)
         settings.check(prior, self.prompt, self.source)
         with under_way():
             edited = edit(

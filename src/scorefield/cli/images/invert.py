@@ -21,7 +21,7 @@ class Invert(PriorCommand):
     made again) and noise.safetensors.
     """
 
-    picture: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")]
+    image: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")]
     """Image to invert, of any size."""
     out: Path
     """Folder for the results; what is there under their names is replaced."""
@@ -45,15 +45,15 @@ class Invert(PriorCommand):
         import torch
         from safetensors.torch import save_file
 
-        from scorefield.cli.images.pictures import load_picture
+        from scorefield.cli.images.given import load_given
         from scorefield.cli.loading import prior_of
         from scorefield.images import contact_sheet, save_image
         from scorefield.priors.editing import ddim_generate, ddim_invert, edit_friendly_invert
         from scorefield.priors.steps import trajectory_levels
 
-        load_picture(self.picture, None)  # before the networks, which take longer
+        load_given(self.image, None)  # before the networks, which take longer
         prior = prior_of(self)
-        image, said = load_picture(self.picture, prior.image_size)
+        image, said = load_given(self.image, prior.image_size)
         trajectory_levels(prior.schedule, self.steps)
         denoiser = prior.guided(self.prompt, self.scale)
         with owned(self.out), under_way(), torch.no_grad():
@@ -96,7 +96,7 @@ class Invert(PriorCommand):
             "seed": self.seed,
             "latent_error_max": float(error.abs().max()),
             "latent_error_rms": float(error.square().mean().sqrt()),
-            "picture_error_rms": float((made[0] - image).square().mean().sqrt()),
+            "image_error_rms": float((made[0] - image).square().mean().sqrt()),
             "codec_error_rms": float((coded[0] - image).square().mean().sqrt()),
         }
         lines = [

@@ -126,7 +126,7 @@ class TextToVideo(PriorCommand):
         prior = load(self, source, self.frames)
         if not prior.is_video:
             raise ValueError(
-                f"{source} makes pictures, not videos; give motion-broad or another prior of "
+                f"{source} makes images, not videos; give motion-broad or another prior of "
                 "videos, or use `scorefield sample`"
             )
         return prior

@@ -14,7 +14,7 @@ from scorefield.cli.command import (
     under_way,
 )
 from scorefield.cli.perception.data_set import ImagesCommand
-from scorefield.cli.perception.picture_results import AT_ONCE, PictureResults, file_digest
+from scorefield.cli.perception.image_results import AT_ONCE, ImageResults, file_digest
 from scorefield.domains import Count, Positive, Share
 from scorefield.perception.classification.choices import Loss, Quantity, Spacing
 
@@ -95,10 +95,10 @@ class Classify(ImagesCommand):
         if self.data is not None:
             return self.over_data()
         work = self.work()
-        results = PictureResults(self.out, work.settings, self.resume)  # makes the file, so last
+        results = ImageResults(self.out, work.settings, self.resume)  # makes the file, so last
         with under_way():
-            results.stream(self.pictures, work, quiet=self.quiet)
-        rows, problem = results.of(self.pictures)
+            results.stream(self.images, work, quiet=self.quiet)
+        rows, problem = results.of(self.images)
         lines = [_line(row) for row in rows if "error" not in row]
         if self.out is not None:
             lines.append(f"wrote {self.out}")
@@ -110,7 +110,7 @@ class Classify(ImagesCommand):
 
         from scorefield.cli.loading import prior_of
         from scorefield.images import load_image
-        from scorefield.perception.benchmarks.labelled_pictures import noise_key
+        from scorefield.perception.benchmarks.labelled_images import noise_key
         from scorefield.perception.classification.classify import DRAWS, classify
         from scorefield.perception.classification.error_measure import ErrorMeasure
         from scorefield.perception.classification.stopping import Race
@@ -255,6 +255,4 @@ def _line(row: dict[str, Any]) -> str:
     odds = ", ".join(f"{label} {value:.3f}" for label, value in likely)
     fit = f", fit {row['fit']:.3f}" if "fit" in row else ""
     sure = f"confidence {row['confidence']:.3f}" + ("" if row["decided"] else ", undecided")
-    return (
-        f"{row['picture']}: {row['label']} ({odds}; {row['evaluations']} evaluations, {sure}{fit})"
-    )
+    return f"{row['image']}: {row['label']} ({odds}; {row['evaluations']} evaluations, {sure}{fit})"

@@ -34,7 +34,7 @@ class ImagesCommand(PriorCommand):
     and the same bits whoever does it.
     """
 
-    pictures: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE ...")]
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE ...")]
     """Images of any size and mode; the prior sees their middle square."""
     data: tuple[Literal["imagefolder", "webdataset", "parquet"], Path] | None = None
     """Data set in place of IMAGE: how it is kept, and its folder. imagefolder is all images in it
@@ -61,13 +61,13 @@ class ImagesCommand(PriorCommand):
     def check(self) -> None:
         """Refuse images and a data set, or neither, and options that would be ignored."""
         if self.data is None:
-            if not self.pictures:
+            if not self.images:
                 raise ValueError(
                     "no image is given; name one or several files, or a data set with --data"
                 )
             check_unused(self, "IMAGE, only by --data", *_OF_DATA)
             return
-        if self.pictures:
+        if self.images:
             raise ValueError("IMAGE and --data are two sources; give one of them")
         if getattr(self, "out", None) is None:
             raise ValueError("--data needs --out, a folder for the files of results")

@@ -28,7 +28,7 @@ class Energy(PriorCommand):
     images and prompts, not priors.
     """
 
-    pictures: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE ...")]
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE ...")]
     """One or several images; their middle square is taken."""
     prompt: str = ""
     """Prompt the images are asked to show; without one, the prior's unconditional energy."""
@@ -50,14 +50,14 @@ class Energy(PriorCommand):
 
     def run(self) -> Outcome:
         """Estimate."""
-        if not self.pictures:
+        if not self.images:
             raise ValueError("no image is given; name one or several files")
 
         from scorefield.cli.loading import prior_of
         from scorefield.images import load_image
 
         prior = prior_of(self).with_network_gradient()
-        images = [load_image(path, prior.image_size) for path in self.pictures]
+        images = [load_image(path, prior.image_size) for path in self.images]
         prior.condition(self.prompt or None)
         at_once = self._at_once(prior)
         with under_way():
@@ -68,7 +68,7 @@ class Energy(PriorCommand):
             "dimensions": math.prod(prior.latent_shape),
             "log_snr": self.log_snr,
             "at_once": at_once,
-            "pictures": rows,
+            "images": rows,
         }
         return Outcome(total, [line for row in rows for line in _lines(row, self.log_snr)])
 
@@ -83,13 +83,13 @@ class Energy(PriorCommand):
             fits = int(self.memory / row)
         if fits < 1:
             raise ValueError(
-                f"one picture needs {row:.3g} GiB in {prior.name}, differentiated, and --memory is "
+                f"one image needs {row:.3g} GiB in {prior.name}, differentiated, and --memory is "
                 f"{self.memory:.3g}; give more"
             )
-        at_once = min(fits, len(self.pictures))
+        at_once = min(fits, len(self.images))
         if not self.quiet:
             print(
-                f"up to {at_once * row:.2g} GiB beside the weights, {at_once} pictures at once",
+                f"up to {at_once * row:.2g} GiB beside the weights, {at_once} images at once",
                 file=sys.stderr,
             )
         return at_once
@@ -130,7 +130,7 @@ class Energy(PriorCommand):
                 bits = [one["bits_per_dim"] or 0.0 for one in likely]
                 rows.append(
                     {
-                        "picture": str(self.pictures[item]),
+                        "image": str(self.images[item]),
                         "quote": "ode",
                         "apart_bits_per_dim": bits[1] - bits[0],
                         "ode": likely[0],
@@ -154,7 +154,7 @@ def _metrics(estimate: "LogLikelihood", i: int, shape: Sequence[int]) -> dict[st
 
 
 def _lines(row: dict[str, Any], log_snr: float) -> list[str]:
-    lines = [row["picture"]]
+    lines = [row["image"]]
     names = {"ode": "probability-flow ODE", "ito": "Ito estimator"}
     for key, name in names.items():
         one = row[key]
@@ -165,7 +165,7 @@ def _lines(row: dict[str, Any], log_snr: float) -> list[str]:
     at = f"at log-SNR {log_snr:g}"
     lines.append(
         f"  {'line integral':<22}{row['line_integral_from_first']:10.1f} nats more than the first "
-        f"picture, {at}"
+        f"image, {at}"
     )
     lines.append(f"  {'asymmetry':<22}{row['asymmetry']:10.2g} {at}; 0 for a gradient")
     apart = row["apart_bits_per_dim"]

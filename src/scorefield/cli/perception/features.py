@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from scorefield.cli.command import Outcome, check_folder, under_way
 from scorefield.cli.perception.data_set import ImagesCommand
-from scorefield.cli.perception.picture_results import file_digest
+from scorefield.cli.perception.image_results import file_digest
 from scorefield.domains import Count
 from scorefield.files import parse_json, whole_file
 from scorefield.locks import owned
@@ -49,8 +49,8 @@ class Features(ImagesCommand):
         """Tap and write."""
         if self.data is not None:
             return self.over_data()
-        targets = {path: self.out / f"{path.stem}.safetensors" for path in self.pictures}
-        if len(set(targets.values())) < len(self.pictures):
+        targets = {path: self.out / f"{path.stem}.safetensors" for path in self.images}
+        if len(set(targets.values())) < len(self.images):
             raise ValueError("two of the images have one name; their files would be one")
         check_folder(self.out, self.resume)
 
@@ -61,8 +61,8 @@ class Features(ImagesCommand):
         from scorefield.images import load_image
 
         work = self.work()
-        wanted = {path: {**work.settings, "digest": file_digest(path)} for path in self.pictures}
-        left = [path for path in self.pictures if _settings_of(targets[path]) != wanted[path]]
+        wanted = {path: {**work.settings, "digest": file_digest(path)} for path in self.images}
+        left = [path for path in self.images if _settings_of(targets[path]) != wanted[path]]
         bad = []
         with (
             owned(self.out),
@@ -83,7 +83,7 @@ class Features(ImagesCommand):
         written = [
             str(target) for path, target in targets.items() if _settings_of(target) == wanted[path]
         ]
-        problem = f"{len(bad)} of {len(self.pictures)} pictures: {'; '.join(bad)}" if bad else None
+        problem = f"{len(bad)} of {len(self.images)} images: {'; '.join(bad)}" if bad else None
         metrics = {
             "out": str(self.out),
             "layers": list(work.columns),

@@ -20,9 +20,7 @@ class Match(PriorCommand):
     Images of any size are brought to the prior's; points are pixels of the images as they are.
     """
 
-    pictures: Annotated[
-        tuple[Path, Path], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE IMAGE")
-    ]
+    images: Annotated[tuple[Path, Path], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE IMAGE")]
     """Image that the points are of, and the one they are sought in."""
     points: str | None = None
     """Points of the first image, "x,y x,y ..."; without, the most distinct matches, spread over the
@@ -65,7 +63,7 @@ class Match(PriorCommand):
         from scorefield.perception.correspondence.sift import SiftFusion
         from scorefield.priors.features.taps import layer_path
 
-        a, b = (load_image(path) for path in self.pictures)
+        a, b = (load_image(path) for path in self.images)
         points = None if self.points is None else _parse(self.points, a)
         prior = prior_of(self)
         preset = dift_preset(prior)
@@ -126,7 +124,7 @@ class Match(PriorCommand):
         return Outcome(metrics, lines)
 
 
-def _parse(text: str, picture: "Tensor") -> "Tensor":
+def _parse(text: str, image: "Tensor") -> "Tensor":
     """Points "x,y x,y" within an image."""
     import torch
 
@@ -136,11 +134,11 @@ def _parse(text: str, picture: "Tensor") -> "Tensor":
         points = torch.empty(0)
     if points.ndim != 2 or points.shape[1] != 2 or not bool(points.isfinite().all()):
         raise ValueError(f'--points must be pixels as "x,y x,y"; got {text!r}')
-    height, width = picture.shape[-2:]
+    height, width = image.shape[-2:]
     inside = (points >= 0) & (points <= torch.tensor([width, height]))
     if not bool(inside.all()):
         x, y = points[~inside.all(1)][0].tolist()
-        raise ValueError(f"--points: {x:g},{y:g} is outside the picture of {width}x{height} pixels")
+        raise ValueError(f"--points: {x:g},{y:g} is outside the image of {width}x{height} pixels")
     return points
 
 

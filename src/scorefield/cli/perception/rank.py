@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from scorefield.cli.command import Outcome, under_way
 from scorefield.cli.perception.data_set import ImagesCommand
-from scorefield.cli.perception.picture_results import AT_ONCE, PictureResults
+from scorefield.cli.perception.image_results import AT_ONCE, ImageResults
 from scorefield.domains import Count, Domain
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ class Rank(ImagesCommand):
         if self.data is not None:
             return self._over_data()
         work = self.work()
-        results = PictureResults(self.out, work.settings, self.resume)  # makes the file, so last
+        results = ImageResults(self.out, work.settings, self.resume)  # makes the file, so last
         with under_way():
-            results.stream(self.pictures, work, quiet=self.quiet)
-        rows, problem = results.of(self.pictures)
+            results.stream(self.images, work, quiet=self.quiet)
+        rows, problem = results.of(self.images)
         ranked = sorted((row for row in rows if "error" not in row), key=lambda row: -row["score"])
         lines = [_line(row) for row in ranked]
         if self.out is not None:
@@ -100,7 +100,7 @@ class Rank(ImagesCommand):
         rows = (
             row
             for path in part_paths(self.out)
-            for row in part_rows(path, "picture", "score", "standard_error")
+            for row in part_rows(path, "image", "score", "standard_error")
             if row["score"] is not None
         )
         best = nlargest(_BEST, rows, key=lambda row: row["score"])
@@ -109,4 +109,4 @@ class Rank(ImagesCommand):
 
 
 def _line(row: dict[str, Any]) -> str:
-    return f"{row['score']:10.3f} +- {row['standard_error']:.3f}  {row['picture']}"
+    return f"{row['score']:10.3f} +- {row['standard_error']:.3f}  {row['image']}"

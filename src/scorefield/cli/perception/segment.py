@@ -9,7 +9,7 @@ import tyro
 
 from scorefield.cli.command import Outcome, check_folder, check_unused, under_way
 from scorefield.cli.perception.data_set import ImagesCommand
-from scorefield.cli.perception.picture_results import file_digest
+from scorefield.cli.perception.image_results import file_digest
 from scorefield.domains import Count, NotNegative, Positive
 from scorefield.files import write_json
 
@@ -34,7 +34,7 @@ class Segment(ImagesCommand):
 
     For each image FOLDER gets NAME-labels.png, whose pixels' values are their labels,
     NAME-overlay.png to look at, NAME-low-res.png, the labels of the cells of the features, and a
-    line in pictures.jsonl, from which --resume goes on. Of a data set (--data) it writes Parquet
+    line in images.jsonl, from which --resume goes on. Of a data set (--data) it writes Parquet
     files with the labels as PNG.
     """
 
@@ -75,9 +75,9 @@ class Segment(ImagesCommand):
         """Segment one image after the other, and write what was found."""
         if self.data is not None:
             return self.over_data()
-        names = [path.stem for path in self.pictures]
+        names = [path.stem for path in self.images]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"two pictures are named {twice[0]}; segment them into two folders")
+            raise ValueError(f"two images are named {twice[0]}; segment them into two folders")
         check_folder(self.out, self.resume)
 
         from tqdm.auto import tqdm
@@ -87,17 +87,17 @@ class Segment(ImagesCommand):
         prior, method = self._loaded()
         settings = self._settings(method)
         given = {name: getattr(self, name) for name in ("prompt", "layer", "size", *_WALKING)}
-        known = RowStore(self.out / "pictures.jsonl", {**settings, **given}, ["picture"])
+        known = RowStore(self.out / "images.jsonl", {**settings, **given}, ["image"])
         rows: list[dict[str, Any]] = []
         with under_way():
-            for path in tqdm(self.pictures, desc="images", disable=self.quiet):
+            for path in tqdm(self.images, desc="images", disable=self.quiet):
                 rows.append(self._known(path, known) or self._one(path, prior, method, known))
             metrics = {**settings, "results": rows}
             write_json(self.out / "segmentation.json", metrics)
-        bad = [f"{row['picture']} ({row['error']})" for row in rows if "error" in row]
-        problem = f"{len(bad)} of {len(rows)} pictures: {'; '.join(bad)}" if bad else None
+        bad = [f"{row['image']} ({row['error']})" for row in rows if "error" in row]
+        problem = f"{len(bad)} of {len(rows)} images: {'; '.join(bad)}" if bad else None
         lines = [
-            f"{row['picture']}: {row['regions']} regions, {row['evaluations']} network evaluations"
+            f"{row['image']}: {row['regions']} regions, {row['evaluations']} network evaluations"
             for row in rows
             if "error" not in row
         ]
@@ -159,7 +159,7 @@ class Segment(ImagesCommand):
 
     def _known(self, path: Path, known: "RowStore") -> dict[str, Any] | None:
         """The row of an image that was segmented before, and its files are there."""
-        row = known.get(picture=str(path))
+        row = known.get(image=str(path))
         if row is None or "error" in row or row["digest"] != file_digest(path):
             return None
         return row if all(one.exists() for one in self._paths(path.stem).values()) else None
@@ -172,12 +172,12 @@ class Segment(ImagesCommand):
         try:
             image = load_image(path)
         except (ValueError, OSError) as error:
-            damaged = {"picture": str(path), "error": " ".join(str(error).split())}
+            damaged = {"image": str(path), "error": " ".join(str(error).split())}
             known.add(damaged)
             return damaged
         found = self._segmented(prior, image, method)
         row = {
-            "picture": str(path),
+            "image": str(path),
             "digest": file_digest(path),
             **_facts(found),
             **self._write(path.stem, image, found),

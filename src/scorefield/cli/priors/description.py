@@ -104,7 +104,7 @@ def memory_of(prior: FrozenPrior, prompt: str | None) -> dict[str, int]:
     needed = memory_estimate(prior, prompt=prompt)
     found["a row of the network"] = needed.row
     if needed.codec:
-        found["a picture decoded"] = needed.codec
+        found["an image decoded"] = needed.codec
     return found
 
 

@@ -41,7 +41,7 @@ class _Distill(Command):
         prompts = self._prompts()
 
         from scorefield.cli.loading import device_of
-        from scorefield.training.students.pictures import distill_prior
+        from scorefield.training.students.images import distill_prior
         from scorefield.training.students.training import StudentCollapsed
 
         options: dict[str, Any] = {

@@ -46,7 +46,7 @@ class Info(PriorCommand):
         }  # fmt: skip
         described = describe(prior, self.prompt)
         metrics |= described.metrics
-        what = "videos" if prior.is_video else "pictures"
+        what = "videos" if prior.is_video else "images"
         length = f"{prior.frames} frames of " if prior.is_video else ""
         lines = [
             f"{prior.name}: {what} of {length}{prior.image_size}x{prior.image_size} pixels",
@@ -83,7 +83,7 @@ class Info(PriorCommand):
             lines += [
                 "",
                 f"for correspondence: {', '.join(preset.layers)}; {preset.source}",
-                f"about {spent:.1f} network evaluations a picture"
+                f"about {spent:.1f} network evaluations an image"
                 + (f" and {runs * cost.encode:.1f} of encoding" if cost.encode else ""),
             ]
         return Outcome(metrics, lines)

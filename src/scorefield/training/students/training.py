@@ -38,7 +38,7 @@ class Lesson:
     schedule: of the levels at which samples are scored.
     levels: of the student's steps, from the most noise down.
     spread: standard deviation of the teacher's samples over a batch, in the mean over a sample.
-    show: a picture of samples, for previews.
+    show: an image of samples, for previews.
     """
 
     draw: Callable[[int, torch.Generator], Any]

@@ -1,4 +1,4 @@
-"""Pictures with labels: folders by class, WebDataset's shards, Hugging Face's Parquet."""
+"""Images with labels: folders by class, WebDataset's shards, Hugging Face's Parquet."""
 
 import hashlib
 import io
@@ -11,9 +11,9 @@ from typing import Any
 
 from scorefield.files import parse_json
 from scorefield.perception.benchmarks.layouts import (
-    PICTURES,
+    IMAGES,
     check_layout,
-    pictures_in,
+    images_in,
     reading,
     some,
     what_is_in,
@@ -25,12 +25,12 @@ _DIGITS = 10  # of a number; more are no class
 
 
 @dataclass(frozen=True)
-class LabelledPicture:
-    """A picture of a data set.
+class LabelledImage:
+    """An image of a data set.
 
-    name: of the picture, once in the data set.
+    name: of the image, once in the data set.
     label: as the data set writes it; a number where names are given apart.
-    source: a file, or an open picture file's bytes.
+    source: a file, or an open image file's bytes.
     """
 
     name: str
@@ -38,7 +38,7 @@ class LabelledPicture:
     source: Callable[[], Path | io.BytesIO]
 
     def content(self) -> bytes:
-        """The picture's file.
+        """The image's file.
 
         Raises:
             ValueError: the sample has none.
@@ -49,43 +49,43 @@ class LabelledPicture:
 
 
 def content_digest(content: bytes) -> str:
-    """What tells one picture from another: 56 bits of BLAKE2b, in hexadecimal."""
+    """What tells one image from another: 56 bits of BLAKE2b, in hexadecimal."""
     return hashlib.blake2b(content, digest_size=7).hexdigest()
 
 
 def noise_key(digest: str) -> int:
-    """What keys the noise of a picture, wherever it is and whatever else is judged."""
+    """What keys the noise of an image, wherever it is and whatever else is judged."""
     return int.from_bytes(bytes.fromhex(digest), "little")
 
 
-def imagefolder_pictures(folder: Path, split: str = "") -> list[LabelledPicture]:
+def imagefolder_images(folder: Path, split: str = "") -> list[LabelledImage]:
     """LABEL/*.jpg, as torchvision's ImageFolder and Hugging Face's imagefolder read it.
 
     split: a folder above the labels, such as val.
 
     Raises:
-        ValueError: a folder without folders of pictures.
+        ValueError: a folder without folders of images.
     """
     where = folder / split
     check_layout(folder, "imagefolder", *([split] if split else []))
     labels = sorted(path for path in where.iterdir() if path.is_dir())
     found = [
-        LabelledPicture(f"{label.name}/{path.name}", label.name, lambda path=path: path)  # type: ignore[misc]
+        LabelledImage(f"{label.name}/{path.name}", label.name, lambda path=path: path)  # type: ignore[misc]
         for label in labels
-        for path in pictures_in(label)
+        for path in images_in(label)
     ]
     if not found:
         raise ValueError(
-            f"{where} is not laid out as imagefolder: a folder for each label, with pictures "
-            f"({', '.join(PICTURES)}), is missing; {what_is_in(where)}"
+            f"{where} is not laid out as imagefolder: a folder for each label, with images "
+            f"({', '.join(IMAGES)}), is missing; {what_is_in(where)}"
         )
     return found
 
 
-def webdataset_pictures(folder: Path, split: str = "") -> Iterator[LabelledPicture]:
+def webdataset_images(folder: Path, split: str = "") -> Iterator[LabelledImage]:
     """Shards *.tar, whose members of one key, up to the first dot of their name, are a sample.
 
-    A sample has a picture (KEY.jpg) and a label: KEY.cls, KEY.txt, or "label" in KEY.json. Shards
+    A sample has an image (KEY.jpg) and a label: KEY.cls, KEY.txt, or "label" in KEY.json. Shards
     are read from their beginning to their end, one sample in memory (webdataset/webdataset, "The
     WebDataset Format").
 
@@ -93,10 +93,10 @@ def webdataset_pictures(folder: Path, split: str = "") -> Iterator[LabelledPictu
 
     Raises:
         ValueError: a folder without shards. A shard that is damaged raises it when it is reached,
-            a sample when its picture is asked for.
+            a sample when its image is asked for.
     """
     shards = shard_files(folder, split)
-    return (picture for shard in shards for picture in _of_shard(shard))
+    return (image for shard in shards for image in _of_shard(shard))
 
 
 def shard_files(folder: Path, split: str = "") -> list[Path]:
@@ -110,11 +110,11 @@ def shard_files(folder: Path, split: str = "") -> list[Path]:
     return shards
 
 
-def _of_shard(shard: Path) -> Iterator[LabelledPicture]:
-    return (picture for _, picture in shard_samples(shard))
+def _of_shard(shard: Path) -> Iterator[LabelledImage]:
+    return (image for _, image in shard_samples(shard))
 
 
-def shard_samples(shard: Path, start: int = 0) -> Iterator[tuple[int, LabelledPicture]]:
+def shard_samples(shard: Path, start: int = 0) -> Iterator[tuple[int, LabelledImage]]:
     """The samples of a shard, each with the byte at which it begins.
 
     start: byte at which the first one that is wanted begins.
@@ -168,18 +168,18 @@ def _members(shard: tarfile.TarFile, whole: int) -> Iterator[tarfile.TarInfo]:
         yield member
 
 
-def _of_sample(shard: Path, key: str, sample: dict[str, bytes]) -> LabelledPicture:
-    pictures = [sample[suffix] for suffix in sample if f".{suffix}" in PICTURES]
+def _of_sample(shard: Path, key: str, sample: dict[str, bytes]) -> LabelledImage:
+    images = [sample[suffix] for suffix in sample if f".{suffix}" in IMAGES]
     written = next((suffix for suffix in _LABELS if suffix in sample), None)
     name = f"{shard.name}/{key}"
 
     def source() -> io.BytesIO:
-        if not pictures:
-            raise ValueError(f"{name} has no picture, only {', '.join(sorted(sample))}")
-        return io.BytesIO(pictures[0])
+        if not images:
+            raise ValueError(f"{name} has no image, only {', '.join(sorted(sample))}")
+        return io.BytesIO(images[0])
 
     text = "" if written is None else sample[written].decode("utf-8", "replace").strip()
-    return LabelledPicture(name, _label(_in_json(text) if written == "json" else text), source)
+    return LabelledImage(name, _label(_in_json(text) if written == "json" else text), source)
 
 
 def _in_json(text: str) -> Any:
@@ -190,8 +190,8 @@ def _in_json(text: str) -> Any:
         return ""
 
 
-def parquet_pictures(folder: Path, split: str = "") -> tuple[Iterator[LabelledPicture], list[str]]:
-    """SPLIT*.parquet with a column of pictures and one of labels, and the names of the labels.
+def parquet_images(folder: Path, split: str = "") -> tuple[Iterator[LabelledImage], list[str]]:
+    """SPLIT*.parquet with a column of images and one of labels, and the names of the labels.
 
     As Hugging Face's datasets writes them: "image" is {bytes, path} and "label" a number whose
     names stand in the schema's metadata; plain bytes and labels in words are read as well. Files
@@ -233,10 +233,10 @@ def parquet_files(folder: Path, split: str = "") -> list[Path]:
 
 
 def table_length(path: Path) -> int:
-    """The rows of a Parquet file of pictures.
+    """The rows of a Parquet file of images.
 
     Raises:
-        ValueError: it is damaged, or has no column of pictures.
+        ValueError: it is damaged, or has no column of images.
     """
     import pyarrow.parquet as parquet
 
@@ -247,8 +247,8 @@ def table_length(path: Path) -> int:
     return int(about.num_rows)
 
 
-def table_rows(path: Path, start: int = 0) -> Iterator[LabelledPicture]:
-    """The rows of a Parquet file of pictures, 16 in memory; without a column of labels, unlabelled.
+def table_rows(path: Path, start: int = 0) -> Iterator[LabelledImage]:
+    """The rows of a Parquet file of images, 16 in memory; without a column of labels, unlabelled.
 
     start: the first row that is wanted.
 
@@ -268,7 +268,7 @@ def table_rows(path: Path, start: int = 0) -> Iterator[LabelledPicture]:
             for row in batch.slice(before).to_pylist():
                 image = row["image"]
                 raw = image.get("bytes") if isinstance(image, dict) else image
-                yield LabelledPicture(
+                yield LabelledImage(
                     f"{path.name}/{number}", _label(row.get("label", "")),
                     lambda raw=raw, name=f"{path.name}, row {number}": _bytes_of(raw, name),  # type: ignore[misc]
                 )  # fmt: skip
@@ -277,7 +277,7 @@ def table_rows(path: Path, start: int = 0) -> Iterator[LabelledPicture]:
 
 def _bytes_of(raw: object, name: str) -> io.BytesIO:
     if not isinstance(raw, bytes) or not raw:
-        raise ValueError(f"{name} has no picture in it")
+        raise ValueError(f"{name} has no image in it")
     return io.BytesIO(raw)
 
 

@@ -1,4 +1,4 @@
-"""Pictures with known regions: VOC, ADE20K, COCO-Stuff, Cityscapes, or any folder of masks."""
+"""Images with known regions: VOC, ADE20K, COCO-Stuff, Cityscapes, or any folder of masks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from torch import Tensor
 
 from scorefield.images import opened_image
 from scorefield.perception.benchmarks.layouts import (
-    PICTURES,
+    IMAGES,
     check_layout,
+    images_in,
     lines_of,
-    pictures_in,
     some,
 )
 from scorefield.perception.segmentation.metrics import IGNORED
@@ -38,14 +38,14 @@ class Classes:
 
 
 @dataclass(frozen=True)
-class MaskedPicture:
-    """A picture and the file of its regions.
+class MaskedImage:
+    """An image and the file of its regions.
 
-    name: of the picture, once in the data set.
+    name: of the image, once in the data set.
     """
 
     name: str
-    picture: Path
+    image: Path
     mask: Path
 
     def truth(self, classes: Classes) -> Int[Tensor, "h w"]:
@@ -96,7 +96,7 @@ def _coco_27() -> Classes:
     return Classes(table, 27, "the 27 groups of PiCIE and STEGO (mhamilton723/STEGO, src/data.py)")
 
 
-# numbers that no picture has, for COCO left them out
+# numbers that no image has, for COCO left them out
 _NOT_IN_COCO = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)
 COCO = _classes(
     [value for value in range(182) if value not in _NOT_IN_COCO],
@@ -105,7 +105,7 @@ COCO = _classes(
 COCO_27 = _coco_27()
 
 
-def voc_pictures(folder: Path, split: str = "val") -> list[MaskedPicture]:
+def voc_images(folder: Path, split: str = "val") -> list[MaskedImage]:
     """PASCAL VOC 2012: ImageSets/Segmentation/SPLIT.txt, JPEGImages and SegmentationClass.
 
     folder: VOCdevkit/VOC2012, or the folder that holds VOCdevkit.
@@ -118,7 +118,7 @@ def voc_pictures(folder: Path, split: str = "val") -> list[MaskedPicture]:
     listed = f"ImageSets/Segmentation/{split}.txt"
     check_layout(folder, "VOC 2012", "JPEGImages", "SegmentationClass", listed)
     return [
-        MaskedPicture(
+        MaskedImage(
             name,
             folder / "JPEGImages" / f"{name}.jpg",
             folder / "SegmentationClass" / f"{name}.png",
@@ -127,7 +127,7 @@ def voc_pictures(folder: Path, split: str = "val") -> list[MaskedPicture]:
     ]
 
 
-def ade_pictures(folder: Path, split: str = "validation") -> list[MaskedPicture]:
+def ade_images(folder: Path, split: str = "validation") -> list[MaskedImage]:
     """ADEChallengeData2016: images/SPLIT/*.jpg and annotations/SPLIT/*.png.
 
     Raises:
@@ -137,11 +137,11 @@ def ade_pictures(folder: Path, split: str = "validation") -> list[MaskedPicture]
     return _side_by_side(folder / "images" / split, folder / "annotations" / split)
 
 
-def coco_pictures(folder: Path, split: str = "val2017") -> list[MaskedPicture]:
+def coco_images(folder: Path, split: str = "val2017") -> list[MaskedImage]:
     """COCO-Stuff: images/SPLIT/*.jpg, and annotations/SPLIT/*.png of stuffthingmaps.
 
     The masks may also stand in stuffthingmaps_trainval2017/SPLIT, as their archive unpacks.
-    STEGO's figures are of a list of some 2,000 of the 5,000 pictures: keep those alone to repeat
+    STEGO's figures are of a list of some 2,000 of the 5,000 images: keep those alone to repeat
     them.
 
     Raises:
@@ -153,24 +153,24 @@ def coco_pictures(folder: Path, split: str = "val2017") -> list[MaskedPicture]:
     return _side_by_side(folder / "images" / split, masks)
 
 
-def cityscapes_pictures(folder: Path, split: str = "val") -> list[MaskedPicture]:
+def cityscapes_images(folder: Path, split: str = "val") -> list[MaskedImage]:
     """Cityscapes: leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/.../*_gtFine_labelIds.png.
 
     Raises:
         ValueError: a folder of another layout.
     """
     check_layout(folder, "Cityscapes", f"leftImg8bit/{split}", f"gtFine/{split}")
-    pictures = sorted((folder / "leftImg8bit" / split).glob("*/*_leftImg8bit.png"))
-    some(pictures, folder / "leftImg8bit" / split, "pictures (CITY/*_leftImg8bit.png)")
+    paths = sorted((folder / "leftImg8bit" / split).glob("*/*_leftImg8bit.png"))
+    some(paths, folder / "leftImg8bit" / split, "images (CITY/*_leftImg8bit.png)")
     found = []
-    for picture in pictures:
-        name = picture.name.removesuffix("_leftImg8bit.png")
-        mask = folder / "gtFine" / split / picture.parent.name / f"{name}_gtFine_labelIds.png"
-        found.append(MaskedPicture(name, picture, mask))
+    for image in paths:
+        name = image.name.removesuffix("_leftImg8bit.png")
+        mask = folder / "gtFine" / split / image.parent.name / f"{name}_gtFine_labelIds.png"
+        found.append(MaskedImage(name, image, mask))
     return found
 
 
-def folder_pictures(folder: Path, split: str = "") -> list[MaskedPicture]:
+def folder_images(folder: Path, split: str = "") -> list[MaskedImage]:
     """Any folder with images/NAME.jpg (or png, webp, bmp) and masks/NAME.png.
 
     split: a folder below both, if they have such.
@@ -183,11 +183,11 @@ def folder_pictures(folder: Path, split: str = "") -> list[MaskedPicture]:
     return _side_by_side(folder / images, folder / masks)
 
 
-def _side_by_side(images: Path, masks: Path) -> list[MaskedPicture]:
-    """Pictures of one folder with masks of the same name in another.
+def _side_by_side(images: Path, masks: Path) -> list[MaskedImage]:
+    """Images of one folder with masks of the same name in another.
 
-    A picture without a mask is an error when its turn comes; masks alone would be silently few.
+    An image without a mask is an error when its turn comes; masks alone would be silently few.
     """
-    pictures = pictures_in(images)
-    some(pictures, images, f"pictures ({', '.join(PICTURES)})")
-    return [MaskedPicture(path.stem, path, masks / f"{path.stem}.png") for path in pictures]
+    found = images_in(images)
+    some(found, images, f"images ({', '.join(IMAGES)})")
+    return [MaskedImage(path.stem, path, masks / f"{path.stem}.png") for path in found]

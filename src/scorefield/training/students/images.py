@@ -1,4 +1,4 @@
-"""Students of priors of pictures: a folder in diffusers' format that samples in a few steps."""
+"""Students of priors of images: a folder in diffusers' format that samples in a few steps."""
 
 import copy
 import shutil
@@ -57,7 +57,7 @@ def distill_prior(
         settings: of the training.
         scale: the teacher's classifier-free guidance; None is its own.
         device: where to train.
-        preview_every: updates between pictures; 0 for none.
+        preview_every: updates between images; 0 for none.
         checkpoint_every: updates between checkpoints.
         resume: go on with the run in `out`, or begin.
         progress: show a progress bar.
@@ -85,7 +85,7 @@ def distill_prior(
     student, fake = trainable_copy(teacher), trainable_copy(teacher)
     lesson = _lesson(teacher, student, fake, prompts, settings, scale)
     return run(
-        _PictureStudent(lesson, settings, student, folder / network, config),
+        _ImageStudent(lesson, settings, student, folder / network, config),
         begun,
         progress=progress,
         preview_every=preview_every,
@@ -93,7 +93,7 @@ def distill_prior(
     )["student"]
 
 
-class _PictureStudent(StudentTask):
+class _ImageStudent(StudentTask):
     """A `Job` that ends as a folder in diffusers' format.
 
     prior: whose network is the student.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scorefield.cli.command import check_image_path
-from scorefield.perception.benchmarks.labelled_pictures import content_digest
+from scorefield.perception.benchmarks.labelled_images import content_digest
 from scorefield.rows import RowStore
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def file_digest(path: Path) -> str:
         return ""
 
 
-class PictureResults:
+class ImageResults:
     """What is known of images, and the file it is kept in.
 
     The file has one line of settings, then one per image; where an image was done again, because
@@ -46,7 +46,7 @@ class PictureResults:
             check_image_path(path, (".jsonl",))
             if path.exists() and not resume:
                 raise ValueError(f"{path} is there already; choose another file, or --resume")
-        self._rows = RowStore(path, settings, ["picture"])
+        self._rows = RowStore(path, settings, ["image"])
 
     def stream(self, paths: Sequence[Path], work: "ImageWork", *, quiet: bool) -> None:
         """Read and judge the images without a result, a few at a time, and keep what is found.
@@ -59,7 +59,7 @@ class PictureResults:
         """
         from tqdm.auto import tqdm
 
-        from scorefield.perception.benchmarks.labelled_pictures import LabelledPicture
+        from scorefield.perception.benchmarks.labelled_images import LabelledImage
 
         paths = list(dict.fromkeys(paths))
         groups = [
@@ -68,17 +68,17 @@ class PictureResults:
         left = [group for group in groups if not all(map(self._is_known, group))]
         with tqdm(total=sum(map(len, left)), disable=quiet, desc="images") as bar:
             for group in left:
-                pictures = [LabelledPicture(str(path), "", partial(Path, path)) for path in group]
-                self._rows.add(*work.rows(pictures))
+                images = [LabelledImage(str(path), "", partial(Path, path)) for path in group]
+                self._rows.add(*work.rows(images))
                 bar.update(len(group))
 
     def of(self, paths: Sequence[Path]) -> tuple[list[dict[str, Any]], str | None]:
         """The results of images, and what is to be said of those that could not be read."""
-        rows = [row for path in paths if (row := self._rows.get(picture=str(path)))]
-        bad = [f"{row['picture']} ({row['error']})" for row in rows if "error" in row]
-        return rows, f"{len(bad)} of {len(rows)} pictures: {'; '.join(bad)}" if bad else None
+        rows = [row for path in paths if (row := self._rows.get(image=str(path)))]
+        bad = [f"{row['image']} ({row['error']})" for row in rows if "error" in row]
+        return rows, f"{len(bad)} of {len(rows)} images: {'; '.join(bad)}" if bad else None
 
     def _is_known(self, path: Path) -> bool:
         """Whether there is a result of what the file holds now, or it is known to be damaged."""
-        row = self._rows.get(picture=str(path))
+        row = self._rows.get(image=str(path))
         return row is not None and row.get("digest") == file_digest(path)
