@@ -43,7 +43,7 @@ from overhead import rounds, works_of
 from random_models import CHAIN, MODELS, load
 from torch import Tensor
 
-from scorefield.priors.acceleration import compile_models, lay_out_channels_last
+from scorefield.acceleration import compile_models, lay_out_channels_last
 from scorefield.priors.condition import Condition
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.noise import noise_generator

@@ -12,7 +12,7 @@ import diffusers
 import torch
 import transformers
 
-from scorefield.priors.acceleration import lay_out_channels_last
+from scorefield.acceleration import lay_out_channels_last
 from scorefield.priors.families import from_pipeline
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.training.tokenizer import make_tokenizer

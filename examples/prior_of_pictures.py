@@ -1,7 +1,7 @@
-"""A prior without training: the exact denoiser of a set of pictures.
+"""A prior without training: the exact denoiser of a set of images.
 
 Renders 64 houses of the procedural world, treats them as the whole distribution, and distils a
-plain image and a 3D scene from it. With a folder of your own pictures, use
+plain image and a 3D scene from it. With a folder of your own images, use
 `EmpiricalPrior.from_folder(path, size=64)`.
 
     python examples/prior_of_pictures.py
@@ -13,9 +13,9 @@ from scorefield.sds import TextTo3D, TextTo3DSettings
 from scorefield.world import draw_scene, render
 
 
-def main(path: str = "prior_of_pictures.png", pictures: int = 256, steps: int = 150) -> None:
+def main(path: str = "prior_of_pictures.png", count: int = 256, steps: int = 150) -> None:
     """Distil a house."""
-    scenes = [draw_scene(7, i, category="house", color="blue") for i in range(pictures)]
+    scenes = [draw_scene(7, i, category="house", color="blue") for i in range(count)]
     images = render(scenes).images
     labels = [f"a blue house, {scene.view}" for scene in scenes]
     exemplars = EmpiricalPrior(2 * images - 1, labels)

@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from scorefield.hub import hub_file, is_hub_id, nearby_folder
-from scorefield.integrity import check_finite_weights
-from scorefield.priors.acceleration import (
+from scorefield.acceleration import (
     check_compiler,
     compile_models,
     lay_out_channels_last,
 )
+from scorefield.hub import hub_file, is_hub_id, nearby_folder
+from scorefield.integrity import check_finite_weights
 from scorefield.priors.embedded import EMBEDDED, embedded_folder
 from scorefield.priors.families import FAMILIES, Card, ClipPipeline, pipeline_named
 from scorefield.priors.families.control import check_controlnet, load_controlnet

@@ -86,7 +86,7 @@ def test_video_adapter(tmp_path: Path) -> None:
 
 
 def test_prior_of_images(tmp_path: Path) -> None:
-    load("prior_of_pictures").main(str(tmp_path / "house.png"), images=24, steps=2)
+    load("prior_of_pictures").main(str(tmp_path / "house.png"), count=24, steps=2)
     assert (tmp_path / "house.png").stat().st_size > 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scorefield.priors.acceleration import as_written
+from scorefield.acceleration import as_written
 from scorefield.priors.features.taps import short_name
 
 Records = dict[str, Tensor]

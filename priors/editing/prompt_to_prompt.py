@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from scorefield.priors.acceleration import as_written
+from scorefield.acceleration import as_written
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.editing.attention_edit import AttentionEdit
 from scorefield.priors.editing.edit_friendly import NoiseMaps, ancestral_mean

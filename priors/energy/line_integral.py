@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from scorefield.priors.acceleration import as_written
+from scorefield.acceleration import as_written
 from scorefield.priors.denoiser import Denoiser, HasEnergy
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import item_generators, rademacher

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from scorefield.priors.acceleration import as_written
+from scorefield.acceleration import as_written
 from scorefield.priors.codec import LatentCodec
 from scorefield.priors.features.taps import block_paths, short_name, to_maps
 from scorefield.priors.frozen_prior import FrozenPrior

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from scorefield.priors.acceleration import as_written
+from scorefield.acceleration import as_written
 
 _SHORT = {
     "down_blocks": "down",

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from scorefield.priors.acceleration import as_written
+from scorefield.acceleration import as_written
 from scorefield.priors.energy.line_integral import asymmetry
 from scorefield.priors.features.extraction import extract_features
 from scorefield.priors.frozen_prior import FrozenPrior
