@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from scorefield.priors import DiscreteSchedule, FrozenPrior, PixelCodec
-from scorefield.priors.conformance import ConformanceError, check_prior
+from scorefield.priors.checks.conformance import ConformanceError, check_prior
 from scorefield.priors.text import PromptConditioner
 
 

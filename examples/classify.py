@@ -12,12 +12,12 @@ from scorefield.priors.loading import load_prior
 from scorefield.world import draw_scene, render
 
 
-def main(pictures: int = 3, confidence: float = 0.99) -> None:
+def main(count: int = 3, confidence: float = 0.99) -> None:
     """Print a line per image."""
     prior = load_prior("shapes")
     labels = ["mushroom", "lamp", "chair", "table", "tree", "cup", "boat", "duck"]
     prompts = {label: [f"a {label}"] for label in labels}
-    scenes = [draw_scene(200, i, category=label) for i, label in enumerate(labels[:pictures])]
+    scenes = [draw_scene(200, i, category=label) for i, label in enumerate(labels[:count])]
     found = classify(prior, render(scenes).images, prompts, policy=Race(confidence), progress=True)
     for i, scene in enumerate(scenes):
         print(

@@ -1,7 +1,7 @@
+from .checks.conformance import check_prior as check_prior
 from .codec import PixelCodec as PixelCodec
 from .composition.compose import compose as compose
 from .composition.compose import conjunction as conjunction
-from .conformance import check_prior as check_prior
 from .denoiser import Composition as Composition
 from .denoiser import Denoiser as Denoiser
 from .energy.likelihood import log_likelihood_ode as log_likelihood_ode

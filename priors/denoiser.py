@@ -16,7 +16,7 @@ that follows it down does not sample the product (docs/composition.md) without a
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -37,7 +37,7 @@ from scorefield.priors.experts import (
     tried_levels,
 )
 from scorefield.priors.levels import NoiseLevel
-from scorefield.priors.prediction import Prediction
+from scorefield.priors.prediction import Prediction, as_prediction
 from scorefield.priors.schedule import NoiseSchedule
 
 _ROUNDING = 1e-5  # weights that sum to one but for this leave no multiple of z over
@@ -64,14 +64,7 @@ class Denoiser(ABC):
             z: noisy samples alpha x + sigma eps.
             level: their level, shape () or (batch,).
         """
-        found: Any = self.predict(z, level.expand(len(z)))
-        if not isinstance(found, Prediction):
-            raise TypeError(
-                f"{type(self).__name__}.predict must return a Prediction; got a "
-                f"{type(found).__name__}: return Prediction.from_eps(z, level, value), or from_v, "
-                "from_x0, from_velocity"
-            )
-        return found
+        return as_prediction(self.predict(z, level.expand(len(z))), type(self).__name__)
 
     def score(
         self, z: Float[Tensor, "batch *shape"], level: NoiseLevel

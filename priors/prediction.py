@@ -17,6 +17,7 @@ diffusers (towards noise).  The formulas hold for variance-preserving levels and
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -181,3 +182,17 @@ class Prediction:
                 f"{law}, and sigma = 0 here: a clean sample holds no noise; "
                 "ask at a level with sigma > 0"
             )
+
+
+def as_prediction(found: Any, by: str) -> Prediction:
+    """What a `predict` has returned, if it is a prediction.
+
+    Raises:
+        TypeError: it is something else; what is to be returned is named.
+    """
+    if not isinstance(found, Prediction):
+        raise TypeError(
+            f"{by}.predict must return a Prediction; got a {type(found).__name__}: return "
+            "Prediction.from_eps(z, level, value), or from_v, from_x0, from_velocity"
+        )
+    return found

@@ -65,7 +65,7 @@ def test_segment(tmp_path: Path) -> None:
 
 
 def test_classify(capsys: pytest.CaptureFixture[str]) -> None:
-    load("classify").main(images=1, confidence=0.5)
+    load("classify").main(count=1, confidence=0.5)
     assert "evaluations, confidence" in capsys.readouterr().out
 
 

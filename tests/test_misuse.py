@@ -88,7 +88,7 @@ CALLS = {
     "sf.nothing_like_it": "AttributeError: module 'scorefield' has no attribute 'nothing_like_it'$",
     "sf._hidden": "AttributeError: module 'scorefield' has no attribute '_hidden'$",
     # points
-    "sf.match(prior, flat, flat, [(200, 31)])": "ValueError: points must lie in the picture",
+    "sf.match(prior, flat, flat, [(200, 31)])": "ValueError: points must lie in the image",
     "sf.match(prior, flat, flat, [(20, 31, 5)])": "ValueError: points are .N, 2., x and y",
     "sf.match(prior, flat, flat, [[(2, 3)], [(4, 5)]])": "ValueError: .* of the 1 pairs; got 2",
     "sf.match(prior, flat, flat, [(20, 31), (40, 33)])": "AssertionError: features were computed",

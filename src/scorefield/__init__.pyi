@@ -4,8 +4,8 @@ from .perception.classification.classify import classify as classify
 from .perception.correspondence.dift import features as features
 from .perception.correspondence.dift import match as match
 from .perception.segmentation.segment import segment as segment
+from .priors.checks.conformance import check_prior as check_prior
 from .priors.composition.compose import compose as compose
-from .priors.conformance import check_prior as check_prior
 from .priors.loading import load_prior as load_prior
 from .priors.sampling import sample as sample
 from .sds.distillation import Distillation as Distillation

@@ -118,5 +118,5 @@ def test_what_is_no_such_policy_is_refused(kind: str) -> None:
     longer = Horizons(3, 3, 8)
     with pytest.raises(ValueError, match=r"no weights of|cannot be cut"):
         policy_of_reference(state, longer, low=LOW, high=HIGH)
-    with pytest.raises(ValueError, match="sampler 'reference' is of order 1"):
+    with pytest.raises(ValueError, match="sampler 'reference' is not for velocity"):
         DiffusionSettings("velocity", sampler="reference")

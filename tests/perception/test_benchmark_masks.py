@@ -85,7 +85,7 @@ def test_values_mean_the_classes_of_each_data_set(
 ) -> None:
     pixels = np.resize(values, (8, 8))
     (one,) = make(tmp_path, pixels)
-    assert one.picture.exists()
+    assert one.image.exists()
     assert one.truth(classes).flatten()[: len(values)].tolist() == meant
 
 

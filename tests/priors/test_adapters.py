@@ -15,8 +15,8 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from scorefield.priors.checks.conformance import check_prior
 from scorefield.priors.codec import PixelCodec
-from scorefield.priors.conformance import check_prior
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.loading import PriorError, _quiet, load_prior

@@ -82,7 +82,7 @@ def test_what_is_typed_goes_before_the_preset(
     assert config["cameras"]["distance"] == [2.0, 2.5]
     assert config["cameras"]["elevation"] == [-10.0, 45.0]
     assert main([*words, "--out", str(tmp_path / "b"), "--preset", "vectorfusion"]) == 2
-    assert "give dreamfusion or prolificdreamer" in capsys.readouterr().err
+    assert "give one of embedded, dreamfusion, prolificdreamer" in capsys.readouterr().err
     # a run whose settings had other names is not resumed
     config["guidance"] = config.pop("scale")
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))

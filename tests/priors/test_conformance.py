@@ -11,9 +11,10 @@ from diffusers import DDPMScheduler
 from tiny_models import SIZES, TINY
 from torch import Tensor, nn
 
+from scorefield.priors.checks.conformance import _CHECKS, ConformanceError, check_prior
+from scorefield.priors.checks.readings import fitting_reading
 from scorefield.priors.codec import PixelCodec
 from scorefield.priors.condition import Condition
-from scorefield.priors.conformance import _CHECKS, ConformanceError, check_prior
 from scorefield.priors.denoiser import ConditionedDenoiser, Denoiser
 from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
@@ -23,7 +24,6 @@ from scorefield.priors.loading import load_prior
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.prior import ImagePrior
-from scorefield.priors.readings import fitting_reading
 from scorefield.priors.rescaled import RescaledDenoiser
 from scorefield.priors.schedule import DiscreteSchedule, FlowSchedule, NoiseSchedule
 from scorefield.priors.text import PromptConditioner

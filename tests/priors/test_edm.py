@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from scorefield.priors.conformance import check_prior
+from scorefield.priors.checks.conformance import check_prior
 from scorefield.priors.families import from_pipeline
 from scorefield.priors.families.edm import EDMSchedule, read_preconditioned
 from scorefield.priors.loading import load_prior

@@ -66,7 +66,7 @@ def test_create_writes_the_config_with_the_version(tmp_path: Path) -> None:
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     RunFolder.create(tmp_path / "run", CONFIG)
-    with pytest.raises(ValueError, match="choose another folder, or --resume"):
+    with pytest.raises(ValueError, match="choose another folder, or resume its run"):
         RunFolder.create(tmp_path / "run", CONFIG)
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from tiny_models import SIZES
 from torch import Tensor
 
-from scorefield.priors.conformance import check_prior
+from scorefield.priors.checks.conformance import check_prior
 from scorefield.priors.families.base import Card
 from scorefield.priors.families.flows import pack_cells, unpack_cells
 from scorefield.priors.families.flux2 import flux2_klein

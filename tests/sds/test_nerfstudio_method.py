@@ -303,7 +303,7 @@ def test_the_extra_installs_trains_and_exports(tmp_path: Path) -> None:
     config = out / "scorefield" / "run" / "config.yml"
     ended = subprocess.run(
         [*call, "export", str(config), "--out", str(tmp_path / "mesh"), "--json", "--quiet",
-         "--texture", "64", "--frames", "2", "--image-size", "32", "--mesh-resolution", "48"],
+         "--texture", "64", "--frames", "2", "--render-size", "32", "--mesh-resolution", "48"],
         check=True, env=here, capture_output=True, text=True,
     )  # fmt: skip
     files = json.loads(ended.stdout)["files"]

@@ -8,7 +8,7 @@ import torch
 
 from scorefield.cli.main import main
 from scorefield.priors.loading import load_prior
-from scorefield.training.students.pictures import distill_prior
+from scorefield.training.students.images import distill_prior
 from scorefield.training.students.settings import StudentSettings
 from scorefield.training.students.training import StudentTask
 

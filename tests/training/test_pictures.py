@@ -66,10 +66,10 @@ def test_captions_beside_pictures_and_of_folders(tmp_path: Path) -> None:
     [
         ("{", "line 1: give a line such as"),
         ('{"file_name": "a.png"}', "line 1: give a line such as"),
-        ('{"file_name": "b.png", "text": "a fox"}', "line 1: no picture b.png"),
+        ('{"file_name": "b.png", "text": "a fox"}', "line 1: no image b.png"),
         ('{"file_name": "a.png", "text": 3}', "line 1: text must be"),
         ('{"file_name": "a.png", "text": ""}', "no captions"),
-        ('{"file_name": 3, "text": "a fox"}', "line 1: no picture 3"),
+        ('{"file_name": 3, "text": "a fox"}', "line 1: no image 3"),
         ("[" * 100_000, "line 1: give a line such as"),
         ("\xe6", "metadata.jsonl: cannot be read"),
         (None, "a.png: no caption; write it into a.txt"),

@@ -118,8 +118,8 @@ def checked(command: type[Command], words: Sequence[str], program: str) -> Comma
 
 _EARLIER = {
     "--guidance": "--scale",
-    "--image-size": "--render-size",
-    "--images": "--images",
+    "--picture-size": "--render-size",
+    "--pictures": "--images",
     "--settle": "--refine-rate",
     "--renew-every": "--respawn-every",
     "--renew-until": "--respawn-until",

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scorefield.priors.checks.readings import fitting_reading
+from scorefield.priors.checks.subject import BATCH, Broken, Subject, networks_in, require_prior
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.prior import ImagePrior
-from scorefield.priors.readings import fitting_reading
 from scorefield.priors.sampling import sample
-from scorefield.priors.subject import BATCH, Broken, Subject, networks_in, require_prior
 
 _FRACTIONS = (0.0, 0.05, 0.3, 0.6, 0.9, 1.0)
 _INNER = _FRACTIONS[1:-1]
