@@ -33,6 +33,13 @@ class Resumable(Command):
             ),
             "No space left on device; see to",
         ),
+        (
+            SafetensorError(
+                "Error while serializing: I/O error: No space left on device (os error 28)"
+            ),
+            "No space left on device; see to",
+        ),
+        (RuntimeError("could not create a primitive"), "out of memory"),
         (MemoryError(), r"lower --batch-size (now 64)"),
         (RuntimeError("[enforce fail] can't allocate memory: you tried"), "out of memory"),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), "standard output was closed"),

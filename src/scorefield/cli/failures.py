@@ -9,9 +9,13 @@ from scorefield.cli.command import Command
 _TAKES_MEMORY = ("batch_size", "views", "size", "image_size", "n", "dtype", "texture")
 
 _NO_MEMORY = re.compile(
-    "out of memory|not enough memory|can't allocate memory|std::bad_alloc", re.I
+    # the last is what oneDNN says of it
+    "out of memory|not enough memory|can't allocate memory|std::bad_alloc|could not create a prim",
+    re.I,
 )
-_OF_RUST = re.compile(r'IoError\(Os \{ code: (\d+),.*message: "(.*)" \}\)')  # safetensors
+_OF_RUST = re.compile(  # safetensors, of older versions and of 0.8
+    r'IoError\(Os \{ code: \d+,.*message: "(.*)" \}\)|I/O error: (.*) \(os error \d+\)'
+)
 
 
 def failure_of(error: BaseException, command: Command | None) -> str | None:
@@ -24,7 +28,7 @@ def failure_of(error: BaseException, command: Command | None) -> str | None:
     if any(_no_memory(one) for one in named if one is not None):
         return lower_memory(command)
     if found := _OF_RUST.search(str(error)):
-        return _of_disk(f"{found[2]}", command)
+        return _of_disk(found[1] or found[2], command)
     if isinstance(error, BrokenPipeError):
         return "standard output was closed before all of it was written"
     if type(error).__name__ == "ProcessLost":  # of a training, which is not imported here
