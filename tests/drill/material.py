@@ -147,6 +147,7 @@ def make(folder: Path) -> int:
     os.rename(folder / "runs" / "trained" / "policy", folder / "policy")
     draw = words_of("text-to-svg", folder, folder / "runs" / "drawn", False)
     assert main(draw) == 0
+    shrink()  # as the commands that read the scene are
     sculpt = words_of("text-to-3d", folder, folder / "scene", False)
     assert main(sculpt) == 0
     _make_sealed(folder, folder / "sealed")
