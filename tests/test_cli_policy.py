@@ -11,6 +11,7 @@ from scorefield.cli.main import main
 from scorefield.control.data.episode import Episode
 from scorefield.control.data.episodes import Episodes, write_episodes
 from scorefield.control.data.spaces import Horizons
+from scorefield.control.networks.settings import LeRobotEncoderSettings
 from scorefield.control.policies.loading import load_policy
 
 TRAIN = ["--env", "two-routes", "--width", "16", "--layers", "1", "--quiet", "--batch-size", "16"]
@@ -177,6 +178,35 @@ def own_robot(folder: Path) -> Path:
         rate=20.0,
     )
     return write_episodes(folder, [episode, episode])
+
+
+def test_a_policy_of_images_is_trained_for_lerobot(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demos = str(own_robot(tmp_path / "demos"))
+    words = ["policy", "train", demos, "--quiet", "--steps", "2", "--batch-size", "4"]
+    words += ["--network", "unet", "--horizon", "16", "--n-action-steps", "4", "--observe", "both"]
+    words += ["--image-encoder", "lerobot", "--keypoints", "4"]
+    for wrong, message in (
+        (["--resnet-width", "16"], "--resnet-width is not used by --image-encoder lerobot"),
+        (["--prior", "shapes"], "--prior is not used by --image-encoder lerobot"),
+        ([], "in one size, and "),
+    ):
+        assert main([*words, *wrong, "--out", str(tmp_path / "no")]) == 2
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "no").exists()
+    trained = tmp_path / "trained"
+    assert main([*words, "--cameras", "wrist", "--out", str(trained)]) == 0
+    policy = load_policy(trained)
+    assert policy.encoder.settings == LeRobotEncoderSettings(keypoints=4, crop=(21, 28))
+    capsys.readouterr()
+    export = ["policy", "export", str(trained), "--format", "lerobot", "--json"]
+    assert main([*export, "--out", str(tmp_path / "lerobot")]) == 0
+    assert json.loads(capsys.readouterr().out)["difference"] < 2
+    # LeRobot's rule from then on, wherever it is read
+    read = load_policy(tmp_path / "lerobot")
+    assert read.spaces.images == policy.spaces.images == {"wrist": (24, 32)}
+    assert read.encoder.settings == policy.encoder.settings
 
 
 def test_a_robot_of_one_s_own_needs_no_environment(

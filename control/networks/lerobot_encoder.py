@@ -43,7 +43,10 @@ class LeRobotEncoder(nn.Module):
         super().__init__()
         self.spaces, self.settings = spaces, settings
         self.states = Normalizer.identity(spaces.state)
-        self.images = nn.ModuleList(Normalizer.identity(3) for _ in spaces.images)
+        # to [-1, 1], unless a policy that is read has others
+        self.images = nn.ModuleList(
+            Normalizer(torch.full((3,), 2.0), torch.full((3,), -1.0)) for _ in spaces.images
+        )
         for name, size in spaces.images.items():
             there = settings.resize or size
             if settings.crop is not None and any(

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from scorefield.control.data.formats.demonstrations import camera_names
 from scorefield.control.data.normalizer import Normalizer
@@ -25,6 +25,7 @@ from scorefield.control.networks.settings import (
     UNet1DSettings,
 )
 from scorefield.control.policies.diffusion_policy import DiffusionPolicy, DiffusionSettings
+from scorefield.control.policies.lerobot_cameras import DEPTHS, camera_of_lerobot
 from scorefield.control.policies.lerobot_observations import ENVIRONMENT, STATE
 from scorefield.control.policies.lerobot_statistics import normalizer_of, statistics_of
 from scorefield.files import parse_json
@@ -34,16 +35,17 @@ ACTION = "action"
 PREDICTS: dict[str, Predicts] = {"epsilon": "eps", "sample": "x0"}
 """What a network outputs, by LeRobot's names."""
 
-_DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
-_SAMPLERS: dict[str, Sampler] = {"DDPM": "ancestral", "DDIM": "reference"}
+SAMPLERS: dict[str, Sampler] = {"DDPM": "ancestral", "DDIM": "reference"}
 _IDENTITY = "IDENTITY"
 
 
 @dataclass(frozen=True)
-class _Features:
+class LeRobotFeatures:
     """What a policy sees, in LeRobot's order: its state, its cameras, and the environment's state.
 
+    state, environment: how many numbers they are.
     cameras: features by the names of the cameras.
+    keypoints: of the spatial softmax, two numbers each.
     """
 
     state: int
@@ -52,7 +54,7 @@ class _Features:
     keypoints: int
 
     def order(self) -> list[int]:
-        """Where each number of an observation of ours is in one of theirs.
+        """Where each number of an encoded observation of ours is in one of theirs.
 
         Ours: all states, and the cameras by their names.
         """
@@ -63,6 +65,12 @@ class _Features:
         for name in sorted(self.cameras):
             places += range(begin[name], begin[name] + numbers)
         return places
+
+    def columns(self, observed: int, time: int) -> list[int]:
+        """The same for the weights of `observed` observations, which follow `time` of the time."""
+        order = self.order()
+        steps = [time + step * len(order) + place for step in range(observed) for place in order]
+        return [*range(time), *steps]
 
 
 def is_lerobot_policy(folder: Path) -> bool:
@@ -91,7 +99,7 @@ def policy_of_lerobot(folder: Path) -> DiffusionPolicy:
     if unknown or STATE not in seen:
         raise ValueError(f"it sees {sorted(seen)}; {STATE} is needed, {sorted(unknown)} not known")
     short = {feature: name for name, feature in camera_names(images).items()}
-    features = _Features(
+    features = LeRobotFeatures(
         sizes[STATE][0],
         sizes[ENVIRONMENT][0] if ENVIRONMENT in sizes else 0,
         {short[feature]: feature for feature in images},
@@ -140,10 +148,10 @@ def _check_followed(config: Mapping[str, Any]) -> None:
         raise ValueError(f"its type is {config.get('type')!r}; of LeRobot, diffusion is read")
     backbone = config["vision_backbone"]
     images = any(one["type"] == "VISUAL" for one in config["input_features"].values())
-    if images and backbone not in _DEPTHS:
-        raise ValueError(f"vision_backbone is {backbone!r}; {sorted(_DEPTHS)} are read")
+    if images and backbone not in DEPTHS:
+        raise ValueError(f"vision_backbone is {backbone!r}; {sorted(DEPTHS)} are read")
     wanted = {
-        "noise_scheduler_type": tuple(_SAMPLERS),
+        "noise_scheduler_type": tuple(SAMPLERS),
         "prediction_type": tuple(PREDICTS),
         "beta_schedule": ("squaredcos_cap_v2",),
         "clip_sample": (True,),
@@ -156,7 +164,7 @@ def _check_followed(config: Mapping[str, Any]) -> None:
 
 
 def _spaces(
-    features: _Features, sizes: Mapping[str, Sequence[int]], actions: Normalizer
+    features: LeRobotFeatures, sizes: Mapping[str, Sequence[int]], actions: Normalizer
 ) -> PolicySpaces:
     ends = [actions.inverse(torch.full_like(actions.scale, end)).tolist() for end in (-1.0, 1.0)]
     high = []
@@ -190,20 +198,27 @@ def _diffusion_settings(config: Mapping[str, Any]) -> DiffusionSettings:
         levels,
         weighting="uniform",
         steps=config.get("num_inference_steps") or levels,
-        sampler=_SAMPLERS[config["noise_scheduler_type"]],
+        sampler=SAMPLERS[config["noise_scheduler_type"]],
     )
 
 
 def _encoder_settings(config: Mapping[str, Any]) -> LeRobotEncoderSettings:
     resize, crop = config.get("resize_shape"), config.get("crop_shape")
+    if resize is not None and "crop_ratio" in config:
+        crop = crop_of_ratio(resize, config["crop_ratio"])
     return LeRobotEncoderSettings(
-        _DEPTHS.get(config["vision_backbone"], _DEPTHS["resnet18"]),
+        DEPTHS.get(config["vision_backbone"], DEPTHS["resnet18"]),
         "group" if config["use_group_norm"] else "frozen",
         config["spatial_softmax_num_keypoints"],
         None if resize is None else tuple(resize),
         None if crop is None else tuple(crop),
         not config["use_separate_rgb_encoder_per_camera"],
     )
+
+
+def crop_of_ratio(resize: Sequence[int], ratio: float) -> tuple[int, int] | None:
+    """What LeRobot cuts of images that it resizes, whatever its crop_shape is."""
+    return None if ratio == 1 else (int(resize[0] * ratio), int(resize[1] * ratio))
 
 
 def _load_cameras(encoder: LeRobotEncoder, state: Mapping[str, Tensor], names: list[str]) -> None:
@@ -214,57 +229,15 @@ def _load_cameras(encoder: LeRobotEncoder, state: Mapping[str, Tensor], names: l
         part = "" if encoder.settings.shared else f"{names.index(name)}."
         prefix = f"diffusion.rgb_encoder.{part}"
         given = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
-        encoder.cameras[number].load_state_dict(_camera_weights(given, encoder.settings))
-
-
-def _camera_weights(
-    given: Mapping[str, Tensor], settings: LeRobotEncoderSettings
-) -> dict[str, Tensor]:
-    """Weights of a `DiffusionRgbEncoder` by the names of ours."""
-    # the softmax puts x and y of a keypoint side by side there, all x before all y here
-    columns = [*range(0, 2 * settings.keypoints, 2), *range(1, 2 * settings.keypoints, 2)]
-    mine = {
-        "0.stem.0.weight": given["backbone.0.weight"],
-        "1.project.weight": given["pool.nets.weight"],
-        "1.project.bias": given["pool.nets.bias"],
-        "2.weight": given["out.weight"][:, columns],
-        "2.bias": given["out.bias"],
-        **_norm("0.stem.1", given, "backbone.1", settings),
-    }
-    number = 0
-    for stage, depth in enumerate(settings.blocks):
-        for block in range(depth):
-            theirs, ours = f"backbone.{4 + stage}.{block}", f"0.blocks.{number}"
-            for place, name in (("0", "1"), ("3", "2")):
-                mine[f"{ours}.body.{place}.weight"] = given[f"{theirs}.conv{name}.weight"]
-                after = f"{ours}.body.{int(place) + 1}"
-                mine |= _norm(after, given, f"{theirs}.bn{name}", settings)
-            if f"{theirs}.downsample.0.weight" in given:
-                mine[f"{ours}.skip.0.weight"] = given[f"{theirs}.downsample.0.weight"]
-                mine |= _norm(f"{ours}.skip.1", given, f"{theirs}.downsample.1", settings)
-            number += 1
-    return mine
-
-
-def _norm(
-    ours: str, given: Mapping[str, Tensor], theirs: str, settings: LeRobotEncoderSettings
-) -> dict[str, Tensor]:
-    weight, bias = given[f"{theirs}.weight"], given[f"{theirs}.bias"]
-    if settings.norm == "group":
-        return {f"{ours}.weight": weight, f"{ours}.bias": bias}
-    mean, variance = given[f"{theirs}.running_mean"], given[f"{theirs}.running_var"]
-    scale = weight / (variance + nn.BatchNorm2d(1).eps).sqrt()
-    return {f"{ours}.scale": scale, f"{ours}.offset": bias - mean * scale}
+        encoder.cameras[number].load_state_dict(camera_of_lerobot(given, encoder.settings))
 
 
 def _as_reference(
-    state: Mapping[str, Tensor], features: _Features, observed: int, config: Mapping[str, Any]
+    state: Mapping[str, Tensor], features: LeRobotFeatures, observed: int, config: Mapping[str, Any]
 ) -> dict[str, Tensor]:
     """The U-Net's weights by the names of diffusion_policy's, for conditions in our order."""
-    prefix, time = "diffusion.unet.", int(config["diffusion_step_embed_dim"])
-    order = features.order()
-    columns = list(range(time))
-    columns += [time + step * len(order) + place for step in range(observed) for place in order]
+    prefix = "diffusion.unet."
+    columns = features.columns(observed, int(config["diffusion_step_embed_dim"]))
     found = {}
     for name, tensor in state.items():
         if not name.startswith(prefix):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from scorefield.control.data.normalizer import Normalizer
 from scorefield.control.networks.lerobot_encoder import LeRobotEncoder
+from scorefield.control.networks.settings import LeRobotEncoderSettings
 from scorefield.control.networks.unet1d import UNet1D
 from scorefield.control.policies.diffusion_policy import DiffusionPolicy
 from scorefield.control.policies.export import random_observations
@@ -23,9 +24,12 @@ from scorefield.control.policies.lerobot import (
     LEROBOT_CONFIG,
     LEROBOT_WEIGHTS,
     PREDICTS,
+    LeRobotFeatures,
+    crop_of_ratio,
     policy_of_lerobot,
 )
-from scorefield.control.policies.lerobot_observations import ENVIRONMENT, STATE
+from scorefield.control.policies.lerobot_cameras import DEPTHS, camera_as_lerobot
+from scorefield.control.policies.lerobot_observations import ENVIRONMENT, IMAGES, STATE
 from scorefield.control.policies.lerobot_statistics import Statistics
 from scorefield.files import whole_file, write_json
 from scorefield.integrity import SEAL, write_seal
@@ -43,7 +47,9 @@ def export_to_lerobot(
     """Writes the folder that LeRobot's `DiffusionPolicy.from_pretrained` reads (0.4.4 and 0.6.1).
 
     Args:
-        policy: of states, with a U-Net that predicts eps or x0, normalised by limits.
+        policy: with a U-Net that predicts eps or x0, normalised by limits; of states, or of a state
+            and images, seen by LeRobot's own network of images (`LeRobotEncoderSettings`). The
+            camera NAME is LeRobot's observation.images.NAME.
         folder: made if need be; these files in it are replaced.
         environment_state: how many of the state's last numbers are LeRobot's
             `observation.environment_state`, without which it takes no policy of states alone; the
@@ -62,11 +68,16 @@ def export_to_lerobot(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SEAL).unlink(missing_ok=True)  # of an earlier export
-    config = _config(policy, environment_state)
-    statistics = _statistics(policy, environment_state)
+    features = LeRobotFeatures(
+        policy.spaces.state - environment_state,
+        environment_state,
+        {name: f"{IMAGES}{name}" for name in policy.spaces.images},
+        _seen_by(policy).keypoints,
+    )
+    config = _config(policy, features)
     write_json(folder / LEROBOT_CONFIG, config)
-    _write(folder / LEROBOT_WEIGHTS, _weights(policy.network))
-    _write_pipelines(folder, config, statistics)
+    _write(folder / LEROBOT_WEIGHTS, _weights(policy, features))
+    _write_pipelines(folder, config, _statistics(policy, features))
     read = policy_of_lerobot(folder).to(policy.actions.scale.device)
     observations = random_observations(policy, seed)
     apart = read.act(observations, seed=seed) - policy.act(observations, seed=seed)
@@ -82,16 +93,8 @@ def _check(policy: DiffusionPolicy, environment_state: int) -> None:
             f"LeRobot's diffusion policy has a U-Net, and this one a {type(network).__name__}; "
             "train it with --network unet"
         )
-    if spaces.images and isinstance(policy.encoder, LeRobotEncoder):
-        raise ValueError(
-            "this policy came from LeRobot with its network of images, which is not written "
-            "back; LeRobot reads the folder that it came from"
-        )
     if spaces.images:
-        raise ValueError(
-            "LeRobot's network of images ends in a linear layer and a ReLU, which this policy's "
-            "has not; policies of states are written for it"
-        )
+        _check_images(policy)
     if spaces.tasks:
         raise ValueError("LeRobot's diffusion policy is told no task; train without --task-text")
     if policy.diffusion.sampler == "renoised" and policy.diffusion.steps > 1:
@@ -111,7 +114,14 @@ def _check(policy: DiffusionPolicy, environment_state: int) -> None:
             f"{len(network.settings.widths)} levels, and this one is {horizon}; train with "
             f"--horizon {-(-horizon // multiple) * multiple}"
         )
-    if not 1 <= environment_state < spaces.state:
+    if spaces.images:
+        if environment_state >= spaces.state:
+            raise ValueError(
+                f"LeRobot's policies need an observation.state: of the state's {spaces.state} "
+                f"numbers, 0 to {spaces.state - 1} can be the observation.environment_state; got "
+                f"{environment_state}"
+            )
+    elif not 1 <= environment_state < spaces.state:
         raise ValueError(
             f"LeRobot takes no policy of states without an observation.environment_state: say how "
             f"many of the last of the state's {spaces.state} numbers are it, 1 to "
@@ -119,20 +129,65 @@ def _check(policy: DiffusionPolicy, environment_state: int) -> None:
         )
 
 
-def _config(policy: DiffusionPolicy, environment_state: int) -> dict[str, Any]:
+def _check_images(policy: DiffusionPolicy) -> None:
+    spaces, settings = policy.spaces, policy.encoder.settings
+    if not isinstance(settings, LeRobotEncoderSettings):
+        raise ValueError(
+            "LeRobot's network of images ends in a linear layer and a ReLU, which this policy's "
+            "has not; train with --image-encoder lerobot"
+        )
+    if not spaces.state:
+        raise ValueError(
+            "LeRobot's policies need an observation.state beside images; train with --observe both"
+        )
+    if len(set(spaces.images.values())) > 1:
+        sizes = ", ".join(f"{name} {h} x {w}" for name, (h, w) in spaces.images.items())
+        raise ValueError(
+            f"LeRobot wants the images of all cameras in one size, and they are {sizes}; record or "
+            "resize them alike, or train with one of the --cameras"
+        )
+    if settings.blocks not in DEPTHS.values():
+        raise ValueError(f"LeRobot has ResNets of {DEPTHS}; this policy's has {settings.blocks}")
+    if settings.resize is not None and _crop_ratio(settings) is None:
+        raise ValueError(
+            f"LeRobot cuts resized images by one ratio, and no one makes {settings.crop} of "
+            f"{settings.resize}"
+        )
+
+
+def _seen_by(policy: DiffusionPolicy) -> LeRobotEncoderSettings:
+    """How the images are seen; LeRobot's defaults, where there are none."""
+    settings = policy.encoder.settings
+    return settings if isinstance(settings, LeRobotEncoderSettings) else LeRobotEncoderSettings()
+
+
+def _crop_ratio(settings: LeRobotEncoderSettings) -> float | None:
+    """The crop_ratio of images that are resized; None: there is none that gives the crop."""
+    if settings.resize is None or settings.crop is None:
+        return 1.0
+    for kept, side in zip(settings.crop, settings.resize, strict=True):
+        ratio = (kept + 0.5) / side  # LeRobot rounds down
+        if ratio < 1 and crop_of_ratio(settings.resize, ratio) == settings.crop:
+            return ratio
+    return 1.0 if settings.crop == settings.resize else None
+
+
+def _config(policy: DiffusionPolicy, features: LeRobotFeatures) -> dict[str, Any]:
     """config.json; what is not here has LeRobot's defaults, in every version."""
     horizons, diffusion, settings = policy.horizons, policy.diffusion, policy.network.settings
-    state = policy.spaces.state - environment_state
+    seen, images = _seen_by(policy), policy.spaces.images
+    inputs: dict[str, Any] = {STATE: {"type": "STATE", "shape": [features.state]}}
+    for name, feature in features.cameras.items():
+        inputs[feature] = {"type": "VISUAL", "shape": [3, *images[name]]}
+    if features.environment:
+        inputs[ENVIRONMENT] = {"type": "ENV", "shape": [features.environment]}
     return {
         "type": "diffusion",
         "n_obs_steps": horizons.n_obs_steps,
         "horizon": horizons.horizon,
         "n_action_steps": horizons.n_action_steps,
         "drop_n_last_frames": horizons.horizon - horizons.executed.stop + 1,
-        "input_features": {
-            STATE: {"type": "STATE", "shape": [state]},
-            ENVIRONMENT: {"type": "ENV", "shape": [environment_state]},
-        },
+        "input_features": inputs,
         "output_features": {ACTION: {"type": "ACTION", "shape": [policy.spaces.action]}},
         "normalization_mapping": {
             "VISUAL": "MEAN_STD",
@@ -142,11 +197,15 @@ def _config(policy: DiffusionPolicy, environment_state: int) -> dict[str, Any]:
         },
         "device": "cpu",
         "push_to_hub": False,
-        "vision_backbone": "resnet18",
+        "vision_backbone": next(name for name, blocks in DEPTHS.items() if blocks == seen.blocks),
         "pretrained_backbone_weights": None,
-        "use_group_norm": True,
-        "spatial_softmax_num_keypoints": 32,
-        "use_separate_rgb_encoder_per_camera": False,
+        "resize_shape": seen.resize,
+        "crop_ratio": _crop_ratio(seen),
+        "crop_shape": seen.crop,
+        "crop_is_random": True,
+        "use_group_norm": seen.norm == "group",
+        "spatial_softmax_num_keypoints": seen.keypoints,
+        "use_separate_rgb_encoder_per_camera": not seen.shared,
         "down_dims": list(settings.widths),
         "kernel_size": settings.kernel,
         "n_groups": settings.groups,
@@ -162,33 +221,55 @@ def _config(policy: DiffusionPolicy, environment_state: int) -> dict[str, Any]:
     }
 
 
-def _weights(network: UNet1D) -> dict[str, Tensor]:
-    """By LeRobot's names; without images, conditions are in the same order in both."""
-    found = {}
+def _weights(policy: DiffusionPolicy, features: LeRobotFeatures) -> dict[str, Tensor]:
+    """By LeRobot's names, for conditions in LeRobot's order."""
+    network, found = policy.network, {}
+    columns = features.columns(policy.horizons.n_obs_steps, network.settings.time_features)
+    places = torch.tensor(columns).argsort()
     for name, tensor in network.as_reference().items():
         name = re.sub(r"\.blocks\.([01])\.", lambda m: f".conv{int(m[1]) + 1}.", name)
         name = re.sub(r"^((?:down|up)_modules\.\d+\.2)\.conv\.", r"\1.", name)
-        found[f"diffusion.unet.{name}"] = tensor
+        films = name.endswith("cond_encoder.1.weight")
+        found[f"diffusion.unet.{name}"] = tensor[:, places.to(tensor.device)] if films else tensor
+    if policy.spaces.images:
+        seen = _seen_by(policy)
+        size = seen.crop or seen.resize or next(iter(policy.spaces.images.values()))
+        for number, camera in enumerate(policy.encoder.cameras):
+            part = "" if seen.shared else f"{number}."
+            for name, tensor in camera_as_lerobot(camera.state_dict(), seen, size).items():
+                found[f"diffusion.rgb_encoder.{part}{name}"] = tensor
     return found
 
 
-def _statistics(policy: DiffusionPolicy, environment_state: int) -> Statistics:
-    states, split = policy.encoder.states, policy.spaces.state - environment_state
-    ends = _ends(states)
-    return {
-        STATE: {name: end[:split] for name, end in ends.items()},
-        ENVIRONMENT: {name: end[split:] for name, end in ends.items()},
-        ACTION: _ends(policy.actions),
-    }
+def _statistics(policy: DiffusionPolicy, features: LeRobotFeatures) -> Statistics:
+    ends, split = _ends(policy.encoder.states), features.state
+    found = {STATE: {name: end[:split] for name, end in ends.items()}}
+    if features.environment:
+        found[ENVIRONMENT] = {name: end[split:] for name, end in ends.items()}
+    for number, name in enumerate(policy.spaces.images):
+        assert isinstance(policy.encoder, LeRobotEncoder)
+        found[features.cameras[name]] = _moments(policy.encoder.images[number])
+    return {**found, ACTION: _ends(policy.actions)}
 
 
 def _ends(normalizer: Normalizer) -> dict[str, Tensor]:
     """What goes to -1 and to 1."""
-    scale, offset = normalizer.scale.double(), normalizer.offset.double()
-    still = scale == 0
-    half = torch.where(still, _ALIKE, 1 / torch.where(still, 1.0, scale))
+    offset, half = normalizer.offset.double(), _half(normalizer)
     ends = {"min": (-1 - offset) * half, "max": (1 - offset) * half}
     return {name: end.float().cpu().contiguous() for name, end in ends.items()}
+
+
+def _moments(normalizer: Any) -> dict[str, Tensor]:
+    """What goes to 0, and how far it is from there to what goes to 1, as LeRobot has of colours."""
+    half = _half(normalizer)
+    moments = {"mean": -normalizer.offset.double() * half, "std": half}
+    return {name: x.float().cpu()[:, None, None] for name, x in moments.items()}
+
+
+def _half(normalizer: Normalizer) -> Tensor:
+    scale = normalizer.scale.double()
+    still = scale == 0
+    return torch.where(still, _ALIKE, 1 / torch.where(still, 1.0, scale))
 
 
 def _write_pipelines(folder: Path, config: dict[str, Any], statistics: Statistics) -> None:
@@ -221,4 +302,4 @@ def _device() -> dict[str, Any]:
 
 def _write(file: Path, tensors: dict[str, Tensor]) -> None:
     with whole_file(file) as part:
-        save_file({name: tensor.cpu() for name, tensor in tensors.items()}, part)
+        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, part)

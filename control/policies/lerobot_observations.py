@@ -11,6 +11,7 @@ from scorefield.control.data.spaces import PolicySpaces
 from scorefield.control.data.windows import frames_to_tensor
 
 STATE, ENVIRONMENT = "observation.state", "observation.environment_state"
+IMAGES = "observation.images."  # and the name of a camera
 
 
 def of_lerobot(observations: Mapping[str, Any], spaces: PolicySpaces) -> Mapping[str, Any]:

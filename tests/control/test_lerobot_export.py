@@ -2,17 +2,29 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from lerobot_policy import ENVIRONMENT, STATE, LeRobotPolicy, settings_of
+from lerobot_policy import (
+    ENVIRONMENT,
+    IMAGES,
+    STATE,
+    LeRobotPolicy,
+    noise_of,
+    observations,
+    settings_of,
+)
 from safetensors.torch import load_file
 
 from scorefield.cli.main import main
+from scorefield.control.data.formats.demonstrations import camera_names
 from scorefield.control.data.normalizer import Normalizer
 from scorefield.control.data.spaces import Horizons, PolicySpaces
+from scorefield.control.networks.lerobot_encoder import LeRobotEncoder
 from scorefield.control.networks.settings import (
     EncoderSettings,
     LeRobotEncoderSettings,
@@ -28,8 +40,13 @@ UNET = UNet1DSettings((16, 32), 16)
 SPACES = PolicySpaces(5, 2, (-1.0, -2.0), (3.0, 2.0), rate=10.0)
 
 
-def policy_of(diffusion: DiffusionSettings, spaces: PolicySpaces = SPACES) -> DiffusionPolicy:
-    policy = DiffusionPolicy(spaces, HORIZONS, UNET, diffusion, EncoderSettings(width=16))
+def policy_of(
+    diffusion: DiffusionSettings,
+    spaces: PolicySpaces = SPACES,
+    encoder: EncoderSettings | LeRobotEncoderSettings | None = None,
+) -> DiffusionPolicy:
+    encoder = encoder or EncoderSettings(width=16)
+    policy = DiffusionPolicy(spaces, HORIZONS, UNET, diffusion, encoder)
     low, high = torch.tensor(spaces.low), torch.tensor(spaces.high)
     policy.actions = Normalizer(2 / (high - low), -(high + low) / (high - low))
     policy.encoder.states = Normalizer(torch.rand(5) + 0.5, torch.randn(5))
@@ -44,12 +61,7 @@ def test_what_is_written_is_what_lerobot_has(sampler: str, predicts: str, tmp_pa
     # its names and sizes are those of the restatement, which acts alike with the same files
     config = json.loads((tmp_path / "config.json").read_text())
     assert set(settings_of()) - {"resize_shape", "crop_shape"} <= set(config)
-    theirs = LeRobotPolicy(config)
-    theirs.load_state_dict(load_file(tmp_path / "model.safetensors"))
-    for file in tmp_path.glob("policy_preprocessor_step_3_*.safetensors"):
-        for key, tensor in load_file(file).items():
-            name, _, kind = key.rpartition(".")
-            theirs.stats[name][kind] = tensor
+    theirs = restated(tmp_path)
     state = torch.rand(3, 2, 5)
     shape = policy.noise_shape if sampler == "ancestral" else (1, *policy.noise_shape)
     noise = keyed_noise(7, range(3), 0, shape)
@@ -58,6 +70,75 @@ def test_what_is_written_is_what_lerobot_has(sampler: str, predicts: str, tmp_pa
     observation = {STATE: state[..., :3], ENVIRONMENT: state[..., 3:]}
     expected = policy.act({"state": state}, seed=7)
     assert float((theirs.act(observation, noise) - expected).abs().max()) < 1e-5
+
+
+SEEN = PolicySpaces(5, 2, (-1.0, -2.0), (3.0, 2.0), {"top": (33, 40), "arm.left": (33, 40)})
+ENCODERS = {
+    "crop": LeRobotEncoderSettings(keypoints=4, crop=(30, 37)),
+    "shared": LeRobotEncoderSettings(keypoints=4, shared=True),
+    "frozen": LeRobotEncoderSettings(keypoints=4, norm="frozen"),
+    "resized": LeRobotEncoderSettings(keypoints=4, resize=(40, 48), crop=(35, 42)),
+    "resnet34": LeRobotEncoderSettings((3, 4, 6, 3), keypoints=4),
+}
+
+
+def restated(folder: Path) -> LeRobotPolicy:
+    """LeRobot's policy of a folder; nothing is left over and nothing is missing."""
+    theirs = LeRobotPolicy(json.loads((folder / "config.json").read_text()))
+    theirs.load_state_dict(load_file(folder / "model.safetensors"))
+    for file in folder.glob("policy_preprocessor_step_3_*.safetensors"):
+        for key, tensor in load_file(file).items():
+            name, _, kind = key.rpartition(".")
+            theirs.stats[name][kind] = tensor
+    return theirs
+
+
+@pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
+@pytest.mark.parametrize("environment", [0, 2])
+def test_images_are_seen_by_lerobot_as_here(
+    encoder: LeRobotEncoderSettings, environment: int, tmp_path: Path
+) -> None:
+    policy = policy_of(DiffusionSettings("x0", steps=4, sampler="reference"), SEEN, encoder)
+    assert isinstance(policy.encoder, LeRobotEncoder)
+    for number in range(2):
+        policy.encoder.images[number] = Normalizer(torch.rand(3) + 1, torch.randn(3))
+    if encoder.norm == "frozen":
+        for name, tensor in policy.encoder.named_buffers():
+            if name.endswith((".scale", ".offset")) and name.startswith("cameras"):
+                tensor.copy_(tensor + 0.1 * torch.randn_like(tensor))
+    assert export_to_lerobot(policy, tmp_path, environment_state=environment) < 1e-5
+    theirs = restated(tmp_path)
+    state = torch.rand(3, 2, 5)
+    images = {name: torch.rand(3, 2, 3, 33, 40) for name in SEEN.images}
+    observation = {f"observation.images.{name}": x for name, x in images.items()}
+    observation[STATE] = state[..., : 5 - environment]
+    if environment:
+        observation[ENVIRONMENT] = state[..., 3:]
+    noise = keyed_noise(7, range(3), 0, policy.noise_shape)[:, None]
+    expected = policy.act({"state": state, **images}, seed=7)
+    assert float(expected.std()) > 0.01
+    assert float((theirs.act(observation, noise) - expected).abs().max()) < 1e-5
+    # by the names of what was recorded there, too
+    torch.testing.assert_close(policy.act(observation, seed=7), expected)
+    # the images matter
+    assert float(
+        (policy.act({"state": state, **images, "top": 1 - images["top"]}) - expected).std()
+    )
+
+
+@pytest.mark.parametrize("changed", IMAGES.values(), ids=IMAGES)
+def test_what_came_from_lerobot_goes_back(changed: dict[str, Any], tmp_path: Path) -> None:
+    reference = LeRobotPolicy(settings_of(**changed))
+    policy = load_policy(reference.save(tmp_path / "theirs"))
+    assert export_to_lerobot(policy, tmp_path / "back") < 1e-5
+    theirs, _ = observations(reference)
+    images = [name for name in theirs if name.startswith("observation.image")]
+    short = camera_names(images)
+    renamed = {f"observation.images.{name}": theirs[one] for name, one in short.items()}
+    renamed[STATE] = theirs[STATE]
+    expected, noise = reference.act(theirs, noise_of(reference)), noise_of(reference)
+    found = restated(tmp_path / "back").act(renamed, noise)
+    assert float((found - expected).abs().max()) < 1e-5
 
 
 def test_our_own_sampler_differs_and_that_is_measured(tmp_path: Path) -> None:
@@ -71,7 +152,8 @@ def test_what_lerobot_has_not_is_refused(tmp_path: Path) -> None:
             export_to_lerobot(policy, tmp_path / "out", environment_state=environment)
         assert not (tmp_path / "out").exists()
 
-    good = policy_of(DiffusionSettings("x0"))
+    x0 = DiffusionSettings("x0")
+    good = policy_of(x0)
     refused(r"without an observation.environment_state.*1 to 4; got 0", good, 0)
     refused("knows no velocity", policy_of(DiffusionSettings("velocity")))
     refused("--normalizer minmax", policy_of(DiffusionSettings("x0", normalizer="gaussian")))
@@ -79,9 +161,15 @@ def test_what_lerobot_has_not_is_refused(tmp_path: Path) -> None:
     odd = DiffusionPolicy(SPACES, Horizons(2, 3, 6), UNET)
     refused("multiple of 4 .* and this one is 6; train with --horizon 8", odd)
     seen = PolicySpaces(5, 2, (-1.0, -1.0), (1.0, 1.0), {"top": (24, 24)})
-    refused("a linear layer and a ReLU", policy_of(DiffusionSettings("x0"), seen))
+    refused("a linear layer and a ReLU.*--image-encoder lerobot", policy_of(x0, seen))
     encoder = LeRobotEncoderSettings(keypoints=4)
-    refused("is not written back", DiffusionPolicy(seen, HORIZONS, UNET, encoder=encoder))
+    unlike = replace(seen, images={"top": (24, 24), "arm": (24, 32)})
+    refused("in one size, and they are arm 24 x 32, top 24 x 24", policy_of(x0, unlike, encoder))
+    blind = replace(seen, state=0)
+    refused("--observe both", DiffusionPolicy(blind, HORIZONS, UNET, x0, encoder))
+    refused("0 to 4 can be", policy_of(x0, seen, encoder), 5)
+    odd_ratio = LeRobotEncoderSettings(keypoints=4, resize=(40, 40), crop=(30, 36))
+    refused("no one makes \\(30, 36\\)", policy_of(x0, seen, odd_ratio))
 
 
 def test_a_policy_acts_on_lerobots_observations() -> None:

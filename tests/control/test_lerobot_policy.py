@@ -6,45 +6,21 @@ from typing import Any
 
 import pytest
 import torch
-from lerobot_policy import ACTION, ENVIRONMENT, STATE, LeRobotPolicy, settings_of
-from torch import Tensor
+from lerobot_policy import (
+    ACTION,
+    IMAGES,
+    ROWS,
+    STATE,
+    LeRobotPolicy,
+    noise_of,
+    observations,
+    settings_of,
+)
 
 from scorefield.control.policies.export import export_policy
 from scorefield.control.policies.lerobot_export import export_to_lerobot
 from scorefield.control.policies.loading import load_policy
 from scorefield.control.policies.policy import ChunkRequest
-from scorefield.priors.noise import keyed_noise
-
-ROWS = 3
-
-
-def camera(*names: str, size: tuple[int, int] = (33, 40)) -> dict[str, Any]:
-    """Features of a state and cameras, not in the order of their names."""
-    images = {name: {"type": "VISUAL", "shape": [3, *size]} for name in names}
-    return {"input_features": {STATE: {"type": "STATE", "shape": [3]}, **images}}
-
-
-def observations(reference: LeRobotPolicy) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The same by LeRobot's names and by ours."""
-    torch.manual_seed(1)
-    theirs, steps = {}, reference.config["n_obs_steps"]
-    for name, one in reference.config["input_features"].items():
-        shape = (ROWS, steps, *one["shape"])
-        stats = reference.stats[name]
-        inside = torch.rand(shape)
-        vector = stats["min"] + inside * (stats["max"] - stats["min"])
-        theirs[name] = inside if one["type"] == "VISUAL" else vector
-    vectors = [theirs[name] for name in (STATE, ENVIRONMENT) if name in theirs]
-    ours = {name.split(".")[-1]: x for name, x in theirs.items() if name in reference.cameras}
-    return theirs, {"state": torch.cat(vectors, dim=-1), **ours}
-
-
-def noise_of(reference: LeRobotPolicy) -> Tensor:
-    config = reference.config
-    steps = config["num_inference_steps"] or config["num_train_timesteps"]
-    draws = (steps,) if config["noise_scheduler_type"] == "DDPM" else ()
-    noise = keyed_noise(4, range(ROWS), 0, (*draws, config["horizon"], 2))
-    return noise if draws else noise[:, None]
 
 
 def differences(reference: LeRobotPolicy, folder: Path) -> float:
@@ -65,14 +41,6 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "mean-std": {
         "normalization_mapping": {"STATE": "MEAN_STD", "ACTION": "MEAN_STD", "VISUAL": "IDENTITY"}
     },
-}
-IMAGES: dict[str, dict[str, Any]] = {
-    "one": camera("observation.image"),
-    "frozen-crop": camera("observation.images.top")
-    | {"use_group_norm": False, "crop_shape": [30, 37]},
-    "two-separate": camera("observation.images.wrist", "observation.images.arm")
-    | {"use_separate_rgb_encoder_per_camera": True, "resize_shape": [24, 28]},
-    "two-shared": camera("observation.images.wrist", "observation.images.arm"),
 }
 
 

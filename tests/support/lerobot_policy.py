@@ -11,7 +11,10 @@ from reference_networks import ReferenceConv, ReferenceEmbedding
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from scorefield.priors.noise import keyed_noise
+
 STATE, ENVIRONMENT, ACTION = "observation.state", "observation.environment_state", "action"
+ROWS = 3
 
 
 def settings_of(**changed: Any) -> dict[str, Any]:
@@ -304,3 +307,42 @@ class LeRobotPolicy(nn.Module):
         steps.append({"registry_name": step, "config": {"eps": 1e-8}, "state_file": file})
         (folder / f"{name}.json").write_text(json.dumps({"name": name, "steps": steps}))
         save_file(flat, folder / file)
+
+
+def camera(*names: str, size: tuple[int, int] = (33, 40)) -> dict[str, Any]:
+    """Features of a state and cameras, not in the order of their names."""
+    images = {name: {"type": "VISUAL", "shape": [3, *size]} for name in names}
+    return {"input_features": {STATE: {"type": "STATE", "shape": [3]}, **images}}
+
+
+def observations(reference: LeRobotPolicy) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The same by LeRobot's names and by ours."""
+    torch.manual_seed(1)
+    theirs, steps = {}, reference.config["n_obs_steps"]
+    for name, one in reference.config["input_features"].items():
+        shape = (ROWS, steps, *one["shape"])
+        stats = reference.stats[name]
+        inside = torch.rand(shape)
+        vector = stats["min"] + inside * (stats["max"] - stats["min"])
+        theirs[name] = inside if one["type"] == "VISUAL" else vector
+    vectors = [theirs[name] for name in (STATE, ENVIRONMENT) if name in theirs]
+    ours = {name.split(".")[-1]: x for name, x in theirs.items() if name in reference.cameras}
+    return theirs, {"state": torch.cat(vectors, dim=-1), **ours}
+
+
+def noise_of(reference: LeRobotPolicy) -> Tensor:
+    config = reference.config
+    steps = config["num_inference_steps"] or config["num_train_timesteps"]
+    draws = (steps,) if config["noise_scheduler_type"] == "DDPM" else ()
+    noise = keyed_noise(4, range(ROWS), 0, (*draws, config["horizon"], 2))
+    return noise if draws else noise[:, None]
+
+
+IMAGES: dict[str, dict[str, Any]] = {
+    "one": camera("observation.image"),
+    "frozen-crop": camera("observation.images.top")
+    | {"use_group_norm": False, "crop_shape": [30, 37]},
+    "two-separate": camera("observation.images.wrist", "observation.images.arm")
+    | {"use_separate_rgb_encoder_per_camera": True, "resize_shape": [24, 28]},
+    "two-shared": camera("observation.images.wrist", "observation.images.arm"),
+}

@@ -18,6 +18,7 @@ from scorefield.cli.command import (
 from scorefield.cli.policy.demonstrations import DemonstrationsCommand, described, loaded
 from scorefield.control.networks.settings import (
     EncoderSettings,
+    LeRobotEncoderSettings,
     PerceptronSettings,
     Predicts,
     TransformerSettings,
@@ -71,6 +72,9 @@ class _PolicyTrain(DemonstrationsCommand):
     there is no state. Images need demonstrations with them (policy collect --images)."""
     task_text: bool = False
     """Tell the policy the text of LeRobot's task, which it must then be told when it acts."""
+    image_encoder: Literal["resnet", "lerobot"] = "resnet"
+    """Network of the images: a ResNet18 with a spatial softmax, or LeRobot's, which has one more
+    linear layer and can be written for LeRobot (policy export --format lerobot)."""
     resnet_width: Count = 64
     """Channels of the first stage of the image encoder; 64 is the published ResNet18."""
     track: str | None = None
@@ -237,7 +241,10 @@ class _PolicyTrain(DemonstrationsCommand):
         if self.network != "perceptron":
             check_unused(self, f"--network {self.network}", *_OF_PERCEPTRON)
         if self.observe == "state":
-            check_unused(self, "--observe state", "resnet_width", *_OF_IMAGES)
+            check_unused(self, "--observe state", "image_encoder", "resnet_width", *_OF_IMAGES)
+        elif self.image_encoder == "lerobot":
+            unused = ("resnet_width", "prior", "layer", "fraction")
+            check_unused(self, "--image-encoder lerobot, a ResNet18", *unused)
         elif self._encoder().prior is None:
             check_unused(self, "the ResNet, without --prior", "layer", "fraction")
         else:
@@ -254,6 +261,24 @@ class _PolicyTrain(DemonstrationsCommand):
         more = {name: getattr(self, name) for name in _OF_IMAGES}
         return EncoderSettings(self.resnet_width, **more)
 
+    def _encoder_of(self, spaces: "PolicySpaces") -> EncoderSettings | LeRobotEncoderSettings:
+        """How the images of these spaces are seen.
+
+        Raises:
+            ValueError: LeRobot's network is asked for, and the images are of several sizes.
+        """
+        encoder, sizes = self._encoder(), set(spaces.images.values())
+        if self.image_encoder == "resnet" or not sizes:
+            return encoder
+        if len(sizes) > 1:
+            raise ValueError(
+                f"LeRobot wants the images of all cameras in one size, and {self.demonstrations} "
+                f"has {dict(spaces.images)}; choose with --cameras"
+            )
+        height, width = (max(1, round(encoder.crop * side)) for side in sizes.pop())
+        crop = None if encoder.crop == 1 else (height, width)
+        return LeRobotEncoderSettings(keypoints=encoder.keypoints, crop=crop)
+
     def _policy(self, spaces: "PolicySpaces", horizons: "Horizons") -> "DiffusionPolicy":
         from scorefield.control.policies.diffusion_policy import DiffusionPolicy, DiffusionSettings
 
@@ -263,7 +288,7 @@ class _PolicyTrain(DemonstrationsCommand):
         else:
             network = NETWORKS[self.network](horizons.n_obs_steps)
         diffusion = DiffusionSettings(self.predicts, normalizer=self.normalizer)
-        encoder = self._encoder()
+        encoder = self._encoder_of(spaces)
         return DiffusionPolicy(spaces, horizons, network, diffusion, encoder, seed=self.seed)
 
     def _seen_of(self, data: "Demonstrations") -> Literal["state", "image", "both"]:
