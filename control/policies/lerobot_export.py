@@ -249,14 +249,16 @@ def _statistics(policy: DiffusionPolicy, features: LeRobotFeatures) -> Statistic
     for number, name in enumerate(policy.spaces.images):
         assert isinstance(policy.encoder, LeRobotEncoder)
         found[features.cameras[name]] = _moments(policy.encoder.images[number])
-    return {**found, ACTION: _ends(policy.actions)}
+    # an action that never varied is not scaled here, but bounded, which nothing is there
+    bounds = torch.tensor([policy.spaces.low, policy.spaces.high]).double()
+    return {**found, ACTION: _ends(policy.actions, (bounds[1] - bounds[0]) / 2)}
 
 
-def _ends(normalizer: Normalizer) -> dict[str, Tensor]:
-    """What goes to -1 and to 1."""
-    offset, half = normalizer.offset.double(), _half(normalizer)
-    ends = {"min": (-1 - offset) * half, "max": (1 - offset) * half}
-    return {name: end.float().cpu().contiguous() for name, end in ends.items()}
+def _ends(normalizer: Normalizer, most: Tensor | float = torch.inf) -> dict[str, Tensor]:
+    """What goes to -1 and to 1; `most` is the largest half of the way between them."""
+    offset, half = normalizer.offset.double().cpu(), _half(normalizer).cpu()
+    middle, half = -offset * half, half.minimum(torch.as_tensor(most).double())
+    return {"min": (middle - half).float(), "max": (middle + half).float()}
 
 
 def _moments(normalizer: Any) -> dict[str, Tensor]:

@@ -141,6 +141,17 @@ def test_what_came_from_lerobot_goes_back(changed: dict[str, Any], tmp_path: Pat
     assert float((found - expected).abs().max()) < 1e-5
 
 
+def test_an_action_that_never_varied_stays_within_its_bounds(tmp_path: Path) -> None:
+    spaces = replace(SPACES, low=(-1.0, 1.998), high=(3.0, 2.002))
+    policy = policy_of(DiffusionSettings("x0", steps=4), spaces)
+    policy.actions = Normalizer(torch.tensor([0.5, 1.0]), torch.tensor([-0.5, -2.0]))
+    export_to_lerobot(policy, tmp_path, environment_state=2)
+    observation = {STATE: 50 * torch.randn(9, 2, 3), ENVIRONMENT: 50 * torch.randn(9, 2, 2)}
+    found = restated(tmp_path).act(observation, torch.randn(9, 1, 8, 2))
+    assert float((found[..., 1] - 2).abs().max()) <= 0.002 + 1e-6
+    assert float(found[..., 0].std()) > 0.3
+
+
 def test_our_own_sampler_differs_and_that_is_measured(tmp_path: Path) -> None:
     policy = policy_of(DiffusionSettings("eps", steps=8))
     assert 1e-3 < export_to_lerobot(policy, tmp_path, environment_state=2) < 2

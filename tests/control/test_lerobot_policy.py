@@ -12,6 +12,7 @@ from lerobot_policy import (
     ROWS,
     STATE,
     LeRobotPolicy,
+    camera,
     noise_of,
     observations,
     settings_of,
