@@ -5,6 +5,9 @@ BIN := .venv/bin
 READY := .venv/ready
 DEMO := runs/demo
 
+# The tests start many processes; without bytecode on disk each would compile the same modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-slow drill drill-fast test-lowest test-newest lint types layers docs wheel clean
 
 demo: $(READY)

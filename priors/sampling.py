@@ -17,9 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from scorefield.priors.composition.compose import check_is_denoiser
 from scorefield.priors.composition.normalisable import check_density
-from scorefield.priors.denoiser import Composition, Denoiser
+from scorefield.priors.denoiser import Composition, Denoiser, check_is_denoiser
 from scorefield.priors.energy.mcmc import Corrector
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import CORRECTION, ON_THE_WAY, START, item_generators, keyed_noise

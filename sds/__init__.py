@@ -6,6 +6,6 @@
 settings, `vector` and `tracing` are a rasteriser and a tracer of drawings, `edit` changes images.
 """
 
-import lazy_loader
+from scorefield.lazy_names import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

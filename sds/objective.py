@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.devices import to_device
-from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.denoiser import Denoiser, check_is_denoiser
 from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
@@ -218,10 +218,13 @@ def distill(
         root mean square of 1); None does not clip.
 
     Raises:
-        ValueError: the objective needs a denoiser or a reference that is not given.
+        ValueError: no denoiser first, or the objective needs a denoiser or a reference that is not
+            given.
     """
     if isinstance(denoisers, Denoiser):
         denoisers = PromptedDenoisers(denoisers)
+    elif not isinstance(denoisers, PromptedDenoisers):
+        check_is_denoiser(denoisers)
     level = level.expand(len(latents))
     with torch.no_grad():
         point = NoisedLatents(latents.detach(), level, eps, float(progress), reference)

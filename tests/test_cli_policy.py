@@ -59,6 +59,9 @@ def test_train_and_evaluate(
     assert main([*train, "--out", str(tmp_path / "a")]) == 0
     assert main([*train, "--out", str(tmp_path / "a"), "--resume"]) == 0
     assert main([*train, "--out", str(tmp_path / "a")]) == 2
+    capsys.readouterr()
+    assert main([*train, "--batch-size", "8", "--out", str(tmp_path / "a"), "--resume"]) == 2
+    assert 'was made with batch_size = "16", now' in capsys.readouterr().err
     assert main([*train, "--out", str(tmp_path / "b")]) == 0
     first, second = (load_file(tmp_path / x / "policy" / "policy.safetensors") for x in "ab")
     assert all(np.array_equal(first[name], second[name]) for name in first)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import scorefield as sf
 from pathlib import Path
-from scorefield import control, images, priors, sds
+from scorefield import control, images, perception, priors, sds
 from scorefield.control.data.episode import Episode
 from scorefield.perception.correspondence import dift
 from scorefield.sds import svg
@@ -62,6 +62,15 @@ CALLS = {
     "genuine_features('shapes', flat)": "ValueError: the prior comes first",
     "sf.match(flat, flat, prior)": "ValueError: the prior comes first",
     "sf.text_to_3d(prior, prior, 'out')": "ValueError: .* text or TextTo3DSettings; got FrozenPri",
+    "perception.text_scores(flat, prior, ['a lamp'])": "ValueError: the prior comes first",
+    "perception.label_fit(flat, prior, ['a lamp'])": "ValueError: the prior comes first",
+    "perception.label_fit(prior, flat[None], 'a lamp')": "ValueError: give a list of prompts",
+    "perception.dift_preset('shapes')": "ValueError: the prior comes first",
+    "perception.emerdiff_preset('shapes')": "ValueError: the prior comes first",
+    "perception.clusters_preset('shapes')": "ValueError: the prior comes first",
+    "priors.editing.inpaint('shapes', flat, flat[:1], 'a lamp')": "ValueError: the prior comes",
+    "priors.editing.prompt_to_prompt('shapes', 'a red cup')": "ValueError: the prior comes first",
+    "priors.editing.prompt_to_prompt(prior, 'a red cup')": "ValueError: the edit comes second",
     # denoisers
     "sf.sample(prior, prior.latent_shape)": "ValueError: .* prior.condition.'a table'.",
     "sf.sample(prior, 'a table', n=1)": "ValueError: .* prior.condition.'a table'.",
@@ -70,6 +79,13 @@ CALLS = {
     "sf.compose([prior.condition('a table'), prior.condition('red')])": "ValueError: give a weight",
     "priors.conjunction(prior.condition(), [prior])": "ValueError: give a weight",
     "prior.generate('a table', 3.0, n=4)": "ValueError: .* repeat the prompt",
+    "priors.editing.sdedit(prior, flat[None])": "ValueError: .* prior.condition.'a table'.",
+    "priors.editing.ddim_invert(prior, flat[None])": "ValueError: .* prior.condition.'a table'.",
+    "priors.editing.ddim_generate('shapes', flat[None])": "ValueError: .* prior.condition.'a",
+    "priors.editing.edit_friendly_invert(prior, flat[None])": "ValueError: .* prior.condition.'a",
+    "priors.log_likelihood_ode(prior, flat[None])": "ValueError: .* prior.condition.'a table'.",
+    "priors.conjunction(prior, {prior.condition(): 1.0})": "ValueError: .* prior.condition.'a tabl",
+    "sds.distill(prior, flat[None], None, flat[None])": "ValueError: .* prior.condition.'a table'.",
     # settings
     "sds.TextTo3DSettings('a lamp', objective='vsd')": "ValueError: objective .* VSD.. of scoref",
     "sds.TextTo3DSettings('a lamp', objective=sds.VSD)": "ValueError: objective .* VSD.. of scoref",
@@ -86,6 +102,10 @@ CALLS = {
     "sf.gallery.__name__": "'scorefield.gallery'",
     "sf.classifiy": "AttributeError: .*; did you mean 'classify'.",
     "sf.nothing_like_it": "AttributeError: module 'scorefield' has no attribute 'nothing_like_it'$",
+    "priors.load_pror": "AttributeError: module 'scorefield.priors' .*; did you mean 'load_prior'.",
+    "control.DifusionPolicy": "AttributeError: .*; did you mean 'DiffusionPolicy'.",
+    "sds.svg.TextToSVG": "AttributeError: .*; did you mean 'TextToSvg'.",
+    "priors.editing.inpainting.__name__": "'scorefield.priors.editing.inpainting'",
     "sf._hidden": "AttributeError: module 'scorefield' has no attribute '_hidden'$",
     # points
     "sf.match(prior, flat, flat, [(200, 31)])": "ValueError: points must lie in the image",

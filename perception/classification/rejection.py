@@ -15,7 +15,7 @@ from torch import Tensor
 
 from scorefield.perception.classification.error_measure import ErrorMeasure
 from scorefield.perception.classification.paired_errors import clean_samples, paired_errors
-from scorefield.priors.prior import Prior
+from scorefield.priors.prior import Prior, check_is_prior
 
 DRAWS = 8
 """Of noise and level, for each image with its label and without."""
@@ -82,8 +82,11 @@ def label_fit(
         batch_size: rows in one pass of the network.
 
     Raises:
-        ValueError: not one prompt per image, or no draw.
+        ValueError: no prior first, not one prompt per image, or no draw.
     """
+    check_is_prior(prior)
+    if isinstance(prompts, str):
+        raise ValueError(f"give a list of prompts, one per image; got the text {prompts!r}")
     if len(prompts) != len(images) or draws < 1:
         raise ValueError(
             f"give one prompt per image and at least one draw; got {len(prompts)} prompts for "

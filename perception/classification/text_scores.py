@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scorefield.perception.classification.error_measure import ErrorMeasure
 from scorefield.perception.classification.paired_errors import clean_samples, paired_errors
-from scorefield.priors.prior import Prior, Prompts
+from scorefield.priors.prior import Prior, Prompts, check_is_prior
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +53,9 @@ def text_scores(
         batch_size: rows in one pass of the network.
 
     Raises:
-        ValueError: no prompt, or fewer than two draws.
+        ValueError: no prior first, no prompt, or fewer than two draws.
     """
+    check_is_prior(prior)
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     if not prompts or draws < 2:
         raise ValueError(

@@ -77,6 +77,7 @@ def dift_preset(prior: FrozenPrior) -> DiftPreset:
     Raises:
         ValueError: a prior of videos, which has none.
     """
+    check_is_prior(prior)
     if prior.is_video:
         raise ValueError(f"{prior.name} is a prior of videos, which have no preset; give one")
     model = prior.model

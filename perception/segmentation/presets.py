@@ -12,6 +12,7 @@ from scorefield.perception.segmentation.emerdiff import EmerDiff
 from scorefield.priors.features.taps import short_name
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.levels import NoiseLevel
+from scorefield.priors.prior import check_is_prior
 
 
 def emerdiff_preset(prior: FrozenPrior) -> EmerDiff:
@@ -20,6 +21,7 @@ def emerdiff_preset(prior: FrozenPrior) -> EmerDiff:
     Raises:
         ValueError: a prior of videos, or without cross-attention on its way up.
     """
+    check_is_prior(prior)
     if prior.is_video:
         raise ValueError(f"{prior.name} is a prior of videos; give one of images")
     paths = cross_attention_paths(prior.model)
@@ -66,6 +68,7 @@ def clusters_preset(
     Raises:
         ValueError: a prior of videos, or a network without blocks.
     """
+    check_is_prior(prior)
     clusters = KMeansClusters() if clusters is None else clusters
     if cross_attention_paths(prior.model):
         sharpened = emerdiff_preset(prior)

@@ -3,27 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from scorefield.priors.denoiser import Composition, Denoiser, Term, combine, composition_of
+from scorefield.priors.denoiser import (
+    Composition,
+    Denoiser,
+    Term,
+    check_is_denoiser,
+    combine,
+    composition_of,
+)
 from scorefield.priors.exact.standard_normal import StandardNormal
 from scorefield.priors.expert_weights import Weight, plus, reciprocal, times
 from scorefield.priors.experts import tried_levels
 from scorefield.priors.schedule import NoiseSchedule
 
 Experts = Mapping[Denoiser, Weight] | Sequence[tuple[Denoiser, Weight]]
-
-
-def check_is_denoiser(given: object) -> None:
-    """Refuse what is no denoiser, such as a prior before it is conditioned.
-
-    Raises:
-        ValueError: it is none; what makes one is named.
-    """
-    if not isinstance(given, Denoiser):
-        shown = repr(given) if isinstance(given, str) else type(given).__name__
-        raise ValueError(
-            "a denoiser is a prior under a prompt: prior.condition('a table'), or guided, "
-            f"prior.guided('a table', 3.0); got {shown}"
-        )
 
 
 def compose(
@@ -83,6 +76,7 @@ def conjunction(unconditional: Denoiser, concepts: Experts) -> Composition:
     A w_i < 0 is a negative expert; a "negative prompt" is another thing, which takes the place of
     the unconditional one (`FrozenPrior.guided`).
     """
+    check_is_denoiser(unconditional)
     pairs = _pairs(concepts)
     left_over: Weight = 1.0
     for _, weight in pairs:

@@ -5,6 +5,6 @@ with attention kept, `prompt_to_prompt` (attention_edit); inside `masks`, `inpai
 `scorefield.sds.edit` is one function for all of them.
 """
 
-import lazy_loader
+from scorefield.lazy_names import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.denoiser import Denoiser, check_is_denoiser
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.steps import ddim_step, denoise_loop, trajectory_levels
 
@@ -42,10 +42,11 @@ def ddim_invert(
         progress: show a progress bar.
 
     Raises:
-        ValueError: strength, steps or iterations out of range; or a single step from a level
-            without signal to the clean one, which nothing inverts.
+        ValueError: no denoiser first; strength, steps or iterations out of range; or a single step
+            from a level without signal to the clean one, which nothing inverts.
         FloatingPointError: as soon as z is not finite.
     """
+    check_is_denoiser(denoiser)
     if iterations < 1:
         raise ValueError(f"iterations must be >= 1, got {iterations}")
     upwards = trajectory_levels(denoiser.schedule, steps, strength)[::-1]
@@ -90,9 +91,10 @@ def ddim_generate(
         progress: show a progress bar.
 
     Raises:
-        ValueError: strength or steps out of range.
+        ValueError: no denoiser first, strength or steps out of range.
         FloatingPointError: as soon as z is not finite.
     """
+    check_is_denoiser(denoiser)
 
     def step(z: Tensor, here: NoiseLevel, to: NoiseLevel, _: int) -> Tensor:
         return ddim_step(denoiser(z, here), to)

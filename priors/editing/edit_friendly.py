@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.denoiser import Denoiser, check_is_denoiser
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import items_of, keyed_noise
 from scorefield.priors.prediction import Prediction
@@ -107,9 +107,10 @@ def edit_friendly_invert(
         progress: show a progress bar.
 
     Raises:
-        ValueError: steps out of range, or another number of items than rows.
+        ValueError: no denoiser first, steps out of range, or another number of items than rows.
         FloatingPointError: a step is not finite, on a CPU as soon as it is not.
     """
+    check_is_denoiser(denoiser)
     items = tuple(items_of(len(x), items))
     levels = level_path(denoiser.schedule, steps)
     residuals = torch.empty((steps, *x.shape), dtype=x.dtype, device=storage)

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.images import Images
-from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.denoiser import Denoiser, check_is_denoiser
 from scorefield.priors.editing.masks import check_mask, composite, mask_cells, read_mask
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import (
@@ -18,7 +18,7 @@ from scorefield.priors.noise import (
     keyed_noise,
     normal,
 )
-from scorefield.priors.prior import Guidance, ImagePrior, Prompts
+from scorefield.priors.prior import Guidance, ImagePrior, Prompts, check_is_prior
 from scorefield.priors.steps import ddim_step, denoise_loop, level_path
 
 
@@ -64,6 +64,7 @@ def inpaint_latents(
         ValueError: numbers out of range, a mask that holds other values or does not broadcast.
         FloatingPointError: as soon as a sample is not finite.
     """
+    check_is_denoiser(denoiser)
     if resamplings < 1 or jump < 1:
         raise ValueError(f"resamplings and jump must be >= 1, got {resamplings} and {jump}")
     if not bool(((mask == 0) | (mask == 1)).all()):
@@ -131,10 +132,11 @@ def inpaint(
         progress: show a progress bar.
 
     Raises:
-        ValueError: images of another size than the prior's, a mask that does not fit them, numbers
-            out of range.
+        ValueError: no prior first, images of another size than the prior's, a mask that does not
+            fit them, numbers out of range.
         FloatingPointError: as soon as a sample is not finite.
     """
+    check_is_prior(prior)
     images, mask = prior.pixels(images), read_mask(mask, prior.image_size).to(prior.device)
     side = prior.image_size
     if images.shape[-2:] != (side, side):

@@ -23,7 +23,7 @@ from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import START, keyed_noise
 from scorefield.priors.prediction import Prediction
-from scorefield.priors.prior import Guidance
+from scorefield.priors.prior import Guidance, check_is_prior
 from scorefield.priors.steps import ddim_step, denoise_loop, level_path
 
 
@@ -124,10 +124,16 @@ def prompt_to_prompt(
         progress: show a progress bar.
 
     Raises:
-        ValueError: no U-Net, or plain attention, to edit; start and noise maps both given; skip
-            without noise maps, or out of range.
+        ValueError: no prior first or no edit second; no U-Net, or plain attention, to edit; start
+            and noise maps both given; skip without noise maps, or out of range.
         FloatingPointError: as soon as an image is not finite.
     """
+    check_is_prior(prior)
+    if not isinstance(edit, AttentionEdit):
+        raise ValueError(
+            "the edit comes second: AttentionEdit.replacement(tokenizer_of(prior), 'a red cup', "
+            f"'a blue cup') makes one; got {edit!r:.60}"
+        )
     if start is not None and noise_maps is not None:
         raise ValueError("start and noise_maps both say where to begin; give one of them")
     if skip and noise_maps is None:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.denoiser import Denoiser, check_is_denoiser
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import (
     ON_THE_WAY,
@@ -51,9 +51,11 @@ def sdedit(
         progress: show a progress bar.
 
     Raises:
-        ValueError: strength, steps or eta out of range, or another number of items than rows.
+        ValueError: no denoiser first, strength, steps or eta out of range, or another number of
+            items than rows.
         FloatingPointError: as soon as a sample is not finite.
     """
+    check_is_denoiser(denoiser)
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must lie in [0, 1], got {eta}")
     levels = trajectory_levels(denoiser.schedule, steps, strength)

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.denoiser import Denoiser, check_is_denoiser
 from scorefield.priors.energy.line_integral import with_graph
 from scorefield.priors.exact.standard_normal import StandardNormal
 from scorefield.priors.levels import NoiseLevel
@@ -113,6 +113,7 @@ def log_likelihood_ode(
         ValueError: the prediction has no graph, or a count below 1.
         FloatingPointError: the path left the finite numbers.
     """
+    check_is_denoiser(denoiser)
     if probes is not None and probes < 1:
         raise ValueError(f"probes must be >= 1, or None for the exact trace; got {probes}")
     generators = item_generators(len(x), seed, items)

@@ -5,6 +5,6 @@ then looked at in views (`augmentation`) under `penalties`; `optimize` and `expo
 and `evaluation` scores a list of prompts by an independent renderer.
 """
 
-import lazy_loader
+from scorefield.lazy_names import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -25,10 +25,17 @@ class Failed(Exception):
 
 @contextmanager
 def under_way() -> Iterator[None]:
-    """Inside, a ValueError no longer means that something was refused before starting."""
+    """Inside, a ValueError no longer means that something was refused before starting.
+
+    That the folder of a run was refused still does.
+    """
     try:
         yield
     except ValueError as error:
+        from scorefield.runs.folder import RunFolderError
+
+        if isinstance(error, RunFolderError):
+            raise
         raise Failed(" ".join(str(error).split())) from error
 
 

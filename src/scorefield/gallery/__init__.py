@@ -1,5 +1,5 @@
 """A static page of run folders: `write_gallery`."""
 
-import lazy_loader
+from scorefield.lazy_names import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -34,6 +34,10 @@ _VERSION_KEY = "scorefield_version"
 _CONFIG_PART = part_path("config.json").name  # what a run killed at once leaves
 
 
+class RunFolderError(ValueError):
+    """A folder that a run cannot use; nothing was begun in it."""
+
+
 class RunFolder:
     """The folder of one run, made by :meth:`create`.
 
@@ -66,18 +70,18 @@ class RunFolder:
             free: Settings that may differ on resuming; those inside a group are named ``a.b``.
 
         Raises:
-            ValueError: The folder holds something else, cannot be written, is in use by another
-                process, or was made with other settings (the first that differs is named, with
-                both values).
+            RunFolderError: The folder holds something else, cannot be written, or was made with
+                other settings (the first that differs is named, with both values).
+            ValueError: Another process uses it.
         """
         path = Path(path)
         settings = _as_json(config)
         if path.exists() and not path.is_dir():
-            raise ValueError(f"{path} is a file; a run needs a folder: choose another one")
+            raise RunFolderError(f"{path} is a file; a run needs a folder: choose another one")
         # A kill before the first config.json was whole leaves only its beginning.
         occupied = path.is_dir() and any(entry.name != _CONFIG_PART for entry in path.iterdir())
         if occupied and not resume:
-            raise ValueError(
+            raise RunFolderError(
                 f"{path} is not empty; choose another folder, or resume its run "
                 "(--resume; resume=True in Python)"
             )
@@ -85,7 +89,7 @@ class RunFolder:
             saved = _read_config(path)
             if (difference := first_difference(saved, settings, free)) is not None:
                 key, before, now = difference
-                raise ValueError(
+                raise RunFolderError(
                     f"{path} was made with {key} = {before}, now {key} = {now}; "
                     "resume with the same settings or choose another folder"
                 )
@@ -94,7 +98,7 @@ class RunFolder:
             folder._lock = lock_folder(path)
             folder._write_config()
         except OSError as error:
-            raise ValueError(
+            raise RunFolderError(
                 f"cannot write in {path} ({error.strerror}); choose another folder"
             ) from error
         return folder

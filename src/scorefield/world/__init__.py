@@ -5,6 +5,6 @@ videos, with a reader that needs no network. `judge` is a classifier of the imag
 renders alone, whose weights lie beside it.
 """
 
-import lazy_loader
+from scorefield.lazy_names import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)
