@@ -348,17 +348,3 @@ def _beside(row: Tensor, z: Tensor) -> Tensor:
 def _shown(row: Tensor) -> str:
     values = [f"{float(value):.4g}" for value in row]
     return values[0] if len(set(values)) == 1 else " ".join(values)
-
-
-def check_is_denoiser(given: object) -> None:
-    """Refuse what is no denoiser, such as a prior before it is conditioned.
-
-    Raises:
-        ValueError: it is none; what makes one is named.
-    """
-    if not isinstance(given, Denoiser):
-        shown = repr(given) if isinstance(given, str) else type(given).__name__
-        raise ValueError(
-            "a denoiser is a prior under a prompt: prior.condition('a table'), or guided, "
-            f"prior.guided('a table', 3.0); got {shown}"
-        )

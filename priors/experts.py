@@ -38,6 +38,20 @@ class Expert(Protocol):
         ...
 
 
+def check_is_denoiser(given: object) -> None:
+    """Refuse what is no denoiser, such as a prior before it is conditioned.
+
+    Raises:
+        ValueError: it is none; what makes one is named.
+    """
+    if not isinstance(given, Expert):
+        shown = repr(given) if isinstance(given, str) else type(given).__name__
+        raise ValueError(
+            "a denoiser is a prior under a prompt: prior.condition('a table'), or guided, "
+            f"prior.guided('a table', 3.0); got {shown}"
+        )
+
+
 def predict_together(
     denoisers: Sequence[Expert], z: Float[Tensor, "batch *shape"], level: NoiseLevel
 ) -> list[Prediction]:

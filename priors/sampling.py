@@ -18,8 +18,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from scorefield.priors.composition.normalisable import check_density
-from scorefield.priors.denoiser import Composition, Denoiser, check_is_denoiser
+from scorefield.priors.denoiser import Composition, Denoiser
 from scorefield.priors.energy.mcmc import Corrector
+from scorefield.priors.experts import check_is_denoiser
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import CORRECTION, ON_THE_WAY, START, item_generators, keyed_noise
 from scorefield.priors.prediction import Prediction

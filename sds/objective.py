@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.devices import to_device
-from scorefield.priors.denoiser import Denoiser, check_is_denoiser
+from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.experts import check_is_denoiser
 from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction

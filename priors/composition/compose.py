@@ -7,13 +7,12 @@ from scorefield.priors.denoiser import (
     Composition,
     Denoiser,
     Term,
-    check_is_denoiser,
     combine,
     composition_of,
 )
 from scorefield.priors.exact.standard_normal import StandardNormal
 from scorefield.priors.expert_weights import Weight, plus, reciprocal, times
-from scorefield.priors.experts import tried_levels
+from scorefield.priors.experts import check_is_denoiser, tried_levels
 from scorefield.priors.schedule import NoiseSchedule
 
 Experts = Mapping[Denoiser, Weight] | Sequence[tuple[Denoiser, Weight]]

@@ -7,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.images import Images
-from scorefield.priors.denoiser import Denoiser, check_is_denoiser
+from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.editing.masks import check_mask, composite, mask_cells, read_mask
+from scorefield.priors.experts import check_is_denoiser
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import (
     ON_THE_WAY,

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.priors.denoiser import Denoiser, check_is_denoiser
+from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.experts import check_is_denoiser
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import (
     ON_THE_WAY,

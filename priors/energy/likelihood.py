@@ -23,9 +23,10 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from scorefield.priors.denoiser import Denoiser, check_is_denoiser
+from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.energy.line_integral import with_graph
 from scorefield.priors.exact.standard_normal import StandardNormal
+from scorefield.priors.experts import check_is_denoiser
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import item_generators, rademacher
 from scorefield.priors.schedule import NoiseSchedule
