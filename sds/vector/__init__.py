@@ -5,6 +5,6 @@ It imports nothing else of this package. `reading` takes files apart into the `n
 exact areas (coverage) `render` lays over each other, tile by tile; `svg_write` is the way back.
 """
 
-from scorefield.lazy_names import attach
+import lazy_loader
 
-__getattr__, __dir__, __all__ = attach(__name__, __file__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
