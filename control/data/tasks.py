@@ -15,24 +15,27 @@ from torch import Tensor
 from scorefield.control.data.episodes import Episodes
 
 
-def with_tasks(episodes: Episodes, texts: Sequence[str]) -> tuple[Episodes, tuple[str, ...]]:
+def with_tasks(
+    episodes: Episodes, texts: Sequence[str], known: Sequence[str] | None = None
+) -> tuple[Episodes, tuple[str, ...]]:
     """Episodes whose states end in their tasks, and the distinct texts in the order of the numbers.
 
     Args:
         episodes: of any kind.
         texts: the task of each.
+        known: the tasks of a policy that has some, `policy.spaces.tasks`; None: those of the texts.
 
     Raises:
-        ValueError: there are not as many texts as episodes, or one is empty.
+        ValueError: there are not as many texts as episodes, one is empty, or not known.
     """
     if len(texts) != len(episodes):
         raise ValueError(f"there are {len(texts)} task texts for {len(episodes)} episodes")
     if any(not text.strip() for text in texts):
         empty = next(number for number, text in enumerate(texts) if not text.strip())
         raise ValueError(f"the task of episode {empty} is an empty text; leave the episode out")
-    tasks = tuple(sorted(set(texts)))
+    tasks = tuple(sorted(set(texts)) if known is None else known)
     lengths = torch.from_numpy(episodes.ends - episodes.begins)
-    numbers = {text: task_numbers(text, tasks) for text in tasks}
+    numbers = {text: task_numbers(text, tasks) for text in set(texts)}
     told = torch.stack([numbers[text] for text in texts]).repeat_interleave(lengths, 0)
     arrays = {
         "state": np.concatenate([episodes.state, told.numpy()], axis=1),

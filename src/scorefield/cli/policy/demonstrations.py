@@ -92,6 +92,24 @@ def loaded(data: "Demonstrations", choice: "Choice", numbers: Sequence[int]) -> 
     return Episodes.of(data.read(choice, numbers))
 
 
+def task_texts(data: "Demonstrations", numbers: Sequence[int]) -> list[str]:
+    """The task of each episode.
+
+    Raises:
+        ValueError: some episode has none, or several.
+    """
+    parts = data.parts if data.format.startswith("LeRobot") else {}
+    found = {n: [text for text, of in parts.items() if n in of] for n in numbers}
+    for number, texts in found.items():
+        if len(texts) != 1:
+            raise ValueError(
+                f"{data.path}: a policy that is told its task (--task-text) needs one of LeRobot's "
+                f"per episode, and episode {number} has {texts or 'none'}; choose others with "
+                "--episodes"
+            )
+    return [texts[0] for texts in found.values()]
+
+
 def _check_memory(data: "Demonstrations", choice: "Choice", numbers: Sequence[int]) -> None:
     """Refuses images that memory does not hold, before they are read for hours."""
     if not hasattr(os, "sysconf"):  # as on Windows

@@ -7,7 +7,12 @@ from typing import Annotated
 import tyro
 
 from scorefield.cli.command import Outcome, check_folder, check_unused, options_of, under_way
-from scorefield.cli.policy.demonstrations import DemonstrationsCommand, described, loaded
+from scorefield.cli.policy.demonstrations import (
+    DemonstrationsCommand,
+    described,
+    loaded,
+    task_texts,
+)
 from scorefield.locks import owned
 from scorefield.training.students.settings import POLICY_STUDENT, StudentSettings
 
@@ -32,6 +37,7 @@ class _PolicyDistill(DemonstrationsCommand):
         )
 
         from scorefield.cli.loading import device_of
+        from scorefield.control.data.tasks import with_tasks
         from scorefield.control.data.windows import Windows
         from scorefield.control.policies.loading import load_policy
         from scorefield.control.training.distill import PolicyStudent
@@ -39,18 +45,16 @@ class _PolicyDistill(DemonstrationsCommand):
 
         teacher = load_policy(self.policy).to(device_of(self))
         spaces, data = teacher.spaces, self.opened()
-        if spaces.tasks:
-            raise ValueError(
-                f"{self.policy} acts by task texts, which this command does not read; in Python, "
-                "scorefield.control.training.distill.distill_policy takes windows with them"
-            )
         choice = data.choose(
             state=self.state if spaces.state else (),
             action=self.action,
             cameras=self.cameras if spaces.images else (),
         )
         numbers = self.numbers(data)
-        windows = Windows(loaded(data, choice, numbers), teacher.horizons)
+        episodes = loaded(data, choice, numbers)
+        if spaces.tasks:
+            episodes, _ = with_tasks(episodes, task_texts(data, numbers), spaces.tasks)
+        windows = Windows(episodes, teacher.horizons)
         with owned(self.out):
             job = PolicyStudent(teacher, windows, settings)
             folder = begin(job, self.out, resume=self.resume)

@@ -1,6 +1,7 @@
 """`scorefield policy evaluate`: a policy acts, and its metrics are told with intervals."""
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -40,6 +41,9 @@ class PolicyEvaluate(Command):
     """Seed of the first episode; the others follow. Not those of the demonstrations."""
     batch: Count = 50
     """Episodes that run side by side; the results do not depend on it."""
+    task: str | None = None
+    """Task to tell a policy that was trained with --task-text, in the words of its demonstrations;
+    needed where it knows several."""
     n_action_steps: Annotated[Count | None, tyro.conf.arg(aliases=("--executed",))] = None
     """Actions of a plan that are executed; without it, as many as in training."""
     delay: Whole = 0
@@ -57,6 +61,7 @@ class PolicyEvaluate(Command):
         from scorefield.cli.loading import device_of
         from scorefield.cli.policy.environments import PLANAR, environment_of
         from scorefield.control.environments.image_observations import VIEW, ImageObservationWrapper
+        from scorefield.control.environments.task_observations import TaskObservationWrapper
         from scorefield.control.evaluation.drawing import draw_paths, write_video
         from scorefield.control.evaluation.rollout import check_delay, latency, roll_out
         from scorefield.control.evaluation.scores import score
@@ -64,10 +69,14 @@ class PolicyEvaluate(Command):
         from scorefield.control.policies.loading import load_policy
 
         policy = load_policy(self.policy).to(device_of(self))
+        task = self._task(policy.spaces.tasks)
         environment = environment_of(self.env)
         if VIEW in policy.spaces.images and VIEW not in environment.spaces.images:
             size, _ = policy.spaces.images[VIEW]
-            environment = ImageObservationWrapper(environment, size, state=policy.spaces.state > 0)
+            states = policy.spaces.state > len(policy.spaces.tasks)
+            environment = ImageObservationWrapper(environment, size, state=states)
+        if task is not None:
+            environment = TaskObservationWrapper(environment, task, policy.spaces.tasks)
         policy.spaces.check(environment.spaces)
         if self.n_action_steps is not None:
             policy.horizons = replace(policy.horizons, n_action_steps=self.n_action_steps)
@@ -95,7 +104,8 @@ class PolicyEvaluate(Command):
                 delay=self.delay,
             )
             seconds = statistics.median(latency(policy, environment, seed=self.first))
-            metrics = {**scores.as_json(), "latency": seconds}
+            told = {} if task is None else {"task": task}
+            metrics = {**told, **scores.as_json(), "latency": seconds}
             written = ["results.json", "episodes.json"]
             write_json(self.out / "results.json", metrics)
             each = [
@@ -119,7 +129,8 @@ class PolicyEvaluate(Command):
                 written.append("episodes.gif")
         low, high = scores.success_interval
         best_low, best_high = scores.best_reward_interval
-        lines = [
+        lines = [] if task is None else [f"told: {task}"]
+        lines += [
             f"success: {scores.success:.3f} ({low:.3f} to {high:.3f}) of {scores.episodes}",
             f"best reward: {scores.best_reward:.3f} ({best_low:.3f} to {best_high:.3f})",
             f"roughness: {scores.roughness:.4f}, at the seams of chunks {scores.jump:.2f} times",
@@ -128,7 +139,7 @@ class PolicyEvaluate(Command):
         ]
         if self.env.startswith("gym:"):
             returns = [float(one.rewards.sum()) for one in rollouts]
-            lines.insert(2, f"mean return: {statistics.fmean(returns):.4g}")
+            lines.insert(2 + len(told), f"mean return: {statistics.fmean(returns):.4g}")
             if scores.success == 0:
                 lines.append(f"{self.env} reports no success (is_success in its info)")
         if scores.modes:
@@ -137,3 +148,27 @@ class PolicyEvaluate(Command):
             )
         lines += [f"wrote {self.out / name}" for name in written]
         return Outcome({"out": str(self.out), **metrics}, lines)
+
+    def _task(self, tasks: Sequence[str]) -> str | None:
+        """The task that the policy is told; None for one that is told none.
+
+        Raises:
+            ValueError: it knows no such task, or several and none is named.
+        """
+        from scorefield.control.data.tasks import task_numbers
+
+        known = ", ".join(map(repr, tasks))
+        if not tasks:
+            if self.task is not None:
+                raise ValueError(
+                    f"--task: {self.policy} was trained without --task-text and is told no task"
+                )
+            return None
+        if self.task is None and len(tasks) > 1:
+            raise ValueError(f"{self.policy} is told a task: say with --task which of {known}")
+        task = tasks[0] if self.task is None else self.task
+        try:
+            task_numbers(task, tasks)
+        except ValueError as error:
+            raise ValueError(f"--task: {error}") from error
+        return task

@@ -1,6 +1,7 @@
 """`scorefield policy train`: a policy from demonstrations."""
 
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
@@ -15,7 +16,12 @@ from scorefield.cli.command import (
     options_of,
     under_way,
 )
-from scorefield.cli.policy.demonstrations import DemonstrationsCommand, described, loaded
+from scorefield.cli.policy.demonstrations import (
+    DemonstrationsCommand,
+    described,
+    loaded,
+    task_texts,
+)
 from scorefield.control.networks.settings import (
     EncoderSettings,
     LeRobotEncoderSettings,
@@ -124,7 +130,7 @@ class _PolicyTrain(DemonstrationsCommand):
         episodes = loaded(data, choice, numbers)
         tasks: tuple[str, ...] = ()
         if self.task_text:
-            episodes, tasks = with_tasks(episodes, self._texts(data, numbers))
+            episodes, tasks = with_tasks(episodes, task_texts(data, numbers))
         spaces = self._spaces(episodes, tasks)
         windows, held_out = Windows(episodes, horizons).split(self.held_out, self.seed)
         settings = TrainingSettings(
@@ -172,7 +178,8 @@ class _PolicyTrain(DemonstrationsCommand):
             else f"no episode is held out: {self.held_out} of {len(episodes)} is less than one"
         ]
         if self.env is not None:
-            tries = f"scorefield policy evaluate {path} --env {self.env} --out FOLDER"
+            task = f" --task {shlex.quote(tasks[0])}" if len(tasks) > 1 else ""
+            tries = f"scorefield policy evaluate {path} --env {self.env}{task} --out FOLDER"
             lines.append(f"wrote {path}; {tries} tries it")
         else:
             seen = [f"a state of {spaces.state} numbers"] if spaces.state else []
@@ -182,22 +189,6 @@ class _PolicyTrain(DemonstrationsCommand):
                 f"wrote {path}; scorefield.control.load_policy gives it to a loop of your own",
             ]
         return Outcome(metrics, lines)
-
-    def _texts(self, data: "Demonstrations", numbers: Sequence[int]) -> list[str]:
-        """The task of each episode.
-
-        Raises:
-            ValueError: some episode has none, or several.
-        """
-        parts = data.parts if data.format.startswith("LeRobot") else {}
-        found = {n: [text for text, of in parts.items() if n in of] for n in numbers}
-        for number, texts in found.items():
-            if len(texts) != 1:
-                raise ValueError(
-                    f"{self.demonstrations}: --task-text needs one task of LeRobot's per episode, "
-                    f"and episode {number} has {texts or 'none'}; choose others with --episodes"
-                )
-        return [texts[0] for texts in found.values()]
 
     def _spaces(self, episodes: "Episodes", tasks: tuple[str, ...]) -> "PolicySpaces":
         """Of the environment; without one, of the demonstrations.
@@ -222,7 +213,7 @@ class _PolicyTrain(DemonstrationsCommand):
         if episodes.cameras:
             size = episodes.cameras[VIEW].shape[1]
             environment = ImageObservationWrapper(environment, size, state=self.observe == "both")
-        sizes = (episodes.state.shape[1], episodes.action.shape[1])
+        sizes = (episodes.state.shape[1] - len(tasks), episodes.action.shape[1])
         expected = (environment.spaces.state, environment.spaces.action)
         if sizes[1] != expected[1] or (self.observe != "image" and sizes != expected):
             raise ValueError(
@@ -230,12 +221,11 @@ class _PolicyTrain(DemonstrationsCommand):
                 f"{expected}; the demonstrations are of another environment, or of a robot of your "
                 "own: leave --env out"
             )
-        return environment.spaces
+        state = environment.spaces.state + len(tasks)
+        return replace(environment.spaces, state=state, tasks=tasks)
 
     def _check_options(self) -> None:
         """Refuses what nothing would read."""
-        if self.env is not None:
-            check_unused(self, "policy train with --env, where no task is told", "task_text")
         if self.observe == "image":
             check_unused(self, "--observe image, which has no state to tell it with", "task_text")
         if self.network != "perceptron":
