@@ -10,7 +10,9 @@ pixel. Each pixel takes its value from the family of lines that most of its edge
 The gradient is the boundary integral of the same area (Reynolds' transport theorem): a point of
 the boundary that moves by v uncovers <v, n> of its pixel per unit of length. It is summed over the
 kept crossings of both families, each edge counted by the one that it crosses steeply, so a level
-edge has its right gradient too.
+edge has its right gradient too. The first and the last crossing of an edge stand for all of it up
+to its end: what moves the two sides of a thin stroke together leaves a small difference of large
+sums, in which a K-th of a pixel counts.
 
 Sums are in integers: the same on every device, the same in any order, and exactly 0 and 1 outside
 and inside. Layers are stored one after the other, each only as large as its box.
@@ -28,8 +30,8 @@ from scorefield.sds.vector.gather import sum_into
 
 __all__ = ["Polygons", "coverage"]
 
-LINES = 8  # per pixel
-UNIT = 2**20  # the integer that stands for one line of one pixel, covered
+LINES = 8  # per pixel, of layers without thin parts
+WHOLE = 2**23  # the integer that stands for a covered pixel
 # An edge is smeared over up to one pixel and touches three cells; so a row has two cells to spare
 # before and three behind.
 BEFORE, SPARE = 2, 5
@@ -54,12 +56,13 @@ class _Layout(NamedTuple):
     stride: Tensor  # (P,) cells per row
     start: Tensor  # (P,) first cell
     cells: int
+    lines: int  # per pixel
     layer: Tensor  # (rows,) of each row of all layers
     row: Tensor  # (rows,) within the layer
     begin: Tensor  # (rows,) first cell
 
     @staticmethod
-    def of(boxes: Tensor) -> "_Layout":
+    def of(boxes: Tensor, lines: int) -> "_Layout":
         low, size = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
         rows = size[:, 1]
         stride = size[:, 0] + SPARE
@@ -68,7 +71,7 @@ class _Layout(NamedTuple):
         layer = torch.arange(len(boxes), device=boxes.device).repeat_interleave(rows)
         row = torch.arange(len(layer), device=boxes.device) - starts(rows)[layer]
         begin = start[layer] + row * stride[layer]
-        return _Layout(low, size, stride, start, int(cells.sum()), layer, row, begin)
+        return _Layout(low, size, stride, start, int(cells.sum()), lines, layer, row, begin)
 
 
 class _Kept(NamedTuple):
@@ -81,6 +84,7 @@ class _Kept(NamedTuple):
     first: Tensor  # share of the crossing in the first cell; the rest lies in the second
     where: Tensor  # from the edge's first vertex (0) to its second (1)
     slope: Tensor  # across the line per unit along the edge's steep axis
+    reach: Tensor  # how much of the edge it stands for, in lines
     centre: Tensor  # cell of the middle of the crossing
 
 
@@ -92,12 +96,12 @@ def _scan(
     With `level` edges at 45 degrees are among them.
     """
     x, y = polygons.vertices.unbind(1)
-    device = x.device
+    device, per_pixel = x.device, layout.lines
     # The rank of a vertex among the lines decides which of them its edges cross, so neighbours
     # agree on it and every line crosses a polygon an even number of times.
-    top = (layout.low[:, 1] * LINES).index_select(0, polygons.owner)
-    lines = (layout.size[:, 1] * LINES).index_select(0, polygons.owner)
-    rank = (y * LINES - 0.5).ceil().nan_to_num(0).clamp(-1e9, 1e9).long() - top
+    top = (layout.low[:, 1] * per_pixel).index_select(0, polygons.owner)
+    lines = (layout.size[:, 1] * per_pixel).index_select(0, polygons.owner)
+    rank = (y * per_pixel - 0.5).ceil().nan_to_num(0).clamp(-1e9, 1e9).long() - top
     rank = torch.minimum(rank.clamp_min(0), lines)
     change = rank.index_select(0, polygons.follows) - rank
     edges = change.nonzero().squeeze(1)
@@ -107,14 +111,14 @@ def _scan(
     slope = (x1 - x0) / (y1 - y0)
     # Of each edge: its first line, and where that meets it; of each crossing the steps from there.
     first = torch.minimum(rank.index_select(0, edges), rank.index_select(0, after))
-    at_y = (first + top.index_select(0, edges) + 0.5) / LINES
+    at_y = (first + top.index_select(0, edges) + 0.5) / per_pixel
     left = (layout.low[:, 0] - BEFORE).index_select(0, owner)
     right = (layout.size[:, 0] + (BEFORE + 0.5)).index_select(0, owner)
     # Where an edge is nearly level the division is inexact.
     low = torch.minimum((torch.minimum(x0, x1) - left).clamp_min(0.5), right)
     high = torch.minimum((torch.maximum(x0, x1) - left).clamp_min(0.5), right)
-    begin, step = x0 + slope * (at_y - y0) - left, slope / LINES
-    number = starts(layout.size[:, 1] * LINES).index_select(0, owner) + first
+    begin, step = x0 + slope * (at_y - y0) - left, slope / per_pixel
+    number = starts(layout.size[:, 1] * per_pixel).index_select(0, owner) + first
 
     counts = change.abs()
     nth = torch.arange(len(edges), device=device).repeat_interleave(counts)
@@ -127,7 +131,7 @@ def _scan(
     order, line, falls = _sorted(number, change < 0, nth, along, x, layout)
     inside = (1 - 2 * falls).cumsum(0, dtype=torch.int32)
     if bool(even_odd.any()):
-        odd = even_odd[layout.layer].index_select(0, line // LINES)
+        odd = even_odd[layout.layer].index_select(0, line // per_pixel)
         inside = torch.where(odd, (inside & 1) != 0, inside != 0)
     else:
         inside = inside != 0
@@ -140,7 +144,8 @@ def _scan(
 
     nth, x = nth.index_select(0, kept), x.index_select(0, kept)
     line = line.index_select(0, active)
-    row = line // LINES
+    row = line // per_pixel
+    unit = WHOLE // per_pixel
     span = step.abs().clamp_max(1.0).index_select(0, nth)
     begin = x - span / 2
     cell = begin.floor()
@@ -149,27 +154,36 @@ def _scan(
     # The area to the right of the edge in the first cell, and in the first two.
     one = torch.where(whole, cell + 1 - x, ahead * ahead / (2 * span))
     two = (cell + 2 - x).sub_(one, alpha=2)
-    taps = [part.mul_(UNIT).round_().int().mul_(sign) for part in (one, two)]
+    taps = [part.mul_(unit).round_().int().mul_(sign) for part in (one, two)]
     column = cell.long()
     place = layout.begin.index_select(0, row).add_(column)
     area = torch.zeros(layout.cells, dtype=torch.int32, device=device)
     area.index_add_(0, place, taps[0])
     area.index_add_(0, place.add_(1), taps[1])
-    area.index_add_(0, place.add_(1), (sign * UNIT).sub_(taps[0]).sub_(taps[1]))
+    area.index_add_(0, place.add_(1), (sign * unit).sub_(taps[0]).sub_(taps[1]))
     # Rows sum to nothing, so one sum runs through all of them.
     area = area.cumsum(0, dtype=torch.int32)
 
-    steep = span * LINES
+    steep = span * per_pixel
     some = (steep <= 1 if level else steep < 1).nonzero().squeeze(1)
     nth, x, line = (v.index_select(0, some) for v in (nth, x, line))
-    share = torch.stack([slope, (at_y - y0) / (y1 - y0), 1 / (LINES * (y1 - y0))], 1)
-    slope, share, rise = share.index_select(0, nth).unbind(1)
-    where = torch.addcmul(share, rise, (line - number.index_select(0, nth)).to(rise)).clamp_(0, 1)
+    # Up to its ends an edge reaches between 0 and 1 lines; beyond the box, or shorter than a line
+    # is from the next, it is counted by lines alone, which is right on average.
+    before = (at_y - torch.minimum(y0, y1)).mul_(per_pixel)
+    behind = (y1 - y0).abs_().mul_(per_pixel).sub_(before).sub_(counts - 1)
+    before, behind = (torch.where((v < 1) & (counts > 1), v - 0.5, 0.0) for v in (before, behind))
+    share = torch.stack(
+        [slope, (at_y - y0) / (y1 - y0), 1 / (per_pixel * (y1 - y0)), before, behind], 1
+    )
+    slope, share, rise, before, behind = share.index_select(0, nth).unbind(1)
+    passed = line - number.index_select(0, nth)
+    where = torch.addcmul(share, rise, passed.to(rise)).clamp_(0, 1)
+    reach = 1 + before * (passed == 0) + behind * (passed == counts.index_select(0, nth) - 1)
     ahead, span = ahead.index_select(0, some), span.index_select(0, some)
     front = torch.where(ahead >= span, 1.0, ahead / span)
     row, column, sign = (v.index_select(0, some) for v in (row, column, sign))
     edge, centre = edges.index_select(0, nth), x.floor().long()
-    return area, _Kept(edge, row, column, sign, front, where, slope.contiguous(), centre)
+    return area, _Kept(edge, row, column, sign, front, where, slope.contiguous(), reach, centre)
 
 
 def _sorted(
@@ -193,7 +207,7 @@ def _sorted(
     """
     count = len(x)
     position = max(1, count - 1).bit_length()
-    lines = max(1, len(layout.row) * LINES).bit_length()
+    lines = max(1, len(layout.row) * layout.lines).bit_length()
     place = (int(layout.stride.max()) if len(layout.stride) else 1).bit_length()
     fraction = min(12, 62 - position - lines - place)
     if fraction < 0:  # billions of lines
@@ -211,9 +225,15 @@ def _sorted(
 class _Coverage(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, vertices: Tensor, follows: Tensor, owner: Tensor, even_odd: Tensor, boxes: Tensor
+        ctx: Any,
+        vertices: Tensor,
+        follows: Tensor,
+        owner: Tensor,
+        even_odd: Tensor,
+        boxes: Tensor,
+        lines: int,
     ) -> Tensor:
-        rows, turned = _Layout.of(boxes), _Layout.of(boxes[:, [1, 0, 3, 2]])
+        rows, turned = _Layout.of(boxes, lines), _Layout.of(boxes[:, [1, 0, 3, 2]], lines)
         area, by_row = _scan(Polygons(vertices, follows, owner), even_odd, rows, True)
         other, by_column = _scan(
             Polygons(vertices.flip(1), follows, owner), even_odd, turned, False
@@ -236,17 +256,17 @@ class _Coverage(torch.autograd.Function):
 
         if ctx.needs_input_grad[0]:
             near, far = here + by_row.cell, here + by_row.cell + 1
-            tensors = _gains(by_row, near, far, None, None)
+            tensors = _gains(by_row, lines, near, far, None, None)
             near, near_inside = upright.cells(by_column.cell)
             far, far_inside = upright.cells(by_column.cell + 1)
-            tensors += _gains(by_column, near, far, near_inside, far_inside)
+            tensors += _gains(by_column, lines, near, far, near_inside, far_inside)
             ctx.save_for_backward(follows, *tensors)
         ctx.size = len(vertices)
-        return area.clamp_(0, LINES * UNIT).to(vertices.dtype).mul_(1 / (LINES * UNIT))
+        return area.clamp_(0, WHOLE).to(vertices.dtype).mul_(1 / WHOLE)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         follows, *tensors = ctx.saved_tensors
         total = []
         for edge, place, next_place, near, far, where, slope in (tensors[:7], tensors[7:]):
@@ -260,14 +280,19 @@ class _Coverage(torch.autograd.Function):
         begin = torch.stack([x0 + u0, y0 + v0], dim=1)
         end = torch.stack([x1 + u1, y1 + v1], dim=1)
         begin[follows] += end  # a permutation: no vertex twice
-        return begin, None, None, None, None
+        return begin, None, None, None, None, None
 
 
 def _gains(
-    kept: _Kept, near: Tensor, far: Tensor, near_inside: Tensor | None, far_inside: Tensor | None
+    kept: _Kept,
+    lines: int,
+    near: Tensor,
+    far: Tensor,
+    near_inside: Tensor | None,
+    far_inside: Tensor | None,
 ) -> list[Tensor]:
     """What the gradient needs: edges, two cells with their shares, places on the edge, slopes."""
-    share = kept.sign / -LINES
+    share = kept.sign * kept.reach / -lines
     first = kept.first * share
     second = share - first
     if near_inside is not None and far_inside is not None:
@@ -292,7 +317,10 @@ class _Upright:
 
 
 def coverage(
-    polygons: Polygons, even_odd: Bool[Tensor, " layers"], boxes: Int[Tensor, "layers 4"]
+    polygons: Polygons,
+    even_odd: Bool[Tensor, " layers"],
+    boxes: Int[Tensor, "layers 4"],
+    lines: int = LINES,
 ) -> list[Float[Tensor, "height width"]]:
     """The share of each pixel that each layer's polygons cover, in [0, 1].
 
@@ -301,13 +329,14 @@ def coverage(
         even_odd: for each layer, whether a point is inside when its winding number is odd, or
             else when it is not zero.
         boxes: for each layer the pixels asked for: first column, first row, and one past the last.
+        lines: of each family per pixel, a power of two up to 64.
 
     Returns:
         For each layer the pixels of its box. Differentiable in the vertices: the gradient is that
         of the exact area, and does not depend on the device's order of summation.
     """
     flat: Tensor = _Coverage.apply(
-        polygons.vertices, polygons.follows, polygons.owner, even_odd, boxes
+        polygons.vertices, polygons.follows, polygons.owner, even_odd, boxes, lines
     )
     size = (boxes[:, 2:] - boxes[:, :2]).tolist()
     blocks = flat.split([rows * (columns + SPARE) for columns, rows in size])

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from scorefield.sds.vector.compositing import Box
-from scorefield.sds.vector.coverage import SPARE, Polygons, coverage
+from scorefield.sds.vector.coverage import LINES, SPARE, Polygons, coverage
 from scorefield.sds.vector.gather import take
 from scorefield.sds.vector.nodes import FillRule, Group, Shape
 from scorefield.sds.vector.scene import Outlines, RenderTree, take_apart
@@ -60,6 +60,9 @@ class _Image:
         rules = [scene.shapes[i].rule is FillRule.EVEN_ODD for i in scene.fills]
         rules += [False] * len(scene.strokes)
         self.even_odd = torch.tensor(rules, device=polygons.owner.device)
+        radii = outlines.radius.tolist()
+        lines = [LINES] * len(scene.fills) + [_lines_across(2 * radii[i]) for i in scene.strokes]
+        self.lines = torch.tensor(lines)
         index = polygons.owner[:, None].expand(-1, 2)
         points = polygons.vertices.detach().nan_to_num(0).clamp(-1e8, 1e8)
         low = points.new_full((areas, 2), 1e8).scatter_reduce(0, index, points, "amin")
@@ -94,16 +97,28 @@ class _Image:
         numbers = active.nonzero().squeeze(1)
         if len(numbers) == 0:
             return self.polygons.vertices.new_zeros(4, y1 - y0, x1 - x0)
-        polygons, even_odd = self.polygons, self.even_odd
-        if len(numbers) < len(active):
-            on = active.to(even_odd.device)
-            polygons = _of_layers(polygons, on)
-            even_odd = even_odd[on]
-        parts = coverage(polygons, even_odd, boxes[numbers].to(even_odd.device))
-        covered = dict(zip(numbers.tolist(), parts, strict=True))
+        covered: dict[int, Tensor] = {}
+        for lines in self.lines[numbers].unique().tolist():
+            covered |= self._covered(active & (self.lines == lines), boxes, lines)
         here = [(a - x0, b - y0, c - x0, d - y0) for a, b, c, d in boxes.tolist()]
         drawn = Tile(self.scene, self.outlines, covered, here, (x0, y0), _drawn)
         return drawn.image(self.scene.tree, (0, 0, x1 - x0, y1 - y0))
+
+    def _covered(self, some: Tensor, boxes: Tensor, lines: int) -> dict[int, Tensor]:
+        """The coverage of some areas, each of its box, seen by so many lines per pixel."""
+        polygons, even_odd = self.polygons, self.even_odd
+        numbers = some.nonzero().squeeze(1)
+        if len(numbers) < len(some):
+            on = some.to(even_odd.device)
+            polygons = _of_layers(polygons, on)
+            even_odd = even_odd[on]
+        parts = coverage(polygons, even_odd, boxes[numbers].to(even_odd.device), lines)
+        return dict(zip(numbers.tolist(), parts, strict=True))
+
+
+def _lines_across(width: float) -> int:
+    """Lines per pixel for a stroke of a width in pixels: 8 across a thin one, or a few less."""
+    return LINES if width >= 1 else 2 * LINES if width >= 0.5 else 4 * LINES
 
 
 def _of_layers(polygons: Polygons, on: Tensor) -> Polygons:

@@ -239,6 +239,20 @@ def test_a_level_edge_has_its_gradient() -> None:
     torch.testing.assert_close(corner.grad, torch.tensor([0.0, -10.0]), atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("width", [0.2, 0.5, 0.8, 2.0])
+def test_the_area_of_a_line_grows_by_its_width_and_by_its_length(width: float) -> None:
+    """Butt ends: area = width * length, also of a line thinner than a pixel."""
+    for turn in torch.linspace(0.1, 6.2, 9).tolist():
+        along = torch.tensor([math.cos(turn), math.sin(turn)])
+        ends = torch.stack([16.2 - 9.3 * along, 16.2 + 9.3 * along]).requires_grad_()
+        thick = torch.tensor(width, requires_grad=True)
+        picture(Shape(Polyline(ends), stroke=Stroke(WHITE, thick))).sum().backward()
+        assert ends.grad is not None and thick.grad is not None
+        torch.testing.assert_close(ends.grad[1], width * along, atol=0.002 * width, rtol=0)
+        torch.testing.assert_close(ends.grad[0], -width * along, atol=0.002 * width, rtol=0)
+        assert abs(float(thick.grad) - 18.6) < 0.0001 * 18.6
+
+
 def test_the_same_image_and_gradient_every_time() -> None:
     document = random_document(7, strokes=True, size=64, count=20)
     points = document.parameters().points
