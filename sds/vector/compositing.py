@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.sds.vector.blending import BlendMode, blended
+
 __all__ = ["Box", "Coat", "paint_over"]
 
 Box = tuple[int, int, int, int]  # first column, first row, one past the last column and row
@@ -17,11 +19,13 @@ class Coat(NamedTuple):
 
     paint: premultiplied RGBA, one colour (4,) or an image (4, height, width) of the box.
     coverage: (height, width) of the box, or None for 1.
+    mode: how its colours mix with those below; an image, unless NORMAL.
     """
 
     paint: Tensor
     box: Box
     coverage: Tensor | None
+    mode: BlendMode = BlendMode.NORMAL
 
 
 class _PaintOver(torch.autograd.Function):
@@ -95,6 +99,25 @@ def paint_over(
     canvas: Float[Tensor, "4 height width"], coats: Sequence[Coat]
 ) -> Float[Tensor, "4 height width"]:
     """Layers over a premultiplied canvas, the first lowest, each within its box."""
+    plain: list[Coat] = []
+    for coat in coats:
+        if coat.mode is BlendMode.NORMAL:
+            plain.append(coat)
+        else:
+            canvas = _blend(_paint(canvas, plain), coat)
+            plain = []
+    return _paint(canvas, plain)
+
+
+def _blend(canvas: Tensor, coat: Coat) -> Tensor:
+    x0, y0, x1, y1 = coat.box
+    paint = coat.paint if coat.coverage is None else coat.paint * coat.coverage
+    out = canvas.clone()
+    out[:, y0:y1, x0:x1] = blended(canvas[:, y0:y1, x0:x1], paint, coat.mode)
+    return out
+
+
+def _paint(canvas: Tensor, coats: Sequence[Coat]) -> Tensor:
     if not coats:
         return canvas
     boxes = [coat.box for coat in coats]

@@ -78,8 +78,8 @@ def _converted(pydiffvg: Any, scene: RenderTree) -> tuple[list[Any], list[Any]]:
     for layer in scene.tree:
         if isinstance(layer, Isolated):
             raise ValueError(
-                "pydiffvg cannot fade, clip or mask shapes together; drop the group's opacity and "
-                "its masks"
+                "pydiffvg cannot fade, clip, mask or blend shapes together; drop the group's "
+                "opacity, masks and blend mode"
             )
         filled = layer.index < len(scene.fills)
         shape, matrix = scene.shapes[layer.shape], scene.matrices[layer.shape]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.sds.vector.blending import BlendMode
 from scorefield.sds.vector.geometry import Geometry
 from scorefield.sds.vector.paint import LinearGradient, RadialGradient
 from scorefield.sds.vector.stroke import Pen
@@ -122,6 +123,8 @@ class Shape:
         stroke_first: whether the fill is drawn over the stroke (SVG's paint-order).
         masks: what it is seen through: all of them.
         attributes: what an SVG file says besides, such as its class; "title" is its title.
+        blend_mode: how its colours mix with those below it, up to the next group that has an
+            opacity other than 1, masks or a blend mode, or is isolated.
     """
 
     geometry: Geometry
@@ -134,14 +137,16 @@ class Shape:
     stroke_first: bool = False
     masks: tuple[Mask, ...] = ()
     attributes: Mapping[str, str] = field(default_factory=dict)
+    blend_mode: BlendMode = BlendMode.NORMAL
 
 
 @dataclass(eq=False)
 class Group:
     """Children drawn in order; with an opacity or masks, drawn together first and then as one.
 
-    `attributes` as a `Shape` has them. `kept` is an element of an SVG file that is not drawn, such
-    as text; it is written back in place of children.
+    So it is with a blend mode, or where the group is `isolated`: its children blend with each other
+    only. `attributes` and `blend_mode` as a `Shape` has them. `kept` is an element of an SVG file
+    that is not drawn, such as text; it is written back in place of children.
     """
 
     children: list["Shape | Group"]
@@ -151,6 +156,8 @@ class Group:
     masks: tuple[Mask, ...] = ()
     attributes: Mapping[str, str] = field(default_factory=dict)
     kept: str = ""
+    blend_mode: BlendMode = BlendMode.NORMAL
+    isolated: bool = False
 
 
 def walk(children: Sequence[Shape | Group]) -> Iterator[Shape | Group]:

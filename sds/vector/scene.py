@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from scorefield.sds.vector.blending import BlendMode
 from scorefield.sds.vector.coverage import Polygons
 from scorefield.sds.vector.dash import dashed
 from scorefield.sds.vector.flatten import flatten, pieces
@@ -38,11 +39,12 @@ class Cut:
 
 @dataclass(eq=False)
 class Isolated:
-    """Children drawn on a clear canvas that is then faded and cut."""
+    """Children drawn on a clear canvas that is then faded, cut and blended."""
 
     children: list["Layer | Isolated"]
     opacity: Tensor | None
     masks: list[Cut]
+    mode: BlendMode = BlendMode.NORMAL
 
 
 @dataclass(eq=False)
@@ -99,8 +101,10 @@ class _Taker:
                 children = self._layers(node, inner, opacity if alone else None)
                 opacity = None if alone else opacity
             masks = [self._cut(mask, inner) for mask in node.masks]
-            if masks or (opacity is not None and _fades(opacity)):
-                out.append(Isolated(children, opacity, masks))
+            alone = node.blend_mode is not BlendMode.NORMAL
+            alone = alone or (isinstance(node, Group) and node.isolated)
+            if alone or masks or (opacity is not None and _fades(opacity)):
+                out.append(Isolated(children, opacity, masks, node.blend_mode))
             else:
                 out += children
         return out

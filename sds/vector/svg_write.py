@@ -5,6 +5,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from torch import Tensor
 
+from scorefield.sds.vector.blending import BlendMode
 from scorefield.sds.vector.geometry import Circle, Ellipse, Path, Polyline, Rect
 from scorefield.sds.vector.nodes import FillRule, Group, Mask, MaskKind, Pattern, Shape
 from scorefield.sds.vector.paint import LinearGradient, RadialGradient, Spread, Units
@@ -99,6 +100,12 @@ class _Writer:
         if node.opacity is not None:
             opacity = self.number(node.opacity.detach().clamp(0, 1))
             last |= {} if opacity == "1" else {"opacity": opacity}
+        mixing = []  # no presentation attributes
+        if node.blend_mode is not BlendMode.NORMAL:
+            mixing.append(f"mix-blend-mode:{node.blend_mode.value}")
+        if isinstance(node, Group) and node.isolated:
+            mixing.append("isolation:isolate")
+        last |= {"style": ";".join(mixing)} if mixing else {}
         inner = []
         if "title" in node.attributes:
             inner = [f"{pad}  <title>{escape(node.attributes['title'])}</title>"]

@@ -98,7 +98,7 @@ class Tile:
         for cut in node.masks:
             mask = self._mask(cut, box)
             cover = mask if cover is None else cover * mask
-        return Coat(self.image(node.children, box), box, cover)
+        return Coat(self.image(node.children, box), box, cover, node.mode)
 
     def _extent(self, node: Layer | Isolated | Cut) -> Box:
         """The box outside of which nothing of a node is seen."""

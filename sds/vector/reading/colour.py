@@ -5,6 +5,7 @@ by the binary search of CSS Color 4, section 13.2.
 """
 
 import math
+import re
 from functools import lru_cache
 
 import numpy as np
@@ -63,6 +64,7 @@ _LMS_TO_OKLAB = np.array(
         [0.0259040424655478, 0.7827717124575296, -0.8086757549230774],
     ]
 )
+_LIGHT_DARK = re.compile(r"light-dark\((.*)\)", re.IGNORECASE | re.DOTALL)
 _JUST_NOTICEABLE, _CLOSE = 0.02, 1e-4
 
 
@@ -70,9 +72,19 @@ _JUST_NOTICEABLE, _CLOSE = 0.02, 1e-4
 def parse_colour(text: str) -> RGBA:
     """RGBA in [0, 1] of a CSS colour: a name, #rgb, rgb(), hsl(), hwb(), lab(), color(), ...
 
+    Of light-dark() it is the first one, as on a light page.
+
     Raises:
         ValueError: if it is none.
     """
+    both = _LIGHT_DARK.fullmatch(text.strip())
+    if both:
+        light, _ = (_one_colour(part) for part in _halves(both[1]))
+        return light
+    return _one_colour(text)
+
+
+def _one_colour(text: str) -> RGBA:
     try:
         colour = parse_color(text.strip())
     except (AttributeError, IndexError, RecursionError, TypeError, ValueError, ZeroDivisionError):
@@ -93,6 +105,22 @@ def parse_colour(text: str) -> RGBA:
         raise ValueError(f"{text[:60]!r} is not a CSS colour: its numbers are too large") from error
     r, g, b, a = (min(1.0, max(0.0, v)) for v in (*rgb, values[3]))
     return r, g, b, a
+
+
+def _halves(text: str) -> tuple[str, str]:
+    """The two colours of light-dark(), the first of which a light page shows.
+
+    Raises:
+        ValueError: if they are not two.
+    """
+    depth, commas = 0, []
+    for place, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and depth == 0:
+            commas.append(place)
+    if len(commas) != 1:
+        raise ValueError(f"light-dark({text[:40]}) is not of two colours")
+    return text[: commas[0]], text[commas[0] + 1 :]
 
 
 def _linear_srgb(colour: Color) -> np.ndarray:

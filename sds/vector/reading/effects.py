@@ -10,6 +10,7 @@ from xml.etree.ElementTree import Element
 
 import torch
 
+from scorefield.sds.vector.blending import BlendMode
 from scorefield.sds.vector.geometry import Rect
 from scorefield.sds.vector.nodes import FillRule, Group, Mask, MaskKind, Pattern, Shape, ViewBox
 from scorefield.sds.vector.reading.bounds import bounds, matrix_from
@@ -152,7 +153,8 @@ class EffectReader:
                     self._source.left_out.part("clip-path of a link within it", element)
             return found
         white = torch.ones(4)
-        return [replace(node, fill=white, stroke=None, opacity=None, transform=tensor_of(inner))]
+        bare = replace(node, fill=white, stroke=None, opacity=None, blend_mode=BlendMode.NORMAL)
+        return [replace(bare, transform=tensor_of(inner))]
 
     def _mask(self, element: Element, box: Box | None, view: View) -> Mask | None:
         source = self._source

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from xml.etree.ElementTree import Element
 
+from scorefield.sds.vector.blending import BlendMode
 from scorefield.sds.vector.geometry import Geometry
 from scorefield.sds.vector.nodes import Group, Mask, Shape
 from scorefield.sds.vector.reading.effects import Contents, frame_clip
@@ -180,5 +181,8 @@ def _between(a: tuple[float, float] | None, b: tuple[float, float] | None) -> fl
 
 def group_of(shape: Shape, markers: list[Group]) -> Group:
     """A shape with its markers, which are faded, moved and cut together."""
-    bare = replace(shape, opacity=None, transform=None, masks=())
-    return Group([bare, *markers], shape.opacity, shape.transform, masks=shape.masks)
+    bare = replace(shape, opacity=None, transform=None, masks=(), blend_mode=BlendMode.NORMAL)
+    return Group(
+        [bare, *markers], shape.opacity, shape.transform, masks=shape.masks,
+        blend_mode=shape.blend_mode,
+    )  # fmt: skip

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from scorefield.sds.vector.blending import BlendMode
 from scorefield.sds.vector.reading.colour import parse_colour
 from scorefield.sds.vector.reading.values import (
     Length,
@@ -18,10 +19,14 @@ from scorefield.sds.vector.reading.values import (
     parse_numbers,
 )
 
-__all__ = ["CURRENT", "INHERITED", "PROPERTIES", "SHORTHANDS", "PaintValue", "parsed"]
+__all__ = [
+    "CONTEXT", "CURRENT", "INHERITED", "PROPERTIES", "SHORTHANDS", "PaintValue", "parsed",
+]  # fmt: skip
 
 RGBA = tuple[float, float, float, float]
 CURRENT = "currentcolor"
+CONTEXT = ("context-fill", "context-stroke")
+"""What is painted as the shape that a marker is on, or as the `use` that shows an element."""
 
 
 class Property(NamedTuple):
@@ -35,7 +40,7 @@ class Property(NamedTuple):
 class PaintValue(NamedTuple):
     """A link to a paint server, or the colour where there is none or it leads nowhere.
 
-    colour: RGBA, "currentcolor" or None for no paint.
+    colour: RGBA, "currentcolor", one of `CONTEXT`, or None for no paint.
     """
 
     colour: RGBA | str | None
@@ -48,11 +53,6 @@ _SIZES = {
     "xx-small": 9.0, "x-small": 10.0, "small": 13.0, "medium": 16.0, "large": 18.0,
     "x-large": 24.0, "xx-large": 32.0,
 }  # fmt: skip
-_BLENDS = (
-    "normal", "multiply", "screen", "overlay", "darken", "lighten", "color-dodge", "color-burn",
-    "hard-light", "soft-light", "difference", "exclusion", "hue", "saturation", "color",
-    "luminosity",
-)  # fmt: skip
 _HALVES = {"left": 0.0, "top": 0.0, "center": 50.0, "right": 100.0, "bottom": 100.0}
 
 
@@ -83,8 +83,10 @@ def _colour(text: str) -> RGBA | str:
 def _paint(text: str) -> PaintValue:
     link, rest = _link(text)
     rest = rest.strip()
-    if rest.lower() in ("none", "context-fill", "context-stroke") or (link and not rest):
+    if rest.lower() == "none" or (link and not rest):
         return PaintValue(None, link)
+    if rest.lower() in CONTEXT:
+        return PaintValue(rest.lower(), link)
     return PaintValue(_colour(rest), link)
 
 
@@ -198,7 +200,7 @@ PROPERTIES: dict[str, Property] = {
     "marker-start": Property(_only_link, None, True),
     "mask": Property(_only_link, None),
     "mask-type": Property(_one_of("luminance", "alpha"), "luminance"),
-    "mix-blend-mode": Property(_one_of(*_BLENDS), "normal"),
+    "mix-blend-mode": Property(_one_of(*(mode.value for mode in BlendMode)), "normal"),
     "opacity": Property(_share, 1.0),
     "overflow": Property(_one_of("visible", "hidden", "scroll", "auto", "clip"), None),
     "paint-order": Property(_order, ("fill", "stroke", "markers"), True),

@@ -7,15 +7,15 @@ from xml.etree.ElementTree import Element
 import torch
 from torch import Tensor
 
+from scorefield.sds.vector.blending import BlendMode
 from scorefield.sds.vector.document import Document
-from scorefield.sds.vector.nodes import FillRule, Group, Mask, Paint, Pattern, Shape
-from scorefield.sds.vector.paint import LinearGradient, RadialGradient
+from scorefield.sds.vector.nodes import FillRule, Group, Mask, Shape
 from scorefield.sds.vector.reading.bounds import bounds
 from scorefield.sds.vector.reading.effects import EffectReader, frame_clip
-from scorefield.sds.vector.reading.gradients import GRADIENTS, GradientReader
 from scorefield.sds.vector.reading.kept import Keeper
 from scorefield.sds.vector.reading.markers import MarkerReader, group_of
 from scorefield.sds.vector.reading.markup import link_of, tag_of
+from scorefield.sds.vector.reading.paints import PaintReader
 from scorefield.sds.vector.reading.properties import PaintValue
 from scorefield.sds.vector.reading.shapes import SHAPES, geometry_of, stroke_of
 from scorefield.sds.vector.reading.source import Source
@@ -78,8 +78,8 @@ class Reader:
         width, height = self.view_box.width, self.view_box.height
         view = View(width, height, self.size or (width, height))
         self.source = Source(root, limits.elements, view)
-        self.gradients = GradientReader(self.source)
         self.effects = EffectReader(self.source, self._contents, self._count_nodes)
+        self.paints = PaintReader(self.source, self.effects)
         self.markers = MarkerReader(
             self.source, self._contents, self._count_nodes, self.effects.size
         )
@@ -140,13 +140,13 @@ class Reader:
         if geometry is None:
             return None
         bare = Shape(geometry)
-        fill = self._paint(element, style, "fill", bare, place.view)
-        stroke = self._paint(element, style, "stroke", bare, place.view)
+        fill = self.paints.paint(element, style, "fill", bare, place.view)
+        stroke = self.paints.paint(element, style, "stroke", bare, place.view)
         order = style["paint-order"]
         shape = Shape(
             geometry,
             fill,
-            stroke_of(style, place.view, stroke),
+            stroke_of(element, geometry, style, place.view, stroke),
             FillRule(style["clip-rule" if place.clipping else "fill-rule"]),
             _opacity(style),
             self._transform(element, style, bare, place.view),
@@ -154,10 +154,12 @@ class Reader:
             order.index("stroke") < order.index("fill"),
             self.effects.masks(element, style, [bare], place.view),
             self.keeper.attributes(element),
+            BlendMode(style["mix-blend-mode"]),
         )
-        markers = (
-            [] if place.clipping else self.markers.markers(element, style, geometry, place.view)
-        )
+        if place.clipping:
+            return shape
+        with self.paints.within(style):
+            markers = self.markers.markers(element, style, geometry, place.view)
         return group_of(shape, markers) if markers else shape
 
     def _count(self, element: Element) -> None:
@@ -175,10 +177,11 @@ class Reader:
     def _name_effects(self, element: Element, style: Style) -> None:
         if style["filter"] != "none":
             self.source.left_out.part("filter", element)
-        if style["mix-blend-mode"] != "normal":
-            self.source.left_out.part("mix-blend-mode", element)
-        if style["vector-effect"] != "none" and style["stroke"] != PaintValue(None):
-            self.source.left_out.part("vector-effect", element)
+        if style["stroke"] != PaintValue(None):
+            if style["vector-effect"] != "none":
+                self.source.left_out.part("vector-effect", element)
+            if style["stroke-linejoin"] in ("miter-clip", "arcs"):
+                self.source.left_out.part("stroke-linejoin", element)
 
     def _group(self, tag: str, element: Element, style: Style, place: _Place) -> Group | None:
         self._name_effects(element, style)
@@ -189,7 +192,8 @@ class Reader:
             node = None if chosen is None else self._node(chosen, below)
             children = [] if node is None else [node]
         elif tag == "use":
-            children = self._use(element, style, below)
+            with self.paints.within(style):
+                children = self._use(element, style, below)
         elif tag == "svg":
             shown = self._viewport(element, style, below, (None, None))
             children = [] if shown is None else [shown]
@@ -201,7 +205,16 @@ class Reader:
         masks = self.effects.masks(element, style, children, place.view)
         attributes = self.keeper.attributes(element)
         name = element.attrib.get("id")
-        return Group(children, _opacity(style), transform, name, masks, attributes)
+        return Group(
+            children,
+            _opacity(style),
+            transform,
+            name,
+            masks,
+            attributes,
+            blend_mode=BlendMode(style["mix-blend-mode"]),
+            isolated=style["isolation"] == "isolate",
+        )
 
     def _use(self, element: Element, style: Style, place: _Place) -> list[Shape | Group]:
         target = self.source.linked(element)
@@ -224,6 +237,7 @@ class Reader:
             node = self._viewport(target, own, place.below(own), (style["width"], style["height"]))
             if node is not None:
                 node.opacity = _opacity(own)
+                node.blend_mode = BlendMode(own["mix-blend-mode"])
                 node.transform = self._transform(target, own, [node], view)
         else:
             node = self._node(target, place)
@@ -302,26 +316,6 @@ class Reader:
             matrix = multiply(multiply(to, matrix), back)
         return tensor_of(matrix)
 
-    def _paint(
-        self, element: Element, style: Style, name: str, bare: Shape, view: View
-    ) -> Paint | None:
-        value = style[name]
-        opacity = style[f"{name}-opacity"]
-        if value.link is not None:
-            server = self.source.ids.get(value.link)
-            tag = "" if server is None else tag_of(server)
-            paint: Paint | None
-            if server is not None and tag in (*GRADIENTS, "pattern"):
-                if tag == "pattern":
-                    paint = self.effects.pattern(server, [bare], view)
-                else:
-                    paint = self.gradients.paint(server, view)
-                return None if paint is None else _faded(paint, opacity)
-            self.source.left_out.part(f"{name} url(#{value.link[:40]})", element)
-        if value.colour is None:
-            return None
-        return _faded(torch.tensor(style.colour(value.colour)), opacity)
-
 
 def _holds(element: Element) -> bool:
     """Whether a child of a <switch> may be chosen: for readers of English, without extensions."""
@@ -335,16 +329,3 @@ def _holds(element: Element) -> bool:
 
 def _opacity(style: Style) -> Tensor | None:
     return None if style["opacity"] == 1 else torch.tensor(style["opacity"])
-
-
-def _faded(paint: Paint, opacity: float) -> Paint:
-    """The paint with its alpha multiplied by `opacity`."""
-    if opacity == 1:
-        return paint
-    if isinstance(paint, Pattern):
-        return replace(paint, opacity=torch.tensor(opacity))
-    factor = torch.tensor([1.0, 1.0, 1.0, opacity])
-    if isinstance(paint, Tensor):
-        return paint * factor
-    assert isinstance(paint, LinearGradient | RadialGradient)
-    return replace(paint, colours=paint.colours * factor)

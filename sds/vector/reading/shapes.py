@@ -11,7 +11,7 @@ from scorefield.sds.vector.path_data import drawn_part
 from scorefield.sds.vector.reading.markup import tag_of
 from scorefield.sds.vector.reading.source import Source
 from scorefield.sds.vector.reading.style import Style
-from scorefield.sds.vector.reading.values import Length, View, parse_numbers
+from scorefield.sds.vector.reading.values import Length, Refused, View, parse_numbers
 from scorefield.sds.vector.stroke import Cap, Join, Pen
 
 __all__ = ["SHAPES", "geometry_of", "stroke_of"]
@@ -94,7 +94,9 @@ def _polyline(element: Element, source: Source) -> Polyline | None:
     return Polyline(torch.tensor(values).view(-1, 2), tag_of(element) == "polygon")
 
 
-def stroke_of(style: Style, view: View, paint: Paint | None) -> Stroke | None:
+def stroke_of(
+    element: Element, geometry: Geometry, style: Style, view: View, paint: Paint | None
+) -> Stroke | None:
     """The line along an outline; None where none is drawn."""
     width = view.pixels(style["stroke-width"], view.diagonal, style.em)
     if paint is None or width <= 0:
@@ -103,6 +105,9 @@ def stroke_of(style: Style, view: View, paint: Paint | None) -> Stroke | None:
     offset = view.pixels(style["stroke-dashoffset"], view.diagonal, style.em)
     if not sum(lengths) > 0:
         lengths, offset = (), 0.0
+    if lengths and "pathLength" in element.attrib:
+        unit = _dash_unit(element.attrib["pathLength"], geometry)
+        lengths, offset = tuple(unit * d for d in lengths), unit * offset
     join = style["stroke-linejoin"]
     pen = Pen(
         Cap(style["stroke-linecap"]),
@@ -112,3 +117,20 @@ def stroke_of(style: Style, view: View, paint: Paint | None) -> Stroke | None:
         offset,
     )
     return Stroke(paint, torch.tensor(width), pen)
+
+
+def _dash_unit(text: str, geometry: Geometry) -> float:
+    """What a dash's length is measured in where the author says how long the path is."""
+    try:
+        (wanted,) = parse_numbers(text)
+    except Refused:
+        raise
+    except ValueError:
+        return 1.0
+    topology, points = geometry.topology, geometry.points().detach().double()
+    control = topology.mix.double() @ points[topology.picks.view(-1)].view(-1, 4, 2)
+    t = torch.linspace(0, 1, 65, dtype=torch.float64)[:, None]
+    s = 1 - t
+    weight = torch.cat([s**3, 3 * s**2 * t, 3 * s * t**2, t**3], dim=1)
+    length = float((weight @ control).diff(dim=1).norm(dim=-1).sum())
+    return length / wanted if wanted > 0 and length > 0 else 1.0

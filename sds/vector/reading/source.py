@@ -10,6 +10,8 @@ from scorefield.sds.vector.reading.values import Length, Refused, View, parse_le
 
 __all__ = ["Source"]
 
+_MOVING = ("animate", "animateColor", "animateMotion", "animateTransform", "set")
+
 
 class Source:
     """What is asked of a file while its elements are visited.
@@ -36,6 +38,8 @@ class Source:
             if len(self.nodes) > most:
                 raise Refused(f"more than {most} elements")
             stack.extend(reversed(list(node.iter_children())))
+            if tag_of(element) in _MOVING:
+                self.left_out.element(element)
             if "id" in element.attrib:
                 self.ids.setdefault(element.attrib["id"], element)
             if tag_of(element) == "style" and element.attrib.get("type", "text/css") in (

@@ -24,6 +24,7 @@ from scorefield.sds.vector import (
     parse_svg,
     svg_text,
 )
+from scorefield.sds.vector.blending import BlendMode, blended
 from scorefield.sds.vector.nodes import MaskKind
 
 pytest.importorskip("resvg_py")
@@ -84,6 +85,27 @@ DRAWINGS = {
     'fill="none" stroke="#36c" stroke-width="5" marker-start="url(#n)" marker-mid="url(#m)" '
     'marker-end="url(#m)"/><polygon points="100,120 180,130 150,190" fill="#cfc" '
     'stroke="#000" style="marker:url(#m)" opacity=".6"/>',
+    "paints of the context": '<marker id="m" style="overflow:visible" viewBox="0 0 3 2" refX="0" '
+    'markerWidth="3" markerHeight="3" orient="auto-start-reverse"><path d="M2 0L-1 2V-2z" '
+    'style="fill:context-stroke;stroke:context-fill;stroke-width:.5"/></marker>'
+    '<path d="M40 40C120 20 60 180 160 150" stroke="#d40" stroke-width="8" fill="#fc0" '
+    'marker-start="url(#m)" marker-end="url(#m)"/><symbol id="s" viewBox="0 0 10 10">'
+    '<circle cx="5" cy="5" r="4" fill="context-fill" stroke="context-stroke"/></symbol>'
+    '<use href="#s" y="120" width="70" height="70" fill="#3c3" stroke="#00f"/>',
+    "blend modes": '<linearGradient id="g"><stop stop-color="#e33"/><stop offset=".5" '
+    'stop-color="#3c5"/><stop offset="1" stop-color="#22c" stop-opacity=".3"/></linearGradient>'
+    '<rect width="200" height="200" fill="url(#g)"/>'
+    + "".join(
+        f'<rect y="{12 * i}" width="190" height="10" fill="#b85" fill-opacity=".85" '
+        f'style="mix-blend-mode:{mode.value}"/>'
+        for i, mode in enumerate(BlendMode)
+    ),
+    "blending in groups": '<rect width="200" height="200" fill="#fd0"/>'
+    '<g style="isolation:isolate"><circle cx="70" cy="70" r="50" fill="#0af"/><circle cx="110" '
+    'cy="90" r="50" fill="#f0a" style="mix-blend-mode:multiply"/></g><g><circle cx="140" '
+    'cy="150" r="40" fill="#0af" style="mix-blend-mode:difference"/></g>'
+    '<g style="mix-blend-mode:hue" opacity=".9"><rect x="20" y="130" width="90" height="50" '
+    'fill="#0a5"/></g>',
     "switch": '<switch><foreignObject requiredExtensions="http://ns.adobe.com/x"/>'
     f"<g>{FRAMED}</g></switch>",
     "two circles": '<radialGradient id="g" gradientUnits="userSpaceOnUse" cx="100" cy="100" r="80" '
@@ -293,3 +315,61 @@ def test_names_classes_and_what_is_not_drawn_survive(tmp_path: FilePath) -> None
     assert svg_text(again) == saved
     # resvg sees the filter in what was written as it does in what was read.
     assert np.isfinite(render_with_resvg(saved, 60).numpy()).all()
+
+
+def test_gradients_pass_through_every_blend_mode() -> None:
+    """To what is above and to what is below, and they are those of finite differences."""
+    below = 0.1 + 0.8 * torch.rand(4, 4, 4, generator=torch.Generator().manual_seed(1)).double()
+    above = 0.1 + 0.8 * torch.rand(4, 4, 4, generator=torch.Generator().manual_seed(2)).double()
+    for image in (below, above):
+        image[:3] *= image[3:]
+        image.requires_grad_()
+    for mode in BlendMode:
+        assert torch.autograd.gradcheck(lambda b, s, m=mode: blended(b, s, m), (below, above))
+
+
+def test_blending_on_nothing_is_painting() -> None:
+    """What is below and clear does not count, and gradients are finite there."""
+    clear = torch.zeros(4, 2, 2, requires_grad=True)
+    above = torch.tensor([0.2, 0.0, 0.5, 0.5])[:, None, None].expand(4, 2, 2)
+    for mode in BlendMode:
+        image = blended(clear, above, mode)
+        torch.testing.assert_close(image.detach(), above)
+        (grad,) = torch.autograd.grad(image.sum(), clear)
+        assert torch.isfinite(grad).all()
+
+
+def test_dashes_are_measured_by_the_length_that_is_said() -> None:
+    """A quarter of a circle, or a fifth of a line, in the author's own measure."""
+    circle = (
+        '<circle pathLength="4" cx="100" cy="100" r="60" fill="none" stroke="#000" '
+        'stroke-width="8" stroke-dasharray="1"/><path pathLength="10" d="M20 20H170" '
+        'stroke="#000" stroke-width="8" stroke-dasharray="2 8" stroke-dashoffset="1"/>'
+    )
+    image = 1 - parse_svg(svg(circle)).render(200, 200, torch.ones(3))[0]
+    below = image[30:]
+    for rows, columns, drawn in ((1, 1, True), (1, 0, False), (0, 0, True), (0, 1, False)):
+        part = below.split(70)[rows][:, 100 * columns : 100 * columns + 100]
+        quarter = float(part[:70].sum())
+        assert abs(quarter - drawn * 8 * 60 * 3.1416 / 2) < 8, (rows, columns)
+    assert abs(float(image[:30].sum()) - 8 * 30) < 1  # half of a dash at either end
+
+
+def test_paints_of_the_context_are_colours_or_named() -> None:
+    text = (
+        '<linearGradient id="g"><stop/><stop offset="1"/></linearGradient><marker id="m">'
+        '<path id="tip" d="M0 0h3v3z" fill="context-stroke"/></marker>'
+        '<path d="M0 0h9" stroke="url(#g)" marker-end="url(#m)"/>'
+    )
+    with pytest.warns(UserWarning, match='context-stroke that is no colour of <path id="tip">'):
+        parse_svg(svg(text))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (alone,) = parse_svg(svg('<rect width="9" height="9" fill="context-fill"/>')).shapes()
+    assert alone.fill is None
+
+
+def test_what_moves_is_named_wherever_it_stands() -> None:
+    text = svg('<rect width="9" height="9"><animate id="a" attributeName="x"/><set id="b"/></rect>')
+    with pytest.warns(UserWarning, match='<animate id="a">, <set id="b">'):
+        parse_svg(text)

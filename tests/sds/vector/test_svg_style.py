@@ -107,6 +107,8 @@ def test_rules_cascade(rules: str, attributes: str, wanted: str) -> None:
         ("hwb(120 0% 49.8%)", "008000"),
         ("rgb(0 128 0 / 50%)", "008000"),
         ("rebeccapurple", "663399"),
+        ("light-dark(rgb(0, 128, 0), #123)", "008000"),
+        ("Light-Dark(green,lab(20% 0 0))", "008000"),
         # Out of sRGB: lightness and hue stay, and the result is in gamut.
         ("color(display-p3 1 1 1)", "ffffff"),
         ("oklch(100% 0.3 120)", "ffffff"),
