@@ -167,11 +167,12 @@ def _scan(
     steep = span * per_pixel
     some = (steep <= 1 if level else steep < 1).nonzero().squeeze(1)
     nth, x, line = (v.index_select(0, some) for v in (nth, x, line))
-    # Up to its ends an edge reaches between 0 and 1 lines; beyond the box, or shorter than a line
-    # is from the next, it is counted by lines alone, which is right on average.
+    # Up to its ends an edge reaches between 0 and 1 lines. One that leaves the box reaches further,
+    # and one shorter than a line is from the next is right on average.
     before = (at_y - torch.minimum(y0, y1)).mul_(per_pixel)
-    behind = (y1 - y0).abs_().mul_(per_pixel).sub_(before).sub_(counts - 1)
-    before, behind = (torch.where((v < 1) & (counts > 1), v - 0.5, 0.0) for v in (before, behind))
+    extent = (y1 - y0).abs_().mul_(per_pixel)
+    behind = extent - before - (counts - 1)
+    before, behind = (torch.where((v < 1) & (extent > 1), v - 0.5, 0.0) for v in (before, behind))
     share = torch.stack(
         [slope, (at_y - y0) / (y1 - y0), 1 / (per_pixel * (y1 - y0)), before, behind], 1
     )
