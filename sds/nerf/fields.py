@@ -23,6 +23,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from scorefield.devices import to_device
+
 __all__ = ["BlobField", "Field", "HashGrid", "TriPlane", "VoxelGrid"]
 
 GRADIENT_STEP = 1 / 32
@@ -32,6 +34,15 @@ GRADIENT_STEP = 1 / 32
 def _length(points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
     """`points.norm(dim=-1)`, which is several times as slow over so few numbers."""
     return (points.square() @ points.new_ones(3)).sqrt()
+
+
+def _along(
+    axis: int, matrix: Float[Tensor, "new old"], grid: Float[Tensor, "channels z y x"]
+) -> Float[Tensor, "channels new_z new_y new_x"]:
+    """A matrix applied to a grid along one axis: several times as fast as what is made for 3D."""
+    if axis == 1:
+        return (matrix @ grid.flatten(2)).unflatten(2, grid.shape[2:])
+    return matrix @ grid if axis == 2 else grid @ matrix.T
 
 
 class Field(nn.Module, ABC):
@@ -156,12 +167,15 @@ class VoxelGrid(BlobField):
         """The pyramid summed at its finest resolution, indexed (channel, z, y, x)."""
         if self._sum is not None:
             return self._sum[:channels]
-        total = self.levels[0][None, :channels]
+        total = self.levels[0][:channels]
         for level in list(self.levels)[1:]:
-            size = level.shape[1:]
-            total = F.interpolate(total, size, mode="trilinear", align_corners=True)
-            total = total + level[None, :channels]
-        return total[0]
+            one = torch.eye(total.shape[-1], dtype=total.dtype)[None]
+            finer = F.interpolate(one, level.shape[-1], mode="linear", align_corners=True)[0].T
+            finer = to_device(finer, total.device)
+            for axis in (1, 2, 3):
+                total = _along(axis, finer, total)
+            total = total + level[:channels]
+        return total
 
     def outputs(self, points: Float[Tensor, "points 3"], channels: int) -> Tensor:
         """The first `channels` learned outputs, shape (N, channels)."""
@@ -178,9 +192,11 @@ class VoxelGrid(BlobField):
         """
         grid = self.gain[0] * self.grid(1)
         spacing = 2 / (grid.shape[-1] - 1)
-        slopes = torch.gradient(grid[0], spacing=spacing, dim=(2, 1, 0))
+        one = torch.eye(grid.shape[-1], dtype=grid.dtype)
+        difference = to_device(torch.gradient(one, spacing=spacing, dim=0)[0], grid.device)
+        slopes = [_along(axis, difference, grid) for axis in (3, 2, 1)]
         where = points.view(1, 1, 1, -1, 3)
-        both = torch.cat([grid, torch.stack(slopes)])[None]
+        both = torch.cat([grid, *slopes])[None]
         out = F.grid_sample(both, where, align_corners=True).view(4, -1)
         radius = _length(points)
         before = out[0] + self.blob_density * (1 - radius / self.blob_radius)

@@ -5,17 +5,18 @@ sample k gets the weight w_k = a_k prod_{j<k} (1 - a_j) (Mildenhall et al. 2020,
 samples of a ray tile its chord through the unit sphere exactly, so a constant density has the
 closed-form opacity 1 - exp(-sigma chord).
 
-Only samples that are worth a look reach the field, packed together and scattered back without
-accumulation, so that the same generator gives the same bits. How many they are is asked of the
-device twice, for all rays at once: a GPU stands still while it is asked.
+Only samples that are worth a look reach the field and the sums, packed together ray by ray and
+never accumulated out of order, so that the same generator gives the same bits. How many they are is
+asked of the device twice, for all rays at once: a GPU stands still while it is asked.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from scorefield.sds.nerf.fields import Field
@@ -64,15 +65,23 @@ class Rays:
         delta = (far[:, None] - edges).clamp(0, step)
         return edges + self.jitter[:, None] * delta, delta
 
-    def everywhere(self, t: Tensor) -> Tensor:
-        """The points (R, samples, 3) of all samples; in memory one axis after the other."""
-        origins, directions = self.origins.T[:, :, None], self.directions.T[:, :, None]
-        return (origins + t * directions).permute(1, 2, 0)
+    def are_in(self, cells: Bool[Tensor, "x y z"], t: Tensor) -> Tensor:
+        """Which samples (R, S) lie in the true cells of a grid on [-1, 1]^3.
 
-    def points(self, t: Tensor, index: Tensor) -> Tensor:
-        """The points (N, 3) of the flat sample indices (N,)."""
-        ray = index // t.shape[1]
-        return self.origins[ray] + t.flatten()[index, None] * self.directions[ray]
+        What is asked of samples outside of the unit sphere is answered at random.
+        """
+        count = cells.shape[0]
+        first, step = (self.origins + 1) * (0.5 * count), self.directions * (0.5 * count)
+        flat = torch.zeros_like(t, dtype=torch.int32)
+        for axis in range(3):
+            along = (t * step[:, axis, None]).add_(first[:, axis, None])
+            flat = flat.mul_(count).add_(along.int())
+        flat = flat.clamp_(0, cells.numel() - 1).flatten()
+        return cells.flatten().index_select(0, flat).view(t.shape)
+
+    def points(self, ray: Tensor, t: Tensor) -> Tensor:
+        """The points (N, 3) at distances (N,) along rays (N,)."""
+        return _take(self.origins, ray) + t[:, None] * _take(self.directions, ray)
 
 
 @dataclass(frozen=True)
@@ -89,24 +98,31 @@ class Marched:
 
 @dataclass(frozen=True)
 class Samples:
-    """Those samples of R rays that are worth a look, N of the R S there are.
+    """Those samples of R rays that are worth a look: N of the R S there are, ray by ray.
 
     Attributes:
-        t, delta: distances and lengths of all, (R, S).
-        index: the flat indices of the N.
+        t, delta: distances and lengths, (N,).
+        index: where each is among all, (N,), rising.
+        count: S.
         heavy: which of the N weigh enough to get a normal, (M,); None where nobody asks.
     """
 
     t: Tensor
     delta: Tensor
     index: Tensor
+    count: int
     heavy: Tensor | None = None
+
+    @property
+    def ray(self) -> Tensor:
+        """The ray of each, (N,)."""
+        return torch.div(self.index, self.count, rounding_mode="floor")
 
 
 @torch.no_grad()
 def worth_a_look(
     field: Field,
-    occupied: Callable[[Tensor], Tensor],
+    occupied: Bool[Tensor, "x y z"],
     parts: Sequence[Rays],
     samples: int,
     *,
@@ -116,33 +132,38 @@ def worth_a_look(
 
     Args:
         field: what is looked at, its density alone.
-        occupied: which of points (..., 3) are worth a look, (...).
+        occupied: the cells of [-1, 1]^3 that are worth a look.
         parts: of rays.
         samples: along the sphere's diameter.
         normals: also find those that get a normal.
     """
     tiles = [rays.tile(samples) for rays in parts]
     there = [
-        (occupied(rays.everywhere(t)) & (delta > 0)).flatten()
+        (rays.are_in(occupied, t) & (delta > 0)).flatten()
         for rays, (t, delta) in zip(parts, tiles, strict=True)
     ]
-    indices = _places(there)
+    inside = [
+        Samples(_take(t.flatten(), index), _take(delta.flatten(), index), index, samples)
+        for index, (t, delta) in zip(_places(there), tiles, strict=True)
+    ]
     light, weighs = [], []
-    for rays, (t, delta), index in zip(parts, tiles, indices, strict=True):
-        optical = _scatter(field.density(rays.points(t, index)), index, delta.numel())
-        optical = optical.view_as(delta) * delta
-        before = (optical.cumsum(dim=1) - optical).flatten()[index]
+    for rays, found in zip(parts, inside, strict=True):
+        optical = field.density(rays.points(found.ray, found.t)) * found.delta
+        before = _before(optical, found.index, (len(rays.origins), samples))
         light.append(before < -math.log(VISIBLE))
         if normals:
-            weight = torch.exp(-before) * -torch.expm1(-optical.flatten()[index])
+            weight = torch.exp(-before) * -torch.expm1(-optical)
             weighs.append(weight > NORMAL_WEIGHT)  # light reaches those that do
     places = _places([*light, *weighs])
     rank = [mask.cumsum(0) - 1 for mask in light[: len(weighs)]]
-    heavy = [rank[i][place] for i, place in enumerate(places[len(light) :])]
+    heavy = [_take(rank[i], place) for i, place in enumerate(places[len(light) :])]
     return [
-        Samples(*tile, index[place], heavy[i] if normals else None)
-        for i, (tile, index, place) in enumerate(zip(tiles, indices, places, strict=False))
-    ]
+        Samples(
+            _take(found.t, place), _take(found.delta, place), _take(found.index, place), samples,
+            heavy[i] if normals else None,
+        )
+        for i, (found, place) in enumerate(zip(inside, places, strict=False))
+    ]  # fmt: skip
 
 
 def march(
@@ -162,32 +183,28 @@ def march(
         lights: one per camera, which scale the colours; None: unlit.
         white: white in place of the field's colours.
     """
-    t, delta, index = kept.t, kept.delta, kept.index
-    points = rays.points(t, index)
+    t, ray = kept.t, kept.ray
+    points = rays.points(ray, t)
     density, albedo = field(points)
-    optical = _scatter(density, index, delta.numel()).view_as(delta) * delta
-    weights = _weights(optical)
-    opacity = -torch.expm1(-optical.sum(dim=1))
-    depth = (weights * t).sum(dim=1) / opacity.clamp_min(1e-6)
-    spread = (weights * (t - depth[:, None]).square()).sum(dim=1)
-
-    weight = weights.flatten()[index]
-    ray = index // t.shape[1]
     if white:
         albedo = torch.ones_like(albedo)
-    if kept.heavy is None:
-        colour = _sum_per_ray(weight[:, None] * albedo, index, delta)
-        return Marched(opacity, depth, spread, colour)
+    normal, facing = [], []
+    if kept.heavy is not None:
+        normal = [_scatter(normals_of(field, _take(points, kept.heavy)), kept.heavy, len(points))]
+        facing = [_dot(normal[0], _take(rays.directions, ray))[:, None].clamp_min(0)]
+        if lights is not None:
+            albedo = albedo * brightness(lights, _take(rays.camera, ray), points, normal[0])
 
-    normal = _scatter(normals_of(field, points[kept.heavy]), kept.heavy, len(points))
-    if lights is not None:
-        albedo = albedo * brightness(lights, rays.camera[ray], points, normal)
-    away = _dot(normal, rays.directions[ray])[:, None].clamp_min(0)
-    values = [weight[:, None] * torch.cat([albedo, normal], dim=-1)]
-    values += [weight.detach()[:, None] * away.square()]
-    sums = _sum_per_ray(torch.cat(values, dim=-1), index, delta)
-    colour, normal, orientation = sums.split([3, 3, 1], dim=-1)
-    return Marched(opacity, depth, spread, colour, normal, orientation)
+    values = torch.cat([torch.ones_like(t)[:, None], t[:, None], albedo, *normal], dim=-1)
+    shape = (len(rays.origins), kept.count)
+    sums, weight = _Composite.apply(density * kept.delta, values, kept.index, ray, shape)
+    opacity, depth, colour, *normals = sums.split([1, 1, 3, 3][: 3 + len(normal)], dim=-1)
+    opacity, depth = opacity[:, 0], depth[:, 0] / opacity[:, 0].clamp_min(1e-6)
+    # The spread is least around the depth: it does not change with it.
+    spread = weight * (t - _take(depth.detach(), ray)).square()
+    squares = [spread[:, None], *(weight.detach()[:, None] * one.square() for one in facing)]
+    spread, *orientation = _sum_per_ray(torch.cat(squares, dim=-1), ray, len(opacity)).split(1, -1)
+    return Marched(opacity, depth, spread[:, 0], colour, *normals, *orientation)
 
 
 def normals_of(field: Field, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
@@ -208,9 +225,9 @@ def _unit(vectors: Tensor, least: float) -> Tensor:
 def brightness(lights: Lights, camera: Tensor, points: Tensor, normal: Tensor) -> Tensor:
     """Of points (N, 3) with unit normals (N, 3), each in the light of its camera (N,), (N, 1)."""
     lights = lights.to(points)
-    towards = _unit(lights.position[camera] - points, 1e-12)
+    towards = _unit(_take(lights.position, camera) - points, 1e-12)
     cosine = _dot(normal, towards).clamp_min(0)
-    return (lights.ambient[camera] + lights.diffuse[camera] * cosine)[:, None]
+    return (_take(lights.ambient, camera) + _take(lights.diffuse, camera) * cosine)[:, None]
 
 
 def _places(masks: Sequence[Tensor]) -> list[Tensor]:
@@ -220,19 +237,60 @@ def _places(masks: Sequence[Tensor]) -> list[Tensor]:
     return [torch.nonzero_static(mask, size=count)[:, 0] for mask, count in pairs]
 
 
+def _take(values: Tensor, index: Tensor) -> Tensor:
+    """`values[index]`, which is several times as slow."""
+    return values.index_select(0, index)
+
+
 def _scatter(values: Tensor, index: Tensor, size: int) -> Tensor:
     """Zeros of length `size` with `values` at the distinct places `index`."""
-    return values.new_zeros(size, *values.shape[1:]).index_put((index,), values)
+    return values.new_zeros(size, *values.shape[1:]).index_copy(0, index, values)
 
 
-def _sum_per_ray(values: Tensor, index: Tensor, delta: Tensor) -> Tensor:
-    """Sum of the values (N, C) of each ray, (R, C), in a fixed order."""
-    rays, samples = delta.shape
-    lengths = torch.bincount(index // samples, minlength=rays)
+def _sum_per_ray(values: Tensor, ray: Tensor, count: int) -> Tensor:
+    """Sum of the values (N, C) of each of so many rays, (count, C), in a fixed order."""
+    lengths = torch.bincount(ray, minlength=count)
     return torch.segment_reduce(values, "sum", lengths=lengths)
 
 
-def _weights(optical: Tensor) -> Tensor:
-    """Weights of the samples from their sigma delta (R, S): a_k prod_{j<k} (1 - a_j)."""
-    before = optical.cumsum(dim=1) - optical
-    return torch.exp(-before) * -torch.expm1(-optical)
+def _before(values: Tensor, index: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Sum of the values (N,) that come before each on its ray; `index` is among all (R, S)."""
+    dense = _scatter(values, index, shape[0] * shape[1]).view(shape)
+    return _take((dense.cumsum(dim=1) - dense).flatten(), index)
+
+
+class _Composite(torch.autograd.Function):
+    """Sums of w_k v_k along rays, and the weights w_k = a_k prod_{j<k} (1 - a_j) themselves.
+
+    Takes sigma delta (N,) and values (N, C) of samples, their places among all (R, S), their rays,
+    and (R, S); returns (R, C) and (N,). By hand, because autograd would keep, and walk through, all
+    R S samples in every step of this.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        optical: Tensor,
+        values: Tensor,
+        index: Tensor,
+        ray: Tensor,
+        shape: tuple[int, int],
+    ) -> tuple[Tensor, Tensor]:
+        light = torch.exp(-_before(optical, index, shape))
+        weight = light * -torch.expm1(-optical)
+        ctx.save_for_backward(light, weight, values, index, ray)
+        ctx.shape = shape
+        return _sum_per_ray(weight[:, None] * values, ray, shape[0]), weight
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(
+        ctx: Any, sums: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor, None, None, None]:
+        light, weight, values, index, ray = ctx.saved_tensors
+        each = _take(sums, ray)
+        slope = weights + (each * values) @ values.new_ones(values.shape[1])
+        # A sample takes its share of the light from all those behind it.
+        lost = _scatter(slope * weight, index, math.prod(ctx.shape)).view(ctx.shape)
+        behind = _take((lost.sum(dim=1, keepdim=True) - lost.cumsum(dim=1)).flatten(), index)
+        return slope * (light - weight) - behind, weight[:, None] * each, None, None, None

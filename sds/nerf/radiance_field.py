@@ -228,7 +228,7 @@ class RadianceField(nn.Module):
         return [parts] if torch.is_grad_enabled() else [[part] for part in parts]
 
     def _look(self, parts: list[Rays], samples: int, normals: bool) -> list[Samples]:
-        return worth_a_look(self.field, self._is_occupied, parts, samples, normals=normals)
+        return worth_a_look(self.field, self.occupied, parts, samples, normals=normals)
 
     def _is_occupied(self, points: Float[Tensor, "*shape 3"]) -> Bool[Tensor, "*shape"]:
         cell = ((points + 1) * (0.5 * self.cells)).int().clamp(0, self.cells - 1)

@@ -58,9 +58,11 @@ def test_finish_writes_mesh_turntable_and_views(tmp_path: Path) -> None:
 
 
 def test_an_empty_scene_is_an_error_but_its_images_are_written(tmp_path: Path) -> None:
-    with pytest.raises(EmptySceneError, match="the images are in"):
+    with pytest.raises(EmptySceneError, match="the images are in") as caught:
         export_scene(ball(density=-50.0), tmp_path, SMALL)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["turntable.gif", "views.png"]
+    written = {"views": tmp_path / "views.png", "turntable": tmp_path / "turntable.gif"}
+    assert caught.value.written == written
 
 
 @pytest.mark.parametrize(

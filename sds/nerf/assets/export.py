@@ -42,7 +42,7 @@ def export_scene(
         "mtl" and "png" that belong to the .obj.
 
     Raises:
-        EmptySceneError: there is no surface; the images are written all the same, both of the
+        EmptySceneError: there is no surface; the images are `written` all the same, both of the
             field.
     """
     settings = settings or AssetSettings()
@@ -56,8 +56,9 @@ def export_scene(
         try:
             mesh = make_asset(scene, settings)
         except EmptySceneError as error:
-            save_turntable(scene, turn, settings.frames, size)
-            raise EmptySceneError(f"no mesh: {error}; the images are in {folder}") from error
+            written["turntable"] = save_turntable(scene, turn, settings.frames, size)
+            message = f"no mesh: {error}; the images are in {folder}"
+            raise EmptySceneError(message, written) from error
         paths = export_mesh(mesh, folder, title=title, up=settings.up, usdz=settings.usdz)
         bar.update()
         bar.set_description("turntable")

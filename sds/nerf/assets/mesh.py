@@ -1,6 +1,8 @@
 """From a scene to a triangle mesh: where its surface is, and what colour is seen there."""
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,7 +31,14 @@ POINTS_AT_ONCE = 2**19
 
 
 class EmptySceneError(ValueError):
-    """There is nothing in the scene that a mesh could show."""
+    """There is nothing in the scene that a mesh could show.
+
+    written: the files that were written all the same, by what they are.
+    """
+
+    def __init__(self, message: str, written: Mapping[str, Path] | None = None) -> None:
+        super().__init__(message)
+        self.written = dict(written or {})
 
 
 @torch.no_grad()

@@ -69,8 +69,7 @@ class _TextTo3D(SceneCommand):
                         **self.pace(),
                     )  # fmt: skip
             except EmptySceneError as error:
-                problem = str(error)
-                written = {"views": self.out / "views.png", "turntable": self.out / "turntable.gif"}
+                problem, written = str(error), error.written
         metrics = {
             "out": str(self.out),
             "prompt": self.prompt,

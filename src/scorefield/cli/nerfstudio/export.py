@@ -56,8 +56,7 @@ class _NerfstudioExport(Command):
                     progress=not self.quiet,
                 )  # fmt: skip
             except EmptySceneError as error:
-                problem = str(error)
-                written = {"views": self.out / "views.png", "turntable": self.out / "turntable.gif"}
+                problem, written = str(error), error.written
         metrics = {
             "out": str(self.out),
             "config": str(self.config),
