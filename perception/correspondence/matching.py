@@ -263,14 +263,14 @@ def mutual_matches(
     """
     _check_one_layer(source, target)
     a, b = (functional.normalize(f, dim=0).flatten(1).T.contiguous() for f in (source, target))
-    similarity, there, back, tops = nearest_both_ways(a, b)
+    similarity, there, back, bounds = nearest_both_ways(a, b)
     mutual = back[there] == torch.arange(len(a), device=a.device)
     points = cell_centres(source, source_size).to(source)[mutual]
     if locate is None:
         centres, apart = _elsewhere(target, target_size)
         found, similarity = centres[there[mutual]], similarity[mutual]
-        tops = None if tops is None else tops._replace(values=tops.values[mutual])
-        second = largest_elsewhere(a[mutual], b, found, centres, apart, tops)
+        bounds = None if bounds is None else bounds.rows(mutual)
+        second = largest_elsewhere(a[mutual], b, found, centres, apart, bounds)
         agreed = torch.zeros_like(similarity)
         return Matches(points, found, similarity, agreed, _ratio(similarity, second))
     return match_features(

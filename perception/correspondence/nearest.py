@@ -1,6 +1,6 @@
 """Nearest neighbours in both directions among many vectors, in bounded memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -9,23 +9,49 @@ from torch import Tensor
 
 # Vectors of either side whose products are held at once: 4 MiB, which caches hold.
 _BLOCK = 1 << 10
-# Neighbouring vectors that are looked through together, once rounded products say so.
-_STRIP = 1 << 6
-# Largest rounded products of strips that are kept: 64 MiB for each direction.
+# Neighbouring vectors that are looked through together, once short products say so.
+_STRIP = 1 << 7
+# Largest short products of strips that are kept: 128 MiB for each direction.
 _KEPT = 1 << 25
 # Products held at once where all are computed: 32 MiB.
 _HELD = 1 << 23
-# Fewer products than these are computed in one precision.
+# Fewer products than these are computed whole.
 _MANY = 1 << 26
-# Of the product of two unit vectors in bfloat16: 2^-9 for rounding each, and 2^-9 for the result.
-_ROUNDING = 3 * 2**-9 + 1e-4
+# Of the squares of all vectors, what the short ones keep: maps of features vary smoothly, and their
+# first tenth of components has it. Half of the components would save nothing.
+_ENERGY, _LEAST_SAVED = 0.95, 0.5
+# Of a vector's square, what its rest has at least: products of rests allow for rounding so.
+_ROUNDING = 1e-5
 
 
-class Tops(NamedTuple):
-    """The largest rounded product of each of some vectors with each strip of others."""
+class Bounds(NamedTuple):
+    """What short products say of those of some vectors with strips of neighbouring others.
 
-    values: Shaped[Tensor, "n strips"]
+    A vector is a short one, its first principal components, and a rest at right angles to it, so
+    that a product differs from the short one by at most the product of the rests' lengths.
+
+    largest: short product with a vector of the strip.
+    short, others: the short vectors.
+    rests: lengths, of the vectors.
+    strip_rests: the greatest length in each strip.
+    strip: the number of vectors in a strip, of which the last may have fewer.
+    """
+
+    largest: Float[Tensor, "n strips"]
+    short: Float[Tensor, "n components"]
+    others: Float[Tensor, "m components"]
+    rests: Float[Tensor, " n"]
+    strip_rests: Float[Tensor, " strips"]
     strip: int
+
+    def rows(self, chosen: Shaped[Tensor, " n"]) -> "Bounds":
+        """Of some of the vectors."""
+        largest, short, rests = (x[chosen] for x in (self.largest, self.short, self.rests))
+        return self._replace(largest=largest, short=short, rests=rests)
+
+    def upper(self) -> Float[Tensor, "n strips"]:
+        """What no product with the strip exceeds."""
+        return self.largest + self.rests[:, None] * self.strip_rests
 
 
 class Nearest(NamedTuple):
@@ -33,39 +59,40 @@ class Nearest(NamedTuple):
 
     best, there: for each vector of a the largest product with one of b, and its index.
     back: for each vector of b the index of the largest with one of a.
-    tops: of a, where products were rounded.
+    bounds: of a's products, where short ones were computed first.
     """
 
     best: Float[Tensor, " n"]
     there: Int[Tensor, " n"]
     back: Int[Tensor, " m"]
-    tops: Tops | None
+    bounds: Bounds | None
 
 
 def nearest_both_ways(
     a: Float[Tensor, "n c"],
     b: Float[Tensor, "m c"],
     block: int = _BLOCK,
-    rounded: bool | None = None,
+    short: bool | None = None,
 ) -> Nearest:
     """For each vector the index of the largest product with one of the other side's.
 
-    Every product is computed once, a block at a time. Of equal products the first counts.
+    A block of products is computed at a time. Of equal products the first counts.
 
-    rounded: compute all products in bfloat16, several times as fast where the processor multiplies
-        matrices of it, and those in float32 that rounding leaves in question: the same answer.
-        None does so for many products on such a processor.
+    short: compute all products of the first principal components alone, and whole those that are
+        in question then: the same answer. None does so for many vectors, if few components hold
+        nearly all of their length.
     """
-    many = len(a) * len(b) > _MANY
-    rounded = many and _multiplies_bfloat16(a.device) if rounded is None else rounded
-    if not rounded:
-        return _in_one_precision(a, b, block)
+    shortened = None
+    if len(a) * len(b) > _MANY if short is None else short:
+        shortened = _shortened(a, b, 1.0 if short else _LEAST_SAVED)
+    if shortened is None:
+        return _all_products(a, b, block)
     strip = max(_STRIP, -(-len(a) * len(b) // _KEPT // _STRIP) * _STRIP)
     block = max(block // strip, 1) * strip
-    of_a, of_b = _largest_in_strips(a, b, block, strip)
-    best, there = _in_strips(a, b, _in_question(of_a, a, b), strip)
-    _, back = _in_strips(b, a, _in_question(of_b, b, a), strip)
-    return Nearest(best, there, back, Tops(of_a, strip))
+    of_a, of_b = _bounds(*shortened, block, strip)
+    best, there = _largest_product(a, b, of_a)
+    _, back = _largest_product(b, a, of_b)
+    return Nearest(best, there, back, of_a)
 
 
 def largest_elsewhere(
@@ -74,30 +101,37 @@ def largest_elsewhere(
     places: Float[Tensor, "n 2"],
     centres: Float[Tensor, "m 2"],
     apart: float | int,
-    tops: Tops | None = None,
+    bounds: Bounds | None = None,
 ) -> Float[Tensor, " n"]:
     """For each unit vector the largest product with one of others at least `apart` from its place.
 
     It is -1 where nothing is that far.
 
     centres: where the others are.
-    tops: of these vectors, if they are known: most products need not be computed then.
+    bounds: of these vectors' products, if known: most need not be computed then.
     """
     others = others.contiguous()
 
-    def far_products(rows: Tensor, columns: slice) -> Tensor:
+    def far(products: Tensor, rows: Tensor, columns: slice) -> Tensor:
+        """The products, -1 where a place is near."""
         distances = torch.cdist(
             places[rows], centres[columns], compute_mode="donot_use_mm_for_euclid_dist"
         )
-        return (vectors[rows] @ others[columns].T).masked_fill_(distances < apart, -1.0)
+        return products.masked_fill_(distances < apart, -1.0)
 
-    if tops is None:
+    if bounds is None:
         every = torch.arange(len(vectors), device=vectors.device)
         parts = every.split(max(1, _HELD // len(others)))
-        return torch.cat([far_products(rows, slice(None)).amax(1) for rows in parts])
-    far, partly = _far_strips(places, centres, apart, tops.strip)
-    open_ = _in_question(tops.values, vectors, others, far) & partly
-    best, _ = _in_strips(vectors, others, open_, tops.strip, far_products)
+        return torch.cat(
+            [far(vectors[rows] @ others.T, rows, slice(None)).amax(1) for rows in parts]
+        )
+    whole, partly = _far_strips(places, centres, apart, bounds.strip)
+    largest = bounds.largest.masked_fill(~partly, -torch.inf)
+    for rows, number, part in _each(partly & ~whole, bounds.strip):
+        short = bounds.short[rows] @ bounds.others[part].T
+        largest[rows, number] = far(short, rows, part).amax(1)
+    bounds = bounds._replace(largest=largest)
+    best, _ = _largest_product(vectors, others, bounds, far)
     return best.clamp_(min=-1)
 
 
@@ -120,7 +154,7 @@ def _far_strips(
     return torch.cat(far), torch.cat(partly)
 
 
-def _in_one_precision(a: Tensor, b: Tensor, block: int) -> Nearest:
+def _all_products(a: Tensor, b: Tensor, block: int) -> Nearest:
     best = [vectors.new_full((len(vectors),), -torch.inf) for vectors in (a, b)]
     where = [torch.zeros(len(vectors), dtype=torch.long, device=a.device) for vectors in (a, b)]
     for i in range(0, len(a), block):
@@ -135,20 +169,44 @@ def _in_one_precision(a: Tensor, b: Tensor, block: int) -> Nearest:
     return Nearest(best[0], where[0], where[1], None)
 
 
-def _largest_in_strips(a: Tensor, b: Tensor, block: int, strip: int) -> tuple[Tensor, Tensor]:
-    """For each vector of a the largest rounded product with each strip of b, and the same for b."""
+def _shortened(a: Tensor, b: Tensor, most: float) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+    """Short vectors of a and of b, and the lengths of their rests; None if they are not short.
+
+    most: share of the components that short vectors have.
+    """
+    squares, axes = torch.linalg.eigh(a.T @ a + b.T @ b)
+    held = squares.flip(0).cumsum(0)
+    count = int((held < _ENERGY * held[-1]).sum()) + 1
+    if count > most * a.shape[1]:
+        return None
+    axes = axes.flip(1)[:, :count]
+    short = [vectors @ axes for vectors in (a, b)]
+    squares_of = [[v.square().sum(1) for v in pair] for pair in zip((a, b), short, strict=True)]
+    rests = [(all_ - kept).maximum(_ROUNDING * all_).sqrt() for all_, kept in squares_of]
+    return short[0], short[1], rests[0], rests[1]
+
+
+def _bounds(
+    a: Tensor, b: Tensor, rests_a: Tensor, rests_b: Tensor, block: int, strip: int
+) -> tuple[Bounds, Bounds]:
+    """Of each short vector of a with the strips of b, and the same for b."""
     sizes = [(len(a), -(-len(b) // strip)), (len(b), -(-len(a) // strip))]
-    of_a, of_b = (a.new_full(size, -torch.inf, dtype=torch.bfloat16) for size in sizes)
-    rows, columns = a.bfloat16(), b.bfloat16()
+    of_a, of_b = (a.new_full(size, -torch.inf) for size in sizes)
     for i in range(0, len(a), block):
         for j in range(0, len(b), block):
-            products = rows[i : i + block] @ columns[j : j + block].T
+            products = a[i : i + block] @ b[j : j + block].T
             for kept, at, first, tops in (
                 (of_a, i, j, _tops(products, strip, 1)), (of_b, j, i, _tops(products, strip, 0).T)
             ):  # fmt: skip
                 where = slice(first // strip, first // strip + tops.shape[1])
                 kept[at : at + len(tops), where] = tops
-    return of_a, of_b
+    longest = [
+        torch.stack([part.amax() for part in rests.split(strip)]) for rests in (rests_a, rests_b)
+    ]
+    return (
+        Bounds(of_a, a, b, rests_a, longest[1], strip),
+        Bounds(of_b, b, a, rests_b, longest[0], strip),
+    )
 
 
 def _tops(products: Tensor, strip: int, dim: int) -> Tensor:
@@ -159,44 +217,37 @@ def _tops(products: Tensor, strip: int, dim: int) -> Tensor:
     return torch.cat([parts, rest.amax(dim, keepdim=True)], dim) if rest.numel() else parts
 
 
-def _in_question(
-    largest: Tensor, vectors: Tensor, others: Tensor, sure: Tensor | None = None
-) -> Bool[Tensor, "n strips"]:
-    """Which strips may hold the largest product, as far as rounding leaves it open.
-
-    sure: which strips' largest products are candidates for certain; None are all.
-    """
-    error = _ROUNDING * vectors.norm(dim=1) * others.norm(dim=1).max()
-    largest = largest.float()
-    counted = largest if sure is None else largest.masked_fill(~sure, -torch.inf)
-    return largest >= (counted.amax(1) - 2 * error)[:, None]
+def _each(strips: Bool[Tensor, "n strips"], strip: int) -> Iterator[tuple[Tensor, int, slice]]:
+    """The vectors that ask for each strip, its number, and the vectors in it."""
+    for number in range(strips.shape[1]):
+        yield strips[:, number].nonzero()[:, 0], number, slice(number * strip, (number + 1) * strip)
 
 
-def _in_strips(
+def _largest_product(
     vectors: Tensor,
     others: Tensor,
-    open_: Tensor,
-    strip: int,
-    products: Callable[[Tensor, slice], Tensor] | None = None,
+    bounds: Bounds,
+    counted: Callable[[Tensor, Tensor, slice], Tensor] | None = None,
 ) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"]]:
-    """For each vector the largest product with a vector of its strips, and its index.
+    """For each vector the largest product with one of the others, and its index.
 
-    products: of some vectors with a slice of the others, if not the plain ones.
+    counted: takes products, and the vectors and others they are of, to those that count.
     """
     best = vectors.new_full((len(vectors),), -torch.inf)
     where = torch.zeros(len(vectors), dtype=torch.long, device=vectors.device)
-    for number in range(open_.shape[1]):
-        rows, first = open_[:, number].nonzero()[:, 0], number * strip
-        part = slice(first, first + strip)
-        found = vectors[rows] @ others[part].T if products is None else products(rows, part)
-        top = found.max(1)
-        better = top.values > best[rows]
-        rows = rows[better]
-        best[rows] = top.values[better]
-        where[rows] = first + top.indices[better]
+
+    def look(strips: Tensor) -> None:
+        for rows, _, part in _each(strips, bounds.strip):
+            products = vectors[rows] @ others[part].T
+            top = (products if counted is None else counted(products, rows, part)).max(1)
+            index = part.start + top.indices
+            better = top.values > best[rows]
+            better |= (top.values == best[rows]) & (index < where[rows])
+            rows = rows[better]
+            best[rows], where[rows] = top.values[better], index[better]
+
+    likeliest = torch.zeros_like(bounds.largest, dtype=torch.bool)
+    likeliest.scatter_(1, bounds.largest.argmax(1, keepdim=True), True)
+    look(likeliest)
+    look((bounds.upper() >= best[:, None]) & ~likeliest)
     return best, where
-
-
-def _multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is a matrix unit's format here, not an emulated one."""
-    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))

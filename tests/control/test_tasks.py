@@ -114,7 +114,7 @@ def test_the_command_takes_the_texts_of_lerobot(
     # resumed with what it was told, and not without
     assert main([*words, "--steps", "4", "--out", str(resumed)]) == 0
     without = [word for word in words if word != "--task-text"]
-    assert main([*without, "--steps", "4", "--out", str(resumed), "--resume"]) == 1
+    assert main([*without, "--steps", "4", "--out", str(resumed), "--resume"]) == 2
     assert "was made with demonstrations" in capsys.readouterr().err
     assert main([*words, "--steps", "4", "--out", str(resumed), "--resume"]) == 0
     weights = [load_file(run / "policy" / "policy.safetensors") for run in (straight, resumed)]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from scorefield.perception.correspondence import nearest
 from scorefield.perception.correspondence.dift import match
 from scorefield.perception.correspondence.drawing import draw_matches
 from scorefield.perception.correspondence.matches import Matches
@@ -156,8 +157,8 @@ def test_blocks_find_what_the_dense_products_have(n: int, m: int, block: int) ->
     assert back.tolist() == [row.index(max(row)) for row in products.T.tolist()]
 
 
-def test_rounded_products_give_the_same_answer() -> None:
-    """Smooth maps, whose neighbours are alike but for the rounding, of no whole strips."""
+def test_short_products_give_the_same_answer() -> None:
+    """Smooth maps, whose neighbours are alike but for small components, of no whole strips."""
     small = [random_map(seed, channels=24, height=6, width=7) for seed in (0, 1)]
     a, b = (
         functional.normalize(
@@ -166,17 +167,29 @@ def test_rounded_products_give_the_same_answer() -> None:
         for m in small
     )
     b = b[:-100]
-    plain = nearest_both_ways(a, b, rounded=False)
-    found = nearest_both_ways(a, b, block=256, rounded=True)
+    plain = nearest_both_ways(a, b, short=False)
+    found = nearest_both_ways(a, b, block=256, short=True)
     torch.testing.assert_close(found[0], plain[0])
     for ours, theirs in zip(found[1:3], plain[1:3], strict=True):
         assert torch.equal(ours, theirs)
-    # the answer of rounded products alone is another one
-    assert not torch.equal((a.bfloat16() @ b.bfloat16().T).argmax(1), plain[1])
+    # the answer of short products alone is another one
+    assert found.bounds is not None
+    guess = found.bounds.largest.argmax(1)
+    assert not torch.equal(guess, plain.there // found.bounds.strip)
+    largest = torch.stack([part.amax(1) for part in (a @ b.T).split(found.bounds.strip, 1)], 1)
+    assert bool((largest <= found.bounds.upper()).all())
+
+
+def test_vectors_of_no_few_components_are_compared_whole() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(40, 30, generator=generator) for _ in range(2))
+    assert nearest_both_ways(a, b, short=True).bounds is not None
+    assert nearest_both_ways(a, b).bounds is None
+    assert nearest._shortened(a, b, 0.5) is None
 
 
 @pytest.mark.parametrize("apart", [3.0, 12.5, 100.0])
-def test_elsewhere_is_found_from_rounded_products_as_from_all(apart: float) -> None:
+def test_elsewhere_is_found_from_short_products_as_from_all(apart: float) -> None:
     """Of cells in rows that are no whole strips; at 100 no cell is far enough of any."""
     a, b = (
         functional.interpolate(random_map(seed, 24, 6, 7)[None], (33, 41), mode="bicubic")[0]
@@ -184,14 +197,14 @@ def test_elsewhere_is_found_from_rounded_products_as_from_all(apart: float) -> N
     )
     centres = cell_centres(b, (33, 41))
     a, b = (functional.normalize(m, dim=0).flatten(1).T.contiguous() for m in (a, b))
-    nearest = nearest_both_ways(a, b, rounded=True)
-    places = centres[nearest.there]
-    found = largest_elsewhere(a, b, places, centres, apart, nearest.tops)
+    both = nearest_both_ways(a, b, short=True)
+    places = centres[both.there]
+    found = largest_elsewhere(a, b, places, centres, apart, both.bounds)
     near = (places[:, None] - centres).square().sum(2) < apart**2
     torch.testing.assert_close(found, (a @ b.T).masked_fill(near, -1).amax(1))
     torch.testing.assert_close(found, largest_elsewhere(a, b, places, centres, apart))
     # leaving the place out makes a difference
-    assert bool((found < nearest.best - 0.1).any())
+    assert bool((found < both.best - 0.1).any())
 
 
 def test_the_ratio_looks_for_another_place() -> None:
