@@ -16,7 +16,8 @@ import torch
 
 from scorefield.sds import RadianceField
 from scorefield.sds.nerf.cameras import orbit
-from scorefield.sds.nerf.fields import HashGrid, TriPlane, VoxelGrid
+from scorefield.sds.nerf.fields import TriPlane, VoxelGrid
+from scorefield.sds.nerf.hash_grid import HashGrid
 from scorefield.sds.nerf.lights import Shading
 
 FIELDS = {"voxels": VoxelGrid, "triplane": TriPlane, "hash": HashGrid}

@@ -5,15 +5,13 @@ sphere, and to an albedo (N, 3) in [0, 1]. Three parametrisations, from the fast
 
 - `VoxelGrid`: a pyramid of voxel grids, summed. The default.
 - `TriPlane`: three feature planes and a small network (EG3D, Chan et al. 2022).
-- `HashGrid`: hashed grids of many resolutions and a small network (Instant-NGP, Müller et al.
-  2022).
+- `HashGrid` of `hash_grid`: hashed grids of many resolutions and a small network.
 
 All start as the soft ball of Magic3D: density softplus(scale (1 - r / radius)), grey.
 On a CPU every gradient is deterministic; on a GPU the gathers of the samplers are summed in no
 fixed order.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -25,7 +23,7 @@ from torch import Tensor, nn
 
 from scorefield.devices import to_device
 
-__all__ = ["BlobField", "Field", "HashGrid", "TriPlane", "VoxelGrid"]
+__all__ = ["BlobField", "Decoder", "Field", "TriPlane", "VoxelGrid"]
 
 GRADIENT_STEP = 1 / 32
 """Of the finite differences, about one voxel of the default field."""
@@ -74,6 +72,16 @@ class Field(nn.Module, ABC):
         ahead, behind = self.density(around.view(-1, 3)).view(2, 3, -1)
         return (ahead - behind).T / (2 * GRADIENT_STEP)
 
+    def with_gradient(
+        self, points: Float[Tensor, "points 3"], where: Int[Tensor, " some"]
+    ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points 3"], Float[Tensor, "some 3"]]:
+        """Density and albedo of points, and the density's gradient at points[where].
+
+        A field that finds them together faster than apart overrides this.
+        """
+        density, albedo = self(points)
+        return density, albedo, self.gradient(points.index_select(0, where))
+
 
 class BlobField(Field):
     """A learned field that starts as a soft grey ball.
@@ -110,6 +118,14 @@ class BlobField(Field):
         radius = _length(points)
         blob = self.blob_density * (1 - radius / self.blob_radius)
         return F.softplus(learned + blob) * (radius <= 1)
+
+    def _gradient(self, points: Tensor, learned: Tensor, slope: Tensor) -> Tensor:
+        """The density's gradient, of the first learned output (N,) and its own slope (N, 3)."""
+        radius = _length(points)
+        before = learned + self.blob_density * (1 - radius / self.blob_radius)
+        outward = points / radius[:, None].clamp_min(1e-6)
+        slope = slope - (self.blob_density / self.blob_radius) * outward
+        return torch.sigmoid(before)[:, None] * slope  # the derivative of softplus
 
 
 class VoxelGrid(BlobField):
@@ -198,11 +214,7 @@ class VoxelGrid(BlobField):
         where = points.view(1, 1, 1, -1, 3)
         both = torch.cat([grid, *slopes])[None]
         out = F.grid_sample(both, where, align_corners=True).view(4, -1)
-        radius = _length(points)
-        before = out[0] + self.blob_density * (1 - radius / self.blob_radius)
-        outward = points / radius[:, None].clamp_min(1e-6)
-        slope = out[1:].T - (self.blob_density / self.blob_radius) * outward
-        return torch.sigmoid(before)[:, None] * slope  # the derivative of softplus
+        return self._gradient(points, out[0], out[1:].T)
 
     def total_variation(self) -> Float[Tensor, ""]:
         """Mean squared difference of neighbouring densities before softplus, in units of `gain`.
@@ -213,7 +225,7 @@ class VoxelGrid(BlobField):
         return torch.stack([grid.diff(dim=axis).square().mean() for axis in (1, 2, 3)]).sum()
 
 
-class _Decoder(nn.Sequential):
+class Decoder(nn.Sequential):
     """A small network from features to the four outputs; starts near zero."""
 
     def __init__(self, features: int, hidden: int, generator: torch.Generator | None) -> None:
@@ -232,6 +244,16 @@ class _Decoder(nn.Sequential):
             features = layer(features)
         assert isinstance(last, nn.Linear)
         return F.linear(features, last.weight[:channels], last.bias[:channels])
+
+    def with_gradient(
+        self, features: Float[Tensor, "points features"]
+    ) -> tuple[Float[Tensor, "points 4"], Float[Tensor, "features points"]]:
+        """The outputs, and the gradient of the first of them in the features."""
+        first, _, last = self
+        assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
+        hidden = first(features)
+        active = last.weight[0] * (hidden > 0)
+        return last(F.relu(hidden)), first.weight.T @ active.T
 
 
 class TriPlane(BlobField):
@@ -258,7 +280,7 @@ class TriPlane(BlobField):
         super().__init__(blob_density, blob_radius)
         planes = torch.randn(3, features, resolution, resolution, generator=generator)
         self.planes = nn.Parameter(0.1 * planes)
-        self.decoder = _Decoder(features, hidden, generator)
+        self.decoder = Decoder(features, hidden, generator)
 
     def outputs(self, points: Float[Tensor, "points 3"], channels: int) -> Tensor:
         """The first `channels` learned outputs, shape (N, channels)."""
@@ -266,91 +288,3 @@ class TriPlane(BlobField):
         where = torch.stack([x, y, y, z, z, x], dim=-1).view(1, -1, 3, 2).permute(2, 0, 1, 3)
         features = F.grid_sample(self.planes, where, align_corners=True)[:, :, 0]  # (3, C, N)
         return self.decoder.first(channels, features.sum(dim=0).T)
-
-
-class HashGrid(BlobField):
-    """Trilinear features of several resolutions kept in hash tables, then a small network.
-
-    Coordinates hash to x * 1 xor y * 2654435761 xor z * 805459861 modulo the table's size
-    (Instant-NGP, eq. 4); all levels are hashed, the coarse ones too.
-
-    Args:
-        levels: number of resolutions.
-        features: channels per level.
-        coarsest: resolution of the first level, cells per axis.
-        finest: resolution of the last one; those between grow geometrically.
-        table: entries per level, a power of two.
-        hidden: width of the network's one hidden layer.
-        generator: draws the initial values; None: torch's global one.
-        blob_density: see `BlobField`.
-        blob_radius: see `BlobField`.
-    """
-
-    cells: Tensor
-    primes: Tensor
-    starts: Tensor
-
-    def __init__(
-        self,
-        levels: int = 8,
-        features: int = 2,
-        coarsest: int = 8,
-        finest: int = 128,
-        table: int = 2**15,
-        hidden: int = 32,
-        generator: torch.Generator | None = None,
-        blob_density: float = 10.0,
-        blob_radius: float = 0.5,
-    ) -> None:
-        super().__init__(blob_density, blob_radius)
-        if table & (table - 1) or table < 2:
-            raise ValueError(f"table must be a power of two, got {table}")
-        self.table = table
-        growth = math.log(finest / coarsest) / max(levels - 1, 1)
-        sizes = [round(coarsest * math.exp(growth * level)) for level in range(levels)]
-        self.register_buffer("cells", torch.tensor(sizes), persistent=False)
-        primes = torch.tensor([1, 2654435761 - 2**32, 805459861], dtype=torch.int32)
-        self.register_buffer("primes", primes, persistent=False)
-        starts = table * torch.arange(levels, dtype=torch.int32)
-        self.register_buffer("starts", starts, persistent=False)
-        entries = torch.rand(levels * table, features, generator=generator)
-        self.entries = nn.Parameter(2e-1 * (entries - 0.5))
-        self.decoder = _Decoder(levels * features, hidden, generator)
-
-    def outputs(self, points: Float[Tensor, "points 3"], channels: int) -> Tensor:
-        """The first `channels` learned outputs, shape (N, channels)."""
-        tables = self.entries.view(len(self.cells), self.table, -1).permute(2, 0, 1).contiguous()
-        # A GPU is told everything at once. A CPU works on what fits its cache, but on no fewer
-        # points than a table has entries, of which each part makes a gradient.
-        at_once, many = (len(self.cells), len(points)) if points.is_cuda else (1, self.table)
-        levels = list(zip(self.cells.split(at_once), tables.split(at_once, dim=1), strict=True))
-        found = []
-        for part in points.split(many):
-            where = part.T.contiguous()
-            features = torch.cat([self._features(where, *level) for level in levels])
-            found.append(self.decoder.first(channels, features.T))
-        return torch.cat(found)
-
-    def _features(
-        self,
-        where: Float[Tensor, "3 points"],
-        cells: Int[Tensor, " levels"],
-        table: Float[Tensor, "features levels entries"],
-    ) -> Float[Tensor, "levels_features points"]:
-        """Of some levels, one after the other; points come last in memory, for speed."""
-        scaled = (where + 1) * (0.5 * cells)[:, None, None]  # (L, 3, N), in cells
-        low = scaled.floor()
-        corner = low.int()
-        part = (scaled - low).unbind(1)
-        hashed = torch.stack([corner, corner + 1]) * self.primes[:, None]  # may wrap around
-        x, y, z = (hashed & (self.table - 1)).unbind(2)  # (2, L, N) each
-        x = x ^ self.starts[: len(cells), None]  # beyond the hash, so that this adds them
-        index = (x[:, None, None] ^ (y[:, None] ^ z)).flatten()  # (2, 2, 2, L, N)
-        found = []
-        for column in table.flatten(1):
-            value = column.index_select(0, index).view(2, 2, 2, len(cells), -1)
-            for along in part:  # x, y, z
-                low_side, high_side = value.unbind(0)
-                value = torch.lerp(low_side, high_side, along)
-            found.append(value)
-        return torch.stack(found, dim=1).flatten(0, 1)

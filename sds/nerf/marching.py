@@ -185,12 +185,15 @@ def march(
     """
     t, ray = kept.t, kept.ray
     points = rays.points(ray, t)
-    density, albedo = field(points)
+    if kept.heavy is None:
+        density, albedo = field(points)
+    else:
+        density, albedo, gradient = field.with_gradient(points, kept.heavy)
     if white:
         albedo = torch.ones_like(albedo)
     normal, facing = [], []
     if kept.heavy is not None:
-        normal = [_scatter(normals_of(field, _take(points, kept.heavy)), kept.heavy, len(points))]
+        normal = [_scatter(normals_of(gradient), kept.heavy, len(points))]
         facing = [_dot(normal[0], _take(rays.directions, ray))[:, None].clamp_min(0)]
         if lights is not None:
             albedo = albedo * brightness(lights, _take(rays.camera, ray), points, normal[0])
@@ -207,9 +210,9 @@ def march(
     return Marched(opacity, depth, spread[:, 0], colour, *normals, *orientation)
 
 
-def normals_of(field: Field, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
-    """Unit outward normals -grad(density) / |grad(density)|, short or zero where it is flat."""
-    return _unit(-field.gradient(points), FLAT)
+def normals_of(gradient: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
+    """Unit outward normals of a density's gradient, short or zero where it is flat."""
+    return _unit(-gradient, FLAT)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from scorefield.sds.nerf.assets.export import export_scene
 from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.assets.turntable import view_sheet
 from scorefield.sds.nerf.cameras import Cameras, view_prompt
-from scorefield.sds.nerf.fields import HashGrid
+from scorefield.sds.nerf.hash_grid import HashGrid
 from scorefield.sds.nerf.lights import Lights, Shading, draw_greys, draw_soft_lights
 from scorefield.sds.nerf.optimizer import descend, field_optimizer
 from scorefield.sds.nerf.penalties import (

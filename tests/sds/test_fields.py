@@ -4,7 +4,9 @@ import math
 import pytest
 import torch
 
-from scorefield.sds.nerf.fields import HashGrid, TriPlane, VoxelGrid
+import scorefield.sds.nerf.hash_grid as hash_grid
+from scorefield.sds.nerf.fields import TriPlane, VoxelGrid
+from scorefield.sds.nerf.hash_grid import HashGrid, _Interpolation
 
 
 def small_hash(**given):
@@ -143,10 +145,62 @@ def test_hashed_features_are_the_papers():
             index = (at[:, 0] ^ (at[:, 1] * 2654435761) ^ (at[:, 2] * 805459861)) % 2**10
             expected += (1 - (scaled - at).abs()).prod(dim=1)[:, None] * table[index]
         torch.testing.assert_close(found[:, 2 * level : 2 * level + 2], expected)
-    # a GPU is asked for all levels at once
-    tables = field.entries.view(3, 2**10, 2).permute(2, 0, 1)
-    together = field._features(p.T.contiguous(), field.cells, tables)
-    torch.testing.assert_close(together.T, found, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("slopes", [False, True])
+def test_hashed_features_of_all_levels_at_once_are_the_same(monkeypatch, slopes):
+    """As a GPU is asked for them."""
+    field = small_hash(generator=torch.Generator().manual_seed(0))
+    one_by_one = field._features(points(), slopes=slopes)
+    monkeypatch.setattr(hash_grid, "_levels", lambda cells: [slice(None)])
+    together = field._features(points(), slopes=slopes)
+    torch.testing.assert_close(together, one_by_one, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("slopes", [False, True])
+def test_the_gradient_of_hashed_features_is_their_transpose(slopes):
+    field = small_hash(generator=torch.Generator().manual_seed(0)).double()
+    p = points(20).double()
+    torch.autograd.gradcheck(
+        lambda entries: _Interpolation.apply(entries, p, field.cells, field.primes, slopes),
+        field.entries.detach()[:96].clone().requires_grad_(),  # three tables of 32 entries
+    )
+
+
+def test_slopes_of_a_hash_grid_are_those_of_its_density():
+    field = small_hash(generator=torch.Generator().manual_seed(0)).double()
+    p = points(200, 0.9).double()
+    at = p.clone().requires_grad_()
+    (exact,) = torch.autograd.grad(field.density(at).sum(), at)
+    torch.testing.assert_close(field.gradient(p), exact)
+    h = 1e-7  # within a cell
+    steps = h * torch.eye(3, dtype=torch.float64)
+    ahead, behind = (torch.stack([field.density(p + s * x) for x in steps], 1) for s in (1, -1))
+    torch.testing.assert_close(field.gradient(p), (ahead - behind) / (2 * h), rtol=1e-5, atol=1e-5)
+
+
+def test_the_slope_of_a_hash_grid_is_differentiable_in_all_parameters():
+    field = small_hash(generator=torch.Generator().manual_seed(0)).double()
+    p = points(50, 0.9).double()
+    g = torch.Generator().manual_seed(2)
+    into = torch.randn(50, 3, generator=g).double()
+    field.gradient(p).mul(into).sum().backward()
+    along = [torch.randn(x.shape, generator=g).to(x) for x in field.parameters()]
+    slope = sum((x.grad * d).sum() for x, d in zip(field.parameters(), along, strict=True))
+    sides = []
+    for sign in (1, -2):
+        with torch.no_grad():
+            for x, d in zip(field.parameters(), along, strict=True):
+                x += sign * 1e-7 * d
+            sides.append(field.gradient(p).mul(into).sum())
+    torch.testing.assert_close((sides[0] - sides[1]) / 2e-7, slope, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_looked_up_together_is_what_is_looked_up_apart(field):
+    p, where = points(300, 0.9), torch.arange(0, 300, 7)
+    density, albedo, gradient = field.with_gradient(p, where)
+    torch.testing.assert_close((density, albedo), field(p))
+    torch.testing.assert_close(gradient, field.gradient(p[where]))
 
 
 def test_one_generator_one_field():

@@ -16,7 +16,7 @@ from scorefield.priors.schedule import DiscreteSchedule
 from scorefield.sds.distillation import DistillationSettings, ModuleDistillation, fitted
 from scorefield.sds.image_distillation import ImageDistillation, ImageSettings
 from scorefield.sds.nerf import presets as scenes
-from scorefield.sds.nerf.fields import HashGrid
+from scorefield.sds.nerf.hash_grid import HashGrid
 from scorefield.sds.nerf.scene_distillation import TextTo3D
 from scorefield.sds.nerf.settings import TextTo3DSettings
 from scorefield.sds.nerf.texture import presets as paint
