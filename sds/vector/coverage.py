@@ -20,7 +20,6 @@ and inside. Layers are stored one after the other, each only as large as its box
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -122,16 +121,15 @@ def _scan(
 
     counts = change.abs()
     nth = torch.arange(len(edges), device=device).repeat_interleave(counts)
-    along = torch.arange(len(nth), device=device) - starts(counts).index_select(0, nth)
-    begin, slant, low, high = (
-        torch.stack([begin, step, low, high], 1).index_select(0, nth).unbind(1)
-    )
-    x = torch.addcmul(begin, slant, along.to(slant))
-    x = torch.minimum(torch.maximum(x, low), high).nan_to_num_(0.5)
-    order, line, falls = _sorted(number, change < 0, nth, along, x, layout)
-    inside = (1 - 2 * falls).cumsum(0, dtype=torch.int32)
+    begun = starts(counts)
+    along = torch.arange(len(nth), device=device) - begun.index_select(0, nth)
+    edgewise = (v.nan_to_num(0.5).index_select(0, nth) for v in (begin, step, low, high))
+    begin, slant, low, high = edgewise
+    x = torch.addcmul(begin, slant, along.to(slant)).clamp_(low, high)
+    key, bits, shift = _sorted(number - begun, change < 0, nth, x, layout)
+    inside = (1 - ((key >> bits) & 1).mul_(2)).cumsum(0, dtype=torch.int32)
     if bool(even_odd.any()):
-        odd = even_odd[layout.layer].index_select(0, line // per_pixel)
+        odd = even_odd[layout.layer].index_select(0, (key >> shift) // per_pixel)
         inside = torch.where(odd, (inside & 1) != 0, inside != 0)
     else:
         inside = inside != 0
@@ -139,12 +137,13 @@ def _scan(
     was = torch.zeros_like(inside)
     was[1:] = inside[:-1]
     active = (inside != was).nonzero().squeeze(1)
-    kept = order.index_select(0, active)
+    key = key.index_select(0, active)
     sign = inside.index_select(0, active).int().mul_(2).sub_(1)
 
+    kept = key & ((1 << bits) - 1)
     nth, x = nth.index_select(0, kept), x.index_select(0, kept)
-    line = line.index_select(0, active)
-    row = line // per_pixel
+    line = key >> shift
+    row = line >> (per_pixel.bit_length() - 1)
     unit = WHOLE // per_pixel
     span = step.abs().clamp_max(1.0).index_select(0, nth)
     begin = x - span / 2
@@ -173,38 +172,39 @@ def _scan(
     extent = (y1 - y0).abs_().mul_(per_pixel)
     behind = extent - before - (counts - 1)
     before, behind = (torch.where((v < 1) & (extent > 1), v - 0.5, 0.0) for v in (before, behind))
-    share = torch.stack(
-        [slope, (at_y - y0) / (y1 - y0), 1 / (per_pixel * (y1 - y0)), before, behind], 1
-    )
-    slope, share, rise, before, behind = share.index_select(0, nth).unbind(1)
+    share, rise = (at_y - y0) / (y1 - y0), 1 / (per_pixel * (y1 - y0))
+    share, rise, slope = (v.index_select(0, nth) for v in (share, rise, slope))
     passed = line - number.index_select(0, nth)
     where = torch.addcmul(share, rise, passed.to(rise)).clamp_(0, 1)
-    reach = 1 + before * (passed == 0) + behind * (passed == counts.index_select(0, nth) - 1)
+    reach = torch.ones_like(where)
+    for extra, end in ((before, passed), (behind, passed + 1 - counts.index_select(0, nth))):
+        at = (end == 0).nonzero().squeeze(1)
+        reach[at] += extra.index_select(0, nth.index_select(0, at))
     ahead, span = ahead.index_select(0, some), span.index_select(0, some)
     front = torch.where(ahead >= span, 1.0, ahead / span)
     row, column, sign = (v.index_select(0, some) for v in (row, column, sign))
     edge, centre = edges.index_select(0, nth), x.floor().long()
-    return area, _Kept(edge, row, column, sign, front, where, slope.contiguous(), reach, centre)
+    return area, _Kept(edge, row, column, sign, front, where, slope, reach, centre)
 
 
 def _sorted(
-    number: Tensor, falls: Tensor, nth: Tensor, along: Tensor, x: Tensor, layout: _Layout
-) -> tuple[Tensor, Tensor, Tensor]:
+    number: Tensor, falls: Tensor, nth: Tensor, x: Tensor, layout: _Layout
+) -> tuple[Tensor, int, int]:
     """Crossings sorted by line, then by place; in one place those come first that wind up.
 
     Line, place, direction and position are packed into one integer: sorting those is much faster
     than finding the order of others.
 
     Args:
-        number: of each edge its first line.
+        number: of each edge its first line, less its first crossing's position.
         falls: of each edge whether it winds down.
         nth: of each crossing its edge.
-        along: of each crossing the lines since the edge's first.
         x: of each crossing its place on its line.
         layout: of the lines.
 
     Returns:
-        Position, line, and direction (1: down) of the sorted crossings.
+        The sorted integers, and how many bits lie below the direction (1: down), which are the
+        position, and below the line.
     """
     count = len(x)
     position = max(1, count - 1).bit_length()
@@ -215,12 +215,14 @@ def _sorted(
         raise ValueError("the image is too large to be drawn at once")
     shift = position + 1 + fraction + place
     key = ((number << shift) + (falls.long() << position)).index_select(0, nth)
-    key += along << shift
-    key += (x * 2**fraction).long() << (position + 1)
-    key += torch.arange(count, device=x.device)
-    key = key.sort().values if key.is_cuda else torch.from_numpy(np.sort(key.numpy()))
-    order = key & ((1 << position) - 1)
-    return order, key >> shift, ((key >> position) & 1).int()
+    # A crossing's line and its position grow together; what overflows on the way comes back.
+    key += torch.arange(count, device=x.device).mul_((1 << shift) + 1)
+    key += (x * 2**fraction).long().bitwise_left_shift_(position + 1)
+    if key.is_cuda:
+        key = key.sort().values
+    else:
+        key.numpy().sort()
+    return key, position, shift
 
 
 class _Coverage(torch.autograd.Function):

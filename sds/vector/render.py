@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from scorefield.sds.vector.blocks import blocks, of_layers
 from scorefield.sds.vector.compositing import Box
 from scorefield.sds.vector.coverage import LINES, SPARE, Polygons, coverage
-from scorefield.sds.vector.gather import take
 from scorefield.sds.vector.nodes import FillRule, Group, Shape
 from scorefield.sds.vector.scene import Outlines, RenderTree, take_apart
 from scorefield.sds.vector.tile import Tile
@@ -110,24 +110,15 @@ class _Image:
         numbers = some.nonzero().squeeze(1)
         if len(numbers) < len(some):
             on = some.to(even_odd.device)
-            polygons = _of_layers(polygons, on)
+            polygons = of_layers(polygons, on)
             even_odd = even_odd[on]
-        parts = coverage(polygons, even_odd, boxes[numbers].to(even_odd.device), lines)
+        own = boxes[numbers].to(even_odd.device)
+        parts: list[Tensor] = []
+        for layers, block in blocks(polygons, own, lines):
+            parts += coverage(block, even_odd[layers], own[layers], lines)
         return dict(zip(numbers.tolist(), parts, strict=True))
 
 
 def _lines_across(width: float) -> int:
     """Lines per pixel for a stroke of a width in pixels: 8 across a thin one, or a few less."""
     return LINES if width >= 1 else 2 * LINES if width >= 0.5 else 4 * LINES
-
-
-def _of_layers(polygons: Polygons, on: Tensor) -> Polygons:
-    """Only the polygons of some layers, which are numbered anew."""
-    kept = on[polygons.owner].nonzero().squeeze(1)
-    number = torch.zeros_like(polygons.follows)
-    number[kept] = torch.arange(len(kept), device=kept.device)
-    return Polygons(
-        take(polygons.vertices, kept),
-        number[polygons.follows[kept]],
-        (on.cumsum(0) - 1)[polygons.owner[kept]],
-    )

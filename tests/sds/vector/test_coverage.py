@@ -19,6 +19,7 @@ from scorefield.sds.vector import (
     Shape,
     Stroke,
     ViewBox,
+    blocks,
     dash,
     render,
 )
@@ -279,6 +280,22 @@ def test_tiles_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append((image.detach(), torch.cat([p.grad.flatten() for p in points])))
     torch.testing.assert_close(seen[0][0], seen[1][0], atol=1e-5, rtol=0)
     torch.testing.assert_close(seen[0][1], seen[1][1], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("strokes", [False, True])
+def test_blocks_do_not_show(strokes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = random_document(8, strokes=strokes, size=64, count=10)
+    points = document.parameters().points
+    seen = []
+    for crossings in (2**30, 500):
+        monkeypatch.setattr(blocks, "CROSSINGS", crossings)
+        for p in points:
+            p.requires_grad_().grad = None
+        image = document.render(64, 64)
+        image.square().sum().backward()
+        seen.append((image.detach(), torch.cat([p.grad.flatten() for p in points])))
+    assert torch.equal(seen[0][0], seen[1][0])
+    torch.testing.assert_close(seen[0][1], seen[1][1], atol=1e-4, rtol=1e-5)
 
 
 def test_float64_stays() -> None:
