@@ -37,39 +37,60 @@ def inspect(data: Demonstrations, choice: Choice | None, numbers: Sequence[int])
         choice: what would be taken of them; None: nothing can be.
         numbers: of the episodes.
     """
-    names = [n for n, one in data.features.items() if one.kind == "vector" and not one.broken]
-    rows: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
+    taken = [] if choice is None else list(dict.fromkeys([*choice.state, *choice.action]))
+    vectors = [n for n, one in data.features.items() if one.kind == "vector" and not one.broken]
+    others = [name for name in vectors if name not in taken]
+    rows: dict[str, list[NDArray[np.float64]]] = {name: [] for name in (*taken, *others)}
     broken: dict[int, str] = {}
+    odd: list[str] = []
     read: list[int] = []
     for number in numbers:
         try:
-            arrays = data.arrays(number, names)
+            arrays = _arrays(data, number, taken, others, odd)
             if choice is not None:  # the checks of a training
                 next(data.read(_without_cameras(choice), [number]))
         except ValueError as error:
             broken[number] = str(error)
             continue
         read.append(number)
-        for name in names:
+        for name in (*taken, *others):
             array = np.asarray(arrays[name], dtype=np.float64)
             rows[name].append(array.reshape(len(array), -1))
     if not read:
         return Inspection({}, {}, broken, ["no episode can be read"])
+    rows = {name: parts for name, parts in rows.items() if len(parts) == len(read)}
     low = {
         name: np.min([part.min(axis=0) for part in parts], axis=0) for name, parts in rows.items()
     }
     high = {
         name: np.max([part.max(axis=0) for part in parts], axis=0) for name, parts in rows.items()
     }
-    taken = [] if choice is None else [*choice.state, *choice.action]
     advice = [
+        *odd,
         *_of_episodes(data, read),
-        *(line for name in dict.fromkeys(taken) for line in _of_numbers(name, rows[name])),
+        *(line for name in taken for line in _of_numbers(name, rows[name])),
         *(() if choice is None else _of_actions(choice, read, rows)),
     ]
     if data.rate is None:
         advice.append("the steps per second are not known: say them with --rate")
     return Inspection(low, high, broken, advice)
+
+
+def _arrays(
+    data: Demonstrations, number: int, taken: list[str], others: list[str], odd: list[str]
+) -> Mapping[str, NDArray[Any]]:
+    """What is taken of an episode and the others; of those, what cannot be read goes to `odd`."""
+    try:
+        return data.arrays(number, [*taken, *others])
+    except ValueError:
+        data.arrays(number, taken)  # if that is what cannot be read
+    for name in tuple(others):
+        try:
+            data.arrays(number, [name])
+        except ValueError as error:
+            others.remove(name)
+            odd.append(f"{name} is not shown: {error}")
+    return data.arrays(number, [*taken, *others])
 
 
 def _without_cameras(choice: Choice) -> Choice:

@@ -2,5 +2,6 @@
 
 `environment` is what is acted in, as a batch: the planar tasks (planar, their expert in routes),
 Push-T with its expert, Meta-World and any registered one of gymnasium (simulators, registered).
-`image_observations` shows an environment as images; `collection` keeps what an expert does.
+`image_observations` shows an environment as images, `task_observations` tells a task, and
+`collection` keeps what an expert does.
 """

@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from demonstration_files import ACTIONS, FRAMES, STATES, buffer, lerobot, robomimic
+from demonstration_files import (
+    ACTIONS,
+    FRAMES,
+    STATES,
+    buffer,
+    lerobot,
+    numpy_files,
+    robomimic,
+)
 
 from scorefield.control.data.episode import Episode
 from scorefield.control.data.episodes import Episodes, write_episodes
@@ -41,6 +49,7 @@ MADE: dict[str, Callable[[Path], Path]] = {
     "zarr": lambda folder: buffer(folder / "demos.zarr"),
     "zarr zip": lambda folder: buffer(folder / "demos.zarr.zip"),
     "zarr 3": lambda folder: format_3(folder / "demos.zarr"),
+    "numpy": lambda folder: numpy_files(folder / "demos"),
     "robomimic": lambda folder: robomimic(folder / "demos.hdf5"),
 }
 

@@ -16,6 +16,7 @@ from demonstration_files import (
     STATES,
     buffer,
     lerobot,
+    numpy_files,
     png,
     robomimic,
     with_images,
@@ -254,6 +255,52 @@ def test_the_observation_after_the_last_action_is_left_out(tmp_path: Path) -> No
         assert np.array_equal(one.state, state)
 
 
+def test_files_without_a_group_of_observations(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    for i, (state, action, frames) in enumerate(zip(STATES, ACTIONS, FRAMES, strict=True)):
+        with h5py.File(tmp_path / f"episode_{i}.hdf5", "w") as file:
+            file["qpos"], file["action"], file["images/top"] = state, action, frames
+            file["env_states/cube"] = np.zeros((len(state), 7))
+            file["compress_len"], file["rewards"] = np.zeros((2, 9)), np.zeros(len(state))
+    data = open_demonstrations(tmp_path)
+    choice = data.choose()
+    assert (choice.state, choice.cameras) == (("qpos",), {"top": "images/top"})
+    assert choice.left["env_states/cube"] == "a state of the simulator"
+    assert choice.left["compress_len"].startswith("of shape (2, 9), and of ")
+    agree(list(data.read(choice)), "top")
+
+
+def test_actions_of_another_name_and_images_as_text(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    for i, (state, action, frames) in enumerate(zip(STATES, ACTIONS, FRAMES, strict=True)):
+        with h5py.File(tmp_path / f"episode{i}.hdf5", "w") as file:
+            file["joint_action/vector"], file["joint_action/arm"] = action, state
+            pictures = [png(frame) for frame in frames]
+            file["observation/head/rgb"] = np.array(pictures, dtype=f"S{max(map(len, pictures))}")
+    with pytest.raises(ValueError, match="no feature is called action or actions"):
+        read_episodes(tmp_path)
+    found = read_episodes(tmp_path, action=["joint_action/vector"], state=["joint_action/arm"])
+    agree(list(found), "head.rgb")
+
+
+def test_an_action_that_is_no_vector_is_named(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+
+    def ragged(file: Any) -> None:
+        for name in file["data"]:
+            steps = len(file[f"data/{name}/actions"])
+            del file[f"data/{name}/actions"]
+            kind = h5py.vlen_dtype(np.float32)
+            rows = file.create_dataset(f"data/{name}/actions", (steps,), dtype=kind)
+            for step in range(steps):
+                rows[step] = np.zeros(1 + step % 2, np.float32)
+
+    with pytest.raises(
+        ValueError, match=r"actions is an array \(object, .*name what makes the act"
+    ):
+        read_episodes(robomimic(tmp_path / "ragged.hdf5", ragged))
+
+
 def test_episodes_one_after_another_and_links_to_nowhere(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     path = tmp_path / "flat.hdf5"
@@ -450,6 +497,33 @@ def test_defects_of_lerobot_folders(change: dict[str, Any], message: str, tmp_pa
 
 
 # all ----------------------------------------------------------------------------------------------
+
+
+def test_files_of_numpy_are_read(tmp_path: Path) -> None:
+    folder = numpy_files(tmp_path / "demos")
+    agree(list(read_episodes(folder)), "top")
+    assert len(list(read_episodes(folder / "1.npz"))) == 1
+    data = open_demonstrations(folder, rate=30.0)
+    assert (data.rate, data.lengths) == (30, list(LENGTHS))
+
+    def refused(words: str, **arrays: Any) -> None:
+        file = tmp_path / "odd.npz"
+        np.savez(file, **arrays)
+        with pytest.raises(ValueError, match=words) as error:
+            list(read_episodes(file))
+        assert str(file) in str(error.value)
+
+    state, action = STATES[1], ACTIONS[1]
+    refused(r"state is of shape \(5, 3\), and there are 6 actions", state=state[:5], action=action)
+    refused("no feature is called action or actions", state=state)
+    refused("no arrays with a row per step", state=state, action=action[:0])
+    refused(r"action is an array \(object", state=state[:2], action=np.array([None, {}]))
+    refused("episode_ends says that several", state=state, action=action, episode_ends=[2, 6])
+    numbers = [0, 0, 1, 1, 1, 1]
+    refused("episode_index says that several", state=state, action=action, episode_index=numbers)
+    np.savez(folder / "2.npz", action=ACTIONS[2], pose=STATES[2])
+    with pytest.raises(ValueError, match=r"2.npz: lacks 'state', which the first episode has"):
+        list(read_episodes(folder))
 
 
 def test_any_format_becomes_a_mapped_folder(tmp_path: Path) -> None:

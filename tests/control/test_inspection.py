@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from demonstration_files import robomimic
+from demonstration_files import STATES, buffer, robomimic
 from numpy.typing import NDArray
 
 from scorefield.control.data.episode import Episode
@@ -111,6 +112,22 @@ def test_episodes_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
     assert sorted(found.broken) == [1, 4]
     assert "demo_1: action is not finite in 1 of 6 steps" in found.broken[1]
     assert np.isfinite(found.high["actions"]).all()
+
+
+def test_what_is_named_is_shown_and_what_is_not_taken_breaks_nothing(tmp_path: Path) -> None:
+    points = np.concatenate([np.stack([state] * 2, axis=2) for state in STATES])
+    data = open_demonstrations(buffer(tmp_path / "a.zarr", **{"data/points": points}))
+    found = inspect(data, data.choose(state=["points"]), range(3))
+    assert not found.broken and found.low["points"].shape == (6,)
+
+    def shorter(file: Any) -> None:
+        for name, demo in file["data"].items():
+            demo["rewards"] = np.zeros(2 if name == "demo_2" else len(demo["actions"]))
+
+    data = open_demonstrations(robomimic(tmp_path / "a.hdf5", shorter))
+    found = inspect(data, data.choose(), range(4))
+    assert not found.broken and "rewards" not in found.low and "actions" in found.low
+    assert any(line.startswith("rewards is not shown: ") for line in found.advice)
 
 
 def test_black_and_standing_images() -> None:

@@ -77,6 +77,8 @@ def _demonstrations(kind: str) -> Format:
             return files.lerobot(folder / "demos", video=False)
         if kind == "robomimic":
             return files.robomimic(folder / "demos.hdf5")
+        if kind == "numpy":
+            return files.numpy_files(folder / "demos")
         return files.buffer(folder / f"demos.{kind}")
 
     def read(path: Path) -> object:
@@ -259,7 +261,7 @@ FORMATS: dict[str, Format] = {
     "episodes": Format(_copied("demos"), _demonstrations("zarr").read),
     **{
         f"demonstrations {kind}": _demonstrations(kind)
-        for kind in ("lerobot video", "lerobot image", "robomimic", "zarr", "zarr.zip")
+        for kind in ("lerobot video", "lerobot image", "robomimic", "numpy", "zarr", "zarr.zip")
     },
     **benchmark_files.FORMATS,
     **added_files.FORMATS,

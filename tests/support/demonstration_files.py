@@ -43,6 +43,14 @@ def buffer(path: Path, **changes: Any) -> Path:
     return path
 
 
+def numpy_files(folder: Path) -> Path:
+    """A .npz per episode."""
+    folder.mkdir()
+    for i, arrays in enumerate(zip(STATES, ACTIONS, FRAMES, strict=True)):
+        np.savez(folder / f"{i}.npz", **dict(zip(("state", "action", "top"), arrays, strict=True)))
+    return folder
+
+
 def robomimic(path: Path, change: Callable[[Any], None] = lambda file: None) -> Path:
     h5py = pytest.importorskip("h5py")
     with h5py.File(path, "w") as file:

@@ -11,6 +11,8 @@ from scorefield.control.data.formats.demonstrations import Demonstrations
 from scorefield.control.data.formats.folder import Folder
 from scorefield.control.data.formats.hdf5 import SUFFIXES, Hdf5
 from scorefield.control.data.formats.lerobot import LeRobot
+from scorefield.control.data.formats.npz import SUFFIX as NPZ
+from scorefield.control.data.formats.npz import Npz
 from scorefield.control.data.formats.reading import DataError
 from scorefield.control.data.formats.replay_buffer import ReplayBuffer
 
@@ -24,7 +26,7 @@ def open_demonstrations(
 
     Args:
         path: a folder of ours, a LeRobot v3 folder, a zarr replay buffer (a folder or a .zip), an
-            HDF5 file of robomimic's or of a like layout, or a folder of such files.
+            HDF5 file of robomimic's or of a like layout, a .npz, or a folder of such files.
         tolerance: seconds that a time stamp of LeRobot's may be off; None: half a step.
         rate: steps per second, where the data say none.
 
@@ -82,14 +84,18 @@ def _opened(path: Path, tolerance: float | None) -> Demonstrations:
             return ReplayBuffer(path)
         if set(inside) & set(SUFFIXES):
             return Hdf5(path)
+        if NPZ in inside:
+            return Npz(path)
         if (path / "meta" / "episode_ends").is_dir():
             return ReplayBuffer(path)
     elif path.suffix.lower() in SUFFIXES:
         return Hdf5(path)
+    elif path.suffix.lower() == NPZ:
+        return Npz(path)
     elif path.suffix.lower() == ".zip" or zipfile.is_zipfile(path):
         return ReplayBuffer(path)
     raise DataError(
         f"{path} is of no known format: {INDEX} (this library's), meta/info.json (LeRobot v3), "
         "data and meta/episode_ends in zarr, a folder or .zip (a replay buffer of "
-        "diffusion_policy), .hdf5 (robomimic)"
+        "diffusion_policy), .hdf5 (robomimic), .npz (an episode each)"
     )

@@ -11,6 +11,9 @@ ALOHA: in each file of a folder
 ManiSkill, Minari:
     traj_0/actions                (T, A)
     traj_0/obs, or observations   with a row more, which is left out
+others: in each file of a folder
+    action                        (T, A), or what is named so
+    any other array of T rows     an observation, if nothing is called observations
 """
 
 import math
@@ -28,6 +31,7 @@ from scorefield.control.data.formats.demonstrations import (
     ACTIONS,
     Demonstrations,
     Feature,
+    check_one_episode,
     kind_of,
     natural,
     role_of,
@@ -39,7 +43,6 @@ SUFFIXES = (".hdf5", ".h5", ".hdf")
 """What HDF5 files are called."""
 
 _OBSERVED = ("obs", "observations", "observation")
-_ENDS = ("terminals", "timeouts", "terminations", "truncations", "dones")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG")
 """How files of JPEG and PNG begin, which some data sets hold as rows of bytes."""
 
@@ -111,7 +114,7 @@ class Hdf5(Demonstrations):
             )
         first = self._places[0]
         with damaged(self.where(0)), self._opened(first.file) as opened:
-            self.features = _features(opened[first.group or "/"])
+            self.features = _features(opened[first.group or "/"], self.lengths[0])
 
     def where(self, number: int) -> str:
         """The file and the demo."""
@@ -152,7 +155,7 @@ class Hdf5(Demonstrations):
                         raise DataError(f"{where}: arrays differ in steps: {lengths}")
                     rows = array[:steps]
                     images = self.features[name].kind == "images"
-                    if images and (rows.dtype == object or rows.ndim == 2):
+                    if images and (rows.dtype.kind in "OS" or rows.ndim == 2):
                         rows = decoded(f"{where}: {name}", [bytes(bytearray(row)) for row in rows])
                     found[name] = np.asarray(rows)
         return found
@@ -175,7 +178,7 @@ class Hdf5(Demonstrations):
         container = "data" if strict else ""
         root = opened[container or "/"]
         if _actions(root):
-            _check_one_episode(file, root)
+            check_one_episode(str(file), root)
             groups = [container]
         else:
             groups = [
@@ -184,12 +187,16 @@ class Hdf5(Demonstrations):
                 if isinstance(root[name], h5py.Group)
                 and (strict or (name[-1:].isdecimal() and not name.startswith(_OBSERVED)))
             ]
+            if not (groups or strict) and _common_rows(root):
+                groups = [container]  # one episode, whose actions have another name
+                check_one_episode(str(file), root)
         numbers = {}
         for group in groups:
             place = _Place(file, group, strict)
             numbers[group.rsplit("/", 1)[-1]] = len(self._places)
             self._places.append(place)
-            self.lengths.append(_length(self.where(len(self._places) - 1), opened[group or "/"]))
+            where = self.where(len(self._places) - 1)
+            self.lengths.append(_length(where, opened[group or "/"], strict))
         if strict:
             self.rate = _rate(file, root.attrs.get("env_args"))
         if "mask" in opened:
@@ -212,21 +219,17 @@ def _actions(group: Any) -> str | None:
     return next((name for name in ACTIONS if hasattr(group.get(name), "shape")), None)
 
 
-def _check_one_episode(file: Path, group: Any) -> None:
-    """Refuses episodes that lie one after another, as D4RL's do."""
-    for name in _ENDS:
-        if name in group and np.asarray(group[name][:-1]).any():
-            raise DataError(
-                f"{file}: {name} says that several episodes lie one after another; write each to a "
-                "group of its own: episode_0/actions, episode_0/observations, ..."
-            )
-
-
-def _length(where: str, group: Any) -> int:
-    """The steps of an episode."""
+def _length(where: str, group: Any, strict: bool) -> int:
+    """The steps of an episode; `strict` if it is one of robomimic's."""
     actions = _actions(group)
-    if actions is None or not any(name in group for name in _OBSERVED):
+    observed = any(name in group for name in _OBSERVED)
+    if strict and (actions is None or not observed):
         raise DataError(f"{where}: lacks 'obs' or 'actions'; there are {sorted(group)}")
+    if actions is None:
+        steps = _common_rows(group)
+        if not steps:
+            raise DataError(f"{where}: lacks 'actions'; there are {sorted(group)}")
+        return steps
     if not group[actions].shape or group[actions].shape[0] == 0:
         raise DataError(f"{where}: {actions} has shape {group[actions].shape}, and no steps")
     steps, told = int(group[actions].shape[0]), group.attrs.get("num_samples")
@@ -236,6 +239,14 @@ def _length(where: str, group: Any) -> int:
         if told != steps:
             raise DataError(f"{where}: num_samples is {told}, but there are {steps} actions")
     return steps
+
+
+def _common_rows(group: Any) -> int:
+    """How many rows most arrays of numbers have; 0 if there is no such number."""
+    arrays = [array for array in _arrays(group).values() if array.dtype.kind in "fiub"]
+    rows = [array.shape[0] for array in arrays if array.shape]
+    most = max(rows, key=rows.count, default=0)
+    return most if 2 * rows.count(most) > len(rows) else 0
 
 
 def _arrays(group: Any, prefix: str = "") -> dict[str, Any]:
@@ -251,23 +262,36 @@ def _arrays(group: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _features(group: Any) -> dict[str, Feature]:
+def _features(group: Any, steps: int) -> dict[str, Feature]:
     """Those of an episode: robots first, then objects, as in robomimic's configurations."""
     arrays = _arrays(group)
+    observed = any(name in group for name in _OBSERVED)
     top = [
         n for n in arrays if n.count("/") == 1 and n.startswith(tuple(f"{o}/" for o in _OBSERVED))
     ]
     direct = any(_kind(name, arrays[name]) == "vector" for name in top)
-    features = [_feature(name, array, direct) for name, array in arrays.items()]
+    features = [_feature(name, array, direct, observed, steps) for name, array in arrays.items()]
     features.sort(key=lambda one: ("/robot" not in one.name, natural(one.name)))
     return {one.name: one for one in features}
 
 
-def _feature(name: str, array: Any, direct: bool) -> Feature:
-    """An array of an episode; `direct` if vectors lie under obs itself, and not in its groups."""
+def _feature(name: str, array: Any, direct: bool, observed: bool, steps: int) -> Feature:
+    """An array of an episode.
+
+    Args:
+        name: its path.
+        array: what is there.
+        direct: vectors lie under obs itself, and not in its groups.
+        observed: there is a group of observations; without one, all arrays may be some.
+        steps: of the episode.
+    """
     kind, (role, aside) = _kind(name, array), role_of(name)
     if role == "observation" and not name.startswith(_OBSERVED):
-        role = ""
+        if name.startswith("env_states/"):
+            aside = "a state of the simulator"
+        role = "" if observed or aside or array.shape[:1] != (steps,) else role
+    if role == "" and array.shape[:1] != (steps,):
+        kind, aside = "other", aside or f"of shape {array.shape}, and of {steps} steps"
     if name.startswith("next_"):
         role, aside = "", "observed after the action"
     if role == "observation" and kind == "vector" and direct and name.count("/") > 1:
@@ -279,7 +303,7 @@ def _kind(name: str, array: Any) -> Any:
     if not array.shape or array.shape[0] == 0:
         return "other"
     bytes_of_a_file = array.ndim == 2 and array.dtype == np.uint8 and array.shape[1] > 256
-    if array.dtype == object or bytes_of_a_file:
+    if array.dtype.kind in "OS" or bytes_of_a_file:
         row = array[0]
         encoded = not isinstance(row, str) and bytes(bytearray(row))[:4].startswith(_MAGIC)
         return "images" if encoded else "other"

@@ -134,7 +134,9 @@ class LeRobot(Demonstrations):
                     found[name] = videos.frames(row)
                 elif kind == "image":
                     cells = part.column(name).to_pylist()
-                    found[name] = decoded(f"{where}: {name}", [cell["bytes"] for cell in cells])
+                    here = f"{where}: {name}"
+                    files = [_file_of(f"{here}, step {i}", c) for i, c in enumerate(cells)]
+                    found[name] = decoded(here, files)
                 else:
                     rows = _numbers(f"{where}: {name}", part.column(name))
                     found[name] = _shaped(f"{where}: {name}", rows, self.features[name].shape)
@@ -246,6 +248,17 @@ def _is_depth(about: Mapping[str, Any]) -> bool:
     """Whether images are distances; LeRobot has had the mark in several places."""
     marks = {**about, **(about.get("video_info") or {}), **(about.get("info") or {})}
     return bool(marks.get("is_depth_map") or marks.get("video.is_depth_map"))
+
+
+def _file_of(where: str, cell: Any) -> bytes:
+    """The contents of an image file in a table."""
+    data = cell.get("bytes") if isinstance(cell, dict) else None
+    if not isinstance(data, bytes):
+        raise DataError(
+            f"{where}: holds no image but {_short(cell) if isinstance(cell, dict) else cell}; "
+            "LeRobot's tables hold the bytes of image files"
+        )
+    return data
 
 
 def _numbers(where: str, column: Any) -> NDArray[Any]:

@@ -22,7 +22,7 @@ class DemonstrationsCommand(Command):
 
     demonstrations: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DEMONSTRATIONS")]
     """Demonstrations: a folder of `policy collect`, LeRobot v3, a zarr replay buffer (a folder or
-    .zip), HDF5 of robomimic's or a like layout, or a folder of such files."""
+    .zip), HDF5 of robomimic's or a like layout, a .npz per episode, or a folder of such files."""
     state: tuple[str, ...] | None = None
     """Features that make the state, side by side; without it, all vectors that are observations."""
     action: tuple[str, ...] | None = None
