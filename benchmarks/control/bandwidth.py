@@ -13,6 +13,7 @@ from 0.
 import argparse
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,14 @@ import numpy as np
 import torch
 from small_tasks import SMALL_TASKS
 
+from scorefield.cli.policy.environments import demonstration_of, environment_of
 from scorefield.control.data.episodes import Episodes
 from scorefield.control.data.spaces import Horizons
 from scorefield.control.data.windows import Windows
 from scorefield.control.environments.collection import demonstrate
 from scorefield.control.evaluation.rollout import roll_out
 from scorefield.control.networks.settings import PerceptronSettings
-from scorefield.control.policies.diffusion_policy import DiffusionPolicy
+from scorefield.control.policies.diffusion_policy import DiffusionPolicy, NetworkSettings
 from scorefield.control.training.held_out import last_metrics
 from scorefield.control.training.train import TrainingSettings, train_policy
 from scorefield.files import write_text
@@ -63,22 +65,34 @@ def settings_of(bandwidth: str) -> PerceptronSettings:
 
 
 def judged(task: str, bandwidth: str, seed: int, steps: int) -> dict[str, Any]:
-    """What a policy comes to on a task."""
-    made = SMALL_TASKS[task]()
-    episodes = Episodes.of(demonstrate(made, made, range(DEMONSTRATIONS + HELD_OUT)))
-    horizons = Horizons(2, 8, 9)
+    """What a policy with a bandwidth comes to on a task."""
+    policy, found = judge(task, settings_of(bandwidth), seed, TrainingSettings(steps, 128, 1e-3))
+    settings = policy.network_settings
+    assert isinstance(settings, PerceptronSettings)
+    return {**found, "found": settings.bandwidth}
+
+
+def judge(
+    task: str, network: NetworkSettings, seed: int, settings: TrainingSettings, horizon: int = 9
+) -> tuple[DiffusionPolicy, dict[str, float]]:
+    """A policy that is trained on 50 demonstrations of a task, and its success and errors."""
+    if task in SMALL_TASKS:
+        judging = shown = expert = SMALL_TASKS[task]()
+    else:
+        judging = environment_of(task)
+        shown, expert = demonstration_of(task)
+    episodes = Episodes.of(demonstrate(shown, expert, range(DEMONSTRATIONS + HELD_OUT)))
+    horizons = Horizons(2, 8, horizon)
     share = (HELD_OUT + 0.5) / len(episodes)
     windows, held_out = Windows(episodes, horizons).split(share, seed)
-    policy = DiffusionPolicy(made.spaces, horizons, settings_of(bandwidth), seed=seed)
-    settings = TrainingSettings(steps, 128, 1e-3, seed=seed)
+    policy = DiffusionPolicy(judging.spaces, horizons, network, seed=seed)
     with tempfile.TemporaryDirectory() as folder:
-        policy = train_policy(policy, windows, settings, folder, held_out=held_out)
+        policy = train_policy(
+            policy, windows, replace(settings, seed=seed), folder, held_out=held_out
+        )
         metrics = last_metrics(Path(folder))
-    rollouts = roll_out(policy, made, JUDGED, seed=seed, batch=len(JUDGED))
-    found = policy.network_settings
-    assert isinstance(found, PerceptronSettings)
-    success = float(np.mean([one.success for one in rollouts]))
-    return {"success": success, "found": found.bandwidth, **metrics}
+    rollouts = roll_out(policy, judging, JUDGED, seed=seed, batch=len(JUDGED))
+    return policy, {"success": float(np.mean([one.success for one in rollouts])), **metrics}
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

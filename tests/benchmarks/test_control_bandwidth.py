@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import bandwidth
+import networks
 import numpy as np
 import pytest
 from small_tasks import SMALL_TASKS
@@ -24,6 +25,14 @@ def test_experts_arrive_and_an_episode_depends_on_its_seed_alone(name: str) -> N
     while not task.ended.all():
         task.step(np.zeros((30, task.spaces.action)))
     assert task.success.mean() < 0.2
+
+
+def test_the_script_of_the_networks(tmp_path: Path) -> None:
+    for _ in range(2):
+        networks.main(tmp_path, ["arm", "two-routes"], ["transformer-narrow"], seeds=1, steps=2)
+        assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 3
+    table = (tmp_path / "table.md").read_text()
+    assert "| arm | transformer-narrow | 2 | 0." in table and "| two-routes |" in table
 
 
 def test_the_script(tmp_path: Path) -> None:

@@ -28,6 +28,26 @@ def inputs(batch: int = 4) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @torch.no_grad()
+def test_what_is_observed_matters_before_it_is_trained() -> None:
+    torch.manual_seed(0)
+    made = Transformer(9, 2, 2, 8, TransformerSettings()).eval()
+    chunk, time, condition = torch.randn(64, 9, 2), torch.rand(64), 2 * torch.rand(64, 8) - 1
+
+    def part() -> float:
+        """How much the output changes with the observations, in parts of how much it varies."""
+        out = made(chunk, time, condition)
+        return float((made(chunk, time, condition.roll(1, 0)) - out).std() / out.std())
+
+    assert part() > 0.03
+    # as `TransformerForDiffusion` begins
+    for module in made.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+    assert part() < 0.003
+
+
+@torch.no_grad()
 def test_it_is_torchs_decoder_on_the_papers_tokens() -> None:
     ours = network()
     chunk, time, condition = inputs()
