@@ -122,7 +122,7 @@ def test_the_evaluation_runs_resumes_and_reports(
 ) -> None:
     preset = DiftPreset(("mid",), log_snr=4.0, ensemble=1, shifts=(0, 1), source="test")
     monkeypatch.setattr(correspondence_evaluation, "dift_preset", lambda _: preset)
-    prior = load_prior("shapes")
+    prior = load_prior("shapes", image_size=32)
     settings = CorrespondenceSettings(
         n=2, tuning=1, photographs=0, log_snrs=(2.0,), ensemble=1, seed=30
     )

@@ -1,6 +1,7 @@
 """How often a step waits for its device: the checks of `tests/support/device_waits.py`.
 
 They register a backend with torch, which no other test must meet, and have a process of their own.
+Types are not checked there: other tests of the same calls do.
 """
 
 import subprocess
@@ -11,7 +12,8 @@ CHECKS = Path(__file__).parents[1] / "support" / "device_waits.py"
 
 
 def test_steps_seldom_wait_for_their_device() -> None:
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(CHECKS)]
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    words += ["-o", "addopts=--import-mode=importlib", str(CHECKS)]
     done = subprocess.run(words, capture_output=True, text=True, cwd=CHECKS.parents[2])
     assert done.returncode == 0, done.stdout[-3000:]
     assert " passed" in done.stdout

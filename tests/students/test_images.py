@@ -1,10 +1,11 @@
-"""Students of the embedded prior: folders like any other, and runs that go on."""
+"""Students of a prior: folders like any other, and runs that go on."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
+from untrained import untrained_shapes
 
 from scorefield.cli.main import main
 from scorefield.priors.loading import load_prior
@@ -17,22 +18,28 @@ SETTINGS = StudentSettings(steps=2, updates=2, fake_updates=1, batch_size=2)
 
 
 @pytest.fixture(scope="module")
-def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    return untrained_shapes(tmp_path_factory.mktemp("teacher") / "shapes")
+
+
+@pytest.fixture(scope="module")
+def student(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("student") / "run"
-    return distill_prior("shapes", out, PROMPTS, SETTINGS, preview_every=1, progress=False)
+    return distill_prior(teacher, out, PROMPTS, SETTINGS, preview_every=1, progress=False)
 
 
-def test_a_student_is_a_prior_of_few_steps(student: Path) -> None:
+def test_a_student_is_a_prior_of_few_steps(teacher: Path, student: Path) -> None:
     prior = load_prior(student)
     assert (prior.name, prior.steps, prior.guidance_scale) == ("shapes-2-step", 2, 1.0)
     assert type(prior.scheduler).__name__ == "LCMScheduler"
     images = prior.generate(PROMPTS, seed=0)
     assert images.shape == (2, 3, 64, 64)
-    teacher = load_prior("shapes")
+    taught = load_prior(teacher)
     same = [
         torch.equal(mine.half(), theirs.half())
         for mine, theirs in zip(
-            prior.network.parameters(), teacher.network.parameters(), strict=True
+            prior.network.parameters(), taught.network.parameters(), strict=True
         )
     ]
     assert not all(same)
@@ -40,7 +47,7 @@ def test_a_student_is_a_prior_of_few_steps(student: Path) -> None:
 
 
 def test_a_resumed_run_makes_the_same_student(
-    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher: Path, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = StudentTask.step
 
@@ -51,9 +58,9 @@ def test_a_resumed_run_makes_the_same_student(
 
     monkeypatch.setattr(StudentTask, "step", stopped)
     with pytest.raises(KeyboardInterrupt):
-        distill_prior("shapes", tmp_path, PROMPTS, SETTINGS, checkpoint_every=1, progress=False)
+        distill_prior(teacher, tmp_path, PROMPTS, SETTINGS, checkpoint_every=1, progress=False)
     monkeypatch.undo()
-    again = distill_prior("shapes", tmp_path, PROMPTS, SETTINGS, resume=True, progress=False)
+    again = distill_prior(teacher, tmp_path, PROMPTS, SETTINGS, resume=True, progress=False)
     mine, other = load_prior(again).network, load_prior(student).network
     for one, two in zip(mine.parameters(), other.parameters(), strict=True):
         assert torch.equal(one, two)

@@ -9,6 +9,7 @@ import torch
 from launching import ACCELERATE, completed, killed_when, launch
 from safetensors.torch import load_file
 from torch import Tensor
+from untrained import narrow_codec, narrow_denoiser
 
 from scorefield.cli.main import main
 from scorefield.priors.noise import noise_generator
@@ -32,13 +33,15 @@ def images() -> Tensor:
 
 
 def codec() -> TrainingTask:
-    return CodecTask(images(), SETTINGS)
+    return CodecTask(images(), SETTINGS, narrow_codec())
 
 
 def denoiser() -> TrainingTask:
     means = torch.randn(8, 4, 16, 16, generator=noise_generator(1))
     captions = [draw_scene(0, index).caption for index in range(8)]
-    return DiffusionTask(means, 0.1 * means.abs(), captions, make_tokenizer(), SETTINGS)
+    tokenizer = make_tokenizer()
+    module = narrow_denoiser(tokenizer)
+    return DiffusionTask(means, 0.1 * means.abs(), captions, tokenizer, SETTINGS, module=module)
 
 
 def judge() -> TrainingTask:

@@ -155,7 +155,7 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from untrained import untrained_shapes
 
     torch.manual_seed(0)
-    return untrained_shapes(tmp_path_factory.mktemp("start") / "tiny")
+    return untrained_shapes(tmp_path_factory.mktemp("start") / "tiny", narrow=False)
 
 
 def test_a_folder_becomes_a_prior(

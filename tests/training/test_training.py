@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from untrained import narrow_codec, narrow_denoiser
 
 from scorefield.priors.loading import load_prior
 from scorefield.priors.noise import noise_generator
@@ -28,7 +29,7 @@ from scorefield.training.tokenizer import WORDS, make_tokenizer
 from scorefield.world import draw_scene
 from scorefield.world.judge import Judge
 
-IMAGES = 64
+IMAGES = 24
 SETTINGS = TrainingSettings(steps=4, batch_size=4, learning_rate=1e-3, warmup=2, ema=0.9)
 
 
@@ -38,13 +39,17 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Tensor:
 
 
 def codec_task(images: Tensor) -> CodecTask:
-    return CodecTask(images, SETTINGS)
+    torch.manual_seed(0)
+    return CodecTask(images, SETTINGS, narrow_codec())
 
 
 def diffusion_task(images: Tensor) -> DiffusionTask:
     means = torch.randn(IMAGES, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     captions = [draw_scene(0, index).caption for index in range(IMAGES)]
-    return DiffusionTask(means, 0.1 * means.abs(), captions, make_tokenizer(), SETTINGS)
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer()
+    module = narrow_denoiser(tokenizer)
+    return DiffusionTask(means, 0.1 * means.abs(), captions, tokenizer, SETTINGS, module=module)
 
 
 def judge_task(images: Tensor) -> JudgeTask:
@@ -165,23 +170,23 @@ def test_bytes(images: Tensor) -> None:
 
 
 def test_images_are_kept(images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "SHARD", 24)
-    assert torch.equal(world_images(0, 40, tmp_path, progress=False), images[:40])
+    monkeypatch.setattr(data, "SHARD", 6)
+    assert torch.equal(world_images(0, 10, tmp_path, progress=False), images[:10])
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"world-0-0000000.npy", "world-0-0000024-0000040.npy"}
+    assert names == {"world-0-0000000.npy", "world-0-0000006-0000010.npy"}
     shard = np.load(tmp_path / "world-0-0000000.npy")
-    np.testing.assert_array_equal(shard, images[:24].numpy())
+    np.testing.assert_array_equal(shard, images[:6].numpy())
 
     # what is there is not rendered again, and a whole file serves any smaller number
     monkeypatch.setattr(data, "render_indices", None)
-    assert torch.equal(world_images(0, 40, tmp_path, progress=False), images[:40])
     assert torch.equal(world_images(0, 10, tmp_path, progress=False), images[:10])
+    assert torch.equal(world_images(0, 4, tmp_path, progress=False), images[:4])
 
 
 def test_latents_have_unit_mean_square(images: Tensor) -> None:
     torch.manual_seed(0)
     codec = make_codec().eval()
-    means, stds = encode_all(codec, images, batch_size=48)
+    means, stds = encode_all(codec, images, batch_size=20)
     assert means.shape == stds.shape == (IMAGES, 4, 16, 16)
     scale_latents(codec, means)
     scaled = means * codec.config.scaling_factor
