@@ -210,6 +210,8 @@ class StyleSheet:
         ):  # fmt: skip
             self.skipped.append(f"selector {prelude[:40]!r}")
             return
+        if any(token.type == "{} block" for token in rule.content):
+            self.skipped.append(f"rules within {prelude[:40]!r}")
         found = declarations(tinycss2.serialize(rule.content))
         for selector in selectors:
             self._count += 1

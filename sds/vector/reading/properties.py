@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from scorefield.sds.vector.blending import BlendMode
 from scorefield.sds.vector.reading.colour import parse_colour
 from scorefield.sds.vector.reading.values import (
+    Function,
     Length,
     Refused,
     parse_functions,
@@ -20,7 +21,7 @@ from scorefield.sds.vector.reading.values import (
 )
 
 __all__ = [
-    "CONTEXT", "CURRENT", "INHERITED", "PROPERTIES", "SHORTHANDS", "PaintValue", "parsed",
+    "CONTEXT", "CURRENT", "INHERITED", "NAMED", "PROPERTIES", "SHORTHANDS", "PaintValue", "parsed",
 ]  # fmt: skip
 
 RGBA = tuple[float, float, float, float]
@@ -141,6 +142,19 @@ def _origin(text: str) -> tuple[Length, Length]:
     return a, b
 
 
+def _one_function(name: str) -> Callable[[str], tuple[Function, ...]]:
+    """A property that is a function of `transform` without its name."""
+
+    def parse(text: str) -> tuple[Function, ...]:
+        if text.lower() == "none":
+            return ()
+        if set(text) & set("(),"):
+            raise ValueError(f"{text[:40]!r} is not a {name}")
+        return parse_functions(f"{name}({text})")
+
+    return parse
+
+
 def _order(text: str) -> tuple[str, ...]:
     usual = ("fill", "stroke", "markers")
     words = () if text.lower() == "normal" else tuple(text.lower().split())
@@ -179,7 +193,11 @@ _RULE = Property(_one_of("nonzero", "evenodd"), "nonzero", True)
 _PLACE = Property(parse_length, _ZERO)
 _EXTENT = Property(_or_auto(_positive), None)
 
+NAMED = ("clip", "mask-image", "mask-mode", "offset-path", "zoom")
+"""Properties that change the image and are not drawn."""
+
 PROPERTIES: dict[str, Property] = {
+    **{name: Property(_anything, "none") for name in ("background", "background-color", *NAMED)},
     "clip-path": Property(_only_link, None),
     "clip-rule": _RULE,
     "color": Property(_colour, _BLACK, True),
@@ -205,8 +223,10 @@ PROPERTIES: dict[str, Property] = {
     "overflow": Property(_one_of("visible", "hidden", "scroll", "auto", "clip"), None),
     "paint-order": Property(_order, ("fill", "stroke", "markers"), True),
     "r": Property(_positive, _ZERO),
+    "rotate": Property(_one_function("rotate"), ()),
     "rx": _EXTENT,
     "ry": _EXTENT,
+    "scale": Property(_one_function("scale"), ()),
     "stop-color": Property(_colour, _BLACK),
     "stop-opacity": Property(_share, 1.0),
     "stroke": Property(_paint, PaintValue(None), True),
@@ -224,6 +244,7 @@ PROPERTIES: dict[str, Property] = {
         _one_of("view-box", "fill-box", "stroke-box", "content-box", "border-box"), "view-box"
     ),
     "transform-origin": Property(_origin, (_ZERO, _ZERO)),
+    "translate": Property(_one_function("translate"), ()),
     "vector-effect": Property(_anything, "none"),
     "visibility": Property(_one_of("visible", "hidden", "collapse"), "visible", True),
     "width": _EXTENT,

@@ -16,7 +16,7 @@ from scorefield.sds.vector.reading.kept import Keeper
 from scorefield.sds.vector.reading.markers import MarkerReader, group_of
 from scorefield.sds.vector.reading.markup import link_of, tag_of
 from scorefield.sds.vector.reading.paints import PaintReader
-from scorefield.sds.vector.reading.properties import PaintValue
+from scorefield.sds.vector.reading.properties import NAMED, PaintValue
 from scorefield.sds.vector.reading.shapes import SHAPES, geometry_of, stroke_of
 from scorefield.sds.vector.reading.source import Source
 from scorefield.sds.vector.reading.style import Style
@@ -38,6 +38,7 @@ _SILENT = {
     "clipPath", "defs", "desc", "filter", "linearGradient", "marker", "mask", "metadata", "pattern",
     "radialGradient", "style", "symbol", "title", "view",
 }  # fmt: skip
+_UNSEEN = {"none", "auto", "transparent", "normal", "match-source", "1"}
 
 
 class ReadLimits(NamedTuple):
@@ -93,7 +94,9 @@ class Reader:
         children = self._children(self.root, place.below(style))
         self._name_effects(self.root, style)
         masks = self.effects.masks(self.root, style, children, place.view)
-        if masks or style["opacity"] != 1 or style["transform"]:
+        if {style["background"], style["background-color"]} - _UNSEEN:
+            self.source.left_out.part("background", self.root)
+        if masks or style["opacity"] != 1 or style.functions:
             transform = self._transform(self.root, style, children, place.view)
             children = [Group(children, _opacity(style), transform, masks=masks)]
         aspect = aspect_of(self.root.attrib.get("preserveAspectRatio", "xMidYMid"))
@@ -175,8 +178,9 @@ class Reader:
             raise Refused(f"more than {self.limits.elements} elements once links are followed")
 
     def _name_effects(self, element: Element, style: Style) -> None:
-        if style["filter"] != "none":
-            self.source.left_out.part("filter", element)
+        for name in ("filter", *NAMED):
+            if style[name] not in _UNSEEN:
+                self.source.left_out.part(name, element)
         if style["stroke"] != PaintValue(None):
             if style["vector-effect"] != "none":
                 self.source.left_out.part("vector-effect", element)
@@ -297,7 +301,7 @@ class Reader:
         self, element: Element, style: Style, drawn: Shape | list[Shape | Group], view: View
     ) -> Tensor | None:
         """The matrix of an element about its origin, which may be of the box of what is drawn."""
-        functions = style["transform"]
+        functions = style.functions
         if not functions:
             return None
         box = Box(0.0, 0.0, view.width, view.height)

@@ -15,7 +15,7 @@ from scorefield.sds.vector.reading.properties import (
     SHORTHANDS,
     parsed,
 )
-from scorefield.sds.vector.reading.values import Length, Refused, View
+from scorefield.sds.vector.reading.values import Function, Length, Refused, View
 
 __all__ = ["Cascade", "Style"]
 
@@ -28,7 +28,8 @@ _SIDES = ("svg", "rect", "image", "foreignObject", "use", "symbol")
 _GEOMETRY = {
     "x": _SIDES, "y": _SIDES, "width": _SIDES, "height": _SIDES, "cx": ("circle", "ellipse"),
     "cy": ("circle", "ellipse"), "r": ("circle",), "rx": ("ellipse", "rect"),
-    "ry": ("ellipse", "rect"), "d": (),
+    "ry": ("ellipse", "rect"), "d": (), "rotate": (), "scale": (), "translate": (), "clip": (),
+    "background": (), "background-color": (),
 }  # fmt: skip
 
 
@@ -43,6 +44,11 @@ class Style(dict[str, Any]):
     def em(self) -> float:
         """The size of the font, in user units."""
         return self["font-size"].number
+
+    @property
+    def functions(self) -> tuple[Function, ...]:
+        """All transforms, the last one first (CSS Transforms 2, section 5)."""
+        return self["translate"] + self["rotate"] + self["scale"] + self["transform"]
 
     def colour(self, value: Any) -> tuple[float, float, float, float]:
         """RGBA, the current one where a value says so."""

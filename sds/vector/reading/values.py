@@ -36,7 +36,7 @@ MOST = 1e30
 NUMBER = r"[+-]?(?:\d++\.?+\d*+|\.\d++)(?:[eE][+-]?\d++)?+"  # possessive: tried in one way only
 _ITEM = re.compile(rf"[\s,]*+({NUMBER})(%|[a-zA-Z]*+)")
 _BLANK = re.compile(r"[\s,]*+$")
-_FUNCTION = re.compile(r"[\s,]*+([a-zA-Z]++)\s*+\(([^()]*+)\)")
+_FUNCTION = re.compile(r"[\s,]*+([a-zA-Z]++(?:3d)?+)\s*+\(([^()]*+)\)")
 _PIXELS = {
     "": 1.0, "px": 1.0, "pt": 4 / 3, "pc": 16.0, "in": 96.0, "cm": 96 / 2.54, "mm": 96 / 25.4,
     "q": 96 / 101.6,
@@ -244,12 +244,21 @@ def _matrix(function: Function, view: View, em: float) -> Matrix:
             return 1.0, 0.0, 0.0, 1.0, length(0, view.width), 0.0
         case "translatey", 1:
             return 1.0, 0.0, 0.0, 1.0, 0.0, length(0, view.height)
+        # Seen from straight above, without perspective.
+        case "translate3d", 3:
+            return 1.0, 0.0, 0.0, 1.0, length(0, view.width), length(1, view.height)
+        case "translatez" | "scalez", 1:
+            return IDENTITY
         case "scale", 1 | 2:
             return number(0), 0.0, 0.0, number(len(items) - 1), 0.0, 0.0
         case "scalex", 1:
             return number(0), 0.0, 0.0, 1.0, 0.0, 0.0
         case "scaley", 1:
             return 1.0, 0.0, 0.0, number(0), 0.0, 0.0
+        case "scale3d", 3:
+            return number(0), 0.0, 0.0, number(1), 0.0, 0.0
+        case "rotatez", 1:
+            return _matrix(("rotate", items), view, em)
         case "rotate", 1 | 3:
             c, s = math.cos(radians(0)), math.sin(radians(0))
             x, y = (length(1, 0.0), length(2, 0.0)) if len(items) == 3 else (0.0, 0.0)

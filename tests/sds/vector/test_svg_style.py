@@ -260,3 +260,32 @@ def test_style_sheets_take_bounded_time(rules: str, monkeypatch: pytest.MonkeyPa
         except ValueError as error:
             assert "steps" in str(error) or "selectors" in str(error)
     assert time.process_time() - before < 10
+
+
+def test_transforms_of_properties_of_their_own() -> None:
+    """translate, rotate and scale come before transform, about the same origin."""
+    apart = "translate:5px 10%;rotate:30deg;scale:2 1.5;transform:skewX(10deg)"
+    together = (
+        "transform:translate3d(5px,10%,0) rotateZ(30deg) scale3d(2,1.5,1) translateZ(3px) "
+        "skewX(10deg)"
+    )
+    (a,), (b,) = (
+        shapes_of(f'<rect {RECT} style="transform-origin:10px 10px;{each}"/>')
+        for each in (apart, together)
+    )
+    assert a.transform is not None and b.transform is not None
+    torch.testing.assert_close(a.transform, b.transform)
+
+
+@pytest.mark.parametrize(
+    "rule, said",
+    [
+        (":root{background:#123}", "background of <svg>"),
+        ("rect{offset-path:path('M0 0h9')}", "offset-path of <rect>"),
+        ("rect{rotate:x 30deg}", 'rotate="x 30deg" of <rect>'),
+        ("rect{fill:red;:hover{fill:blue}}", "rules within 'rect'"),
+    ],
+)
+def test_what_css_says_and_is_not_drawn_is_named(rule: str, said: str) -> None:
+    with pytest.warns(UserWarning, match=re.escape(said)):
+        parse_svg(svg(f"<style>{rule}</style><rect {RECT}/>"))
