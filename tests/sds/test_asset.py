@@ -27,19 +27,10 @@ from scorefield.sds.nerf.assets.surface_views import (
     texture_of,
 )
 from scorefield.sds.nerf.cameras import Cameras
-from scorefield.sds.nerf.fields import Field
 from scorefield.sds.nerf.radiance_field import RadianceField
+from tests.support.egg import Egg
 
 SETTINGS = AssetSettings(mesh_resolution=96, faces=2000, texture=512)
-
-
-class Egg(Field):
-    """An egg of half axes 0.7 (x), 0.3, 0.5 (z), its colour a smooth function of the direction."""
-
-    def forward(self, points):
-        radius = (points / points.new_tensor([0.7, 0.3, 0.5])).norm(dim=-1)
-        colour = 0.5 + 0.5 * torch.sin(points / radius[:, None].clamp_min(1e-6))
-        return 500 * ((1 - radius) / 0.1).clamp(0, 1), colour
 
 
 @pytest.fixture(scope="module")
