@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorefield.control.data.formats import Choice, Demonstrations
+from scorefield.control.data.normalizer import CONSTANT
 
 _TAIL = 0.001  # of the steps, at either end, that may be outliers
 _FEW = 20  # episodes
@@ -114,8 +115,7 @@ def _of_numbers(name: str, parts: Sequence[NDArray[np.float64]]) -> Iterator[str
     """What is odd about the numbers of a feature."""
     whole = np.concatenate(parts)
     least, most = whole.min(axis=0), whole.max(axis=0)
-    if constant := np.flatnonzero(least == most).tolist():
-        yield f"{name}: {_listed('number', constant)} never {_change(constant)}"
+    yield from of_ranges(name, least, most)
     if len(whole) >= 10 / _TAIL:
         inner = np.quantile(whole, [_TAIL, 1 - _TAIL], axis=0)
         for index in np.flatnonzero((most - least) > 10 * (inner[1] - inner[0])).tolist():
@@ -140,6 +140,24 @@ def _of_numbers(name: str, parts: Sequence[NDArray[np.float64]]) -> Iterator[str
                 f"{name}: changes its sign {flips} times from one step to the next: q and -q are "
                 "one rotation, so keep to one of them"
             )
+
+
+def of_ranges(name: str, least: NDArray[Any], most: NDArray[Any]) -> Iterator[str]:
+    """What never changes, and what a policy takes for that (`Normalizer.of`).
+
+    Args:
+        name: of the feature.
+        least: the least value of each of its numbers.
+        most: the greatest.
+    """
+    if constant := np.flatnonzero(least == most).tolist():
+        yield f"{name}: {_listed('number', constant)} never {_change(constant)}"
+    tiny = np.flatnonzero((least < most) & (most - least < CONSTANT)).tolist()
+    if tiny:
+        yield (
+            f"{name}: {_listed('number', tiny)} {_change(tiny)} by less than {CONSTANT:g}, which a "
+            "policy takes for noise about a constant: record in smaller units if it is none"
+        )
 
 
 def _of_actions(

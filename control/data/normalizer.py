@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from scorefield.control.data.spaces import PolicySpaces
 
-_CONSTANT = 1e-4  # a smaller range is noise, and would be blown up
+CONSTANT = 1e-4
+"""A smaller range is taken for noise, which scaling would blow up."""
 
 
 class Normalizer(nn.Module):
@@ -29,8 +30,8 @@ class Normalizer(nn.Module):
         """Those of the rows (N, size) of a data set."""
         low = torch.from_numpy(rows.min(axis=0).copy()).double()
         high = torch.from_numpy(rows.max(axis=0).copy()).double()
-        constant = high - low < _CONSTANT
-        scale = torch.where(constant, 1.0, 2 / (high - low).clamp(min=_CONSTANT))
+        constant = high - low < CONSTANT
+        scale = torch.where(constant, 1.0, 2 / (high - low).clamp(min=CONSTANT))
         offset = torch.where(constant, -(high + low) / 2, -1 - scale * low)
         return cls(scale, offset)
 
@@ -42,7 +43,7 @@ class Normalizer(nn.Module):
         """
         mean = torch.from_numpy(rows.mean(axis=0, dtype="float64").copy())
         deviation = torch.from_numpy(rows.std(axis=0, dtype="float64").copy())
-        scale = torch.where(deviation < _CONSTANT, 1.0, 1 / deviation.clamp(min=_CONSTANT))
+        scale = torch.where(deviation < CONSTANT, 1.0, 1 / deviation.clamp(min=CONSTANT))
         return cls(scale, -mean * scale)
 
     @classmethod

@@ -1,7 +1,8 @@
 """A policy from its folder."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,19 +70,38 @@ def load_policy(
 def _own(folder: Path) -> DiffusionPolicy:
     """What `DiffusionPolicy.save` wrote."""
     config: dict[str, Any] = parse_json((folder / CONFIG).read_text(encoding="utf-8"))
-    network, encoder = (_with_tuples(config[name]) for name in ("network", "encoder"))
     weights = load_file(folder / WEIGHTS)
-    _check_size(network, weights)
-    seen = LeRobotEncoderSettings if encoder.pop("kind", None) == "lerobot" else EncoderSettings
-    policy = DiffusionPolicy(
-        PolicySpaces.from_json(config["spaces"]),
-        Horizons(**config["horizons"]),
-        NETWORKS[str(network.pop("kind"))][0](**network),
-        DiffusionSettings(**config["diffusion"]),
-        seen(**encoder),
-    )
+    with _within("spaces"):
+        spaces = PolicySpaces.from_json(config["spaces"])
+    with _within("horizons"):
+        horizons = Horizons(**config["horizons"])
+    with _within("network"):
+        network = _with_tuples(config["network"])
+        _check_size(network, weights)
+        kind = str(network.pop("kind"))
+        if kind not in NETWORKS:
+            raise ValueError(f"kind is {kind!r}; there are {sorted(NETWORKS)}")
+        network_settings = NETWORKS[kind][0](**network)
+    with _within("diffusion"):
+        diffusion = DiffusionSettings(**config["diffusion"])
+    with _within("encoder"):
+        encoder = _with_tuples(config["encoder"])
+        seen = LeRobotEncoderSettings if encoder.pop("kind", None) == "lerobot" else EncoderSettings
+        encoder_settings = seen(**encoder)
+    policy = DiffusionPolicy(spaces, horizons, network_settings, diffusion, encoder_settings)
     policy.load_state_dict(weights)
     return policy
+
+
+@contextmanager
+def _within(key: str) -> Iterator[None]:
+    """Errors say which entry of the file they are of."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{key} in {CONFIG}: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{key} in {CONFIG}: {type(error).__name__}: {error}") from error
 
 
 def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:

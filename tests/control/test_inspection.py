@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scorefield.control.data.episode import Episode
 from scorefield.control.data.episodes import write_episodes
 from scorefield.control.data.formats import open_demonstrations
-from scorefield.control.data.inspection import Inspection, inspect, of_images
+from scorefield.control.data.inspection import Inspection, inspect, of_images, of_ranges
 
 Arrays = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -128,6 +128,13 @@ def test_what_is_named_is_shown_and_what_is_not_taken_breaks_nothing(tmp_path: P
     found = inspect(data, data.choose(), range(4))
     assert not found.broken and "rewards" not in found.low and "actions" in found.low
     assert any(line.startswith("rewards is not shown: ") for line in found.advice)
+
+
+def test_what_hardly_varies_is_told() -> None:
+    least, most = np.array([1.0, 0.0, -1e-6]), np.array([1.0, 1.0, 3e-5])
+    still, tiny = of_ranges("action", least, most)
+    assert still == "action: number 0 never changes"
+    assert tiny.startswith("action: number 2 changes by less than 0.0001, which a policy takes")
 
 
 def test_black_and_standing_images() -> None:

@@ -113,6 +113,7 @@ class _PolicyTrain(DemonstrationsCommand):
         self._check_options()
 
         from scorefield.cli.loading import DTYPES, device_of
+        from scorefield.control.data.inspection import of_ranges
         from scorefield.control.data.spaces import Horizons
         from scorefield.control.data.tasks import with_tasks
         from scorefield.control.data.windows import Windows
@@ -128,6 +129,12 @@ class _PolicyTrain(DemonstrationsCommand):
         horizons = Horizons(self.n_obs_steps, self.n_action_steps, self._horizon())
         choice, numbers = self._choice(data), self.numbers(data)
         episodes = loaded(data, choice, numbers)
+        odd = [
+            f"note: {line}"
+            for name, rows in (("state", episodes.state), ("action", episodes.action))
+            if name == "action" or self.observe != "image"
+            for line in of_ranges(name, rows.min(axis=0), rows.max(axis=0))
+        ]
         tasks: tuple[str, ...] = ()
         if self.task_text:
             episodes, tasks = with_tasks(episodes, task_texts(data, numbers))
@@ -146,7 +153,7 @@ class _PolicyTrain(DemonstrationsCommand):
         check_fits(policy, windows)
         if self.track is not None:
             check_tracker(self.track)
-        about = [*described(data, choice, numbers), _bounds(spaces)]
+        about = [*described(data, choice, numbers), _bounds(spaces), *odd]
         if self.observe == "state" and any(
             data.features[name].kind == "images" for name in choice.left
         ):
