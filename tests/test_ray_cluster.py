@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from scorefield.ray_cluster import ray_cluster
+from scorefield.ray_cluster import ray_cluster, room_for
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 
@@ -115,3 +115,32 @@ def test_a_local_cluster_ends_with_its_driver_and_prints_nothing() -> None:
     cpus, address = done.stdout.split()
     assert cpus == "3.0"
     assert address in _refused(address)
+
+
+class Machines:
+    """A cluster of one machine with two GPUs, one without, and one that is gone."""
+
+    def nodes(self) -> list[dict[str, object]]:
+        return [
+            {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}},
+            {"Alive": True, "Resources": {"CPU": 5.0}},
+            {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}},
+        ]
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 13.0, "GPU": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("cores", "gpus", "room"), [(1, 0, 13), (2, 0, 6), (1, 0.5, 4), (4, 0.5, 2), (3, 1, 2)]
+)
+def test_a_process_has_room_on_one_machine(cores: float, gpus: float, room: int) -> None:
+    assert room_for(Machines(), cores, gpus) == room
+    assert room_for(Machines(), cores, gpus, wanted=room) == room
+    with pytest.raises(ValueError, match=rf"takes {room} of them \(13 cores, 2 GPUs in all\)"):
+        room_for(Machines(), cores, gpus, wanted=room + 1)
+
+
+def test_no_room_is_told() -> None:
+    with pytest.raises(ValueError, match="1 workers of 9 cores and 0 GPUs have no room"):
+        room_for(Machines(), 9, 0)

@@ -20,7 +20,7 @@ from scorefield.perception.benchmarks.labelled_images import LabelledImage
 from scorefield.perception.fleet.part_files import Report, write_part
 from scorefield.perception.fleet.parts import Part
 from scorefield.perception.fleet.work import ImageWork
-from scorefield.ray_cluster import ray_cluster
+from scorefield.ray_cluster import ray_cluster, room_for
 from scorefield.rows import Row
 
 _TRIES = 3
@@ -137,27 +137,10 @@ def ray_engine(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     local = (workers or max(1, (cores or 1) // threads)) * threads
     with ray_cluster(address, local) as ray:
-        room = _room(ray, threads, gpus)
-        if room < (workers or 1):
-            has = ray.cluster_resources()
-            raise ValueError(
-                f"{workers or 1} workers of {threads} cores and {gpus:g} GPUs have no room: the "
-                f"cluster takes {room} of them ({has.get('CPU', 0):g} cores, "
-                f"{has.get('GPU', 0):g} GPUs in all); give fewer, or smaller shares"
-            )
+        room = room_for(ray, threads, gpus, workers)
         hire = ray.remote(num_cpus=threads, num_gpus=gpus, max_restarts=0)(Worker).remote
         crew = _Crew(ray, lambda: hire(make, threads, os.getcwd()), workers or room)
         yield Engine(crew.prepare, crew.write)
-
-
-def _room(ray: Any, cpus: int, gpus: float) -> int:
-    """How many workers the machines of a cluster have room for, each being on one."""
-    room = 0
-    for node in ray.nodes():
-        if node["Alive"]:
-            here = int(node["Resources"].get("CPU", 0) / cpus)
-            room += min(here, int(node["Resources"].get("GPU", 0) / gpus)) if gpus else here
-    return room
 
 
 class _Crew:

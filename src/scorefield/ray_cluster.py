@@ -55,6 +55,34 @@ def ray_cluster(address: str | None, cpus: int) -> Iterator[Any]:
         ray.shutdown()
 
 
+def room_for(ray: Any, cores: float | int, gpus: float | int, wanted: int | None = None) -> int:
+    """How many processes the machines of a cluster have room for, each being on one of them.
+
+    Args:
+        ray: As `ray_cluster` gives it.
+        cores: Of a process.
+        gpus: Of a process; shares are allowed.
+        wanted: How many there are to be; None is at least one.
+
+    Raises:
+        ValueError: There is less room than that.
+    """
+    room = 0
+    for node in ray.nodes():
+        if node["Alive"]:
+            has = node["Resources"]
+            here = int(has.get("CPU", 0) / cores)
+            room += min(here, int(has.get("GPU", 0) / gpus)) if gpus else here
+    if room < (wanted or 1):
+        has = ray.cluster_resources()
+        raise ValueError(
+            f"{wanted or 1} workers of {cores:g} cores and {gpus:g} GPUs have no room: the "
+            f"cluster takes {room} of them ({has.get('CPU', 0):g} cores, "
+            f"{has.get('GPU', 0):g} GPUs in all); give fewer, or smaller shares"
+        )
+    return room
+
+
 def check_ray() -> None:
     """Refuse to begin without Ray.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from scorefield.cli.sweep.plan import PlannedRun
 from scorefield.locks import lock_folder
-from scorefield.ray_cluster import ray_cluster
+from scorefield.ray_cluster import ray_cluster, room_for
 
 _LOOK_SECONDS = 0.5  # between two looks at what runs
 _FREE_SECONDS = 60.0  # until the process that had a run before must have ended
@@ -65,7 +65,7 @@ class Crew:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         local = (self.workers or max(1, (cores or 1) // self.threads)) * self.threads
         with ray_cluster(self.address, local) as ray:
-            most = min(self._room(ray), self.workers or len(runs))
+            most = min(room_for(ray, self.threads, self.gpus), self.workers or len(runs))
             # A process for each run: what one leaves behind, on a GPU above all, is not the next's.
             task = ray.remote(
                 num_cpus=self.threads, num_gpus=self.gpus, max_retries=self.retries, max_calls=1
@@ -93,27 +93,6 @@ class Crew:
             tries = f"{self.retries + 1} times" if self.retries else "once"
             return Ended(None, f"its process died {tries}, most likely for want of memory", seconds)
         return Ended(code, said, seconds)
-
-    def _room(self, ray: Any) -> int:
-        """How many runs the machines of the cluster have room for, each being on one.
-
-        Raises:
-            ValueError: for none.
-        """
-        room = 0
-        for node in ray.nodes():
-            if node["Alive"]:
-                has = node["Resources"]
-                here = int(has.get("CPU", 0) / self.threads)
-                room += min(here, int(has.get("GPU", 0) / self.gpus)) if self.gpus else here
-        if not room:
-            has = ray.cluster_resources()
-            raise ValueError(
-                f"a run with --threads {self.threads} and --gpus-per-worker {self.gpus:g} has no "
-                f"room on any machine of the cluster ({has.get('CPU', 0):g} cores and "
-                f"{has.get('GPU', 0):g} GPUs in all); give less"
-            )
-        return room
 
 
 def _perform(words: list[str], log: str, directory: str, threads: int) -> tuple[int, str]:
