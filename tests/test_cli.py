@@ -1,6 +1,5 @@
 """The command line: what is written, exit codes, one-line errors, JSON alone on stdout."""
 
-import importlib
 import json
 import os
 import signal
@@ -15,14 +14,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from small_scenes import small_scenes
 from untrained import untrained_shapes
 
 from scorefield.cli.command import PriorCommand
 from scorefield.cli.commands import COMMANDS
 from scorefield.cli.main import main
 from scorefield.images import load_image
-from scorefield.sds.nerf.fields import VoxelGrid
-from scorefield.sds.nerf.radiance_field import RadianceField
 from scorefield.sds.nerf.scene_distillation import TextTo3D
 from scorefield.training import data
 from scorefield.world.judge import JudgeNet
@@ -48,15 +46,8 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(autouse=True)
-def small_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scenes of few voxels, for speed."""
-
-    def small() -> RadianceField:
-        return RadianceField(VoxelGrid(resolution=8, levels=2), cells=16)
-
-    # By name, for the package has a function that is called like the module.
-    module = importlib.import_module("scorefield.sds.nerf.scene_distillation")
-    monkeypatch.setattr(module, "RadianceField", small)
+def few_voxels(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_scenes(monkeypatch)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:

@@ -167,7 +167,8 @@ def test_points_are_those_of_the_image_as_it_is(ducks: list[Path]) -> None:
 
 def test_match_command(ducks: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "matches.png"
-    words = ["match", *map(str, ducks), "--ensemble", "1", "--out", str(out), "--quiet"]
+    words = ["match", *map(str, ducks), "--layer", "up0", "--ensemble", "1"]
+    words += ["--out", str(out), "--quiet"]
     assert main([*words, "--points", "30,30 20.5,40", "--json"]) == 0
     metrics = json.loads(capsys.readouterr().out)
     assert [row["source"] for row in metrics["matches"]] == [[30, 30], [20.5, 40]]

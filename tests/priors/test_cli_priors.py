@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from scorefield.cli.main import main
+from scorefield.cli.priors.info import Info
 from scorefield.priors.codec import LatentCodec
 from scorefield.priors.embedded import EMBEDDED
 
@@ -117,14 +118,12 @@ def test_info_says_how_a_prior_is_used(tiny: Tiny, capsys: pytest.CaptureFixture
     ],
 )
 def test_the_card_of_every_prior_says_what_it_can_be_told(
-    tiny: Tiny, capsys: pytest.CaptureFixture[str], name: str, kind: str, views: int, line: str
+    tiny: Tiny, name: str, kind: str, views: int, line: str
 ) -> None:
     source = name if name in EMBEDDED else str(tiny(name))
-    size = ["--image-size", "16"] if name == "flux" else []
-    code, told = run(capsys, "info", source, *size)
-    assert code == 0 and line in told
-    said = json.loads(run(capsys, "info", source, *size, "--json")[1])
-    assert (said["prompts"], len(said["views"])) == (kind, views)
+    told = Info(prior=source, image_size=16 if name == "flux" else None).run()
+    assert line in "\n".join(told.lines)
+    assert (told.metrics["prompts"], len(told.metrics["views"])) == (kind, views)
 
 
 def test_doctor_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:

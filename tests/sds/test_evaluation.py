@@ -10,6 +10,7 @@ import pytest
 import tiny_models
 import torch
 from safetensors.torch import load_file, save_file
+from small_scenes import small_scenes
 from torch import Tensor
 
 from scorefield.images import load_image
@@ -197,6 +198,11 @@ def test_a_missing_clip_is_one_line(tmp_path: Path) -> None:
 PROMPTS = ["a red duck", "a blue cup", "a chair"]
 SETTINGS = TextTo3DSettings("any", steps=2, views=1, samples=8)
 SMALL = {"asset": AssetSettings(mesh_resolution=24, texture=64, frames=2, render_size=16)}
+
+
+@pytest.fixture(autouse=True)
+def few_voxels(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_scenes(monkeypatch)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import torch
 import trimesh
 from jaxtyping import Float
 from PIL import Image
+from small_scenes import small_scenes
 from torch import Tensor, nn
 
 from scorefield.priors.codec import PixelCodec
@@ -27,6 +28,11 @@ from scorefield.sds.nerf.settings import TextTo3DSettings
 
 SMALL = AssetSettings(mesh_resolution=24, texture=64, frames=3, render_size=16)
 SETTINGS = TextTo3DSettings("a red cup", steps=4, views=1, samples=8, seed=3)
+
+
+@pytest.fixture(autouse=True)
+def few_voxels(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_scenes(monkeypatch)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from small_scenes import small_scenes
 
 from scorefield.priors.codec import PixelCodec
 from scorefield.priors.exact.empirical import EmpiricalPrior
@@ -21,6 +22,11 @@ from scorefield.sds.nerf.texture.refinement import Refined, Refinement, refineme
 
 SMALL = AssetSettings(mesh_resolution=24, texture=64, frames=2, render_size=16)
 SETTINGS = TextTo3DSettings("a red cup", steps=1, views=1, samples=8, learning_rate=0.15)
+
+
+@pytest.fixture(autouse=True)
+def few_voxels(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_scenes(monkeypatch)
 
 
 @pytest.fixture

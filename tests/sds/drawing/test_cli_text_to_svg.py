@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from untrained import untrained_shapes
 
 from scorefield.cli.main import main
 
@@ -23,7 +25,16 @@ TINY = [
 TINY += ["--samples", "1", "--render-size", "16", "--device", "cpu", "--quiet"]
 
 
-def test_a_drawing_and_its_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a prior that is quick and has learnt nothing."""
+    torch.manual_seed(0)
+    return str(untrained_shapes(tmp_path_factory.mktemp("prior") / "tiny"))
+
+
+def test_a_drawing_and_its_json(
+    tmp_path: Path, untrained: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "duck"
     assert main(["text-to-svg", "a yellow duck", *TINY, "--json", "--out", str(out)]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -33,13 +44,16 @@ def test_a_drawing_and_its_json(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert all(Path(path).stat().st_size > 0 for path in told["files"].values())
     # The drawing is a start for another one.
     again = ["text-to-svg", "a red duck", *TINY, "--start", str(out / "final.svg")]
+    again += ["--prior", untrained]
     assert main([*again, "--out", str(tmp_path / "red")]) == 0
 
 
-def test_a_list_is_drawn_and_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_list_is_drawn_and_judged(
+    tmp_path: Path, untrained: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("# two\na red cup\na blue boat\n")
-    command = ["evaluate", "text-to-svg", "--prompts", str(prompts), *TINY]
+    command = ["evaluate", "text-to-svg", "--prompts", str(prompts), *TINY, "--prior", untrained]
     assert main([*command, "--json", "--out", str(tmp_path / "all")]) == 0
     totals = json.loads(capsys.readouterr().out)["totals"]
     assert totals["done"] == 2 and totals["category"]["of"] == 2
