@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 import gymnasium
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from scorefield.control.data.episode import observed_as
 from scorefield.control.environments.image_observations import VIEW
 from scorefield.control.environments.simulators import GymnasiumEnvironment
+from scorefield.files import parse_json
 
 _STEPS = 1000
 """Of an episode, where the registration says no other number."""
@@ -19,6 +21,9 @@ _STEPS = 1000
 
 def registered(identifier: str) -> GymnasiumEnvironment:
     """An environment by its id, such as Pendulum-v1, or MODULE:ID for a module that registers it.
+
+    Arguments follow as in an address, Pendulum-v1?g=9.81 or Meta-World/MT1?env_name=push-v3:
+    numbers and the like as JSON, and all else as texts.
 
     Its actions are a bounded Box of one axis. Of what it observes, vectors and numbers are the
     state, those of a Dict side by side in its order, and colour images are cameras; one that
@@ -48,22 +53,35 @@ def registered(identifier: str) -> GymnasiumEnvironment:
 
 
 def _made(identifier: str) -> gymnasium.Env[Any, Any]:
+    name, _, query = identifier.partition("?")
     try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+        arguments: dict[str, Any] = {key: _value(text) for key, text in pairs}
+        arguments["disable_env_checker"] = True
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it draws no images, or has a later version
             try:
-                return gymnasium.make(identifier, render_mode="rgb_array", disable_env_checker=True)
+                return gymnasium.make(name, render_mode="rgb_array", **arguments)
             except TypeError:  # it takes no render_mode
-                return gymnasium.make(identifier, disable_env_checker=True)
+                return gymnasium.make(name, **arguments)
     except Exception as error:  # whatever the environment's own code raises
         raise _refused(identifier, error) from error
+
+
+def _value(text: str) -> Any:
+    """An argument from its text."""
+    try:
+        return parse_json(text)
+    except ValueError:
+        return text
 
 
 def _refused(identifier: str, error: Exception) -> ValueError:
     reason = " ".join(str(error).split())
     return ValueError(
         f"gym:{identifier} cannot be made ({type(error).__name__}: {reason}); name a "
-        "registered id, or MODULE:ID of the module that registers it"
+        "registered id, or MODULE:ID of the module that registers it, and what it must be given as "
+        "ID?name=value"
     )
 
 

@@ -83,9 +83,22 @@ def test_spaces_of_registered_environments() -> None:
     assert (seen["action_camera"] == 128).all() and (seen["top"] == 128).all()
 
 
+def test_arguments_follow_the_id() -> None:
+    heavy, usual = registered("Pendulum-v1?g=30"), registered("Pendulum-v1")
+    actions = np.zeros((1, 1))
+    for environment in (heavy, usual):
+        environment.reset([3])
+    seen = [one.step(actions).observations["state"][0, 2] for one in (heavy, usual)]
+    # the speed changes by 3 g / 2 sin(angle) dt
+    angle = usual.reset([3])["state"][0]
+    assert seen[0] - seen[1] == pytest.approx(1.5 * (30 - 10) * angle[1] * 0.05, rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("Pendulum-v1?weight=3", "unexpected keyword argument 'weight'"),
+        ("Pendulum-v1?g", "bad query field"),
         ("Pendulum-v99", "gym:Pendulum-v99 cannot be made (VersionNotFound: "),
         ("Nothing-v0", "gym:Nothing-v0 cannot be made (NameNotFound: "),
         ("no_module:X-v0", "gym:no_module:X-v0 cannot be made (ModuleNotFoundError: "),
