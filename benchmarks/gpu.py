@@ -30,9 +30,11 @@ import io
 import json
 import os
 import statistics
+import sys
 import time
+import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,20 @@ class Report:
     about: dict[str, Any]
     rows: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """What fails within it is noted; what comes after it is measured all the same."""
+        started, cpu = time.perf_counter(), time.process_time()
+        try:
+            yield
+        except Exception as error:
+            reason = next(iter(str(error).strip().splitlines()), "")
+            self.failed.append(f"{name} ({type(error).__name__}: {reason})")
+            traceback.print_exc()
+        took = f"{time.perf_counter() - started:.1f} s, {time.process_time() - cpu:.1f} s of CPU"
+        print(f"-- {name}: {took}", flush=True)
 
     def add(self, model: str, part: str, what: str, value: float | None, unit: str) -> None:
         """A row; a value of None was not measured."""
@@ -90,7 +106,8 @@ class Report:
             value = "not measured" if row["value"] is None else f"{row['value']} {row['unit']}"
             line = [row["model"], row["part"], row["what"], value, str(row.get("limit", ""))]
             lines.append(f"| {' | '.join(line)} |")
-        return "\n".join([*lines, "", *(f"Left out: {one}." for one in self.left_out), ""])
+        lines += ["", *(f"Left out: {one}." for one in self.left_out)]
+        return "\n".join([*lines, *(f"Failed: {one}." for one in self.failed), ""])
 
     def write(self, folder: Path) -> None:
         """results.json and table.md, whole."""
@@ -101,9 +118,9 @@ class Report:
 
 
 def scene(prior: FrozenPrior, small: bool) -> TextTo3D:
-    """text-to-3d at the defaults of the prior's kind, or with the smaller hash grid."""
+    """text-to-3d at the defaults of the prior's kind, or with the smallest field."""
     settings = settings_for(TextTo3DSettings, "a red mushroom", prior, PRESETS)
-    return TextTo3D(prior, replace(settings, field="hash") if small else settings)
+    return TextTo3D(prior, replace(settings, field="voxels") if small else settings)
 
 
 def most_beside(before: int, device: torch.device, work: Callable[[], object]) -> float | None:
@@ -135,8 +152,8 @@ def memory(name: str, prior: FrozenPrior, report: Report, given: argparse.Namesp
     for mode in ("", ", low memory"):
         if mode:  # as load_prior does
             vae.enable_slicing()
-            vae.enable_tiling()
             vae.enable_gradient_checkpointing()
+            prior.codec.always_in_tiles = True
         peak = most_beside(before, device, two_steps)
         report.add(name, "memory", f"text-to-3d step{mode}", peak, "GiB")
         gc.collect()
@@ -144,8 +161,8 @@ def memory(name: str, prior: FrozenPrior, report: Report, given: argparse.Namesp
         peak = most_beside(before, device, lambda: prior.decode_in_parts(latents))
         report.add(name, "memory", f"decode 1024{mode}", peak, "GiB")
     vae.disable_slicing()
-    vae.disable_tiling()
     vae.disable_gradient_checkpointing()
+    prior.codec.always_in_tiles = False
 
 
 def sds(name: str, prior: FrozenPrior, report: Report, given: argparse.Namespace) -> None:
@@ -226,7 +243,7 @@ def overhead(name: str, prior: FrozenPrior, report: Report, given: argparse.Name
             **options,
         )  # fmt: skip
     pipeline.set_progress_bar_config(disable=True)
-    works, floors = works_of(prior, pipeline, 10)
+    works, floors = works_of(prior, pipeline, 3 if given.small else 10)
     seconds = rounds(works, given.rounds, prior.device)
     for what, floor in floors.items():
         ratio = statistics.median(a / b for a, b in zip(seconds[what], seconds[floor], strict=True))
@@ -251,7 +268,7 @@ def layouts(name: str, prior: FrozenPrior, report: Report, given: argparse.Names
 
     half = torch.float16 if prior.device.type == "cuda" else torch.bfloat16
     exact = None
-    for dtype in (torch.float32, torch.bfloat16, half):
+    for dtype in dict.fromkeys((torch.float32, torch.bfloat16, half)):
         prior.network.to(dtype)
         value = timed(str(dtype).removeprefix("torch."))
         exact = value if exact is None else exact
@@ -277,7 +294,7 @@ def trace(name: str, prior: FrozenPrior, report: Report, given: argparse.Namespa
     job = scene(prior, given.small)
     job.step(1)
     with torch.profiler.profile() as profiler:
-        for step in (2, 3):
+        for step in (2,) if given.small else (2, 3):
             job.step(step)
     profiler.export_chrome_trace(str(given.out / f"{name}.trace.json"))
     column = "self_device_time_total" if prior.device.type == "cuda" else "self_cpu_time_total"
@@ -291,17 +308,18 @@ PARTS = {
 }  # fmt: skip
 
 
-def main() -> None:
-    """Measure what was asked for, within the time."""
+def main() -> int:
+    """Measure what was asked for, within the time; 1 where a part failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda", type=torch.device)
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=8.0)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, help="of turns; 5, or 2 with --small")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     given = parser.parse_args()
+    given.rounds = given.rounds or (2 if given.small else 5)
     given.out.mkdir(parents=True, exist_ok=True)
     on_gpu = given.device.type == "cuda"
     device = torch.cuda.get_device_name(given.device) if on_gpu else str(given.device)
@@ -309,18 +327,21 @@ def main() -> None:
     report = Report({"device": device, "small": given.small, **versions})
     end = time.perf_counter() + 60 * given.minutes
     for name in given.models:
-        prior = load(name, given.small, given.device)
-        for part in (one for one in PARTS if one in given.parts):
-            if on_gpu and time.perf_counter() + 60 * MINUTES[part] > end:
-                report.left_out.append(f"{part} of {name}, for lack of time")
-                continue
-            PARTS[part](name, prior, report, given)
-            report.write(given.out)
-        del prior
+        with report.part(f"making {name}"):
+            prior = load(name, given.small, given.device)
+            for part in (one for one in PARTS if one in given.parts):
+                if on_gpu and time.perf_counter() + 60 * MINUTES[part] > end:
+                    report.left_out.append(f"{part} of {name}, for lack of time")
+                    continue
+                with report.part(f"{part} of {name}"):
+                    PARTS[part](name, prior, report, given)
+                report.write(given.out)
+            del prior
         gc.collect()
     report.write(given.out)
     print(report.table())
+    return 1 if report.failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

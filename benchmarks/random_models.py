@@ -20,6 +20,12 @@ from scorefield.training.tokenizer import make_tokenizer
 CHAIN = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
 
+def chain(kind: Any, **options: Any) -> Any:
+    """A scheduler of Stable Diffusion's noise levels, which stay on the CPU."""
+    with torch.device("cpu"):
+        return kind(**CHAIN, steps_offset=1, **options)
+
+
 def text(width: int, heads: int, device: torch.device, *, projected: bool = False) -> Any:
     """A CLIP text encoder of that width, two layers deep."""
     kind = transformers.CLIPTextModelWithProjection if projected else transformers.CLIPTextModel
@@ -52,8 +58,8 @@ def sd15(small: bool, device: torch.device) -> Any:
     )  # fmt: skip
     options: dict[str, Any] = {"safety_checker": None, "feature_extractor": None}
     return diffusers.StableDiffusionPipeline(
-        autoencoder(4 if small else 1), encoder, tokenizer, unet,
-        diffusers.DDIMScheduler(**CHAIN, clip_sample=False, steps_offset=1),
+        autoencoder(4 if small else 1, sample_size=512), encoder, tokenizer, unet,
+        chain(diffusers.DDIMScheduler, clip_sample=False),
         requires_safety_checker=False, **options,
     )  # fmt: skip
 
@@ -74,9 +80,11 @@ def sdxl(small: bool, device: torch.device) -> Any:
         projection_class_embeddings_input_dim=1280 // share + 6 * 256,
     )  # fmt: skip
     return diffusers.StableDiffusionXLPipeline(
-        autoencoder(4 if small else 1, scaling_factor=0.13025, force_upcast=True),
+        autoencoder(
+            4 if small else 1, scaling_factor=0.13025, force_upcast=True, sample_size=1024
+        ),
         encoder, encoder_2, tokenizer, tokenizer_2, unet,
-        diffusers.EulerDiscreteScheduler(**CHAIN, steps_offset=1),
+        chain(diffusers.EulerDiscreteScheduler),
     )  # fmt: skip
 
 
@@ -88,7 +96,7 @@ def load(name: str, small: bool, device: torch.device) -> FrozenPrior:
     torch.manual_seed(0)
     with device, contextlib.redirect_stderr(io.StringIO()):
         pipeline = MODELS[name](small, device)
-    if device.type == "cuda":
+    if device.type != "cpu":
         for part in ("unet", "text_encoder", "text_encoder_2"):
             if getattr(pipeline, part, None) is not None:
                 getattr(pipeline, part).half()

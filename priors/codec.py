@@ -4,13 +4,19 @@ A codec of single images takes any leading axes, so it is also the codec of a vi
 are coded one by one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderTiny
 from jaxtyping import Float
 from torch import Tensor
+
+# Numbers per pixel and channel of the first map that a gradient of the encoder keeps, counted of
+# Stable Diffusion's; where they take more than this, they are computed again instead.
+_KEPT_BY_ENCODER, _ROOM_FOR_ENCODER = 24, 8 * 2**30
+_TILE = 512  # pixels, of those that are decoded one by one
 
 _LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in Rec. 601, as Pillow has it
 
@@ -50,6 +56,7 @@ class LatentCodec:
 
     def __init__(self, vae: AutoencoderKL | AutoencoderTiny | AutoencoderDC) -> None:
         self.vae = vae.eval().requires_grad_(False)
+        self.always_in_tiles = False  # whether `in_tiles` decodes all there is
         # a tiny or a deep compression autoencoder names the widths of its two halves
         widths = vae.config.get("block_out_channels") or vae.config.encoder_block_out_channels
         self.factor = 2 ** (len(widths) - 1)
@@ -79,7 +86,8 @@ class LatentCodec:
         """
         check_divides(images, self.factor)
         pictures = (images.flatten(0, -4) * 2 - 1).to(self.vae.dtype)
-        found = self.vae.encode(pictures)
+        with self._recomputed(pictures):
+            found = self.vae.encode(pictures)
         # that of a tiny or a deep compression autoencoder is no distribution
         is_drawn = hasattr(found, "latent_dist")
         mean = found.latent_dist.mean if is_drawn else found[0]
@@ -100,8 +108,49 @@ class LatentCodec:
         flat = latents.flatten(0, -4)
         shift, scale = self._shift_and_scale(flat)
         z = (flat / scale + shift).to(self.vae.dtype)
-        images = self.vae.decode(z).sample.to(latents.dtype) / 2 + 0.5
+        with self.in_tiles() if self.always_in_tiles else nullcontext():
+            images = self.vae.decode(z).sample.to(latents.dtype) / 2 + 0.5
         return images.unflatten(0, latents.shape[:-3])
+
+    @contextmanager
+    def in_tiles(self) -> Iterator[None]:
+        """Within it images above 512 pixels are decoded in tiles, if the autoencoder can.
+
+        That takes the memory of one tile; they are blended, which changes an image a little.
+        """
+        vae: Any = self.vae
+        names = ("use_tiling", "tile_sample_min_size", "tile_latent_min_size")
+        before: dict[str, Any] = {name: getattr(vae, name, None) for name in names}
+        if None in before.values():
+            yield
+            return
+        tile = min(before["tile_sample_min_size"], _TILE)
+        for name, value in zip(names, (True, tile, tile // self.factor), strict=True):
+            setattr(vae, name, value)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(vae, name, value)
+
+    @contextmanager
+    def _recomputed(self, pictures: Tensor) -> Iterator[None]:
+        """The encoder of images whose gradient would keep too much computes it a second time."""
+        vae: Any = self.vae
+        able = getattr(vae, "_supports_gradient_checkpointing", False)
+        if not able or not pictures.requires_grad or vae.is_gradient_checkpointing:
+            yield
+            return
+        width = (vae.config.get("block_out_channels") or vae.config.encoder_block_out_channels)[0]
+        kept = _KEPT_BY_ENCODER * width * pictures[:, 0].numel() * pictures.element_size()
+        if kept <= _ROOM_FOR_ENCODER:
+            yield
+            return
+        vae.enable_gradient_checkpointing()
+        try:
+            yield
+        finally:
+            vae.disable_gradient_checkpointing()
 
     def _shift_and_scale(self, like: Tensor) -> tuple[float | Tensor, float | Tensor]:
         """Numbers, or one per channel where the config standardises its latents."""

@@ -17,6 +17,7 @@ from scorefield.acceleration import (
 )
 from scorefield.hub import hub_file, is_hub_id, nearby_folder
 from scorefield.integrity import check_finite_weights
+from scorefield.priors.codec import LatentCodec
 from scorefield.priors.embedded import EMBEDDED, embedded_folder
 from scorefield.priors.families import FAMILIES, Card, ClipPipeline, pipeline_named
 from scorefield.priors.families.control import check_controlnet, load_controlnet
@@ -71,8 +72,8 @@ def load_prior(
         plain ones, or those there are.
     configs: for a checkpoint in one file, a folder in diffusers' format of the model it was trained
         from, for its configs and tokenizers; weights need not be there and are not read.
-    low_memory: keep the text encoders on the CPU (they are used once a prompt), decode in slices
-        and tiles, and compute the encoder's maps a second time where a gradient needs them.
+    low_memory: keep the text encoders on the CPU (they are used once a prompt), encode one image
+        at a time, decode in tiles, and compute the encoder's maps a second time for a gradient.
     compile: pass the network through torch.compile: its first passes take minutes longer, the
         later ones are faster, and what hooks into it runs it as it is written.
     channels_last: lay out 2D convolutions, of network and autoencoder, with their channels last;
@@ -187,7 +188,12 @@ def _spare(prior: FrozenPrior) -> None:
     if isinstance(prior.text, PromptConditioner):
         prior.text.stay()
     vae = getattr(prior.codec, "vae", None)
-    for mode in ("enable_slicing", "enable_tiling", "enable_gradient_checkpointing"):
+    modes = ["enable_slicing", "enable_gradient_checkpointing"]
+    if isinstance(prior.codec, LatentCodec):
+        prior.codec.always_in_tiles = True  # where its own mode would encode in tiles, too
+    else:
+        modes.append("enable_tiling")
+    for mode in modes:
         if hasattr(vae, mode):
             with suppress(ValueError, NotImplementedError):  # of autoencoders without that mode
                 getattr(vae, mode)()

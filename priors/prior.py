@@ -1,6 +1,7 @@
 """Priors over images and videos: denoisers indexed by prompts, and the codec of their space."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.images import Images, as_images
-from scorefield.priors.codec import Codec
+from scorefield.priors.codec import Codec, LatentCodec
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance, GuidanceInterval
 from scorefield.priors.sampling import sample
@@ -248,7 +249,8 @@ class ImagePrior:
     ) -> Float[Tensor, "b *f 3 h w"]:
         """Images or videos in [0, 1], a few at a time, fewer where memory asks: four of 512 pixels.
 
-        Where even one does not fit, the error says what to lower.
+        One that does not fit is decoded in tiles, which changes it a little. Where that does not
+        fit either, the error says what to lower.
         """
         # decoding holds more in memory than a latent does
         side = latents.shape[-1] * self.codec.factor
@@ -260,8 +262,12 @@ class ImagePrior:
             except torch.OutOfMemoryError:
                 count = min(count, len(latents))
                 if count == 1:
-                    raise
+                    break
                 count = (count + 1) // 2
                 continue
             latents = latents[count:]
+        # those of which not one could be decoded whole
+        tiles = self.codec.in_tiles() if isinstance(self.codec, LatentCodec) else nullcontext()
+        with tiles:
+            decoded += [self.decode(one) for one in latents.split(1) if len(one)]
         return torch.cat(decoded)

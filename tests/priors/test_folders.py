@@ -13,6 +13,7 @@ import torch
 from ldm_names import as_one_file
 from safetensors.torch import load_file, save_file
 
+from scorefield.priors import codec
 from scorefield.priors.families.base import few_steps_named
 from scorefield.priors.features.network_cost import network_cost
 from scorefield.priors.frozen_prior import FrozenPrior
@@ -265,10 +266,57 @@ def test_low_memory_changes_where_and_not_what(folder: Path) -> None:
         gradients.append(leaf.grad)
     torch.testing.assert_close(*gradients)
     vae: Any = spare.codec.vae  # type: ignore[attr-defined]
-    assert vae.use_slicing and vae.use_tiling and vae.encoder.gradient_checkpointing
+    assert vae.use_slicing and vae.encoder.gradient_checkpointing
+    assert spare.codec.always_in_tiles  # type: ignore[attr-defined]
     moved = spare.text.to("meta")  # where there is nothing to compute with
     assert next(spare.text.modules()[0].parameters()).device.type == "cpu"  # type: ignore[attr-defined]
     assert moved.encode(["a cup"]).tensors["encoder_hidden_states"].device.type == "meta"
+
+
+def test_what_cannot_be_decoded_whole_is_decoded_in_tiles(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prior = load_prior(folder)
+    vae: Any = prior.codec.vae  # type: ignore[attr-defined]
+    monkeypatch.setattr(codec, "_TILE", 8)
+    latents = keyed_noise(0, range(2), 0, prior.latent_shape)
+    whole, tiles = prior.decode(latents), []
+    decode = vae.decoder.forward
+
+    def short_of_memory(z: torch.Tensor, *rest: Any) -> torch.Tensor:
+        if z.shape[-1] > 4:  # 8 pixels
+            raise torch.OutOfMemoryError("no")
+        tiles.append(len(z))
+        return decode(z, *rest)
+
+    monkeypatch.setattr(vae.decoder, "forward", short_of_memory)
+    found = prior.decode_in_parts(latents)
+    assert len(tiles) == 2 * 9  # with an overlap of a quarter
+    assert found.shape == whole.shape and not vae.use_tiling
+    # tiles see less around them
+    assert float((found - whole).abs().mean()) < 0.1
+
+
+def test_an_encoder_that_would_keep_too_much_for_its_gradient_computes_it_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prior = load_prior(folder)
+    vae: Any = prior.codec.vae  # type: ignore[attr-defined]
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    passes, gradients = [0, 0], []
+    for i, room in enumerate((2**30, 0)):
+        monkeypatch.setattr(codec, "_ROOM_FOR_ENCODER", room)
+
+        def count(*_: Any, i: int = i) -> None:
+            passes[i] += 1
+
+        hook = vae.encoder.mid_block.resnets[0].register_forward_hook(count)
+        leaf = images.clone().requires_grad_()
+        prior.encode(leaf).square().sum().backward()
+        gradients.append(leaf.grad)
+        hook.remove()
+    assert passes == [1, 2] and not vae.is_gradient_checkpointing
+    torch.testing.assert_close(*gradients, rtol=0, atol=0)
 
 
 def test_decoding_takes_fewer_at_a_time_when_memory_asks(
