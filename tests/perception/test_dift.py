@@ -1,6 +1,7 @@
 """DIFT on images: presets, joined maps, propagation, and the command."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from scorefield.cli.main import main
 from scorefield.images import load_image, save_image
+from scorefield.perception.correspondence import dift
 from scorefield.perception.correspondence.dift import (
     DiftPreset,
     _over_shifts,
@@ -165,10 +167,18 @@ def test_points_are_those_of_the_image_as_it_is(ducks: list[Path]) -> None:
     assert (found.target / torch.tensor([3, 2]) - found.source).norm() < 6
 
 
+@pytest.fixture
+def one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Presets look at an image once; in `test_benchmark_keypoints.py` they look as they are."""
+    monkeypatch.setattr(
+        dift, "dift_preset", lambda prior: replace(dift_preset(prior), ensemble=1, shifts=(0,))
+    )
+
+
+@pytest.mark.usefixtures("one_look")
 def test_match_command(ducks: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "matches.png"
-    words = ["match", *map(str, ducks), "--layer", "up0", "--ensemble", "1"]
-    words += ["--out", str(out), "--quiet"]
+    words = ["match", *map(str, ducks), "--ensemble", "1", "--out", str(out), "--quiet"]
     assert main([*words, "--points", "30,30 20.5,40", "--json"]) == 0
     metrics = json.loads(capsys.readouterr().out)
     assert [row["source"] for row in metrics["matches"]] == [[30, 30], [20.5, 40]]
@@ -226,6 +236,7 @@ def test_images_of_every_mode(tmp_path: Path) -> None:
     assert bool((load_image(tmp_path / "clear.png") == 1).all())
 
 
+@pytest.mark.usefixtures("one_look")
 @pytest.mark.parametrize("mode", ["L", "RGBA", "I;16", "P", "CMYK"])
 def test_match_takes_every_mode_and_size(ducks: list[Path], tmp_path: Path, mode: str) -> None:
     with Image.open(ducks[0]) as opened:

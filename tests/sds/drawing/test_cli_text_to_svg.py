@@ -48,12 +48,10 @@ def test_a_drawing_and_its_json(
     assert main([*again, "--out", str(tmp_path / "red")]) == 0
 
 
-def test_a_list_is_drawn_and_judged(
-    tmp_path: Path, untrained: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_list_is_drawn_and_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("# two\na red cup\na blue boat\n")
-    command = ["evaluate", "text-to-svg", "--prompts", str(prompts), *TINY, "--prior", untrained]
+    command = ["evaluate", "text-to-svg", "--prompts", str(prompts), *TINY]
     assert main([*command, "--json", "--out", str(tmp_path / "all")]) == 0
     totals = json.loads(capsys.readouterr().out)["totals"]
     assert totals["done"] == 2 and totals["category"]["of"] == 2
