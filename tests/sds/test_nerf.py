@@ -358,7 +358,7 @@ def test_a_scene_learns_an_object_from_twelve_views():
     truth = RadianceField(Ball())
     truth.update_occupancy()
     cameras, others = CameraDistribution().draw(12, generator(0)), orbit(4, 10.0)
-    white, size = torch.ones(3), 24
+    white, size = torch.ones(3), 32
     with torch.no_grad():
         images = truth.render(cameras, size, size, background=white, samples=128).images
         unseen = truth.render(others, size, size, background=white, samples=128).images
