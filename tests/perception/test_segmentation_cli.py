@@ -7,10 +7,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from untrained import untrained_shapes
 
 from scorefield.cli.main import main
 from scorefield.images import save_image
 from scorefield.world import draw_scene, render
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Words that ask for a prior of random weights."""
+    torch.manual_seed(0)
+    return ["--prior", str(untrained_shapes(tmp_path_factory.mktemp("prior") / "tiny"))]
 
 
 @pytest.fixture
@@ -20,7 +28,7 @@ def picture(tmp_path: Path) -> Path:
 
 
 def test_segment_writes_labels_overlay_and_cells(
-    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    prior: list[str], picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "found"
     grey = tmp_path / "grey.png"
@@ -28,6 +36,7 @@ def test_segment_writes_labels_overlay_and_cells(
     damaged = tmp_path / "damaged.png"
     damaged.write_bytes(picture.read_bytes()[:100])
     words = ["segment", *map(str, (picture, damaged, grey)), "-k", "3", "--coarse", "--one-sided"]
+    words += prior
     # a damaged image is said and skipped, the others are done
     assert main([*words, "--out", str(out), "--json", "--quiet"]) == 1
     told = capsys.readouterr()
@@ -51,11 +60,11 @@ def test_segment_writes_labels_overlay_and_cells(
 
 @pytest.mark.parametrize("method", ["kmeans", "ncut"])
 def test_clusters_alone(
-    method: str, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    method: str, prior: list[str], picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "found"
     words = ["segment", str(picture), "-k", "3", "--method", method, "--out", str(out), "--quiet"]
-    assert main(words) == 0
+    assert main([*words, *prior]) == 0
     assert "3 regions" in capsys.readouterr().out
 
 
@@ -77,12 +86,13 @@ def test_clusters_alone(
 def test_what_is_refused(
     words: list[str],
     said: str,
+    prior: list[str],
     picture: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "found"
-    assert main(["segment", str(picture), "--out", str(out), *words]) == 2
+    assert main(["segment", str(picture), "--out", str(out), *prior, *words]) == 2
     assert said in capsys.readouterr().err
     assert not out.exists()
 
@@ -96,11 +106,12 @@ def test_two_images_of_one_name(
 
 
 def test_resume_does_what_is_left(
-    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    prior: list[str], picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, other = tmp_path / "found", tmp_path / "other.png"
     save_image(other, render([draw_scene(32, 0)]).images[0])
     words = ["segment", str(picture), str(other), "-k", "2", "--method", "kmeans", "--quiet"]
+    words += prior
     assert main([*words, "--out", str(tmp_path / "whole")]) == 0
     words += ["--out", str(out), "--resume"]
     assert main([*words[:1], *words[2:]]) == 0  # one of them, as after a kill

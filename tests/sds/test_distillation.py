@@ -10,6 +10,7 @@ import pytest
 import torch
 import trimesh
 from torch import Tensor, nn
+from untrained import untrained_shapes
 
 from scorefield.priors import load_prior
 from scorefield.priors.prior import ImagePrior
@@ -40,8 +41,9 @@ class Shifted(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def prior() -> ImagePrior:
-    return load_prior("shapes")
+def prior(tmp_path_factory: pytest.TempPathFactory) -> ImagePrior:
+    torch.manual_seed(0)
+    return load_prior(untrained_shapes(tmp_path_factory.mktemp("prior") / "tiny"))
 
 
 @pytest.mark.parametrize("objective", [SDS(), VSD()], ids=["sds", "vsd"])

@@ -1,6 +1,7 @@
 """The texture of a finished scene, refined: the shape stays, the colours follow the prior."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.fields import VoxelGrid
 from scorefield.sds.nerf.scene_distillation import text_to_3d
 from scorefield.sds.nerf.settings import TextTo3DSettings
+from scorefield.sds.nerf.texture import refinement
 from scorefield.sds.nerf.texture.refinement import Refined, Refinement, refinement_settings
 
 SMALL = AssetSettings(mesh_resolution=24, texture=64, frames=2, render_size=16)
@@ -27,6 +29,11 @@ SETTINGS = TextTo3DSettings("a red cup", steps=1, views=1, samples=8, learning_r
 @pytest.fixture(autouse=True)
 def few_voxels(monkeypatch: pytest.MonkeyPatch) -> None:
     small_scenes(monkeypatch)
+    monkeypatch.setattr(
+        refinement,
+        "refinement_settings",
+        lambda *given: replace(refinement_settings(*given), detail=16),
+    )
 
 
 @pytest.fixture
