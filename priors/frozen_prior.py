@@ -12,6 +12,7 @@ from scorefield.devices import to_device
 from scorefield.priors.codec import Codec
 from scorefield.priors.condition import Condition
 from scorefield.priors.denoiser import ConditionedDenoiser
+from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.prior import ImagePrior, Prompts
@@ -65,6 +66,7 @@ class FrozenPrior(ImagePrior):
         steps: int = 25,
         scheduler: Any = None,
         templates: Sequence[str] = (),
+        guidance_kind: type[ClassifierFreeGuidance] = ClassifierFreeGuidance,
     ) -> None:
         if not callable(prediction_type) and prediction_type not in _READERS:
             accepted = ", ".join(_READERS)
@@ -85,6 +87,7 @@ class FrozenPrior(ImagePrior):
             scheduler=scheduler,
             name=name,
             templates=templates,
+            guidance_kind=guidance_kind,
         )
         self.network = network.eval().requires_grad_(False)
         self.text = text

@@ -46,8 +46,15 @@ class Guidance:
         guidance = given if isinstance(given, Guidance) else cls(given)
         return replace(guidance, scale=scale) if guidance.scale is None else guidance
 
-    def between(self, uncond: Denoiser, cond: Denoiser) -> Denoiser:
+    def between(
+        self,
+        uncond: Denoiser,
+        cond: Denoiser,
+        kind: type[ClassifierFreeGuidance] = ClassifierFreeGuidance,
+    ) -> Denoiser:
         """The denoiser that leads away from the one, towards the other.
+
+        kind: of guidance, of a prior that has its own.
 
         Raises:
             ValueError: no scale, or one that is not finite, a rescale out of range, an empty
@@ -55,7 +62,7 @@ class Guidance:
         """
         if self.scale is None:
             raise ValueError("a guidance without a scale takes its prior's; give a scale")
-        guided = ClassifierFreeGuidance(cond, uncond, self.scale, self.rescale)
+        guided = kind(cond, uncond, self.scale, self.rescale)
         return guided if self.interval is None else GuidanceInterval(guided, cond, *self.interval)
 
 
@@ -96,6 +103,7 @@ class ImagePrior:
     scheduler: the diffusers scheduler that `generate` follows where none is given; None is the
         default of `sample`.
     templates: prompts as it was trained on, with {} for a thing, for people to begin with.
+    guidance_kind: of what `guided` makes.
 
     Raises:
         ValueError: a size or a number of frames that the codec does not divide.
@@ -113,6 +121,7 @@ class ImagePrior:
         scheduler: Any = None,
         name: str = "prior",
         templates: Sequence[str] = (),
+        guidance_kind: type[ClassifierFreeGuidance] = ClassifierFreeGuidance,
     ) -> None:
         if image_size < 1 or image_size % codec.factor:
             raise ValueError(
@@ -133,6 +142,7 @@ class ImagePrior:
         self.scheduler = scheduler
         self.name = name
         self.templates = tuple(templates)
+        self.guidance_kind = guidance_kind
 
     def __repr__(self) -> str:
         kind = type(self).__name__
@@ -170,7 +180,8 @@ class ImagePrior:
         cond = self.condition(prompts)
         # not every prior can do without a prompt, and without guidance none has to
         unguided = guidance.scale == 1 and guidance.negative is None
-        return guidance.between(cond if unguided else self.condition(guidance.negative), cond)
+        uncond = cond if unguided else self.condition(guidance.negative)
+        return guidance.between(uncond, cond, self.guidance_kind)
 
     def encode(self, images: Images) -> Float[Tensor, "b *lf c lh lw"]:
         """Images or videos in [0, 1] to latents; gradients flow to the images.

@@ -1,6 +1,6 @@
 """Qwen-Image: a rectified flow conditioned on the text of a vision-language model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,10 +8,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.priors.codec import VideoCodec
+from scorefield.priors.experts import predict_together
 from scorefield.priors.families.base import Card, fill_bucket, flow_of_images, one_encoder
 from scorefield.priors.families.flows import FlowAdapter, pack_cells, unpack_cells
 from scorefield.priors.families.schedules import flow_of
 from scorefield.priors.frozen_prior import FrozenPrior
+from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
+from scorefield.priors.levels import NoiseLevel
+from scorefield.priors.prediction import Prediction
 
 _TOKENS = 1024
 
@@ -30,6 +34,29 @@ class QwenImageAdapter(FlowAdapter):
             **condition,
         ).sample
         return unpack_cells(value, height, width)
+
+
+class TokenNormGuidance(ClassifierFreeGuidance):
+    """Guidance whose velocity has, in each token of 2x2 latents, the length of the unguided one.
+
+    As diffusers' QwenImagePipeline. A `rescale` takes the place of this.
+    """
+
+    def predict(self, z: Float[Tensor, "batch c h w"], level: NoiseLevel) -> Prediction:
+        """The guided prediction."""
+        if self.scale == 1 or self.rescale > 0:
+            return super().predict(z, level)
+        cond, uncond = predict_together([self.cond, self.uncond], z, level)
+        guided = uncond.towards(cond, self.scale)
+        tokens, length = (pack_cells(one.velocity) for one in (guided, cond))
+        tokens = tokens * (length.norm(dim=-1, keepdim=True) / tokens.norm(dim=-1, keepdim=True))
+        velocity = unpack_cells(tokens, z.shape[-2] // 2, z.shape[-1] // 2)
+        return Prediction.from_velocity(guided.z, level, velocity)
+
+    def rows(self, index: Sequence[int]) -> "TokenNormGuidance":
+        """Both halves for the items ``index``."""
+        halves = self.cond.rows(index), self.uncond.rows(index)
+        return TokenNormGuidance(*halves, self.scale, self.rescale)
 
 
 class ImageCodec:
@@ -63,7 +90,7 @@ class ImageCodec:
 
 
 def qwen_image(pipeline: Any, card: Card) -> FrozenPrior:
-    """Qwen-Image (Qwen team 2025), guided without the pipeline's renormalisation of tokens.
+    """Qwen-Image (Qwen team 2025), guided as its pipeline is: see `TokenNormGuidance`.
 
     The condition holds the hidden states of the prompt in a chat template
     (`encoder_hidden_states`), padded, and which of them are words (`encoder_hidden_states_mask`).
@@ -82,5 +109,5 @@ def qwen_image(pipeline: Any, card: Card) -> FrozenPrior:
     schedule, scheduler = flow_of(pipeline.scheduler, (side // 2) ** 2)
     network = QwenImageAdapter(transformer, schedule.num_timesteps)
     text = one_encoder(pipeline, encode, _TOKENS, card)
-    sampled = card.sampled(4.0, model=transformer)
+    sampled = {**card.sampled(4.0, model=transformer), "guidance_kind": TokenNormGuidance}
     return flow_of_images(card, network, text, codec, (schedule, scheduler), side, sampled)

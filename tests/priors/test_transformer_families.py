@@ -1,6 +1,7 @@
 """Families of transformers: sampled as by their pipelines from the same noise, and lawful."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from scorefield.priors.features.extraction import extract_features
 from scorefield.priors.features.network_cost import network_cost
 from scorefield.priors.features.taps import layer_path
 from scorefield.priors.frozen_prior import FrozenPrior
+from scorefield.priors.guidance.classifier_free import GuidanceInterval
 from scorefield.priors.loading import PriorError, _quiet, load_prior
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.sampling import sample
@@ -57,7 +59,9 @@ def theirs(pipeline: Any, name: str, z: Tensor, size: int, scale: float) -> Tens
     options |= {"output_type": "latent", "height": size, "width": size}
     match name:
         case "qwen-image":
-            tokens = pipeline(latents=pack_cells(z), true_cfg_scale=scale, **options).images
+            tokens = pipeline(
+                latents=pack_cells(z), true_cfg_scale=scale, negative_prompt="", **options
+            ).images
             return unpack_cells(tokens, z.shape[-2] // 2, z.shape[-1] // 2)
         case "z-image":  # guidance is added to the prompt's own prediction
             return pipeline(latents=z.clone(), guidance_scale=scale - 1, **options).images
@@ -89,8 +93,8 @@ def theirs(pipeline: Any, name: str, z: Tensor, size: int, scale: float) -> Tens
 @pytest.mark.parametrize(
     ("name", "scale"),
     [
-        # its pipeline renormalises what is guided, token by token
         ("qwen-image", 1.0),
+        ("qwen-image", 12.0),
         ("z-image", 4.0),
         ("flux2-klein", 4.0),
         ("sana", 4.5),
@@ -139,6 +143,28 @@ def test_two_experts_share_a_batch_of_mixed_levels(tiny: Tiny) -> None:
     for i, t in enumerate(times):
         alone = denoiser.rows([i])(z[i : i + 1], prior.schedule.at_timestep(t)).velocity
         torch.testing.assert_close(mixed[i : i + 1], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_two_experts_are_guided_at_a_scale_each(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As their pipeline's guidance_scale and guidance_scale_2."""
+    name = "wan-two-experts"
+    pipeline, prior = pipeline_of(tiny(name)), load(tiny, name)
+    walk_as_ours(pipeline, monkeypatch)
+    boundary = float(prior.schedule.at_timestep(800.0).log_snr)
+    cleaner, noisier = prior.guided(PROMPT, 30.0), prior.guided(PROMPT, 5.0)
+    guided = GuidanceInterval(cleaner, noisier, boundary + 1e-6, math.inf)
+    start = keyed_noise(3, range(1), 0, prior.latent_shape)
+    ours = sample(guided, prior.latent_shape, steps=STEPS, seed=3)
+    options = {"guidance_scale": 5.0, "guidance_scale_2": 30.0, "output_type": "latent"}
+    size = {"height": prior.image_size, "width": prior.image_size, "num_frames": 5}
+    expected = pipeline(
+        PROMPT, latents=start.transpose(1, 2), num_inference_steps=STEPS, **options, **size
+    ).frames.transpose(1, 2)
+    torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+    one_scale = sample(noisier, prior.latent_shape, steps=STEPS, seed=3)
+    assert float((ours - one_scale).abs().max()) > 1e-2
 
 
 def test_images_survive_the_codecs_as_in_diffusers(tiny: Tiny) -> None:
