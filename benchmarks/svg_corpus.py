@@ -167,8 +167,8 @@ def measure(name: str, path: Path, root: Path) -> Result:
     if error > CLOSE:
         # Lines thinner than a pixel: resvg draws them a pixel wide and paler.
         large = render_with_resvg(path.read_text(encoding="utf-8", errors="replace"), FINE * SIZE)
-        if large.shape[1] == FINE * own.shape[1] and large.shape[2] == FINE * own.shape[2]:
-            fine = float((own - F.avg_pool2d(large[None], FINE)[0]).abs().mean())
+        seen = F.interpolate(large[None], size=own.shape[1:], mode="area")[0]
+        fine = float((own - seen).abs().mean())
     return Result(name, shown, error, said, fine=fine, seconds=seconds)
 
 

@@ -47,7 +47,7 @@ def blocks(
         return
     vertices, follows, owner = polygons
     if bool((owner[1:] < owner[:-1]).any()):
-        order = owner.argsort(stable=True)
+        order = _order(owner)
         number = torch.empty_like(order)
         number[order] = torch.arange(len(order))
         vertices, follows, owner = take(vertices, order), number[follows[order]], owner[order]
@@ -58,6 +58,14 @@ def blocks(
         some = slice(place, place + count)
         yield slice(layer, layer + size), Polygons(part, follows[some] - place, owner[some] - layer)
         layer, place = layer + size, place + count
+
+
+def _order(owner: Tensor) -> Tensor:
+    """The stable order of the owners: sorting integers that hold the place is faster."""
+    bits = len(owner).bit_length()
+    key = (owner << bits) + torch.arange(len(owner))
+    key.numpy().sort()
+    return key & ((1 << bits) - 1)
 
 
 @torch.no_grad()
