@@ -34,6 +34,7 @@ _SCENE: Mapping[str, Any] = {
     "clip": 0.0,
     "views": 1,
     "size": 64,
+    "later_sizes": (),
     "samples": 128,
     "field": "hash-large",
     "background": "sky",

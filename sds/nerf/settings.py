@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from scorefield.domains import Count, NotNegative, Positive, Share
+from scorefield.domains import Count, NotNegative, Positive, Share, Whole
 from scorefield.sds.nerf.camera_distribution import CameraDistribution
 from scorefield.sds.settings import RenderedSettings
 
@@ -55,6 +55,8 @@ class TextTo3DSettings(ViewedSettings):
     smoothness: weight of the total variation of the field's grid, against noisy shapes.
     """
 
+    size: Whole = 32  # half the prior's: until the middle of the run noise hides what is finer
+    later_sizes: tuple[Count, ...] = (64,)
     samples: Count = 48
     field: FieldName = "voxels"
     background: Literal["greys", "sky"] = "greys"

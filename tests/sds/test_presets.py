@@ -89,6 +89,12 @@ def test_sizes_follow_one_another() -> None:
             RenderedSettings("a", later_sizes=(8, 16), later_from=bad)
 
 
+def test_scenes_begin_at_half_the_size_of_the_embedded_prior(shapes: ImagePrior) -> None:
+    settings = TextTo3DSettings("a red mushroom")
+    sides = [settings.size_at(p, shapes.image_size) for p in (0.0, 0.49, 0.5, 1.0)]
+    assert sides == [shapes.image_size // 2] * 2 + [shapes.image_size] * 2
+
+
 def test_a_size_without_meaning_is_refused(shapes: ImagePrior) -> None:
     settings = TextTo3DSettings("a red mushroom", size=3)
     with pytest.raises(ValueError, match="size must be at least 4 pixels with a prior of 64"):
