@@ -1,4 +1,4 @@
-"""The networks of the recipes before any training, in their form or in a narrow one."""
+"""The networks of the recipes before any training, most of them narrow."""
 
 import json
 from pathlib import Path
@@ -19,32 +19,25 @@ from scorefield.training.tokenizer import make_tokenizer
 from scorefield.world.clips import CLIP_WORDS
 
 
-def narrow_codec() -> AutoencoderKL:
+def narrow_codec(channels: int = 4) -> AutoencoderKL:
     """A codec with the layers of `make_codec` and a quarter of its channels."""
-    config = dict(make_codec().config)
+    config = dict(make_codec(channels).config)
     narrow = {"block_out_channels": (8, 16, 16), "norm_num_groups": 4}
     return AutoencoderKL.from_config({**config, **narrow})
 
 
-def narrow_denoiser(tokenizer: CLIPTokenizer) -> TextToLatents:
+def narrow_denoiser(tokenizer: CLIPTokenizer, channels: int = 4) -> TextToLatents:
     """A denoiser with the layers of the recipe's and a quarter of its channels."""
-    module = TextToLatents(tokenizer)
+    module = TextToLatents(tokenizer, channels)
     narrow = {"block_out_channels": (16, 32, 40), "norm_num_groups": 8}
     module.unet = UNet2DConditionModel.from_config({**module.unet.config, **narrow})
     return module
 
 
-def untrained_shapes(folder: Path, *, narrow: bool = True) -> Path:
-    """A folder with a pipeline like that of `shapes`, of random weights.
-
-    narrow: a quarter of the channels, for tests of what is around the networks.
-    """
+def untrained_shapes(folder: Path) -> Path:
+    """A folder with a narrow pipeline of the form of `shapes`, of random weights."""
     tokenizer = make_tokenizer()
-    if narrow:
-        pipeline = make_pipeline(narrow_codec(), narrow_denoiser(tokenizer), tokenizer)
-    else:
-        pipeline = make_pipeline(make_codec(), TextToLatents(tokenizer), tokenizer)
-    return save_shapes(pipeline, folder)
+    return save_shapes(make_pipeline(narrow_codec(), narrow_denoiser(tokenizer), tokenizer), folder)
 
 
 def untrained_clips(folder: Path, name: str, frames: int = 8) -> str:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from untrained import narrow_codec, narrow_denoiser, untrained_shapes
 
 from scorefield.priors import load_prior
-from scorefield.training.codec import make_codec
-from scorefield.training.diffusion import TextToLatents
+from scorefield.training import pictures as recipe
 from scorefield.training.folder import (
     BACKGROUNDS,
     CaptionedImage,
@@ -113,18 +113,18 @@ def test_a_photograph_fills_its_views(tmp_path: Path) -> None:
 def test_a_warm_start_of_the_same_kind_is_the_prior(untrained: Path) -> None:
     start = WarmStart(untrained)
     tokenizer = make_tokenizer()
-    module = start.denoiser(TextToLatents(tokenizer), tokenizer)
+    module = start.denoiser(narrow_denoiser(tokenizer), tokenizer)
     for name, weight in start.unet.state_dict().items():
         assert torch.equal(module.unet.state_dict()[name], weight)
     x = torch.rand(1, 3, 64, 64)
-    ours, theirs = (c.encode(x).latent_dist for c in (start.codec(make_codec()), start.vae))
+    ours, theirs = (c.encode(x).latent_dist for c in (start.codec(narrow_codec()), start.vae))
     torch.testing.assert_close(ours.mean, theirs.mean)
     torch.testing.assert_close(ours.logvar, theirs.logvar)
 
 
 def test_more_channels_keep_the_codes_of_the_prior(untrained: Path) -> None:
     start = WarmStart(untrained)
-    codec = start.codec(make_codec(8))
+    codec = start.codec(narrow_codec(8))
     x = torch.rand(2, 3, 64, 64)
     ours, theirs = (c.encode(x).latent_dist for c in (codec, start.vae))
     torch.testing.assert_close(ours.mean[:, :4], theirs.mean)
@@ -139,7 +139,7 @@ def test_a_prior_of_another_kind_is_no_start() -> None:
 def test_words_keep_their_vectors(untrained: Path) -> None:
     start = WarmStart(untrained)
     tokenizer = make_tokenizer(["fox", "mushroom"])
-    module = start.denoiser(TextToLatents(tokenizer), tokenizer)
+    module = start.denoiser(narrow_denoiser(tokenizer), tokenizer)
     ours = module.text_encoder.get_input_embeddings().weight
     theirs = start.text.model.get_input_embeddings().weight
     word = "mushroom</w>"
@@ -152,16 +152,20 @@ def test_words_keep_their_vectors(untrained: Path) -> None:
 
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from untrained import untrained_shapes
-
     torch.manual_seed(0)
-    return untrained_shapes(tmp_path_factory.mktemp("start") / "tiny", narrow=False)
+    return untrained_shapes(tmp_path_factory.mktemp("start") / "tiny")
 
 
-def test_a_folder_becomes_a_prior(
-    tmp_path: Path, untrained: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Narrow networks are trained, and no images made of them on the way."""
+    monkeypatch.setattr(recipe, "make_codec", narrow_codec)
+    monkeypatch.setattr(recipe, "TextToLatents", narrow_denoiser)
     monkeypatch.setattr(TextToImageTask, "preview", lambda self, step: None)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_folder_becomes_a_prior(tmp_path: Path, untrained: Path) -> None:
     dot(tmp_path / "data" / "fox" / "1.png")
     dot(tmp_path / "data" / "owl" / "1.png", "blue")
     pictures = PictureSettings(views=2, channels=6, start=untrained)
@@ -190,10 +194,8 @@ def test_a_folder_becomes_a_prior(
     assert before and {p: p.read_bytes() for p in before} == before
 
 
-def test_the_decoder_alone_keeps_the_latents(
-    tmp_path: Path, untrained: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(TextToImageTask, "preview", lambda self, step: None)
+@pytest.mark.usefixtures("narrow")
+def test_the_decoder_alone_keeps_the_latents(tmp_path: Path, untrained: Path) -> None:
     dot(tmp_path / "data" / "fox" / "1.png")
 
     def train(channels: int, start: Path | None = untrained) -> Path:
