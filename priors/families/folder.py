@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from scorefield.priors.families import FAMILIES, Family, family_named
+from scorefield.priors.families.schedules import levels_of_class
 from scorefield.priors.families.weights import PriorError, check_weights, read_json, variant_of
 
 CARD = "scorefield.json"
@@ -47,13 +48,23 @@ def check_folder(
         chosen = variant_of([folder / part for part in parts], variant)
         for part in parts:
             check_weights(folder / part, chosen)
-    read_json(folder / "scheduler" / "scheduler_config.json")
+    _check_scheduler(folder / "scheduler" / "scheduler_config.json", index["scheduler"][1])
     for part in (name for name in index if name.startswith("tokenizer") and _is_held(index[name])):
         if not any((folder / part / name).is_file() for name in _TOKENIZER_FILES):
             raise PriorError(
                 f"{folder / part}: tokenizer.json or vocab.json is missing; copy it again"
             )
     return read_json(folder / CARD) if (folder / CARD).is_file() else {}
+
+
+def _check_scheduler(path: Path, named: str) -> None:
+    """diffusers makes the class of the index, whatever class the config was saved by."""
+    own = str(read_json(path).get("_class_name") or named)
+    if levels_of_class(own) != levels_of_class(named):
+        raise PriorError(
+            f"{path}: is of {own} and model_index.json names {named}, whose noise levels are "
+            "others; give the config that the network was trained with, and name its class there"
+        )
 
 
 def check_index(path: Path | str, index: Mapping[str, Any]) -> Family:

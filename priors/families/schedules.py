@@ -147,6 +147,13 @@ class Path:
     few_steps: int | None = None
 
 
+def levels_of_class(name: str) -> str:
+    """What kind of noise levels a class of schedulers has; its own name where it is not known."""
+    kinds = {"a table of its own": _OWN_TABLE, "a chain": _CHAINS, "a flow": _FLOWS}
+    kinds |= {"EDM's": _CONTINUOUS}
+    return next((kind for kind, names in kinds.items() if name in names), name)
+
+
 def path_of(scheduler: Any, tokens: int | None = None) -> Path:
     """The path of a diffusers scheduler: a discrete chain, EDM's noise levels, or a rectified flow.
 

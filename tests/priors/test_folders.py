@@ -255,6 +255,23 @@ def test_a_file_keeps_the_precise_parts_precise(tiny: Tiny, tmp_path: Path, one_
             assert tensor.dtype == held[name].dtype and torch.equal(tensor, held[name])
 
 
+@pytest.mark.parametrize(
+    ("own", "loads"),
+    [("DDPMScheduler", True), ("EDMEulerScheduler", False), ("KarrasVeScheduler", False)],
+)
+def test_a_scheduler_of_another_class_than_the_index_names(
+    folder: Path, own: str, loads: bool
+) -> None:
+    """diffusers would make the class of the index of it, and say nothing."""
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "_class_name": own}))
+    if loads:
+        load_prior(folder)
+        return
+    with pytest.raises(PriorError, match=f"is of {own} and model_index.json names DDIMScheduler"):
+        check_folder(folder)
+
+
 def test_low_memory_changes_where_and_not_what(folder: Path) -> None:
     plain, spare = load_prior(folder), load_prior(folder, low_memory=True)
     torch.testing.assert_close(value(spare), value(plain))
