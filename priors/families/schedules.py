@@ -222,6 +222,12 @@ def _check_keys(kind: str, config: Mapping[str, Any]) -> None:
                 f"the {kind} has {key} = {value!r}, which is not understood and may change what "
                 "the network was trained on; give a scheduler config without it"
             )
+    shift = config.get("snr_shift_scale") or 1.0
+    if shift != 1.0 and kind not in _OWN_TABLE:
+        raise ValueError(
+            f"the {kind} has snr_shift_scale = {shift}, which only {' and '.join(_OWN_TABLE)} "
+            "follow; give the scheduler config that the network was trained with"
+        )
     betas = config.get("beta_schedule")
     if betas not in (None, *_BETAS) and config.get("trained_betas") is None:
         raise ValueError(

@@ -272,6 +272,12 @@ def test_a_scheduler_of_another_class_than_the_index_names(
         check_folder(folder)
 
 
+def test_a_shift_that_the_scheduler_does_not_follow_is_refused(folder: Path) -> None:
+    change(folder / "scheduler" / "scheduler_config.json", snr_shift_scale=3.0)
+    with pytest.raises(PriorError, match=r"DDIMScheduler has snr_shift_scale = 3.0, which only"):
+        load_prior(folder)
+
+
 def test_low_memory_changes_where_and_not_what(folder: Path) -> None:
     plain, spare = load_prior(folder), load_prior(folder, low_memory=True)
     torch.testing.assert_close(value(spare), value(plain))
