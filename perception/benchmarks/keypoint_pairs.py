@@ -17,6 +17,7 @@ from torch import Tensor
 
 from scorefield.images import opened_image
 from scorefield.perception.benchmarks.layouts import check_layout, reading, some
+from scorefield.perception.benchmarks.mat_files import read_mat_matrix
 
 PF_PASCAL_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -167,10 +168,8 @@ def _pf_pascal_reader(
 
 def _points_in_mat(path: Path) -> Tensor:
     """The points "kps" of a MATLAB file; NaN where one is not seen."""
-    from scipy.io import loadmat
-
     with reading(path, 'a MATLAB file with points "kps"'):
-        return _centred(loadmat(path, variable_names=["kps"])["kps"])
+        return _centred(read_mat_matrix(path, "kps"))
 
 
 def tss_pairs(folder: Path, every: int = 4) -> list[KeypointPair]:

@@ -23,6 +23,9 @@ from material import shrink
 SECONDS = 60.0
 """The longest that one command of the drill may compute."""
 
+COMPILING = 300.0
+"""The same where a network is compiled first: a C++ compiler takes a minute and more for one."""
+
 WAITS = 900.0
 """The longest that it may take in all, on a machine that is busy with other things too."""
 
@@ -63,7 +66,7 @@ def _import(name: str) -> None:
 class Ended:
     """How a process ended: its exit code (negative for a signal), what it said, how long it took.
 
-    late: it was stopped after `SECONDS` of computing, or `WAITS`.
+    late: it was stopped after the seconds of computing that it may take, or `WAITS`.
     """
 
     code: int
@@ -180,7 +183,8 @@ class Started:
 
 def run(words: Sequence[str], folder: Path, before: Callable[[], None] = lambda: None) -> Ended:
     """A command line from its start to its end."""
-    return Started(words, folder, before).end()
+    seconds = COMPILING if "--compile" in words else SECONDS
+    return Started(words, folder, before).end(seconds=seconds)
 
 
 _FOREIGN = re.compile(r"^scorefield: error: (?!NonFiniteError)[\w.]+(Error|Exception)\b")
@@ -194,7 +198,7 @@ def fault_of(ended: Ended, codes: Sequence[int] = (0, 1, 2)) -> str:
     """
     line = last_line(ended)
     if ended.late:
-        return f"not over after {SECONDS:g} s of computing, or {WAITS:g} s"
+        return f"not over after {ended.seconds:.0f} s"
     if ended.code not in codes:
         return f"ended with {ended.code}: {line}"
     if "Traceback (most recent" in ended.err:
