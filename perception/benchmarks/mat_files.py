@@ -92,7 +92,7 @@ def _numbers(
     kind, body = parts[0]
     if about & 0xFF not in _NUMERIC_CLASSES or about & _COMPLEX or kind not in _NUMBERS:
         raise ValueError("the array does not hold real numbers")
-    dtype = np.dtype(_NUMBERS[kind]).newbyteorder(order)
+    dtype = np.dtype(f"{order}{_NUMBERS[kind]}")
     if min(rows, columns) < 0 or prod((rows, columns, dtype.itemsize)) != len(body):
         raise ValueError(f"{len(body)} bytes are no {rows} x {columns} numbers")
     values = np.frombuffer(body, dtype).reshape((rows, columns), order="F")
