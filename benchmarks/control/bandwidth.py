@@ -103,19 +103,22 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     ]
     for task, bandwidth in dict.fromkeys((row["task"], row["bandwidth"]) for row in rows):
         own = [row for row in rows if (row["task"], row["bandwidth"]) == (task, bandwidth)]
-        trials = len(own) * len(JUDGED)
-        successes = round(sum(row["success"] for row in own) * len(JUDGED))
-        low, high = wilson(successes, trials)
-        by_seed = ", ".join(f"{row['success']:.2f}" for row in own)
-        errors = [
-            np.mean([row[name] for row in own]) for name in ("held_out_error", "training_error")
-        ]
         told = f"{bandwidth}, {own[0]['found']:.2f}" if bandwidth == "derived" else bandwidth
-        lines.append(
-            f"| {task} | {told} | {successes / trials:.2f} ({low:.2f} to {high:.2f}) | {by_seed} "
-            f"| {errors[0]:.2f} | {errors[1]:.2f} |"
-        )
+        lines.append(f"| {task} | {told} | {outcome(own)} |")
     return "\n".join(lines) + "\n"
+
+
+def outcome(rows: Sequence[dict[str, Any]]) -> str:
+    """Success with its interval and by seed, and the two errors: the last cells of a line."""
+    trials = len(rows) * len(JUDGED)
+    successes = round(sum(row["success"] for row in rows) * len(JUDGED))
+    low, high = wilson(successes, trials)
+    by_seed = ", ".join(f"{row['success']:.2f}" for row in rows)
+    errors = [np.mean([row[name] for row in rows]) for name in ("held_out_error", "training_error")]
+    return (
+        f"{successes / trials:.2f} ({low:.2f} to {high:.2f}) | {by_seed} "
+        f"| {errors[0]:.2f} | {errors[1]:.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -16,9 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from bandwidth import JUDGED, judge
+from bandwidth import judge, outcome
 from small_tasks import SMALL_TASKS
 
 from scorefield.control.networks.settings import (
@@ -29,7 +28,6 @@ from scorefield.control.networks.settings import (
 from scorefield.control.policies.diffusion_policy import NetworkSettings
 from scorefield.control.training.train import TrainingSettings
 from scorefield.files import write_text
-from scorefield.intervals import wilson
 from scorefield.rows import RowStore
 
 NETWORKS: dict[str, tuple[NetworkSettings, int]] = {
@@ -74,17 +72,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     keys = ("task", "network", "steps")
     for key in sorted({tuple(row[name] for name in keys) for row in rows}):
         own = [row for row in rows if tuple(row[name] for name in keys) == key]
-        trials = len(own) * len(JUDGED)
-        successes = round(sum(row["success"] for row in own) * len(JUDGED))
-        low, high = wilson(successes, trials)
-        by_seed = ", ".join(f"{row['success']:.2f}" for row in own)
-        errors = [
-            np.mean([row[name] for row in own]) for name in ("held_out_error", "training_error")
-        ]
-        lines.append(
-            f"| {' | '.join(map(str, key))} | {successes / trials:.2f} ({low:.2f} to {high:.2f}) "
-            f"| {by_seed} | {errors[0]:.2f} | {errors[1]:.2f} |"
-        )
+        lines.append(f"| {' | '.join(map(str, key))} | {outcome(own)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -60,14 +60,15 @@ def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
         if at + 8 > len(data):
             raise ValueError("it ends within an element")
         kind, size = struct.unpack_from(f"{order}II", data, at)
-        first, step = at + 8, 8
         if kind >> 16:  # a small element: its content stands in the tag
-            kind, size, first, step = kind & 0xFFFF, kind >> 16, at + 4, 0
-        if size > (len(data) - first if step else 4):
+            kind, size, first, end = kind & 0xFFFF, kind >> 16, at + 4, at + 8
+        else:
+            first = at + 8
+            end = first + (size if kind == _COMPRESSED else -(-size // 8) * 8)
+        if first + size > min(end, len(data)):
             raise ValueError("an element is longer than what holds it")
         yield kind, data[first : first + size]
-        padded = size if kind == _COMPRESSED else -(-size // 8) * 8
-        at += 8 + (padded if step else 0)
+        at = end
 
 
 def _unpacked(body: memoryview) -> bytes:
