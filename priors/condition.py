@@ -1,10 +1,12 @@
 """What a prior is conditioned on, and a prior under it."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from scorefield.priors.levels import NoiseLevel
@@ -90,3 +92,18 @@ class Conditioned:
         self.prior = prior
         self.condition = condition
         self.schedule = prior.schedule
+
+
+@runtime_checkable
+class SharesLayers(Protocol):
+    """A model that can spare work where rows of a batch hold the same noisy sample."""
+
+    def sharing_layers(self, of: Int[Tensor, " rows"]) -> AbstractContextManager[None]:
+        """Inside, row i of a batch of that many rows holds the sample ``of[i]``, from 0."""
+        ...
+
+
+def sharing_layers(asked: object, of: Int[Tensor, " rows"]) -> AbstractContextManager[None]:
+    """Inside, what is asked knows that row i holds the sample ``of[i]``, if it makes use of it."""
+    model = asked.prior if isinstance(asked, Conditioned) else asked
+    return model.sharing_layers(of) if isinstance(model, SharesLayers) else nullcontext()

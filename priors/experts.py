@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.priors.condition import Condition, Conditioned
+from scorefield.priors.condition import Condition, Conditioned, sharing_layers
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.schedule import LOG_SNR_ROUNDING, NoiseSchedule
@@ -73,7 +73,8 @@ def predict_together(
         condition = Condition.cat([peer.condition.expand(len(z)) for peer in peers.values()])
         joint = NoiseLevel(level.alpha.repeat(n), level.sigma.repeat(n))
         prior = next(iter(peers.values())).prior
-        together = prior.predict(z.repeat(n, *[1] * (z.ndim - 1)), joint, condition)
+        with sharing_layers(prior, torch.arange(len(z)).repeat(n)):
+            together = prior.predict(z.repeat(n, *[1] * (z.ndim - 1)), joint, condition)
         places = (i + offset for offset in peers)
         predictions.update(zip(places, together.chunk(n), strict=True))
     return [predictions[i] for i in range(len(denoisers))]

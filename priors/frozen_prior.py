@@ -2,10 +2,11 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from scorefield.devices import to_device
@@ -17,6 +18,7 @@ from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.prior import ImagePrior, Prompts
 from scorefield.priors.schedule import NoiseSchedule
+from scorefield.priors.shared_layers import once_per_sample
 from scorefield.priors.text import Conditioner
 
 Reader = Callable[[Tensor, NoiseLevel, Tensor], Prediction]
@@ -173,6 +175,11 @@ class FrozenPrior(ImagePrior):
         found = self._read(y, native, self._value(y, timestep, condition))
         alpha, sigma = level.like(z)
         return Prediction.from_v(z, level, alpha * found.eps - sigma * found.x0)
+
+    def sharing_layers(self, of: Int[Tensor, " rows"]) -> AbstractContextManager[None]:
+        """Inside, layers that see no prompt run once per sample; row i holds the sample of[i]."""
+        # a graph through the network may be walked again outside
+        return nullcontext() if self._network_gradient else once_per_sample(self.model, of)
 
     def _value(self, z: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         with torch.set_grad_enabled(self._network_gradient and torch.is_grad_enabled()):

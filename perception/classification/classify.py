@@ -263,6 +263,8 @@ def mixed_errors(
     mixture's; around it they scatter as the mixture's estimate does, to first order: by the
     prompts' errors, each with the probability of its prompt.
     """
+    if len(errors) == 1:
+        return errors[0]
     draws, parts = errors.shape[1:]
     scores = -errors.sum(axis=2).mean(axis=1)
     total = logsumexp(scores)

@@ -15,7 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.devices import to_device
 from scorefield.perception.classification.error_measure import ErrorMeasure
+from scorefield.priors.condition import sharing_layers
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.noise import keyed_noise, noise_generator
 from scorefield.priors.prior import ImagePrior, Prior
@@ -139,7 +141,7 @@ class PairedErrors:
         """One pass of the network over rows of (image, draw, prompt)."""
         draws = list(dict.fromkeys((image, draw) for image, draw, _ in rows))
         place = {key: i for i, key in enumerate(draws)}
-        index = torch.tensor([place[image, draw] for image, draw, _ in rows], device=self._x.device)
+        of = torch.tensor([place[image, draw] for image, draw, _ in rows])
         shape, dtype, device = self._x.shape[1:], self._x.dtype, self._x.device
         noise, positions = [], []
         for image, draw in draws:
@@ -149,10 +151,11 @@ class PairedErrors:
         eps = torch.cat(noise)
         x = self._x[[image for image, _ in draws]]
         level = self._measure.levels(self._denoiser.schedule, torch.cat(positions))
-        level = level.to("cpu")[index.cpu()]
+        level, index = level.to("cpu")[of], to_device(of, device)
         x, eps = x[index], eps[index]
         denoiser = self._denoiser.rows([prompt for _, _, prompt in rows])
-        prediction = denoiser(level.add_noise(x, eps), level)
+        with sharing_layers(denoiser, of):
+            prediction = denoiser(level.add_noise(x, eps), level)
         errors = self._width * self._measure(prediction, x, eps)
         return errors.cpu().double().numpy()
 

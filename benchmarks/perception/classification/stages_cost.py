@@ -21,7 +21,7 @@ from scorefield.priors import load_prior
 from scorefield.world import draw_scene, render
 from scorefield.world.objects import CATEGORIES
 
-KEEP, SAMPLES, BATCH, TURNS = (5, 1), (4, 20), 32, 7
+KEEP, SAMPLES, BATCH, TURNS = (5, 1), (4, 20), 32, 21
 
 prior = load_prior("shapes")
 labels = sorted(CATEGORIES)[:12]
