@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from untrained import untrained_shapes
 
 from scorefield.cli.command import PriorCommand
 from scorefield.cli.commands import COMMANDS
+from scorefield.cli.distillation.text_to_3d import TextTo3DCommand
+from scorefield.cli.loading import dtype_of
 from scorefield.cli.main import main
 from scorefield.images import load_image
 from scorefield.sds.nerf.scene_distillation import TextTo3D
@@ -284,6 +286,27 @@ def test_refusals_are_one_line_and_write_nothing(
         words = [*words, "--prior", prior]
     assert message in refused(capsys, *words)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("has_units", [True, False])
+@pytest.mark.parametrize(
+    ("command", "units", "none"),
+    [
+        (TextTo3DCommand(prompt="a cup", out=Path("out")), torch.bfloat16, None),
+        (TextTo3DCommand(prompt="a cup", out=Path("out"), dtype="float32"), *2 * [torch.float32]),
+        (PriorCommand(), None, None),
+    ],
+)
+def test_scenes_are_distilled_in_bfloat16_where_a_cpu_multiplies_it(
+    command: PriorCommand,
+    units: torch.dtype | None,
+    none: torch.dtype | None,
+    has_units: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_units)
+    assert dtype_of(command, torch.device("cpu")) is (units if has_units else none)
+    assert dtype_of(replace(command, dtype="auto"), torch.device("cuda")) is None
 
 
 def test_text_to_3d_is_interrupted_and_resumed(

@@ -17,7 +17,7 @@ def field_optimizer(groups: list[dict[str, Any]], learning_rate: float) -> torch
         groups: of parameters; "share" of a group is a factor of its rate, 1 if it has none.
         learning_rate: at the start.
     """
-    return torch.optim.Adam(groups, lr=learning_rate, betas=(0.9, 0.99), eps=1e-15)
+    return torch.optim.Adam(groups, lr=learning_rate, betas=(0.9, 0.99), eps=1e-15, fused=True)
 
 
 def falling_rate(learning_rate: float, progress: float) -> float:

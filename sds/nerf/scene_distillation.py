@@ -37,6 +37,7 @@ from scorefield.sds.nerf.presets import PRESETS
 from scorefield.sds.nerf.radiance_field import RadianceField, Rendering
 from scorefield.sds.nerf.settings import FieldName, TextTo3DSettings
 from scorefield.sds.nerf.texture.refinement import refine_scene
+from scorefield.sds.nerf.texture.settings import check_refinement
 from scorefield.sds.nerf.view_negatives import view_negatives
 from scorefield.sds.objective import PromptedDenoisers
 from scorefield.sds.presets import settings_for
@@ -298,6 +299,8 @@ def text_to_3d(
     """
     if refine < 0:
         raise ValueError(f"refine must be at least 0 updates; got {refine}")
+    if resume and refine:
+        check_refinement(Path(out), refine)
     settings = settings_for(TextTo3DSettings, prompt, prior, PRESETS)
     task = TextTo3D(prior, settings, asset=asset)
     pace: dict[str, Any] = {

@@ -11,6 +11,7 @@ import torch
 import trimesh
 from small_scenes import small_scenes
 
+from scorefield.cli.main import main
 from scorefield.priors.codec import PixelCodec
 from scorefield.priors.exact.empirical import EmpiricalPrior
 from scorefield.priors.prior import ImagePrior
@@ -109,8 +110,21 @@ def test_an_interrupted_refinement_resumes_to_the_same_bits(
     for name in ("metrics.jsonl", "checkpoint/state.safetensors", "mesh.glb", "turntable.gif"):
         one, other = (folder / "refined" / name for folder in (whole, parts))
         assert one.read_bytes() == other.read_bytes(), name
-    with pytest.raises(ValueError, match="made with steps = 4, now steps = 5"):
-        text_to_3d(prior, SETTINGS, whole, resume=True, **{**options, "refine": 5})
+
+
+def test_another_number_of_updates_is_refused_before_anything_is_loaded(
+    tmp_path: Path, prior: ImagePrior, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = tmp_path / "run" / "refined"
+    made.mkdir(parents=True)
+    (made / "config.json").write_text('{"steps": 4}')
+    with pytest.raises(ValueError, match="made with refine = 4, now refine = 5; give 4 again"):
+        text_to_3d(prior, SETTINGS, tmp_path / "run", resume=True, refine=5)
+    words = ["text-to-3d", "a red cup", "--prior", "nowhere", "--out", str(tmp_path / "run")]
+    assert main([*words, "--resume", "--refine", "5"]) == 2
+    assert "made with refine = 4" in capsys.readouterr().err
+    assert main([*words, "--resume", "--refine", "4"]) == 2
+    assert "nowhere" in capsys.readouterr().err
 
 
 def test_a_negative_number_of_updates_is_refused(tmp_path: Path, prior: ImagePrior) -> None:

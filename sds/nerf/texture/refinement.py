@@ -21,12 +21,10 @@ from scorefield.sds.nerf.fields import Field, VoxelGrid
 from scorefield.sds.nerf.radiance_field import RadianceField
 from scorefield.sds.nerf.settings import TextTo3DSettings
 from scorefield.sds.nerf.texture.painting import Painting
-from scorefield.sds.nerf.texture.settings import TextureSettings
+from scorefield.sds.nerf.texture.settings import REFINED, TextureSettings
 
 __all__ = ["Refinement", "refine_scene", "refinement_settings"]
 
-FOLDER = "refined"
-"""Of the refined files, in the folder of the scene's run."""
 LEVELS = LevelRange(0.02, 0.5)
 """Noise levels that change detail and leave the object what it is; Magic3D's upper end."""
 RATE = 1 / 3
@@ -144,7 +142,7 @@ def refine_scene(
     job = Refinement(prior, refinement_settings(settings, steps, prior.image_size), scene, asset)
     return run(
         job,
-        folder / FOLDER,
+        folder / REFINED,
         resume=True,
         progress=progress,
         preview_every=preview_every,

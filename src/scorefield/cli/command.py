@@ -97,6 +97,9 @@ class Command:
 class PriorCommand(Command):
     """A command that needs a prior."""
 
+    bfloat16_on_cpu: ClassVar[bool] = False
+    """Whether a dtype of "auto" is bfloat16 on CPUs that multiply it; then its help says so."""
+
     prior: str = "shapes"
     """An embedded prior, a folder in diffusers' format, a file (with --configs), or a hub id."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # type: ignore[assignment]

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from scorefield.cli.command import Command, PriorCommand
+from scorefield.devices import multiplies_bfloat16
 from scorefield.images import load_image
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.loading import load_prior
@@ -32,6 +33,13 @@ def device_of(command: Command) -> torch.device:
         raise ValueError(
             f"--device {command.device} cannot be used ({reason}); give cpu, cuda, mps or auto"
         ) from error
+
+
+def dtype_of(command: PriorCommand, device: torch.device) -> torch.dtype | None:
+    """What --dtype names; None leaves it to the prior's family."""
+    if command.dtype == "auto" and command.bfloat16_on_cpu and multiplies_bfloat16(device):
+        return torch.bfloat16
+    return DTYPES.get(command.dtype)
 
 
 def prior_of(command: PriorCommand) -> FrozenPrior:
@@ -65,10 +73,11 @@ def load(command: PriorCommand, source: str, frames: int | None = None) -> Froze
             f"{len(command.lora)}"
         )
     made = None if command.scheduler is None else _scheduler_class(command.scheduler)
+    device = device_of(command)
     prior = load_prior(
         source,
-        device=device_of(command),
-        dtype=DTYPES.get(command.dtype),
+        device=device,
+        dtype=dtype_of(command, device),
         image_size=command.image_size,
         frames=frames,
         lora=list(zip(command.lora, weights, strict=True)),

@@ -1,7 +1,7 @@
 """`scorefield text-to-3d`: an object from a prompt."""
 
 from dataclasses import dataclass, make_dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import tyro
 
@@ -11,6 +11,7 @@ from scorefield.domains import Whole
 from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.presets import PRESETS
 from scorefield.sds.nerf.settings import TextTo3DSettings
+from scorefield.sds.nerf.texture.settings import check_refinement
 
 if TYPE_CHECKING:
     from scorefield.priors.prior import ImagePrior
@@ -24,6 +25,11 @@ ASSET = options_of(AssetSettings)
 @dataclass(frozen=True, kw_only=True)
 class SceneCommand(DistillingCommand):
     """A command that distils scenes; `SETTINGS` and `ASSET` are added to it."""
+
+    bfloat16_on_cpu: ClassVar[bool] = True  # what is rounded is far below the noise of a step
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision inside the networks; auto is the family's 16 bits on cuda, bfloat16 on a CPU that
+    has matrix units for it (AMX), else float32."""
 
     def settings(self, prompt: str, prior: "ImagePrior | None" = None) -> TextTo3DSettings:
         """The settings for a prompt as given; with a prior, what is not given is its preset's."""
@@ -48,6 +54,8 @@ class _TextTo3D(SceneCommand):
     def run(self) -> Outcome:
         """Distil, and write mesh, turntable and views."""
         asset = self.asset()
+        if self.resume and self.refine:
+            check_refinement(self.out, self.refine)
 
         from scorefield.cli.loading import prior_of
         from scorefield.runs.job import begin, run
