@@ -1,6 +1,7 @@
 """Hashed grids of many resolutions and a small network (Instant-NGP, Müller et al. 2022)."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,8 +12,6 @@ from torch.autograd.function import once_differentiable
 from scorefield.sds.nerf.fields import BlobField, Decoder
 
 __all__ = ["HashGrid"]
-
-_POINTS_ON_GPU = 2**18  # looked up together, which bounds the memory
 
 
 class HashGrid(BlobField):
@@ -63,102 +62,167 @@ class HashGrid(BlobField):
 
     def outputs(self, points: Float[Tensor, "points 3"], channels: int) -> Tensor:
         """The first `channels` learned outputs, shape (N, channels)."""
-        parts = (self._features(part)[0] for part in self._parts(points))
-        return torch.cat([self.decoder.first(channels, features.T) for features in parts])
+        return self._found(points, channels).T
 
     def gradient(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
         """The density's gradient, exact within the cells, as threestudio's "analytic" normals.
 
         It is differentiable once, in the parameters.
         """
-        learned, slope = self._outputs_and_slope(points)
-        return self._gradient(points, learned[:, 0], slope)
+        found = self._found(points, 1, slopes=True)
+        return self._gradient(points, found[0], found[1:].T)
 
     def with_gradient(
         self, points: Float[Tensor, "points 3"], where: Int[Tensor, " some"]
     ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points 3"], Float[Tensor, "some 3"]]:
-        """Density and albedo of points, and `gradient` at points[where], for one look-up."""
-        learned, slope = self._outputs_and_slope(points)
-        some = (values.index_select(0, where) for values in (points, learned[:, 0], slope))
-        gradient = self._gradient(*some)
-        return self._density(points, learned[:, 0]), torch.sigmoid(learned[:, 1:]), gradient
+        """Density and albedo of points, and `gradient` at points[where].
 
-    def _outputs_and_slope(
-        self, points: Float[Tensor, "points 3"]
-    ) -> tuple[Float[Tensor, "points 4"], Float[Tensor, "points 3"]]:
-        """The learned outputs, and the gradient of the first."""
-        outputs, slopes = [], []
-        for part in self._parts(points):
-            features, rise = self._features(part, slopes=True)
-            found, towards = self.decoder.with_gradient(features.T)
-            outputs.append(found)
-            slopes.append((towards * rise).sum(dim=1).T)
-        return torch.cat(outputs), torch.cat(slopes)
-
-    def _parts(self, points: Tensor) -> tuple[Tensor, ...]:
-        """Few enough points for a CPU's cache, but no fewer than a table has entries.
-
-        Each part makes a gradient of all entries.
+        Each point is looked up once: those with their slopes, the others without.
         """
-        return points.split(max(self.table, _POINTS_ON_GPU if points.is_cuda else 0))
+        others = torch.ones(len(points), dtype=torch.bool, device=points.device)
+        others[where] = False
+        others = torch.nonzero_static(others, size=len(points) - len(where))[:, 0]
+        steep = points.index_select(0, where)
+        found = self._found(steep, 4, slopes=True)
+        learned = found.new_empty(4, len(points)).index_copy(1, where, found[:4])
+        rest = self._found(points.index_select(0, others), 4)
+        learned = learned.index_copy(1, others, rest)
+        gradient = self._gradient(steep, found[0], found[4:].T)
+        return self._density(points, learned[0]), torch.sigmoid(learned[1:].T), gradient
 
-    def _features(
-        self, points: Float[Tensor, "points 3"], *, slopes: bool = False
-    ) -> tuple[Float[Tensor, "features points"], Float[Tensor, "axes features points"]]:
-        """Of all levels, one after the other; then their slopes along x, y and z, if asked for."""
-        look = _interpolate if points.requires_grad else _Interpolation.apply
-        found = look(self.entries, points, self.cells, self.primes, slopes)
-        found = found.flatten(1, 2)
-        return found[0], found[1:]
+    def _found(
+        self, points: Float[Tensor, "points 3"], channels: int, *, slopes: bool = False
+    ) -> Float[Tensor, "values points"]:
+        """The first `channels` learned outputs; with slopes, then the first one's on x, y and z."""
+        first, _, last = self.decoder
+        assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
+        network = first.weight, first.bias, last.weight[:channels], last.bias[:channels]
+        if points.requires_grad:
+            return _outputs(points, self.cells, self.primes, slopes, self.entries.T, *network)[0]
+        found: Tensor = _Outputs.apply(
+            points, self.cells, self.primes, slopes, self.entries, *network
+        )
+        return found
 
 
-class _Interpolation(torch.autograd.Function):
-    """`_interpolate`, which is linear in the entries: its gradient needs the points alone."""
+class _Outputs(torch.autograd.Function):
+    """`_outputs` of many points, a few at a time, with its gradient in the parameters by hand.
+
+    autograd would keep all that lies between the entries and the outputs, and pass it through
+    memory at every step of the way.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, entries: Tensor, points: Tensor, cells: Tensor, primes: Tensor, slopes: bool
+        ctx: Any,
+        points: Tensor,
+        cells: Tensor,
+        primes: Tensor,
+        slopes: bool,
+        entries: Tensor,
+        *network: Tensor,
     ) -> Tensor:
-        ctx.save_for_backward(points, cells, primes)
-        ctx.shape = entries.shape
-        return _interpolate(entries, points, cells, primes, slopes)
+        columns = entries.T.contiguous()
+        size = _at_once(cells)
+        found = [
+            _outputs(part, cells, primes, slopes, columns, *network) for part in points.split(size)
+        ]
+        outputs, features = (torch.cat(parts, dim=-1) for parts in zip(*found, strict=True))
+        ctx.save_for_backward(points, cells, primes, features, *network)
+        ctx.table = entries.shape[0] // len(cells)
+        return outputs
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        points, cells, primes = ctx.saved_tensors
-        entries = gradient.new_zeros(ctx.shape[1], len(cells), ctx.shape[0] // len(cells))
-        for levels in _levels(cells):
-            table = entries[:, levels]
-            index, along = _corners(points, cells[levels], primes, table.shape[-1])
+        points, cells, primes, features, *network = ctx.saved_tensors
+        size = _at_once(cells)
+        columns = gradient.new_zeros(features.shape[1] // len(cells), len(cells) * ctx.table)
+        sums = [torch.zeros_like(parameter) for parameter in network]
+        parts = (points.split(size), features.split(size, -1), gradient.split(size, -1))
+        for part, seen, given in zip(*parts, strict=True):
+            towards = [x.unflatten(0, (len(cells), -1)) for x in _back(seen, given, network, sums)]
+            index, along = _corners(part, cells, primes, ctx.table)
             index = index.flatten().long()
-            for column, value in zip(table, gradient[:, levels].unbind(2), strict=True):
-                found = _spread(value, along, cells[levels])
-                column.view(-1).scatter_add_(0, index, found.flatten())
-        return entries.flatten(1).T, None, None, None, None
+            if len(towards) == 2:
+                lean = _lean(along, given[-3:, None] * (0.5 * cells)[:, None])
+            for i, column in enumerate(columns):
+                corners = _spread(towards[0][:, i], along)
+                if len(towards) == 2:
+                    corners.addcmul_(lean, towards[1][:, i])
+                column.scatter_add_(0, index, corners.flatten())
+        return None, None, None, None, columns.T, *sums
 
 
-def _interpolate(
-    entries: Float[Tensor, "all features"],
+def _at_once(cells: Tensor) -> int:
+    """How many points fit the cache of a CPU, or else the memory of a GPU."""
+    return (2**22 if cells.is_cuda else 2**15) // len(cells)
+
+
+def _outputs(
     points: Float[Tensor, "points 3"],
     cells: Int[Tensor, " levels"],
     primes: Int[Tensor, " axes"],
     slopes: bool,
-) -> Float[Tensor, "values levels features points"]:
+    columns: Float[Tensor, "features entries"],
+    *network: Tensor,
+) -> tuple[Float[Tensor, "values points"], Float[Tensor, "kinds all points"]]:
+    """The network's outputs, with slopes then those of the first one; and what it has seen.
+
+    It has seen the features of all levels, one after the other, and maybe their slopes.
+    """
+    first, first_bias, last, last_bias = network
+    features = _interpolate(points, cells, primes, slopes, columns)
+    hidden = torch.addmm(first_bias[:, None], first, features[0]).relu()
+    outputs = torch.addmm(last_bias[:, None], last, hidden)
+    if slopes:
+        towards = first.T @ (last[0, :, None] * (hidden > 0))
+        outputs = torch.cat([outputs, (towards * features[1:]).sum(dim=1)])
+    return outputs, features
+
+
+def _back(
+    features: Tensor, gradient: Tensor, network: Sequence[Tensor], sums: Sequence[Tensor]
+) -> list[Float[Tensor, "all points"]]:
+    """Through the network of `_outputs`: add to the sums of its parameters.
+
+    Returns the gradient in the features; with slopes also the first output's, by which the slopes
+    of the features are multiplied.
+    """
+    first, first_bias, last, _ = network
+    hidden = torch.addmm(first_bias[:, None], first, features[0]).relu_()
+    active = (hidden > 0).to(hidden)
+    outputs = gradient[: len(last)]
+    behind = (last.T @ outputs).mul_(active)
+    sums[0].addmm_(behind, features[0].T)
+    sums[1].add_(behind.sum(dim=1))
+    sums[2].addmm_(outputs, hidden.T)
+    sums[3].add_(outputs.sum(dim=1))
+    towards = [first.T @ behind]
+    if len(features) > 1:
+        rise = (features[1:] * gradient[-3:, None]).sum(dim=0)
+        through = last[0, :, None] * active
+        sums[0].addmm_(through, rise.T)
+        sums[2][0].add_((active * (first @ rise)).sum(dim=1))
+        towards.append(first.T @ through)
+    return towards
+
+
+def _interpolate(
+    points: Float[Tensor, "points 3"],
+    cells: Int[Tensor, " levels"],
+    primes: Int[Tensor, " axes"],
+    slopes: bool,
+    columns: Float[Tensor, "features entries"],
+) -> Float[Tensor, "kinds all points"]:
     """Trilinear features; with slopes, then those along x, y and z, per unit of length."""
-    tables = entries.T.contiguous().view(entries.shape[1], len(cells), -1)
-    found = points.new_empty(4 if slopes else 1, len(cells), len(tables), len(points))
-    for levels in _levels(cells):
-        index, along = _corners(points, cells[levels], primes, tables.shape[-1])
-        for i, column in enumerate(tables[:, levels].flatten(1)):
-            value = column.index_select(0, index.flatten()).view_as(index)
-            found[:, levels, i] = _blend(value, along, cells[levels], slopes)
-    return found
-
-
-def _levels(cells: Tensor) -> list[slice]:
-    """Levels that are looked up together: of a CPU one, of a GPU all."""
-    return [slice(None)] if cells.is_cuda else [slice(i, i + 1) for i in range(len(cells))]
+    shape = (4 if slopes else 1, len(cells), len(columns), len(points))
+    found = columns.new_empty(shape)
+    index, along = _corners(points, cells, primes, columns.shape[1] // len(cells))
+    for i, column in enumerate(columns):
+        corners = column.index_select(0, index.flatten()).view_as(index)
+        found[:, :, i] = _blend(corners, along, cells, slopes)
+    return found.flatten(1, 2)
 
 
 def _corners(
@@ -173,46 +237,48 @@ def _corners(
     """
     scaled = (points.T.contiguous()[:, None] + 1) * (0.5 * cells)[:, None]
     low = scaled.floor()
-    corner = low.int()
-    hashed = torch.stack([corner, corner + 1]) * primes[:, None, None]  # may wrap around
-    x, y, z = (hashed & (table - 1)).unbind(1)  # (2, levels, points) each
+    step = primes[:, None, None]
+    hashed = low.int() * step  # may wrap around
+    x, y, z = (torch.stack([hashed, hashed + step]) & (table - 1)).unbind(1)
     starts = torch.arange(len(cells), dtype=torch.int32, device=cells.device) * table
     x = x ^ starts[:, None]  # beyond the hash, so that this adds them
     return x[:, None, None] ^ (y[:, None] ^ z), scaled - low
 
 
 def _blend(
-    value: Float[Tensor, "2 2 2 levels points"],
+    corners: Float[Tensor, "2 2 2 levels points"],
     along: Float[Tensor, "axes levels points"],
     cells: Int[Tensor, " levels"],
     slopes: bool,
-) -> Float[Tensor, "values levels points"]:
+) -> Float[Tensor, "kinds levels points"]:
     """Values of corners (x, y, z) read trilinearly, and their slopes."""
     x, y, z = along
-    on_x = _between(value, x)
+    on_x = _between(corners, x)
     on_xy = _between(on_x, y)
     on_xyz = _between(on_xy, z)
     if not slopes:
         return on_xyz[None]
-    rise_x = _between(_between(value[1] - value[0], y), z)
+    rise_x = _between(_between(corners[1] - corners[0], y), z)
     rise_y = _between(on_x[1] - on_x[0], z)
-    scale = (0.5 * cells)[:, None]
-    rises = [rise_x * scale, rise_y * scale, (on_xy[1] - on_xy[0]) * scale]
-    return torch.stack([on_xyz, *rises])
+    rises = torch.stack([rise_x, rise_y, on_xy[1] - on_xy[0]]) * (0.5 * cells)[:, None]
+    return torch.cat([on_xyz[None], rises])
 
 
 def _spread(
-    gradient: Float[Tensor, "values levels points"],
-    along: Float[Tensor, "axes levels points"],
-    cells: Int[Tensor, " levels"],
+    value: Float[Tensor, "levels points"], along: Float[Tensor, "axes levels points"]
 ) -> Float[Tensor, "2 2 2 levels points"]:
-    """The transpose of `_blend`: what a gradient of the value and the slopes gives each corner."""
+    """The transpose of `_blend`: what each corner gets of a value."""
     x, y, z = along
-    on_z = _sides(gradient[0], z)
-    if len(gradient) == 1:
-        return _sides(_sides(on_z, y), x)
-    rise_x, rise_y, rise_z = gradient[1:] * (0.5 * cells)[:, None]
-    _lift(on_z, rise_z)
+    return _sides(_sides(_sides(value, z), y), x)
+
+
+def _lean(
+    along: Float[Tensor, "axes levels points"], rises: Float[Tensor, "axes levels points"]
+) -> Float[Tensor, "2 2 2 levels points"]:
+    """The transpose of `_blend`: what each corner gets of slopes, in cells."""
+    x, y, z = along
+    rise_x, rise_y, rise_z = rises
+    on_z = torch.stack([-rise_z, rise_z])
     on_y = _sides(on_z, y)
     _lift(on_y, _sides(rise_y, z))
     on_x = _sides(on_y, x)

@@ -6,7 +6,7 @@ import torch
 
 import scorefield.sds.nerf.hash_grid as hash_grid
 from scorefield.sds.nerf.fields import TriPlane, VoxelGrid
-from scorefield.sds.nerf.hash_grid import HashGrid, _Interpolation
+from scorefield.sds.nerf.hash_grid import HashGrid, _interpolate, _Outputs
 
 
 def small_hash(**given):
@@ -123,19 +123,11 @@ def test_total_variation_of_a_ramp():
     assert field.total_variation().item() == pytest.approx(1.0)
 
 
-class Features(torch.nn.Module):
-    """In place of the network behind the features."""
-
-    def first(self, channels, features):
-        return features
-
-
 def test_hashed_features_are_the_papers():
     """The sum over the eight corners of a cell, by each level's table (Instant-NGP, eq. 4)."""
     field = small_hash(generator=torch.Generator().manual_seed(0)).double()
-    field.decoder = Features()
-    p = points(1500).double()  # more than a table has entries: two parts
-    found = field.outputs(p, 4)
+    p = points(1500).double()
+    found = _interpolate(p, field.cells, field.primes, False, field.entries.T)[0].T
     for level, size in enumerate([8, 16, 32]):
         table = field.entries[level * 2**10 : (level + 1) * 2**10]
         scaled = (p + 1) / 2 * size
@@ -147,23 +139,26 @@ def test_hashed_features_are_the_papers():
         torch.testing.assert_close(found[:, 2 * level : 2 * level + 2], expected)
 
 
-@pytest.mark.parametrize("slopes", [False, True])
-def test_hashed_features_of_all_levels_at_once_are_the_same(monkeypatch, slopes):
-    """As a GPU is asked for them."""
+def test_a_hash_grid_finds_its_points_a_few_at_a_time(monkeypatch):
     field = small_hash(generator=torch.Generator().manual_seed(0))
-    one_by_one = field._features(points(), slopes=slopes)
-    monkeypatch.setattr(hash_grid, "_levels", lambda cells: [slice(None)])
-    together = field._features(points(), slopes=slopes)
-    torch.testing.assert_close(together, one_by_one, rtol=0, atol=0)
+    p, where = points(), torch.arange(0, 500, 3)
+    together = field.with_gradient(p, where)
+    monkeypatch.setattr(hash_grid, "_at_once", lambda cells: 64)
+    torch.testing.assert_close(field.with_gradient(p, where), together)
 
 
-@pytest.mark.parametrize("slopes", [False, True])
-def test_the_gradient_of_hashed_features_is_their_transpose(slopes):
-    field = small_hash(generator=torch.Generator().manual_seed(0)).double()
+@pytest.mark.parametrize(("channels", "slopes"), [(1, False), (4, False), (1, True), (4, True)])
+def test_the_gradient_of_a_hash_grid_by_hand_is_the_differential(monkeypatch, channels, slopes):
+    monkeypatch.setattr(hash_grid, "_at_once", lambda cells: 8)  # three parts
+    field = small_hash(hidden=5, generator=torch.Generator().manual_seed(0)).double()
     p = points(20).double()
+    first, _, last = field.decoder
+    parameters = [first.weight, first.bias + 0.1, last.weight[:channels], last.bias[:channels]]
     torch.autograd.gradcheck(
-        lambda entries: _Interpolation.apply(entries, p, field.cells, field.primes, slopes),
-        field.entries.detach()[:96].clone().requires_grad_(),  # three tables of 32 entries
+        lambda *all: _Outputs.apply(p, field.cells, field.primes, slopes, *all),
+        # three tables of 8 entries
+        [x.detach().clone().requires_grad_() for x in (field.entries[:24], *parameters)],
+        fast_mode=True,
     )
 
 
