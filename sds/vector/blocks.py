@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from scorefield.sds.vector.coverage import Polygons
-from scorefield.sds.vector.gather import take
+from scorefield.sds.vector.gather import places, take
 
 __all__ = ["blocks", "of_layers"]
 
@@ -21,13 +21,13 @@ CROSSINGS = 2**15
 
 def of_layers(polygons: Polygons, on: Bool[Tensor, " layers"]) -> Polygons:
     """Only the polygons of some layers, which are numbered anew."""
-    kept = on[polygons.owner].nonzero().squeeze(1)
+    kept = places(on.index_select(0, polygons.owner))
     number = torch.zeros_like(polygons.follows)
     number[kept] = torch.arange(len(kept), device=kept.device)
     return Polygons(
         take(polygons.vertices, kept),
-        number[polygons.follows[kept]],
-        (on.cumsum(0) - 1)[polygons.owner[kept]],
+        number.index_select(0, polygons.follows.index_select(0, kept)),
+        (on.cumsum(0) - 1).index_select(0, polygons.owner.index_select(0, kept)),
     )
 
 
@@ -50,7 +50,8 @@ def blocks(
         order = _order(owner)
         number = torch.empty_like(order)
         number[order] = torch.arange(len(order))
-        vertices, follows, owner = take(vertices, order), number[follows[order]], owner[order]
+        follows = number.index_select(0, follows.index_select(0, order))
+        vertices, owner = take(vertices, order), owner.index_select(0, order)
     per_layer = torch.bincount(owner, minlength=len(boxes)).split(sizes)
     counts = [int(some.sum()) for some in per_layer]
     layer = place = 0

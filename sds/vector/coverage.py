@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from scorefield.sds.vector.flatten import starts
-from scorefield.sds.vector.gather import sum_into
+from scorefield.sds.vector.gather import places, sum_into
 
 __all__ = ["Polygons", "coverage"]
 
@@ -68,21 +68,22 @@ class _Layout(NamedTuple):
         cells = stride * rows
         start = starts(cells)
         layer = torch.arange(len(boxes), device=boxes.device).repeat_interleave(rows)
-        row = torch.arange(len(layer), device=boxes.device) - starts(rows)[layer]
-        begin = start[layer] + row * stride[layer]
+        row = torch.arange(len(layer), device=boxes.device) - starts(rows).index_select(0, layer)
+        begin = start.index_select(0, layer) + row * stride.index_select(0, layer)
         return _Layout(low, size, stride, start, int(cells.sum()), lines, layer, row, begin)
 
 
 class _Kept(NamedTuple):
     """Crossings at which inside changes to outside, of edges that their lines cross steeply."""
 
-    edge: Tensor  # (C,)
+    edges: Tensor  # (E,) the vertices at which the edges begin
+    slope: Tensor  # (E,) across the line per unit along the edge's steep axis
+    edge: Tensor  # (C,) which of them
     row: Tensor  # of all layers' pixel rows
     cell: Tensor  # first cell touched, along the line
     sign: Tensor  # +1: inside begins, -1: it ends
     first: Tensor  # share of the crossing in the first cell; the rest lies in the second
     where: Tensor  # from the edge's first vertex (0) to its second (1)
-    slope: Tensor  # across the line per unit along the edge's steep axis
     reach: Tensor  # how much of the edge it stands for, in lines
     centre: Tensor  # cell of the middle of the crossing
 
@@ -103,7 +104,7 @@ def _scan(
     rank = (y * per_pixel - 0.5).ceil().nan_to_num(0).clamp(-1e9, 1e9).long() - top
     rank = torch.minimum(rank.clamp_min(0), lines)
     change = rank.index_select(0, polygons.follows) - rank
-    edges = change.nonzero().squeeze(1)
+    edges = places(change)
     change = change.index_select(0, edges)
     after, owner = polygons.follows.index_select(0, edges), polygons.owner.index_select(0, edges)
     x0, y0, x1, y1 = (v.index_select(0, i) for i in (edges, after) for v in (x, y))
@@ -127,7 +128,9 @@ def _scan(
     begin, slant, low, high = edgewise
     x = torch.addcmul(begin, slant, along.to(slant)).clamp_(low, high)
     key, bits, shift = _sorted(number - begun, change < 0, nth, x, layout)
-    inside = (1 - ((key >> bits) & 1).mul_(2)).cumsum(0, dtype=torch.int32)
+    # The winding number: crossings until now, less twice those that wind down.
+    inside = torch.arange(1, len(key) + 1, dtype=torch.int32, device=device)
+    inside.sub_((key & (1 << bits)).bool().cumsum(0, dtype=torch.int32), alpha=2)
     if bool(even_odd.any()):
         odd = even_odd[layout.layer].index_select(0, (key >> shift) // per_pixel)
         inside = torch.where(odd, (inside & 1) != 0, inside != 0)
@@ -136,7 +139,7 @@ def _scan(
     # Every line ends outside, so what was before the first crossing of a line is outside too.
     was = torch.zeros_like(inside)
     was[1:] = inside[:-1]
-    active = (inside != was).nonzero().squeeze(1)
+    active = places(inside != was)
     key = key.index_select(0, active)
     sign = inside.index_select(0, active).int().mul_(2).sub_(1)
 
@@ -149,9 +152,9 @@ def _scan(
     begin = x - span / 2
     cell = begin.floor()
     ahead = cell + 1 - begin
-    whole = ahead >= span
+    front = (ahead / span).clamp_max_(1)  # of a crossing, what lies in its first cell
     # The area to the right of the edge in the first cell, and in the first two.
-    one = torch.where(whole, cell + 1 - x, ahead * ahead / (2 * span))
+    one = (cell + 1 - x).addcmul_((span - ahead).clamp_min_(0), 1 - front, value=0.5)
     two = (cell + 2 - x).sub_(one, alpha=2)
     taps = [part.mul_(unit).round_().int().mul_(sign) for part in (one, two)]
     column = cell.long()
@@ -164,27 +167,23 @@ def _scan(
     area = area.cumsum(0, dtype=torch.int32)
 
     steep = span * per_pixel
-    some = (steep <= 1 if level else steep < 1).nonzero().squeeze(1)
-    nth, x, line = (v.index_select(0, some) for v in (nth, x, line))
+    some = places(steep <= 1 if level else steep < 1)
+    nth, x, kept = (v.index_select(0, some) for v in (nth, x, kept))
     # Up to its ends an edge reaches between 0 and 1 lines. One that leaves the box reaches further,
     # and one shorter than a line is from the next is right on average.
     before = (at_y - torch.minimum(y0, y1)).mul_(per_pixel)
     extent = (y1 - y0).abs_().mul_(per_pixel)
     behind = extent - before - (counts - 1)
-    before, behind = (torch.where((v < 1) & (extent > 1), v - 0.5, 0.0) for v in (before, behind))
+    reach = torch.ones(len(along), dtype=x.dtype, device=device)
+    for extra, end in ((before, begun), (behind, begun + counts - 1)):
+        reach[end] += (extra - 0.5) * ((extra < 1) & (extent > 1))
     share, rise = (at_y - y0) / (y1 - y0), 1 / (per_pixel * (y1 - y0))
-    share, rise, slope = (v.index_select(0, nth) for v in (share, rise, slope))
-    passed = line - number.index_select(0, nth)
-    where = torch.addcmul(share, rise, passed.to(rise)).clamp_(0, 1)
-    reach = torch.ones_like(where)
-    for extra, end in ((before, passed), (behind, passed + 1 - counts.index_select(0, nth))):
-        at = (end == 0).nonzero().squeeze(1)
-        reach[at] += extra.index_select(0, nth.index_select(0, at))
-    ahead, span = ahead.index_select(0, some), span.index_select(0, some)
-    front = torch.where(ahead >= span, 1.0, ahead / span)
-    row, column, sign = (v.index_select(0, some) for v in (row, column, sign))
-    edge, centre = edges.index_select(0, nth), x.floor().long()
-    return area, _Kept(edge, row, column, sign, front, where, slope, reach, centre)
+    share, rise = share.index_select(0, nth), rise.index_select(0, nth)
+    where = torch.addcmul(share, rise, along.index_select(0, kept).to(rise)).clamp_(0, 1)
+    reach, centre = reach.index_select(0, kept), x.floor().long()
+    row, column, sign, front = (v.index_select(0, some) for v in (row, column, sign, front))
+    slope = slope.nan_to_num_(0.0).clamp_(-1, 1)  # what is steeper the other way has no crossing
+    return area, _Kept(edges, slope, nth, row, column, sign, front, where, reach, centre)
 
 
 def _sorted(
@@ -248,14 +247,15 @@ class _Coverage(torch.autograd.Function):
         votes.index_add_(0, here + by_row.centre, torch.ones_like(by_row.sign))
         upright = _Upright(rows, turned, by_column.row)
         place, inside = upright.cells(by_column.centre)
-        inside = inside.nonzero().squeeze(1)
+        inside = places(inside)
         place = place.index_select(0, inside)
         there = turned.begin.index_select(0, by_column.row) + by_column.centre
         there = there.index_select(0, inside)
         votes.index_add_(0, place, torch.full_like(place, -1, dtype=torch.int32))
-        shallow = (votes.index_select(0, place) < 0).nonzero().squeeze(1)
+        shallow = places(votes.index_select(0, place) < 0)
+        place, there = place.index_select(0, shallow), there.index_select(0, shallow)
         # Crossings of one pixel write the same value.
-        area[place.index_select(0, shallow)] = other.index_select(0, there)[shallow]
+        area[place] = other.index_select(0, there)
 
         if ctx.needs_input_grad[0]:
             near, far = here + by_row.cell, here + by_row.cell + 1
@@ -270,20 +270,20 @@ class _Coverage(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        follows, *tensors = ctx.saved_tensors
-        total = []
-        for edge, place, next_place, near, far, where, slope in (tensors[:7], tensors[7:]):
+        follows, *saved = ctx.saved_tensors
+        begin, end = grad.new_zeros(2, ctx.size), grad.new_zeros(2, ctx.size)
+        for axis, tensors in enumerate((saved[:8], saved[8:])):
+            edges, slope, edge, place, next_place, near, far, where = tensors
             # What the image gains when the boundary moves along its line by one.
             gain = near * grad.index_select(0, place) + far * grad.index_select(0, next_place)
             later = gain * where
-            across = torch.stack([gain - later, later])
-            along = across * -slope
-            total.append([sum_into(ctx.size, edge, v) for v in (*across, *along)])
-        (x0, x1, y0, y1), (v0, v1, u0, u1) = total
-        begin = torch.stack([x0 + u0, y0 + v0], dim=1)
-        end = torch.stack([x1 + u1, y1 + v1], dim=1)
-        begin[follows] += end  # a permutation: no vertex twice
-        return begin, None, None, None, None, None
+            for corner, part in ((begin, gain.sub_(later)), (end, later)):
+                moved = sum_into(len(edges), edge, part)
+                corner[axis, edges] += moved  # no edge twice
+                corner[1 - axis, edges] -= moved * slope
+        total = begin.T.contiguous()
+        total[follows] += end.T  # a permutation: no vertex twice
+        return total, None, None, None, None, None
 
 
 def _gains(
@@ -294,24 +294,25 @@ def _gains(
     near_inside: Tensor | None,
     far_inside: Tensor | None,
 ) -> list[Tensor]:
-    """What the gradient needs: edges, two cells with their shares, places on the edge, slopes."""
+    """What the gradient needs: the edges, two cells with their shares, places on the edge."""
     share = kept.sign * kept.reach / -lines
     first = kept.first * share
     second = share - first
     if near_inside is not None and far_inside is not None:
         near, first = near * near_inside, first * near_inside
         far, second = far * far_inside, second * far_inside
-    return [kept.edge, near, far, first, second, kept.where, kept.slope]
+    return [kept.edges, kept.slope, kept.edge, near, far, first, second, kept.where]
 
 
 class _Upright:
     """The cells, in rows, of crossings with columns."""
 
     def __init__(self, rows: _Layout, turned: _Layout, column: Tensor) -> None:
-        start = rows.start[turned.layer] + turned.row + BEFORE
+        start = rows.start.index_select(0, turned.layer) + turned.row + BEFORE
         self._start = start.index_select(0, column)
-        self._stride = rows.stride[turned.layer].index_select(0, column)
-        self._rows = rows.size[:, 1][turned.layer].index_select(0, column)
+        layer = turned.layer.index_select(0, column)
+        self._stride = rows.stride.index_select(0, layer)
+        self._rows = rows.size[:, 1].index_select(0, layer)
 
     def cells(self, cell: Tensor) -> tuple[Tensor, Tensor]:
         """The cells, and whether they lie in the box at all."""

@@ -4,16 +4,18 @@ import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from scorefield.sds.vector.gather import repeat
 
-__all__ = ["Polylines", "flatten", "pieces", "starts"]
+__all__ = ["Chords", "Polylines", "chords", "flatten", "starts"]
 
 TOLERANCE = 0.02
 MOST_PIECES = 512
 PROBES = 16
+SHARP = 1.2  # a turn between two probes, in radians, that may be a cusp's
 
 
 class Polylines(NamedTuple):
@@ -46,6 +48,8 @@ class Polylines(NamedTuple):
 
     def of(self, lines: Bool[Tensor, " lines"]) -> "Polylines":
         """Only some of the polylines, numbered anew."""
+        if bool(lines.all()):
+            return self
         kept = lines[self.line]
         number = lines.cumsum(0) - 1
         return Polylines(
@@ -62,67 +66,112 @@ def starts(sizes: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
     return sizes.cumsum(0) - sizes
 
 
-@torch.no_grad()
-def pieces(
-    control: Float[Tensor, "segments 4 2"], radius: Float[Tensor, " segments"]
-) -> Int[Tensor, " segments"]:
-    """How many chords a cubic needs, n >= 1.
+class Chords(NamedTuple):
+    """How cubics are cut into chords.
 
-    A cubic and its n chords of equal parameter differ by at most 6 d / (8 n^2) with d the larger
-    of |P0 - 2 P1 + P2| and |P1 - 2 P2 + P3| (Wang's formula). An offset curve at distance
-    `radius` turns by the same angles: a chord's turn is kept below sqrt(8 tolerance / radius).
+    `pieces` (S,), chords of each; `share` (S, PROBES + 1), which part of them ends before each of
+    equally spaced parameters, from 0 to 1.
+    """
+
+    pieces: Int[Tensor, " segments"]
+    share: Float[Tensor, "segments probes"]
+
+
+@torch.no_grad()
+def chords(control: Float[Tensor, "segments 4 2"], radius: Float[Tensor, " segments"]) -> Chords:
+    """How many chords a cubic needs, at least one, and where.
+
+    A chord over a time h leaves the curve by at most a h^2 / 8 with a the part of the second
+    derivative across the curve; so 1 / h is the root of a / (8 tolerance), and its integral the
+    number of chords (with all of the second derivative, the same everywhere, it would be Wang's
+    formula). An offset curve at distance `radius` turns by the same angles: a chord's turn is kept
+    below sqrt(8 tolerance / radius).
 
     Args:
         control: in pixels.
         radius: half the stroke's width in pixels; 0 for a fill.
     """
-    bends = (control[:, :-2] - 2 * control[:, 1:-1] + control[:, 2:]).norm(dim=-1)
-    bent = bends.amax(dim=1)
-    count = (0.75 / TOLERANCE * bent).sqrt()
-    legs = control.diff(dim=1)
-    # The fastest turn: tight bends take theirs in a small part of the curve.
+    legs, bends = control.diff(dim=1), control.diff(dim=1, n=2)
     t = torch.linspace(0, 1, PROBES + 1, device=control.device, dtype=control.dtype)
-    tangents = torch.stack([_direction(legs, each.expand(len(legs))) for each in t])
-    a, b = tangents[:-1], tangents[1:]
-    cross = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
-    turn = torch.atan2(cross, (a * b).sum(-1)).abs().amax(dim=0)
+    tangents = torch.stack([_direction(legs, each.expand(len(legs))) for each in t], dim=1)
+    second = 6 * torch.lerp(bends[:, :1], bends[:, 1:], t[:, None])
+    sizes = second.norm(dim=-1)
+    across = _cross(tangents, second).abs() / tangents.norm(dim=-1).clamp_min(1e-30)
+    sine = (across / sizes.clamp_min(1e-30)).nan_to_num(1.0)
+    a, b = tangents[:, :-1], tangents[:, 1:]
+    turn = torch.atan2(_cross(a, b), (a * b).sum(-1)).abs()
+    # Between two probes the curve may run more across the second derivative than at both.
+    sine = (torch.maximum(sine[:, :-1], sine[:, 1:]) + turn).clamp_max(1)
+    across = torch.maximum(sizes[:, :-1], sizes[:, 1:]) * sine
+    needed = (across / (8 * TOLERANCE)).sqrt() / PROBES
     step = (8 * TOLERANCE / radius.clamp_min(1e-6)).sqrt().clamp_max(0.5)
-    turned = PROBES * turn / step * (radius > 0)
+    turned = turn / step[:, None] * (radius > 0)[:, None]
+    needed = torch.maximum(needed, turned).nan_to_num(0.0).clamp_max(MOST_PIECES)
+    # One that begins where few are needed may end where many are.
+    beside = F.max_pool1d(needed[:, None], 3, stride=1, padding=1)[:, 0]
+    needed = torch.maximum(needed, beside / 2)
+    # In a cusp a chord's turn says little, and one that misses it misses much: Wang's formula.
+    cusp = turn.amax(dim=1, keepdim=True) > SHARP
+    wang = (sizes.amax(dim=1, keepdim=True) / (8 * TOLERANCE)).sqrt() / PROBES
+    needed = torch.where(cusp, torch.maximum(needed, wang), needed) + 1e-6
+    total = needed.sum(dim=1)
     # A straight line turns by rounding errors only.
-    count = torch.where(bent > 1e-3, torch.maximum(count, turned), 1.0)
-    return count.nan_to_num(1.0).ceil().clamp(1, MOST_PIECES).long()
+    straight = bends.norm(dim=-1).amax(dim=1) <= 1e-3
+    count = torch.where(straight, 1.0, total.ceil()).clamp(1, MOST_PIECES).long()
+    return Chords(count, F.pad(needed.cumsum(dim=1) / total[:, None], (1, 0)))
+
+
+def _cross(a: Tensor, b: Tensor) -> Tensor:
+    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
 
 
 def flatten(
     control: Float[Tensor, "segments 4 2"],
     subpath: Int[Tensor, " segments"],
     closed: Bool[Tensor, " subpaths"],
-    count: Int[Tensor, " segments"],
+    cut: Chords,
     directed: bool,
 ) -> Polylines:
-    """The polylines through `count` equally spaced parameters of each segment.
+    """The polylines of the chords into which each segment is cut.
 
     Consecutive segments share their vertex. Differentiable in `control`. Tangents are worked out
     if `directed`; a fill does without them.
     """
-    segments = len(subpath)
+    segments, count = len(subpath), cut.pieces
     last = torch.ones(segments, dtype=torch.bool, device=subpath.device)
     last[:-1] = subpath[1:] != subpath[:-1]
     emitted = count + (last & ~closed[subpath])
     segment = torch.arange(segments, device=subpath.device).repeat_interleave(emitted)
     nth = torch.arange(len(segment), device=subpath.device) - starts(emitted)[segment]
-    t = (nth / count[segment]).to(control.dtype)
+    first, final = nth == 0, nth == count[segment]
+    t = _parameter(cut, segment, nth).to(control.dtype)
+    t = torch.where(first, 0.0, torch.where(final, 1.0, t))
     s = 1 - t
     weight = torch.stack([s * s * s, 3 * s * s * t, 3 * s * t * t, t * t * t], dim=1)
     corners = repeat(control.reshape(segments, 8), emitted).view(-1, 4, 2)
     vertices = (weight[..., None] * corners).sum(dim=1)
     tangents = vertices.new_zeros(1, 1).expand(len(vertices), 4)
     if directed:
-        end = (nth + 1).to(control.dtype) / count[segment]
+        end = torch.ones_like(t)
+        end[:-1] = torch.where(first[1:], 1.0, t[1:])
         legs = corners.diff(dim=1)
         tangents = torch.cat([_direction(legs, t), _direction(legs, end)], dim=1)
-    anchor = (nth == 0) | (nth == count[segment])
-    return Polylines(vertices, subpath[segment], closed, anchor, tangents)
+    return Polylines(vertices, subpath[segment], closed, first | final, tangents)
+
+
+@torch.no_grad()
+def _parameter(cut: Chords, segment: Tensor, nth: Tensor) -> Tensor:
+    """Where on its segment the n-th chord begins: linear between the probes."""
+    share = cut.share.double()
+    # One ascending list of the shares of all segments, in which the segment's number comes first.
+    number = torch.arange(len(share), device=share.device)
+    bounds = (share[:, 1:-1] + number[:, None]).view(-1)
+    wanted = nth / cut.pieces[segment].double()
+    probe = torch.searchsorted(bounds, wanted + segment) - segment * (PROBES - 1)
+    probe = probe.clamp(0, PROBES - 1)
+    at = segment * (PROBES + 1) + probe
+    low, high = share.view(-1)[at], share.view(-1)[at + 1]
+    return (probe + (wanted - low) / (high - low)) / PROBES
 
 
 def _direction(legs: Tensor, t: Tensor) -> Tensor:

@@ -6,11 +6,12 @@ they come; the last bits then differ from run to run.
 
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
-__all__ = ["repeat", "sum_into", "take"]
+__all__ = ["places", "repeat", "sum_into", "take"]
 
 
 def sum_into(size: int, index: Int[Tensor, " n"], values: Tensor) -> Tensor:
@@ -19,6 +20,13 @@ def sum_into(size: int, index: Int[Tensor, " n"], values: Tensor) -> Tensor:
     if values.is_cuda and values.is_floating_point():
         return out.index_put_((index,), values, accumulate=True)  # sorts; index_add_ races
     return out.index_add_(0, index, values)
+
+
+def places(which: Shaped[Tensor, " n"]) -> Int[Tensor, " m"]:
+    """The indices of what is not zero; on a CPU numpy finds them several times faster."""
+    if which.is_cuda:
+        return which.nonzero().squeeze(1)
+    return torch.from_numpy(np.flatnonzero(which.numpy()))
 
 
 class _Take(torch.autograd.Function):

@@ -9,7 +9,7 @@ from torch import Tensor
 from scorefield.sds.vector.blending import BlendMode
 from scorefield.sds.vector.coverage import Polygons
 from scorefield.sds.vector.dash import dashed
-from scorefield.sds.vector.flatten import flatten, pieces
+from scorefield.sds.vector.flatten import chords, flatten
 from scorefield.sds.vector.gather import take
 from scorefield.sds.vector.geometry import Rect
 from scorefield.sds.vector.nodes import Group, Mask, MaskKind, Paint, Shape, Stroke
@@ -181,7 +181,7 @@ class Outlines:
             control,
             torch.cat(subpaths).to(device),
             torch.cat(closed).to(device),
-            pieces(seen, self.radius[owner]),
+            chords(seen, self.radius[owner]),
             directed=bool(scene.strokes),
         )
 
@@ -211,7 +211,7 @@ class Outlines:
     def _fills(self) -> Polygons:
         area = self._area_of(self.scene.fills, 0)[self.shape]
         some = area >= 0
-        lines = self.lines if bool(some.all()) else self.lines.of(some)
+        lines = self.lines.of(some)
         line = some.nonzero().squeeze(1)[lines.line]
         return Polygons(
             self.to_pixels(lines.vertices, self.shape[line]), lines.following(), area[line]
