@@ -29,7 +29,7 @@ from scorefield.control.policies.lerobot import (
     policy_of_lerobot,
 )
 from scorefield.control.policies.lerobot_cameras import DEPTHS, camera_as_lerobot
-from scorefield.control.policies.lerobot_observations import ENVIRONMENT, IMAGES, STATE
+from scorefield.control.policies.lerobot_observations import ENVIRONMENT, STATE, names_of_cameras
 from scorefield.control.policies.lerobot_statistics import Statistics
 from scorefield.files import whole_file, write_json
 from scorefield.integrity import SEAL, write_seal
@@ -49,7 +49,7 @@ def export_to_lerobot(
     Args:
         policy: with a U-Net that predicts eps or x0, normalised by limits; of states, or of a state
             and images, seen by LeRobot's own network of images (`LeRobotEncoderSettings`). The
-            camera NAME is LeRobot's observation.images.NAME.
+            camera NAME is LeRobot's observation.images.NAME, and a lone `image` observation.image.
         folder: made if need be; these files in it are replaced.
         environment_state: how many of the state's last numbers are LeRobot's
             `observation.environment_state`, without which it takes no policy of states alone; the
@@ -71,7 +71,7 @@ def export_to_lerobot(
     features = LeRobotFeatures(
         policy.spaces.state - environment_state,
         environment_state,
-        {name: f"{IMAGES}{name}" for name in policy.spaces.images},
+        names_of_cameras(policy.spaces.images),
         _seen_by(policy).keypoints,
     )
     config = _config(policy, features)

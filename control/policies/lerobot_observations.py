@@ -1,6 +1,6 @@
 """Observations by LeRobot's names, as policies here take them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from scorefield.control.data.spaces import PolicySpaces
 from scorefield.control.data.windows import frames_to_tensor
 
 STATE, ENVIRONMENT = "observation.state", "observation.environment_state"
-IMAGES = "observation.images."  # and the name of a camera
+IMAGE, IMAGES = "observation.image", "observation.images."  # and the name of a camera
 
 
 def of_lerobot(observations: Mapping[str, Any], spaces: PolicySpaces) -> Mapping[str, Any]:
@@ -36,6 +36,19 @@ def of_lerobot(observations: Mapping[str, Any], spaces: PolicySpaces) -> Mapping
     elif ENVIRONMENT in observations:
         found["state"] = observations[ENVIRONMENT]
     return found
+
+
+def names_of_cameras(cameras: Iterable[str]) -> dict[str, str]:
+    """LeRobot's features by the names of cameras: `observation.images.NAME`.
+
+    A lone camera called image is `observation.image`, as LeRobot calls the one of an environment
+    that has no name, such as that of its Push-T.
+    """
+    names = list(cameras)
+    if names == ["image"]:
+        return {"image": IMAGE}
+    whole = "observation."  # a name that two cameras would have had
+    return {name: name if name.startswith(whole) else f"{IMAGES}{name}" for name in names}
 
 
 def _image(value: Any) -> Any:

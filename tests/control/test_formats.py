@@ -283,6 +283,43 @@ def test_actions_of_another_name_and_images_as_text(tmp_path: Path) -> None:
     agree(list(found), "head.rgb")
 
 
+@pytest.mark.parametrize("layout", ["hdf5", "npz", "lerobot"])
+def test_parts_of_an_action_are_put_side_by_side(layout: str, tmp_path: Path) -> None:
+    """`action.arm` beside `action.gripper`, in the order of the data."""
+    if layout == "lerobot":
+        folder = lerobot(tmp_path / "set", video=False)
+        renamed(folder, {"action": "action.arm", "observation.state": "action.gripper"})
+        names, state = ("action.gripper", "action.arm"), ()
+    else:
+        folder, names, state = tmp_path, ("action/arm", "action/gripper"), ("qpos",)
+        for i, (seen, action) in enumerate(zip(STATES, ACTIONS, strict=True)):
+            arrays = {"action/arm": action, "action/gripper": action[:, :1], "qpos": seen}
+            if layout == "npz":
+                np.savez(tmp_path / f"episode_{i}.npz", **arrays)
+            else:
+                h5py = pytest.importorskip("h5py")
+                with h5py.File(tmp_path / f"episode_{i}.hdf5", "w") as file:
+                    for name, rows in arrays.items():
+                        file[name] = rows
+    choice = open_demonstrations(folder).choose()
+    assert (choice.action, choice.state) == (names, state)
+    one = next(iter(read_episodes(folder)))
+    rows = {"arm": ACTIONS[0], "gripper": STATES[0] if layout == "lerobot" else ACTIONS[0][:, :1]}
+    wanted = np.concatenate([rows[name[7:]] for name in names], axis=1)
+    np.testing.assert_allclose(one.action, wanted, atol=1e-6)
+
+
+def test_the_parts_of_an_action_lie_beside_the_whole(tmp_path: Path) -> None:
+    for i, (state, action) in enumerate(zip(STATES, ACTIONS, strict=True)):
+        arrays = {"action": action, "action.joints": action, "state": state}
+        np.savez(tmp_path / f"{i}.npz", **arrays)
+    choice = open_demonstrations(tmp_path).choose()
+    assert choice.action == ("action",)
+    assert choice.left == {"action.joints": "beside the whole action"}
+    choice = open_demonstrations(tmp_path).choose(action=["joints"])
+    assert (choice.action, choice.left) == (("action.joints",), {"action": "not named"})
+
+
 def test_an_action_that_is_no_vector_is_named(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
 

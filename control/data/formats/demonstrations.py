@@ -101,7 +101,8 @@ class Demonstrations(ABC):
         Args:
             state: the features that make the state, side by side, by name or by the end of their
                 name; None: all vectors that are observations.
-            action: those that make the action, likewise; None: what the format calls so.
+            action: those that make the action, likewise; None: what the format calls so, or
+                else its parts, such as `action.arm` and `action.gripper`, in the data's order.
             cameras: features of images; None: all that are observations, none is ().
 
         Raises:
@@ -131,9 +132,9 @@ class Demonstrations(ABC):
                 f"{sorted(self.features)}"
             )
         taken = {name for names in takes.values() for name in names}
-        wanted = {"vector": state, "images": cameras}
+        wanted = {"action": action, "vector": state, "images": cameras}
         left = {
-            name: _why_left(one, wanted.get(one.kind) is not None)
+            name: _why_left(one, wanted.get("action" if one.role == "action" else one.kind))
             for name, one in self.features.items()
             if name not in taken
         }
@@ -151,7 +152,7 @@ class Demonstrations(ABC):
                 file, the feature and the episode are named.
         """
         unit: dict[str, bool] = {}
-        for number in range(len(self.lengths)) if numbers is None else numbers:
+        for number in numbers if numbers is not None else range(len(self.lengths)):
             if not 0 <= number < len(self.lengths):
                 raise DataError(
                     f"{self.path}: there is no episode {number}; they are numbered from 0 to "
@@ -210,6 +211,7 @@ class Demonstrations(ABC):
                 for name, one in self.features.items()
                 if (one.role, one.kind) == (role, kind) and not one.aside
             ]
+            names = [name for name in names if name in ACTIONS] or names  # parts lie beside it
         else:
             names = [self._named(option, word) for word in wanted]
         for name in names:
@@ -298,7 +300,7 @@ def check_one_episode(where: str, arrays: Mapping[str, Any]) -> None:
 
 def role_of(name: str) -> tuple[Literal["observation", "action", ""], str]:
     """The role of a feature whose format does not tell, and why it is left aside."""
-    if name in ACTIONS:
+    if name in ACTIONS or re.match(r"actions?[./].", name):
         return "action", ""
     if RECORDS.fullmatch(name):
         return "", "a record of the step, no observation"
@@ -323,8 +325,7 @@ def camera_names(features: Sequence[str]) -> dict[str, str]:
 
 def natural(name: str) -> list[tuple[bool, int, str]]:
     """The order of names with numbers in them: demo_2 before demo_10."""
-    parts = re.split(r"(\d+)", name)
-    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
+    return [(p.isdecimal(), int(p) if p.isdecimal() else 0, p) for p in re.split(r"(\d+)", name)]
 
 
 def _is_called_state(feature: Feature) -> bool:
@@ -332,15 +333,15 @@ def _is_called_state(feature: Feature) -> bool:
     return name == "state" and feature.role == "observation" and not feature.aside
 
 
-def _why_left(feature: Feature, named: bool) -> str:
-    if feature.broken:
-        return feature.broken
-    if feature.aside:
-        return feature.aside
+def _why_left(feature: Feature, named: Sequence[str] | None) -> str:
+    if feature.broken or feature.aside:
+        return feature.broken or feature.aside
     if feature.kind == "depth":
         return "depth, and a camera shows colours"
-    if named:
+    if named is not None:
         return "not named"
+    if feature.role == "action" and feature.kind == "vector":
+        return "beside the whole action"
     return f"{_described(feature)}, {feature.role or 'no observation'}"
 
 

@@ -216,7 +216,13 @@ class Hdf5(Demonstrations):
 
 def _actions(group: Any) -> str | None:
     """What the actions of an episode are called."""
-    return next((name for name in ACTIONS if hasattr(group.get(name), "shape")), None)
+    for name in ACTIONS:
+        found = group.get(name)
+        if hasattr(found, "shape"):
+            return name
+        if hasattr(found, "keys") and (parts := _arrays(found, f"{name}/")):
+            return next(iter(parts))
+    return None
 
 
 def _length(where: str, group: Any, strict: bool) -> int:
