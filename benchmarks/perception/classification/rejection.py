@@ -79,7 +79,7 @@ class Rejection(PriorCommand):
     def _measured(self, prior: FrozenPrior) -> dict[str, LabelFit]:
         """How well each kind of image fits its best label."""
         prompts = [f"a {LABELS[i % len(LABELS)]}" for i in range(self.own)]
-        pictures = prior.generate(prompts, seed=self.seed, progress=not self.quiet)
+        pictures = prior.generate(prompts, 1, seed=self.seed, progress=not self.quiet)
         renders = self._renders(prior, self.seed, self.n)
         others = [
             self._fits(prior, renders[i : i + 1], LABELS[:k] + LABELS[k + 1 :], i)

@@ -9,6 +9,7 @@ torch.distributed is all that this needs: networks that fit on one device, whose
 one message when the backward pass has ended.
 """
 
+import atexit
 import os
 import signal
 import threading
@@ -163,6 +164,7 @@ class DistributedContext:
         try:
             distributed.all_reduce(tensor)
         except RuntimeError as error:
+            atexit.unregister(_leave)  # the group's end could wait for it for ever
             raise ProcessLost("another process of this training has ended") from error
 
 
@@ -215,3 +217,10 @@ def _join(device: torch.device) -> None:
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
     distributed.init_process_group(backend, timeout=_PATIENCE)
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    """Ends the group, whose threads would otherwise run on while the interpreter is taken down."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()

@@ -168,7 +168,10 @@ class Classify(ImagesCommand):
         def reference() -> "LabelFit":  # takes a while: when it is used
             if not fitting:
                 own = [labels[i % len(labels)] for i in range(self.own)]
-                made = prior.generate(self._prompts(own), seed=self.seed, progress=not self.quiet)
+                # unguided: guidance exaggerates what a label adds, and real images would not fit
+                made = prior.generate(
+                    self._prompts(own), 1, seed=self.seed, progress=not self.quiet
+                )
                 return self._fit(prior, made, own, many)
             images = torch.stack(fitting).to(prior.device)
             items = [noise_key(file_digest(path)) for path in self.reference]
