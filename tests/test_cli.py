@@ -20,6 +20,7 @@ from untrained import untrained_shapes
 from scorefield.cli.command import PriorCommand
 from scorefield.cli.commands import COMMANDS
 from scorefield.cli.distillation.text_to_3d import TextTo3DCommand
+from scorefield.cli.distillation.text_to_svg import TextToSvgCommand
 from scorefield.cli.loading import dtype_of
 from scorefield.cli.main import main
 from scorefield.images import load_image
@@ -293,11 +294,12 @@ def test_refusals_are_one_line_and_write_nothing(
     ("command", "units", "none"),
     [
         (TextTo3DCommand(prompt="a cup", out=Path("out")), torch.bfloat16, None),
+        (TextToSvgCommand(prompt="a cup", out=Path("out")), torch.bfloat16, None),
         (TextTo3DCommand(prompt="a cup", out=Path("out"), dtype="float32"), *2 * [torch.float32]),
         (PriorCommand(), None, None),
     ],
 )
-def test_scenes_are_distilled_in_bfloat16_where_a_cpu_multiplies_it(
+def test_prompts_are_distilled_in_bfloat16_where_a_cpu_multiplies_it(
     command: PriorCommand,
     units: torch.dtype | None,
     none: torch.dtype | None,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from scorefield.cli.command import PriorCommand
 from scorefield.domains import Whole
@@ -19,6 +19,11 @@ ScheduleName = Literal["range", "dreamtime"]
 @dataclass(frozen=True, kw_only=True)
 class DistillingCommand(PriorCommand):
     """A command that distils a prompt; the options of its settings are added to it."""
+
+    bfloat16_on_cpu: ClassVar[bool] = True  # what is rounded is far below the noise of a step
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision inside the networks; auto is the family's 16 bits on cuda, bfloat16 on a CPU that
+    has matrix units for it (AMX), else float32."""
 
     out: Path
     """Folder of the run, new or empty; it holds all that a run killed half-way needs to go on."""

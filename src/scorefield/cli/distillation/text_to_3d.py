@@ -1,7 +1,7 @@
 """`scorefield text-to-3d`: an object from a prompt."""
 
 from dataclasses import dataclass, make_dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -25,11 +25,6 @@ ASSET = options_of(AssetSettings)
 @dataclass(frozen=True, kw_only=True)
 class SceneCommand(DistillingCommand):
     """A command that distils scenes; `SETTINGS` and `ASSET` are added to it."""
-
-    bfloat16_on_cpu: ClassVar[bool] = True  # what is rounded is far below the noise of a step
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Precision inside the networks; auto is the family's 16 bits on cuda, bfloat16 on a CPU that
-    has matrix units for it (AMX), else float32."""
 
     def settings(self, prompt: str, prior: "ImagePrior | None" = None) -> TextTo3DSettings:
         """The settings for a prompt as given; with a prior, what is not given is its preset's."""
