@@ -9,7 +9,12 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderTiny
+from diffusers import (
+    AutoencoderDC,
+    AutoencoderKL,
+    AutoencoderKLTemporalDecoder,
+    AutoencoderTiny,
+)
 from jaxtyping import Float
 from torch import Tensor
 
@@ -54,7 +59,10 @@ class LatentCodec:
 
     frame_factor = 1
 
-    def __init__(self, vae: AutoencoderKL | AutoencoderTiny | AutoencoderDC) -> None:
+    def __init__(
+        self,
+        vae: AutoencoderKL | AutoencoderTiny | AutoencoderDC | AutoencoderKLTemporalDecoder,
+    ) -> None:
         self.vae = vae.eval().requires_grad_(False)
         self.always_in_tiles = False  # whether `in_tiles` decodes all there is
         # a tiny or a deep compression autoencoder names the widths of its two halves

@@ -15,6 +15,7 @@ from scorefield.priors.families.pixart import pixart_alpha, pixart_sigma
 from scorefield.priors.families.pixels import deepfloyd_if
 from scorefield.priors.families.qwen_image import qwen_image
 from scorefield.priors.families.sana import sana
+from scorefield.priors.families.stable_video import stable_video
 from scorefield.priors.families.unets import stable_diffusion, stable_diffusion_xl
 from scorefield.priors.families.video_flows import ltx, wan
 from scorefield.priors.families.videos import (
@@ -224,6 +225,15 @@ FAMILIES: dict[str, Family] = {
             "tokenizer": _CLIP_TOKENS,
         },
         configs={"text_encoder": _UNMASKED},
+    ),
+    "StableVideoDiffusionPipeline": Family(
+        stable_video,
+        {
+            "unet": ("UNetSpatioTemporalConditionModel",),
+            "vae": ("AutoencoderKLTemporalDecoder",),
+            "image_encoder": ("CLIPVisionModelWithProjection",),
+            "feature_extractor": ("CLIPImageProcessor", "CLIPImageProcessorPil"),
+        },
     ),
     "AnimateDiffPipeline": Family(
         animate_diff,

@@ -17,6 +17,9 @@ CARD = "scorefield.json"
 # Keys that a class writes into its config and works out again.
 _WRITTEN = {"AutoencoderTiny": ("block_out_channels", "force_upcast")}
 
+_WITHOUT_WEIGHTS = ("tokenizer", "feature_extractor")
+_OF_TRANSFORMERS = (*_WITHOUT_WEIGHTS, "text_encoder", "image_encoder")
+
 # Of byte pairs (CLIP) or sentence pieces (T5).
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model")
 
@@ -107,9 +110,8 @@ def _is_known(name: str, entry: list[str], known: Mapping[str, tuple[str, ...]])
         return library == "diffusers" and kind.endswith("Scheduler")
     if kind == "ClipUNet":  # of ours, which diffusers is not asked for
         return library.startswith("scorefield") and kind in known.get(name, ())
-    transformers = name.startswith(("text_encoder", "tokenizer"))
     return kind in known.get(name, ()) and library == (
-        "transformers" if transformers else "diffusers"
+        "transformers" if name.startswith(_OF_TRANSFORMERS) else "diffusers"
     )
 
 
@@ -156,7 +158,7 @@ def parts_of(index: Mapping[str, Any], family: Family) -> list[str]:
     return [
         name
         for name, value in index.items()
-        if _is_held(value) and name in known and not name.startswith("tokenizer")
+        if _is_held(value) and name in known and not name.startswith(_WITHOUT_WEIGHTS)
     ]
 
 

@@ -37,9 +37,9 @@ class HashGrid(BlobField):
 
     def __init__(
         self,
-        levels: int = 8,
-        features: int = 2,
-        coarsest: int = 8,
+        levels: int = 4,
+        features: int = 4,
+        coarsest: int = 16,
         finest: int = 128,
         table: int = 2**15,
         hidden: int = 32,

@@ -491,4 +491,5 @@ def test_every_family_is_tested(tiny: Tiny) -> None:
     built = {
         json.loads((tiny(name) / "model_index.json").read_text())["_class_name"] for name in TINY
     }
-    assert built == set(FAMILIES)
+    # which is shown an image: test_stable_video.py
+    assert built | {"StableVideoDiffusionPipeline"} == set(FAMILIES)

@@ -10,7 +10,7 @@ from scorefield.sds.nerf.hash_grid import HashGrid, _interpolate, _Outputs
 
 
 def small_hash(**given):
-    return HashGrid(levels=3, table=2**10, finest=32, **given)
+    return HashGrid(3, 2, 8, 32, 2**10, **given)
 
 
 FIELDS = {

@@ -464,6 +464,57 @@ def text_to_video() -> Any:
     return diffusers.TextToVideoSDPipeline(vae(), text, tokenizer, network, chain())
 
 
+def stable_video() -> Any:
+    """Of 16 pixels and 3 frames, which is shown an image and so is not in `TINY`."""
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    seen = CLIPVisionConfig(
+        image_size=224, patch_size=56, num_attention_heads=2, projection_dim=32, **small
+    )
+    autoencoder = diffusers.AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 32),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        layers_per_block=1,
+        latent_channels=4,
+        scaling_factor=0.5,
+    )
+    network = diffusers.UNetSpatioTemporalConditionModel(
+        sample_size=8,
+        block_out_channels=(32, 32),
+        down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+        up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
+        layers_per_block=1,
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=24,
+        cross_attention_dim=32,
+        num_attention_heads=(2, 2),
+        num_frames=3,
+    )
+    _fill_zeros(network)
+    scheduler = diffusers.EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        interpolation_type="linear",
+        prediction_type="v_prediction",
+        sigma_min=0.002,
+        sigma_max=700.0,
+        steps_offset=1,
+        timestep_spacing="leading",
+        timestep_type="continuous",
+        use_karras_sigmas=True,
+    )
+    return diffusers.StableVideoDiffusionPipeline(
+        autoencoder,
+        CLIPVisionModelWithProjection(seen),
+        network,
+        scheduler,
+        CLIPImageProcessorPil(),
+    )
+
+
 def animate_diff() -> Any:
     tokenizer, text = clip_text()
     motion = diffusers.MotionAdapter(

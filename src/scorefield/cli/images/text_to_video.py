@@ -39,7 +39,8 @@ class TextToVideo(PriorCommand):
     """
 
     prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")]
-    """Prompt of the videos, in quotes, such as "a green square moving left"."""
+    """Prompt of the videos, in quotes, such as "a green square moving left"; of Stable Video
+    Diffusion the path of an image."""
     prior: str = "motion-broad"
     """An embedded prior of videos, a folder in diffusers' format, or a hub id."""
     out: Path = Path("clip.gif")

@@ -8,6 +8,7 @@ from torch import nn
 
 from scorefield.cli.command import Outcome
 from scorefield.priors.families.classes import LabelConditioner, NoPrompts
+from scorefield.priors.families.stable_video import ImageConditioner
 from scorefield.priors.features.memory import memory_estimate, weights_memory
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.text import (
@@ -65,6 +66,8 @@ def prompts_of(prior: FrozenPrior) -> Outcome:
     elif words is not None:
         kind = "vocabulary"
         line = f"prompts: {len(known)} words ({_some(known)})"
+    elif isinstance(text, ImageConditioner):
+        kind, line = "images", "prompts: paths of images, each of which a video is made of"
     elif isinstance(text, NoPrompts):
         kind, line = "none", "prompts: none, it is unconditional"
     views = [view for view in VIEWS if words is None or set(view.split()) <= words]
