@@ -20,7 +20,7 @@ _OF_TEXT = (
     "stroke", "stroke-opacity", "stroke-width", "text-anchor", "word-spacing", "writing-mode",
 )  # fmt: skip
 _NEVER = {"script", "style"}
-_FOR_DRAWING = ("filter",)
+_FOR_DRAWING = ("filter", "shape-rendering")
 
 
 class Keeper:

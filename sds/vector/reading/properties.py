@@ -227,6 +227,9 @@ PROPERTIES: dict[str, Property] = {
     "rx": _EXTENT,
     "ry": _EXTENT,
     "scale": Property(_one_function("scale"), ()),
+    "shape-rendering": Property(
+        _one_of("auto", "optimizespeed", "crispedges", "geometricprecision"), "auto", True
+    ),
     "stop-color": Property(_colour, _BLACK),
     "stop-opacity": Property(_share, 1.0),
     "stroke": Property(_paint, PaintValue(None), True),

@@ -38,6 +38,7 @@ _SILENT = {
     "clipPath", "defs", "desc", "filter", "linearGradient", "marker", "mask", "metadata", "pattern",
     "radialGradient", "style", "symbol", "title", "view",
 }  # fmt: skip
+_HARD = ("crispedges", "optimizespeed")
 _UNSEEN = {"none", "auto", "transparent", "normal", "match-source", "1"}
 
 
@@ -161,6 +162,8 @@ class Reader:
         )
         if place.clipping:
             return shape
+        if style["shape-rendering"] in _HARD and (shape.fill is not None or shape.stroke):
+            self.source.left_out.part("shape-rendering", element)
         with self.paints.within(style):
             markers = self.markers.markers(element, style, geometry, place.view)
         return group_of(shape, markers) if markers else shape

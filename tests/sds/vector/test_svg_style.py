@@ -282,6 +282,7 @@ def test_transforms_of_properties_of_their_own() -> None:
     [
         (":root{background:#123}", "background of <svg>"),
         ("rect{offset-path:path('M0 0h9')}", "offset-path of <rect>"),
+        ("svg{shape-rendering:crispEdges}", "shape-rendering of <rect>"),
         ("rect{rotate:x 30deg}", 'rotate="x 30deg" of <rect>'),
         ("rect{fill:red;:hover{fill:blue}}", "rules within 'rect'"),
     ],
