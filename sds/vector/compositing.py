@@ -91,7 +91,7 @@ class _PaintOver(torch.autograd.Function):
                     by_paint[i] = own
                 if c is not None and needs[count + i]:
                     by_coverage[i] = (part * p).sum(dim=0) - alpha * under
-            part.mul_(1 - alpha if c is None else 1 - alpha * c)
+            part.mul_(1 - alpha if c is None else torch.mul(c, -alpha).add_(1))
         return grad, None, None, *by_paint, *by_coverage
 
 

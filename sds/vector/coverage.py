@@ -15,7 +15,7 @@ to its end: what moves the two sides of a thin stroke together leaves a small di
 sums, in which a K-th of a pixel counts.
 
 Sums are in integers: the same on every device, the same in any order, and exactly 0 and 1 outside
-and inside. Layers are stored one after the other, each only as large as its box.
+and inside.
 """
 
 from typing import Any, NamedTuple
@@ -26,14 +26,12 @@ from torch import Tensor
 
 from scorefield.sds.vector.flatten import starts
 from scorefield.sds.vector.gather import places, sum_into
+from scorefield.sds.vector.layout import BEFORE, Layout, Upright, by_layer
 
 __all__ = ["Polygons", "coverage"]
 
 LINES = 8  # per pixel, of layers without thin parts
 WHOLE = 2**23  # the integer that stands for a covered pixel
-# An edge is smeared over up to one pixel and touches three cells; so a row has two cells to spare
-# before and three behind.
-BEFORE, SPARE = 2, 5
 
 
 class Polygons(NamedTuple):
@@ -45,32 +43,6 @@ class Polygons(NamedTuple):
     vertices: Float[Tensor, "vertices 2"]
     follows: Int[Tensor, " vertices"]
     owner: Int[Tensor, " vertices"]
-
-
-class _Layout(NamedTuple):
-    """Where the cells of each layer lie in the one flat buffer, row by row."""
-
-    low: Tensor  # (P, 2) first column, first row
-    size: Tensor  # (P, 2) columns, rows
-    stride: Tensor  # (P,) cells per row
-    start: Tensor  # (P,) first cell
-    cells: int
-    lines: int  # per pixel
-    layer: Tensor  # (rows,) of each row of all layers
-    row: Tensor  # (rows,) within the layer
-    begin: Tensor  # (rows,) first cell
-
-    @staticmethod
-    def of(boxes: Tensor, lines: int) -> "_Layout":
-        low, size = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
-        rows = size[:, 1]
-        stride = size[:, 0] + SPARE
-        cells = stride * rows
-        start = starts(cells)
-        layer = torch.arange(len(boxes), device=boxes.device).repeat_interleave(rows)
-        row = torch.arange(len(layer), device=boxes.device) - starts(rows).index_select(0, layer)
-        begin = start.index_select(0, layer) + row * stride.index_select(0, layer)
-        return _Layout(low, size, stride, start, int(cells.sum()), lines, layer, row, begin)
 
 
 class _Kept(NamedTuple):
@@ -89,7 +61,7 @@ class _Kept(NamedTuple):
 
 
 def _scan(
-    polygons: Polygons, even_odd: Tensor, layout: _Layout, level: bool
+    polygons: Polygons, even_odd: Tensor, layout: Layout, level: bool
 ) -> tuple[Tensor, _Kept]:
     """The integer coverage by row-wise lines, in the layout, and the crossings that count.
 
@@ -187,7 +159,7 @@ def _scan(
 
 
 def _sorted(
-    number: Tensor, falls: Tensor, nth: Tensor, x: Tensor, layout: _Layout
+    number: Tensor, falls: Tensor, nth: Tensor, x: Tensor, layout: Layout
 ) -> tuple[Tensor, int, int]:
     """Crossings sorted by line, then by place; in one place those come first that wind up.
 
@@ -234,8 +206,8 @@ class _Coverage(torch.autograd.Function):
         even_odd: Tensor,
         boxes: Tensor,
         lines: int,
-    ) -> Tensor:
-        rows, turned = _Layout.of(boxes, lines), _Layout.of(boxes[:, [1, 0, 3, 2]], lines)
+    ) -> tuple[Tensor, ...]:
+        rows, turned = Layout.of(boxes, lines), Layout.of(boxes[:, [1, 0, 3, 2]], lines)
         area, by_row = _scan(Polygons(vertices, follows, owner), even_odd, rows, True)
         other, by_column = _scan(
             Polygons(vertices.flip(1), follows, owner), even_odd, turned, False
@@ -245,7 +217,7 @@ class _Coverage(torch.autograd.Function):
         votes = torch.zeros(rows.cells, dtype=torch.int32, device=vertices.device)
         here = rows.begin.index_select(0, by_row.row)
         votes.index_add_(0, here + by_row.centre, torch.ones_like(by_row.sign))
-        upright = _Upright(rows, turned, by_column.row)
+        upright = Upright(rows, turned, by_column.row)
         place, inside = upright.cells(by_column.centre)
         inside = places(inside)
         place = place.index_select(0, inside)
@@ -264,14 +236,19 @@ class _Coverage(torch.autograd.Function):
             far, far_inside = upright.cells(by_column.cell + 1)
             tensors += _gains(by_column, lines, near, far, near_inside, far_inside)
             ctx.save_for_backward(follows, *tensors)
-        ctx.size = len(vertices)
-        return area.clamp_(0, WHOLE).to(vertices.dtype).mul_(1 / WHOLE)
+        ctx.vertices, ctx.cells, ctx.layers = len(vertices), rows.cells, rows.size.tolist()
+        ctx.set_materialize_grads(False)
+        return tuple(by_layer(area.clamp_(0, WHOLE).to(vertices.dtype).mul_(1 / WHOLE), ctx.layers))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         follows, *saved = ctx.saved_tensors
-        begin, end = grad.new_zeros(2, ctx.size), grad.new_zeros(2, ctx.size)
+        grad = saved[1].new_zeros(ctx.cells)
+        for layer, given in zip(by_layer(grad, ctx.layers), grads, strict=True):
+            if given is not None:
+                layer.copy_(given)
+        begin, end = grad.new_zeros(2, ctx.vertices), grad.new_zeros(2, ctx.vertices)
         for axis, tensors in enumerate((saved[:8], saved[8:])):
             edges, slope, edge, place, next_place, near, far, where = tensors
             # What the image gains when the boundary moves along its line by one.
@@ -304,22 +281,6 @@ def _gains(
     return [kept.edges, kept.slope, kept.edge, near, far, first, second, kept.where]
 
 
-class _Upright:
-    """The cells, in rows, of crossings with columns."""
-
-    def __init__(self, rows: _Layout, turned: _Layout, column: Tensor) -> None:
-        start = rows.start.index_select(0, turned.layer) + turned.row + BEFORE
-        self._start = start.index_select(0, column)
-        layer = turned.layer.index_select(0, column)
-        self._stride = rows.stride.index_select(0, layer)
-        self._rows = rows.size[:, 1].index_select(0, layer)
-
-    def cells(self, cell: Tensor) -> tuple[Tensor, Tensor]:
-        """The cells, and whether they lie in the box at all."""
-        row = cell - BEFORE
-        return self._start + row * self._stride, (row >= 0) & (row < self._rows)
-
-
 def coverage(
     polygons: Polygons,
     even_odd: Bool[Tensor, " layers"],
@@ -339,12 +300,6 @@ def coverage(
         For each layer the pixels of its box. Differentiable in the vertices: the gradient is that
         of the exact area, and does not depend on the device's order of summation.
     """
-    flat: Tensor = _Coverage.apply(
-        polygons.vertices, polygons.follows, polygons.owner, even_odd, boxes, lines
+    return list(
+        _Coverage.apply(polygons.vertices, polygons.follows, polygons.owner, even_odd, boxes, lines)
     )
-    size = (boxes[:, 2:] - boxes[:, :2]).tolist()
-    blocks = flat.split([rows * (columns + SPARE) for columns, rows in size])
-    return [
-        block.view(rows, columns + SPARE)[:, BEFORE : BEFORE + columns]
-        for block, (columns, rows) in zip(blocks, size, strict=True)
-    ]

@@ -13,7 +13,8 @@ from torch.utils.checkpoint import checkpoint
 
 from scorefield.sds.vector.blocks import blocks, of_layers
 from scorefield.sds.vector.compositing import Box
-from scorefield.sds.vector.coverage import LINES, SPARE, Polygons, coverage
+from scorefield.sds.vector.coverage import LINES, Polygons, coverage
+from scorefield.sds.vector.layout import SPARE
 from scorefield.sds.vector.nodes import FillRule, Group, Shape
 from scorefield.sds.vector.scene import Outlines, RenderTree, take_apart
 from scorefield.sds.vector.tile import Tile

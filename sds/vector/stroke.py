@@ -43,6 +43,10 @@ class Join(Enum):
     BEVEL = "bevel"
 
 
+_CAPS = {cap: number for number, cap in enumerate(Cap)}
+_JOINS = {join: number for number, join in enumerate(Join)}
+
+
 @dataclass(frozen=True)
 class Pen:
     """The shape of a stroke but for its width.
@@ -202,6 +206,8 @@ def _without_repeats(lines: Polylines) -> Polylines:
         begins = starts(sizes)[(left == 0) & (sizes > 0)]
         kept[begins] = True
         closed = lines.closed & (left > 0)
+    if bool(kept.all()):
+        return lines._replace(closed=closed)
     return Polylines(
         lines.vertices[kept], lines.line[kept], closed, lines.anchor[kept], lines.tangents[kept]
     )
@@ -260,14 +266,14 @@ def _joins(
     n1 = side * _left(d1)
     n2 = side * _left(d2)
     line = lines.line[at]
-    joins = torch.tensor([list(Join).index(p.join) for p in pens], device=at.device)
+    joins = torch.tensor([_JOINS[p.join] for p in pens], device=at.device)
     # A corner inside of a Bezier is a cusp or a tight bend: the pen turns round it.
-    kind = torch.where(lines.anchor[at], joins[line], list(Join).index(Join.ROUND))
+    kind = torch.where(lines.anchor[at], joins[line], _JOINS[Join.ROUND])
     limit = torch.tensor([float(p.miter_limit) for p in pens], device=at.device)[line]
     sharp = 2 > limit.square() * (1 + cosine.detach())  # 1 / sin(angle / 2) > limit
     zero = torch.zeros_like(n1)
-    rounds = kind == list(Join).index(Join.ROUND)
-    miters = (kind == list(Join).index(Join.MITER)) & ~sharp
+    rounds = kind == _JOINS[Join.ROUND]
+    miters = (kind == _JOINS[Join.MITER]) & ~sharp
     fans = []
     for which, middle in (
         (rounds, None),
@@ -303,10 +309,10 @@ def _caps(
 ) -> list[_Fans]:
     """Half discs and half squares beyond the ends of open lines."""
     fans = []
-    caps = torch.tensor([list(Cap).index(p.cap) for p in pens], device=ends.device)[lines.line]
+    caps = torch.tensor([_CAPS[p.cap] for p in pens], device=ends.device)[lines.line]
     alone = (lines.sizes == 1)[lines.line]
     for cap in (Cap.ROUND, Cap.SQUARE):
-        some = ends & (caps == list(Cap).index(cap))
+        some = ends & (caps == _CAPS[cap])
         if not some.any():
             continue
         if cap is Cap.ROUND:
