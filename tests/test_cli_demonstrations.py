@@ -151,3 +151,20 @@ def test_inspect_tells_what_training_would_refuse(
     assert main(["policy", "inspect", str(path), "--episodes", "0", "2"]) == 0
     (path / "meta" / "episode_ends" / ".zarray").write_text("{")
     assert main(["policy", "inspect", str(path)]) == 2
+
+
+def test_a_camera_that_cannot_be_read_hides_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = buffer(tmp_path / "demos.zarr")
+    about = path / "data" / "img" / ".zarray"
+    content = json.loads(about.read_text(encoding="utf-8")) | {"compressor": {"id": "of_nobody"}}
+    about.write_text(json.dumps(content), encoding="utf-8")
+    assert main(["policy", "inspect", str(path)]) == 0
+    told = capsys.readouterr().out
+    assert "look at: " in told and "its codec 'of_nobody' is not registered" in told
+    assert "state: state (3)" in told and "action: action (2)" in told
+    (path / "data" / "action").rename(path / "data" / "moves")
+    assert main(["policy", "inspect", str(path)]) == 0
+    told = capsys.readouterr().out
+    assert "'of_nobody' is not registered" in told and "no feature is called action" in told

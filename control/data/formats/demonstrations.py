@@ -339,7 +339,7 @@ def _why_left(feature: Feature, named: Sequence[str] | None) -> str:
     if feature.kind == "depth":
         return "depth, and a camera shows colours"
     if named is not None:
-        return "not named"
+        return "not named" if named else "not asked for"
     if feature.role == "action" and feature.kind == "vector":
         return "beside the whole action"
     return f"{_described(feature)}, {feature.role or 'no observation'}"

@@ -49,6 +49,11 @@ class PolicyInspect(DemonstrationsCommand):
             choice = data.choose(state=self.state, action=self.action, cameras=self.cameras)
         except ValueError as error:
             refused = [str(error)]
+            if self.cameras is None:  # then what a training without them would take
+                try:
+                    choice = data.choose(state=self.state, action=self.action, cameras=())
+                except ValueError as other:
+                    refused = list(dict.fromkeys([*refused, str(other)]))
         found = inspect(data, choice, numbers)
         sound = [number for number in numbers if number not in found.broken]
         images, unseen = _images(data, choice, sound) if self.out is not None else ({}, [])
