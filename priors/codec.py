@@ -21,7 +21,8 @@ from torch import Tensor
 # Numbers per pixel and channel of the first map that a gradient of the encoder keeps, counted of
 # Stable Diffusion's; where they take more than this, they are computed again instead.
 _KEPT_BY_ENCODER, _ROOM_FOR_ENCODER = 24, 8 * 2**30
-_TILE = 512  # pixels, of those that are decoded one by one
+TILE = 512
+"""Pixels along a side of the tiles that are decoded one by one."""
 
 _LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in Rec. 601, as Pillow has it
 
@@ -132,7 +133,7 @@ class LatentCodec:
         if None in before.values():
             yield
             return
-        tile = min(before["tile_sample_min_size"], _TILE)
+        tile = min(before["tile_sample_min_size"], TILE)
         for name, value in zip(names, (True, tile, tile // self.factor), strict=True):
             setattr(vae, name, value)
         try:

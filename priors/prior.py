@@ -11,6 +11,7 @@ from torch import Tensor
 
 from scorefield.images import Images, as_images
 from scorefield.priors.codec import Codec, LatentCodec
+from scorefield.priors.codec_memory import codec_memory, memory_left
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance, GuidanceInterval
 from scorefield.priors.sampling import sample
@@ -258,16 +259,18 @@ class ImagePrior:
     def decode_in_parts(
         self, latents: Float[Tensor, "b *lf c lh lw"]
     ) -> Float[Tensor, "b *f 3 h w"]:
-        """Images or videos in [0, 1], a few at a time, fewer where memory asks: four of 512 pixels.
+        """Images or videos in [0, 1], a few at a time: four of 512 pixels, fewer where memory asks.
 
-        One that does not fit is decoded in tiles, which changes it a little. Where that does not
-        fit either, the error says what to lower.
+        One for which not enough is free is decoded in tiles, which changes it a little. Where that
+        does not fit either, the error says what to lower.
         """
         # decoding holds more in memory than a latent does
         side = latents.shape[-1] * self.codec.factor
         count = 1 if self.is_video else min(16, max(1, _DECODED_PIXELS // side**2))
+        fit = self._decoded_whole(side)
+        count = min(count, max(1, fit))
         decoded: list[Tensor] = []
-        while len(latents):
+        while fit and len(latents):
             try:
                 decoded.append(self.decode(latents[:count]))
             except torch.OutOfMemoryError:
@@ -282,3 +285,8 @@ class ImagePrior:
         with tiles:
             decoded += [self.decode(one) for one in latents.split(1) if len(one)]
         return torch.cat(decoded)
+
+    def _decoded_whole(self, side: int) -> int:
+        """How many images of a side, or videos, there is room to decode at once; may be more."""
+        each, left = codec_memory(self.codec, side, self.frames or 1), memory_left(self.device)
+        return _DECODED_PIXELS if left is None or each == 0 else int(left // each)

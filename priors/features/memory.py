@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from scorefield.devices import machine_memory
+from scorefield.priors.codec_memory import codec_memory
 from scorefield.priors.features.network_cost import LayerCost, network_cost
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.prior import ImagePrior
@@ -21,8 +22,6 @@ MEMORY_GIB = 4.0
 # linear layer of a transformer puts out eight times its input and keeps half of that, beside the
 # block's own input and output.
 _LIVE_IN_A_BLOCK = 16
-# In the codec, in units of the widest full-size map: input, output, normalised and activated.
-_LIVE_IN_A_CODEC = 4
 
 # Counting takes longer than a small image, and many come of one prior.
 _counted: WeakKeyDictionary[FrozenPrior, list[LayerCost]] = WeakKeyDictionary()
@@ -59,27 +58,8 @@ def memory_estimate(
     elements = layer_elements(prior, prompt)
     kept = sum(count for path, count in elements.items() if path.startswith("down_blocks."))
     row = (kept + _LIVE_IN_A_BLOCK * max(elements.values())) * area * prior.dtype.itemsize
-    return PassMemory(int(row), int(_codec_memory(prior) * area))
-
-
-def _codec_memory(prior: FrozenPrior) -> float:
-    """Bytes of one picture or video of the prior's own size in its autoencoder, if it has one."""
-    vae = getattr(prior.codec, "vae", None)
-    if vae is None:
-        return 0.0
-    config = vae.config
-    widths = config.get("decoder_block_out_channels") or config.get("block_out_channels")
-    if not widths:  # Wan's and Qwen-Image's
-        base = config.get("decoder_base_dim") or config.base_dim
-        widths = [base * factor for factor in config.dim_mult]
-    # the last up block of the decoder still has the channels of the one before it
-    widest = max(widths[:2])
-    frames, together = prior.frames or 1, prior.codec.frame_factor
-    if together > 1 and getattr(vae, "use_framewise_decoding", True):
-        frames = min(frames, 2 * together)  # causal autoencoders go on from group to group
-    patch = config.get("patch_size")  # of pixels; FLUX.2's two are of latents
-    side = prior.image_size / (patch if isinstance(patch, int) else 1)
-    return float(_LIVE_IN_A_CODEC * widest * frames * side**2 * vae.dtype.itemsize)
+    codec = codec_memory(prior.codec, prior.image_size, prior.frames or 1)
+    return PassMemory(int(row), int(codec * area))
 
 
 def free_memory(device: torch.device | str) -> int | None:

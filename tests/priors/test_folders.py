@@ -301,7 +301,7 @@ def test_what_cannot_be_decoded_whole_is_decoded_in_tiles(
 ) -> None:
     prior = load_prior(folder)
     vae: Any = prior.codec.vae  # type: ignore[attr-defined]
-    monkeypatch.setattr(codec, "_TILE", 8)
+    monkeypatch.setattr(codec, "TILE", 8)
     latents = keyed_noise(0, range(2), 0, prior.latent_shape)
     whole, tiles = prior.decode(latents), []
     decode = vae.decoder.forward

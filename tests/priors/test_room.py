@@ -1,12 +1,16 @@
 """A device that is too small is told before anything is computed."""
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from tiny_models import SIZES
 
-from scorefield.priors import loading
+from scorefield.priors import codec, loading
+from scorefield.priors.codec_memory import codec_memory
 from scorefield.priors.features import memory
 from scorefield.priors.features.memory import (
     check_room,
@@ -15,6 +19,7 @@ from scorefield.priors.features.memory import (
     rows_in_room,
 )
 from scorefield.priors.loading import PriorError, load_prior
+from scorefield.priors.noise import keyed_noise
 
 Tiny = Callable[[str], Path]
 
@@ -81,3 +86,41 @@ def test_a_pass_through_every_autoencoder_is_estimated(
     found = memory_estimate(prior).codec
     assert found == 4 * 4 * widest * frames * prior.image_size**2
     assert memory_estimate(prior, area=0.25).codec == found // 4
+
+
+@pytest.mark.parametrize(("tiles", "side", "most"), [(False, 1024, 4.0), (True, codec.TILE, 2.0)])
+def test_decoding_1024_pixels_of_sdxl_is_counted(
+    monkeypatch: pytest.MonkeyPatch, tiles: bool, side: int, most: float
+) -> None:
+    """The live bytes of the full autoencoder in float32, by tensors without values."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    memory, models = importlib.import_module("memory"), importlib.import_module("random_models")
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", memory.attention)
+    with memory.META:
+        vae = models.autoencoder(1, sample_size=1024)
+    full = codec.LatentCodec(vae)
+    full.always_in_tiles = tiles
+    with torch.no_grad(), memory.Live() as live:
+        assert full.decode(torch.empty(1, 4, 128, 128, device="meta")).shape[-1] == 1024
+    assert 0.5 * codec_memory(full, side) < live.peak < codec_memory(full, side)
+    assert live.peak < most * 2**30
+
+
+@pytest.mark.parametrize(
+    ("images", "seen"), [(5.5, [(5, 8)]), (2.5, [(2, 8), (2, 8), (1, 8)]), (0.5, 5 * 9 * [(1, 4)])]
+)
+def test_decoding_takes_what_there_is_room_for(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, images: float, seen: list[tuple[int, int]]
+) -> None:
+    prior = load_prior(tiny("sd"))
+    each = memory_estimate(prior).codec
+    monkeypatch.setattr(codec, "TILE", 8)
+    monkeypatch.setattr("scorefield.priors.prior.memory_left", lambda device: int(images * each))
+    vae: Any = prior.codec.vae  # type: ignore[attr-defined]
+    parts: list[tuple[int, int]] = []
+    vae.decoder.register_forward_pre_hook(
+        lambda module, given: parts.append((len(given[0]), given[0].shape[-1]))
+    )
+    latents = keyed_noise(0, range(5), 0, prior.latent_shape)
+    assert prior.decode_in_parts(latents).shape == (5, 3, 16, 16)
+    assert [(n, max(side, seen[0][1])) for n, side in parts] == seen  # tiles at the edge are less

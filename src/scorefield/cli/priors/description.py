@@ -7,6 +7,8 @@ from typing import Any
 from torch import nn
 
 from scorefield.cli.command import Outcome
+from scorefield.priors.codec import TILE, LatentCodec
+from scorefield.priors.codec_memory import codec_memory
 from scorefield.priors.families.classes import LabelConditioner, NoPrompts
 from scorefield.priors.families.stable_video import ImageConditioner
 from scorefield.priors.features.memory import memory_estimate, weights_memory
@@ -108,6 +110,9 @@ def memory_of(prior: FrozenPrior, prompt: str | None) -> dict[str, int]:
     found["a row of the network"] = needed.row
     if needed.codec:
         found["an image decoded"] = needed.codec
+        if isinstance(prior.codec, LatentCodec) and prior.image_size > TILE:
+            frames = prior.frames or 1
+            found["in tiles"] = int(codec_memory(prior.codec, TILE, frames))
     return found
 
 
