@@ -23,6 +23,7 @@ from scorefield.sds.judges import PromptJudge
 from scorefield.sds.nerf.assets.mesh import EmptySceneError, extract_surface
 from scorefield.sds.nerf.assets.rasterise import silhouette
 from scorefield.sds.nerf.assets.settings import AssetSettings
+from scorefield.sds.nerf.assets.turntable import NORMALS_TO_SEE
 from scorefield.sds.nerf.cameras import orbit
 from scorefield.sds.nerf.lights import Lights, Shading
 from scorefield.sds.nerf.radiance_field import RadianceField
@@ -131,6 +132,7 @@ def _views(
             samples=128,
             shading=Shading.TEXTURELESS,
             lights=lights,
+            normals_per_ray=NORMALS_TO_SEE,
             background=black,
         )
         painted = bare.images.cpu() * torch.tensor(paint)[:, None, None]

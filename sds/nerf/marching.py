@@ -12,7 +12,7 @@ asked of the device twice, for all rays at once: a GPU stands still while it is 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from scorefield.sds.nerf.lights import Lights
 __all__ = ["Marched", "Rays", "Samples", "brightness", "march", "normals_of", "worth_a_look"]
 
 VISIBLE = 1e-4  # samples behind less transmittance than this are not evaluated
-NORMAL_WEIGHT = 1e-3  # samples that weigh less get no normal: they take ambient light only
+FAINT = 1e-3  # rays of less optical depth get no normals: they take ambient light only
 FLAT = 0.16  # a density that changes by less per unit of length has no direction: bounds gradients
 
 
@@ -104,19 +104,48 @@ class Samples:
         t, delta: distances and lengths, (N,).
         index: where each is among all, (N,), rising.
         count: S.
-        heavy: which of the N weigh enough to get a normal, (M,); None where nobody asks.
+        surface: where normals are taken; None where nobody asks.
     """
 
     t: Tensor
     delta: Tensor
     index: Tensor
     count: int
-    heavy: Tensor | None = None
+    surface: "Surface | None" = None
 
     @property
     def ray(self) -> Tensor:
         """The ray of each, (N,)."""
         return torch.div(self.index, self.count, rounding_mode="floor")
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Which samples get a normal, and which normal the others take: a few for each ray.
+
+    A ray's light stops in equal parts around its normals. A soft surface is many samples thick, and
+    a normal for each would cost more than all the rest of the look.
+
+    Attributes:
+        rays: those that have normals, (Q,) of R, rising.
+        count: K, of the normals of each.
+        at: the sample of each normal, (Q K,) of N; some may be the same.
+        part: which part of its ray's light each sample stops in, ray * K + number, (N,).
+    """
+
+    rays: Tensor
+    count: int
+    at: Tensor
+    part: Tensor
+
+    @classmethod
+    def of(cls, rays: Tensor, count: int, ray: Tensor, stopped: Tensor) -> "Surface":
+        """That of N samples, each on a ray, of whose light a share has stopped at its end."""
+        wanted = (torch.arange(count, device=ray.device, dtype=torch.float64) + 0.5) / count
+        along = ray + stopped.double()  # rises from ray to ray
+        at = torch.searchsorted(along, (rays[:, None] + wanted).flatten())
+        part = (count * stopped).ceil().long().clamp(1, count) - 1
+        return cls(rays, count, at.clamp_max(len(ray) - 1), ray * count + part)
 
 
 @torch.no_grad()
@@ -126,7 +155,7 @@ def worth_a_look(
     parts: Sequence[Rays],
     samples: int,
     *,
-    normals: bool,
+    normals: int,
 ) -> list[Samples]:
     """The samples in occupied space that enough light reaches, of each part.
 
@@ -135,7 +164,7 @@ def worth_a_look(
         occupied: the cells of [-1, 1]^3 that are worth a look.
         parts: of rays.
         samples: along the sphere's diameter.
-        normals: also find those that get a normal.
+        normals: also find those that get normals, so many on a ray; 0: none.
     """
     tiles = [rays.tile(samples) for rays in parts]
     there = [
@@ -146,24 +175,26 @@ def worth_a_look(
         Samples(_take(t.flatten(), index), _take(delta.flatten(), index), index, samples)
         for index, (t, delta) in zip(_places(there), tiles, strict=True)
     ]
-    light, weighs = [], []
+    light, solid, stopped = [], [], []
     for rays, found in zip(parts, inside, strict=True):
         optical = field.density(rays.points(found.ray, found.t)) * found.delta
-        before = _before(optical, found.index, (len(rays.origins), samples))
+        before, whole = _before(optical, found.index, (len(rays.origins), samples))
         light.append(before < -math.log(VISIBLE))
         if normals:
-            weight = torch.exp(-before) * -torch.expm1(-optical)
-            weighs.append(weight > NORMAL_WEIGHT)  # light reaches those that do
-    places = _places([*light, *weighs])
-    rank = [mask.cumsum(0) - 1 for mask in light[: len(weighs)]]
-    heavy = [_take(rank[i], place) for i, place in enumerate(places[len(light) :])]
-    return [
-        Samples(
-            _take(found.t, place), _take(found.delta, place), _take(found.index, place), samples,
-            heavy[i] if normals else None,
-        )
-        for i, (found, place) in enumerate(zip(inside, places, strict=False))
-    ]  # fmt: skip
+            solid.append(whole > FAINT)
+            all_of_it = torch.expm1(-whole.clamp_min(FAINT))
+            stopped.append(torch.expm1(-before - optical) / _take(all_of_it, found.ray))
+    places = _places([*light, *solid])
+    kept = []
+    for i, (found, place) in enumerate(zip(inside, places, strict=False)):
+        index = _take(found.index, place)
+        some = Samples(_take(found.t, place), _take(found.delta, place), index, samples)
+        if normals:
+            solid_rays, share = places[len(parts) + i], _take(stopped[i], place)
+            surface = Surface.of(solid_rays, normals, some.ray, share)
+            some = replace(some, surface=surface)
+        kept.append(some)
+    return kept
 
 
 def march(
@@ -185,29 +216,40 @@ def march(
     """
     t, ray = kept.t, kept.ray
     points = rays.points(ray, t)
-    if kept.heavy is None:
+    surface = kept.surface
+    if surface is None:
         density, albedo = field(points)
     else:
-        density, albedo, gradient = field.with_gradient(points, kept.heavy)
+        density, albedo, gradient = field.with_gradient(points, surface.at)
+        normal = normals_of(gradient)
     if white:
         albedo = torch.ones_like(albedo)
-    normal, facing = [], []
-    if kept.heavy is not None:
-        normal = [_scatter(normals_of(gradient), kept.heavy, len(points))]
-        facing = [_dot(normal[0], _take(rays.directions, ray))[:, None].clamp_min(0)]
-        if lights is not None:
-            albedo = albedo * brightness(lights, _take(rays.camera, ray), points, normal[0])
+    if surface is not None and lights is not None:
+        camera, there = _take(rays.camera, _take(ray, surface.at)), _take(points, surface.at)
+        bright = lights.to(points).ambient[rays.camera, None].expand(-1, surface.count)
+        lit = brightness(lights, camera, there, normal).view(-1, surface.count)
+        bright = bright.index_copy(0, surface.rays, lit)
+        albedo = albedo * _take(bright.flatten(), surface.part)[:, None]
 
-    values = torch.cat([torch.ones_like(t)[:, None], t[:, None], albedo, *normal], dim=-1)
+    values = torch.cat([torch.ones_like(t)[:, None], t[:, None], albedo], dim=-1)
     shape = (len(rays.origins), kept.count)
     sums, weight = _Composite.apply(density * kept.delta, values, kept.index, ray, shape)
-    opacity, depth, colour, *normals = sums.split([1, 1, 3, 3][: 3 + len(normal)], dim=-1)
+    opacity, depth, colour = sums.split([1, 1, 3], dim=-1)
     opacity, depth = opacity[:, 0], depth[:, 0] / opacity[:, 0].clamp_min(1e-6)
     # The spread is least around the depth: it does not change with it.
     spread = weight * (t - _take(depth.detach(), ray)).square()
-    squares = [spread[:, None], *(weight.detach()[:, None] * one.square() for one in facing)]
-    spread, *orientation = _sum_per_ray(torch.cat(squares, dim=-1), ray, len(opacity)).split(1, -1)
-    return Marched(opacity, depth, spread[:, 0], colour, *normals, *orientation)
+    spread = _sum_per_ray(spread[:, None], ray, shape[0])[:, 0]
+    if surface is None:
+        return Marched(opacity, depth, spread, colour)
+
+    count = surface.count
+    weight = _sum_per_ray(weight[:, None], surface.part, shape[0] * count).view(-1, count)
+    normal = _scatter(normal.view(-1, count, 3), surface.rays, shape[0])
+    facing = (normal @ rays.directions[:, :, None])[..., 0].clamp_min(0)
+    orientation = (weight.detach() * facing.square()).sum(dim=1, keepdim=True)
+    return Marched(
+        opacity, depth, spread, colour, (weight[..., None] * normal).sum(dim=1), orientation
+    )
 
 
 def normals_of(gradient: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
@@ -256,10 +298,14 @@ def _sum_per_ray(values: Tensor, ray: Tensor, count: int) -> Tensor:
     return torch.segment_reduce(values, "sum", lengths=lengths)
 
 
-def _before(values: Tensor, index: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Sum of the values (N,) that come before each on its ray; `index` is among all (R, S)."""
+def _before(values: Tensor, index: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Sums of the values (N,) that come before each on its ray, and of all on each ray (R,).
+
+    `index` is among all (R, S).
+    """
     dense = _scatter(values, index, shape[0] * shape[1]).view(shape)
-    return _take((dense.cumsum(dim=1) - dense).flatten(), index)
+    until = dense.cumsum(dim=1)
+    return _take((until - dense).flatten(), index), until[:, -1]
 
 
 class _Composite(torch.autograd.Function):
@@ -279,7 +325,7 @@ class _Composite(torch.autograd.Function):
         ray: Tensor,
         shape: tuple[int, int],
     ) -> tuple[Tensor, Tensor]:
-        light = torch.exp(-_before(optical, index, shape))
+        light = torch.exp(-_before(optical, index, shape)[0])
         weight = light * -torch.expm1(-optical)
         ctx.save_for_backward(light, weight, values, index, ray)
         ctx.shape = shape

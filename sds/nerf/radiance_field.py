@@ -21,6 +21,8 @@ from scorefield.sds.nerf.marching import Marched, Rays, Samples, march, worth_a_
 __all__ = ["RadianceField", "Rendering", "Sky"]
 
 RAYS_AT_ONCE = 2**14  # bounds the memory of large images
+NORMALS = 4
+"""Normals of a ray, enough to learn from: an update sees thousands of rays."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ class RadianceField(nn.Module):
         shading: Shading = Shading.ALBEDO,
         lights: Lights | None = None,
         normals: bool = False,
+        normals_per_ray: int = NORMALS,
         background: Float[Tensor, "..."] | None = None,
         generator: torch.Generator | None = None,
     ) -> Rendering:
@@ -153,13 +156,16 @@ class RadianceField(nn.Module):
             shading: any but `Shading.ALBEDO` computes normals.
             lights: one per camera; None: a lamp at each camera.
             normals: compute normals (and the orientation) whatever the shading.
+            normals_per_ray: in how many places on a ray, each where an equal part of its light
+                stops; more show a soft surface more smoothly.
             background: a colour in place of the scene's background: (3,), or (B, 3), or anything
                 else that broadcasts with images (B, 3, H, W).
             generator: jitters the samples along each ray; None: their middles.
         """
-        if min(height, width, samples) < 1:
+        if min(height, width, samples, normals_per_ray) < 1:
             raise ValueError(
-                f"height, width and samples must be at least 1, got {height}, {width} and {samples}"
+                "height, width, samples and normals_per_ray must be at least 1, got "
+                f"{height}, {width}, {samples} and {normals_per_ray}"
             )
         shading = Shading(shading)
         if lights is None:
@@ -174,9 +180,9 @@ class RadianceField(nn.Module):
         jitter = to_device(jitter.to(origins.dtype), origins.device)
         rays = Rays(origins, directions, camera, jitter)
         lit = None if shading is Shading.ALBEDO else lights
-        has_normals = normals or lit is not None
+        count = normals_per_ray if normals or lit is not None else 0
         white = shading is Shading.TEXTURELESS
-        marched = self.march_rays(rays, samples, lights=lit, white=white, normals=has_normals)
+        marched = self.march_rays(rays, samples, lights=lit, white=white, normals=count)
 
         def image(name: str) -> Tensor:
             flat = torch.cat([getattr(part, name) for part in marched])
@@ -205,7 +211,7 @@ class RadianceField(nn.Module):
         *,
         lights: Lights | None = None,
         white: bool = False,
-        normals: bool = False,
+        normals: int = 0,
     ) -> list[Marched]:
         """What is summed along rays, before any background; as many at once as memory allows.
 
@@ -214,7 +220,7 @@ class RadianceField(nn.Module):
             samples: along the sphere's diameter.
             lights: one per camera, which scale the colours; None: unlit.
             white: white in place of the field's colours.
-            normals: also sum the normals, which lights need.
+            normals: also sum normals, so many of each ray, which lights need.
         """
         with self.field.held():
             return [
@@ -227,7 +233,7 @@ class RadianceField(nn.Module):
         """Rays looked at together: all where a graph keeps everything anyway, else few."""
         return [parts] if torch.is_grad_enabled() else [[part] for part in parts]
 
-    def _look(self, parts: list[Rays], samples: int, normals: bool) -> list[Samples]:
+    def _look(self, parts: list[Rays], samples: int, normals: int) -> list[Samples]:
         return worth_a_look(self.field, self.occupied, parts, samples, normals=normals)
 
     def _is_occupied(self, points: Float[Tensor, "*shape 3"]) -> Bool[Tensor, "*shape"]:

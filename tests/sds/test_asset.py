@@ -58,7 +58,8 @@ def test_weights_place_the_pixels_centres() -> None:
     corners = 20 * torch.rand(50, 3, 2, generator=generator, dtype=torch.float64) - 2
     found = rasterise(corners, 16)
     centres = torch.stack([found.column, found.row], dim=-1) + 0.5
-    torch.testing.assert_close(found.mix(corners), centres.double())
+    faces = torch.arange(150).view(50, 3)
+    torch.testing.assert_close(found.mix(corners.flatten(0, 1), faces), centres.double())
     # Of random triangles the pixels inside make up the area inside the image, on average.
     inside = corners[((corners >= 0) & (corners <= 16)).all(dim=-1).all(dim=-1)]
     along, to = inside[:, 1] - inside[:, 0], inside[:, 2] - inside[:, 0]

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -9,7 +10,7 @@ from scorefield.sds.nerf.camera_distribution import CameraDistribution
 from scorefield.sds.nerf.cameras import Cameras, orbit
 from scorefield.sds.nerf.fields import Field, VoxelGrid
 from scorefield.sds.nerf.lights import Lights, Shading, draw_lights
-from scorefield.sds.nerf.marching import normals_of
+from scorefield.sds.nerf.marching import Surface, normals_of
 from scorefield.sds.nerf.penalties import (
     entropy_penalty,
     opacity_penalty,
@@ -294,6 +295,34 @@ def test_light_from_behind_leaves_the_ambient():
         camera, 1, 1, shading=Shading.TEXTURELESS, lights=behind
     )
     assert seen.images.flatten().tolist() == pytest.approx([0.3] * 3, abs=1e-4)
+
+
+def test_a_rays_normals_stand_for_equal_parts_of_its_light():
+    weight = torch.rand(6, 20, generator=generator(0))
+    weight = weight / weight.sum(dim=1, keepdim=True)
+    stopped, ray = weight.cumsum(dim=1).flatten(), torch.arange(6).repeat_interleave(20)
+    solid = torch.tensor([0, 2, 3])
+    surface = Surface.of(solid, 4, ray, stopped)
+    at = surface.at.view(3, 4)
+    assert (ray[at] == solid[:, None]).all()
+    middle = (torch.arange(4) + 0.5) / 4
+    ends = stopped[at]
+    assert ((ends - weight.flatten()[at] < middle + 1e-6) & (middle < ends + 1e-6)).all()
+    parts = torch.zeros(24).index_add(0, surface.part, weight.flatten())
+    assert (parts - 1 / 4).abs().max() < weight.max()
+
+
+@torch.no_grad()
+def test_more_normals_light_a_soft_surface_more_as_those_of_all_samples_do():
+    scene, cameras = RadianceField(), orbit(3, 20.0)
+
+    def seen(normals):
+        return scene.render(cameras, 24, 24, shading=Shading.LAMBERTIAN, normals_per_ray=normals)
+
+    every = seen(256)
+    for name in ("images", "normals"):
+        off = [(getattr(seen(n), name) - getattr(every, name)).abs().mean() for n in (1, 2, 4, 8)]
+        assert all(0 < more < 0.7 * fewer for fewer, more in itertools.pairwise(off)), off
 
 
 def test_orientation_is_zero_for_normals_that_face_the_camera():

@@ -162,10 +162,9 @@ def texel_values(
     places = size * torch.stack([uv[:, 0], 1 - uv[:, 1]], dim=-1)
     for faces in torch.as_tensor(np.array(mesh.faces)).split(FACES_AT_ONCE):
         found = rasterise(places[faces], size)
-        corners = values[faces]
-        for part in torch.arange(len(found.face)).split(TEXELS_AT_ONCE):
-            mixed = (found.weights[part, :, None] * corners[found.face[part]]).sum(dim=1)
-            yield found.row[part], found.column[part], mixed
+        for start in range(0, len(found.face), TEXELS_AT_ONCE):
+            part = slice(start, start + TEXELS_AT_ONCE)
+            yield found.row[part], found.column[part], found.mix(values, faces, part)
 
 
 def fill_gaps(

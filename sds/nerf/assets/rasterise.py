@@ -10,7 +10,7 @@ from torch import Tensor
 
 from scorefield.sds.nerf.cameras import Cameras
 
-__all__ = ["Fragments", "rasterise", "silhouette", "texture_coordinates"]
+__all__ = ["Fragments", "blend", "rasterise", "silhouette", "texture_coordinates"]
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,27 @@ class Fragments:
     column: Int64[Tensor, " n"]
     weights: Float[Tensor, "n 3"]
 
-    def mix(self, corners: Float[Tensor, "faces 3 channels"]) -> Float[Tensor, "n channels"]:
-        """What the corners' values are at the pixels' centres."""
-        return (self.weights[:, :, None] * corners[self.face]).sum(dim=1)
+    def mix(
+        self,
+        values: Float[Tensor, "vertices channels"],
+        faces: Int64[Tensor, "faces 3"],
+        part: slice = slice(None),
+    ) -> Float[Tensor, "some channels"]:
+        """What the vertices' values are at the pixels' centres, of a part of the pairs."""
+        return blend(values, faces.index_select(0, self.face[part]), self.weights[part])
+
+
+def blend(
+    values: Float[Tensor, "vertices channels"],
+    corners: Int64[Tensor, "n 3"],
+    weights: Float[Tensor, "n 3"],
+) -> Float[Tensor, "n channels"]:
+    """Sums of the corners' values, weighted; one corner after the other, which is fast."""
+    found = [
+        values.index_select(0, vertex) * weight[:, None]
+        for vertex, weight in zip(corners.unbind(1), weights.unbind(1), strict=True)
+    ]
+    return found[0].add_(found[1]).add_(found[2])
 
 
 def rasterise(triangles: Float[Tensor, "faces 3 2"], size: int) -> Fragments:
@@ -51,17 +69,22 @@ def rasterise(triangles: Float[Tensor, "faces 3 2"], size: int) -> Fragments:
     width = (right - left + 1).clamp_min(0)
     count = width * (bottom - top + 1).clamp_min(0)
     face = torch.arange(len(triangles), device=triangles.device).repeat_interleave(count)
-    nth = torch.arange(len(face), device=face.device) - (count.cumsum(0) - count)[face]
-    down = torch.div(nth, width[face], rounding_mode="floor")
-    row, column = top[face] + down, left[face] + nth - down * width[face]
+    start, left, top, width = (
+        one.index_select(0, face) for one in (count.cumsum(0) - count, left, top, width)
+    )
+    nth = torch.arange(len(face), device=face.device) - start
+    down = torch.div(nth, width, rounding_mode="floor")
+    row, column = top + down, left + nth - down * width
 
     # From the centre, an edge that two triangles share has exactly opposite signs in them.
-    dx, dy = x[:, face] - (column + 0.5), y[:, face] - (row + 0.5)
+    dx = x.index_select(1, face) - (column + 0.5)
+    dy = y.index_select(1, face) - (row + 0.5)
     sides = [dx[i - 2] * dy[i - 1] - dx[i - 1] * dy[i - 2] for i in range(3)]
     area = sides[0] + sides[1] + sides[2]
     weights = torch.stack(sides) / torch.where(area == 0, torch.nan, area)
-    inside = (weights >= 0).all(dim=0).nonzero()[:, 0]
-    return Fragments(face[inside], row[inside], column[inside], weights[:, inside].T)
+    inside = (weights.amin(dim=0) >= 0).nonzero()[:, 0]
+    weights = weights.index_select(1, inside).T
+    return Fragments(face[inside], row[inside], column[inside], weights)
 
 
 def _centres(corners: Float[Tensor, "3 faces"], size: int) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import trimesh
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from scorefield.sds.nerf.assets.rasterise import rasterise, texture_coordinates
+from scorefield.sds.nerf.assets.rasterise import blend, rasterise, texture_coordinates
 from scorefield.sds.nerf.cameras import Cameras
 
 __all__ = ["asset_views", "look_up", "render_texture", "surface_values", "texture_of"]
@@ -41,16 +41,16 @@ def surface_values(
     images = torch.zeros(len(cameras), size * size, values.shape[1])
     seen = torch.zeros(len(cameras), size * size, dtype=torch.bool)
     for i in range(len(cameras)):
-        found = rasterise(pixels[i, faces], size)
-        nearness = found.mix(1 / depths[i, faces][..., None])[:, 0]  # linear in the image
+        found = rasterise(pixels[i, faces].float(), size)
+        near = (1 / depths[i]).float()
+        nearness = found.mix(near[:, None], faces)[:, 0]  # linear in the image
         pixel = found.row * size + found.column
         nearest = nearness.new_zeros(size * size).scatter_reduce(0, pixel, nearness, "amax")
-        first = nearness == nearest[pixel]
-        corners = faces[found.face[first]]
-        share = found.weights[first] / depths[i, corners] / nearness[first, None]
-        mixed = (share.to(values)[:, :, None] * values[corners]).sum(dim=1)
-        images[i, pixel[first]] = mixed.float()
-        seen[i, pixel[first]] = True
+        first = (nearness == nearest.index_select(0, pixel)).nonzero()[:, 0]
+        corners, pixel = faces[found.face[first]], pixel[first]
+        share = found.weights[first] * near[corners] / nearness[first, None]
+        images[i, pixel] = blend(values, corners, share.to(values)).float()
+        seen[i, pixel] = True
     shape = (len(cameras), size, size)
     return images.view(*shape, -1), seen.view(shape)
 

@@ -12,7 +12,11 @@ from scorefield.sds.nerf.cameras import Cameras, orbit
 from scorefield.sds.nerf.lights import Shading
 from scorefield.sds.nerf.radiance_field import RadianceField
 
-__all__ = ["render_views", "save_turntable", "view_sheet"]
+__all__ = ["NORMALS_TO_SEE", "render_views", "save_turntable", "view_sheet"]
+
+
+NORMALS_TO_SEE = 24
+"""Normals of a ray in pictures that people and judges look at."""
 
 
 @torch.no_grad()
@@ -34,6 +38,7 @@ def render_views(
             size,
             samples=samples,
             shading=shading,
+            normals_per_ray=NORMALS_TO_SEE,
             background=background,
         ).images
         for i in range(len(cameras))
