@@ -59,6 +59,14 @@ class ControlledUNet(nn.Module):
         """The U-Net's value with control_scale (batch,) times the ControlNet's residuals."""
         if control_image is None or control_scale is None:
             return self.adapter(z, timestep, **condition)
+        channels = self.controlnet.config.conditioning_embedding_out_channels
+        height, width = (side << (len(channels) - 1) for side in z.shape[-2:])
+        if control_image.shape[-2:] != (height, width):
+            raise ValueError(
+                f"the control image is of {tuple(control_image.shape[-2:])} pixels and what is "
+                f"computed of {(height, width)}; a ControlNet goes with images of the prior's own "
+                "size, leave it out here"
+            )
         given = self.adapter.arguments(**condition)
         down, mid = self.controlnet(
             z, timestep, controlnet_cond=control_image.to(self.dtype), return_dict=False, **given

@@ -322,6 +322,16 @@ def test_one_control_image_per_prompt(tiny: Tiny, controlnets: Callable[[str], P
         both.condition(["a cup"] * 3)
 
 
+def test_a_controlnet_goes_with_images_of_the_priors_size(
+    tiny: Tiny, controlnets: Callable[[str], Path]
+) -> None:
+    """As `match` asks for larger ones."""
+    prior = load_prior(tiny("sd"), controlnet=controlnets("trained")).with_control(edges())
+    z = keyed_noise(0, range(1), 0, (4, 16, 16))
+    with pytest.raises(ValueError, match=r"\(16, 16\) pixels and .* \(32, 32\); .* leave it out"):
+        prior.condition("a cup")(z, prior.schedule.at_timestep(400))
+
+
 @pytest.mark.filterwarnings("ignore:the predictions of .* do not fit")  # untrained
 def test_a_prior_with_a_controlnet_conforms(tiny: Tiny, controlnets: Callable[[str], Path]) -> None:
     prior = load_prior(tiny("sd"), controlnet=controlnets("trained"))
