@@ -24,25 +24,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from scorefield.sds.vector.blocks import BEFORE, Layout, Polygons, Upright, by_layer
 from scorefield.sds.vector.flatten import starts
 from scorefield.sds.vector.gather import places, sum_into
-from scorefield.sds.vector.layout import BEFORE, Layout, Upright, by_layer
 
-__all__ = ["Polygons", "coverage"]
+__all__ = ["coverage"]
 
 LINES = 8  # per pixel, of layers without thin parts
 WHOLE = 2**23  # the integer that stands for a covered pixel
-
-
-class Polygons(NamedTuple):
-    """Closed polygons in pixels: the edges go from vertex i to vertex `follows[i]`.
-
-    `owner` (V,) is the layer an edge belongs to. `follows` is a permutation of the vertices.
-    """
-
-    vertices: Float[Tensor, "vertices 2"]
-    follows: Int[Tensor, " vertices"]
-    owner: Int[Tensor, " vertices"]
 
 
 class _Kept(NamedTuple):

@@ -11,10 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from scorefield.sds.vector.blocks import blocks, of_layers
+from scorefield.sds.vector.blocks import SPARE, Polygons, blocks, of_layers
 from scorefield.sds.vector.compositing import Box
-from scorefield.sds.vector.coverage import LINES, Polygons, coverage
-from scorefield.sds.vector.layout import SPARE
+from scorefield.sds.vector.coverage import LINES, coverage
 from scorefield.sds.vector.nodes import FillRule, Group, Shape
 from scorefield.sds.vector.scene import Outlines, RenderTree, take_apart
 from scorefield.sds.vector.tile import Tile

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from scorefield.sds.vector.blending import BlendMode
-from scorefield.sds.vector.coverage import Polygons
+from scorefield.sds.vector.blocks import Polygons
 from scorefield.sds.vector.dash import dashed
 from scorefield.sds.vector.flatten import chords, flatten
 from scorefield.sds.vector.gather import take

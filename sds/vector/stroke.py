@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from scorefield.sds.vector.coverage import Polygons
+from scorefield.sds.vector.blocks import Polygons
 from scorefield.sds.vector.flatten import Polylines, pieces_of_turn, starts
 from scorefield.sds.vector.gather import take
 
