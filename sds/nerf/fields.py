@@ -77,6 +77,9 @@ class Field(nn.Module, ABC):
     ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points 3"], Float[Tensor, "some 3"]]:
         """Density and albedo of points, and the density's gradient at points[where].
 
+        A point may be asked for more than once: all normals of a ray are in the one sample that a
+        hard surface stops its light in.
+
         A field that finds them together faster than apart overrides this.
         """
         density, albedo = self(points)

@@ -72,24 +72,6 @@ class HashGrid(BlobField):
         found = self._found(points, 1, slopes=True)
         return self._gradient(points, found[0], found[1:].T)
 
-    def with_gradient(
-        self, points: Float[Tensor, "points 3"], where: Int[Tensor, " some"]
-    ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points 3"], Float[Tensor, "some 3"]]:
-        """Density and albedo of points, and `gradient` at points[where].
-
-        Each point is looked up once: those with their slopes, the others without.
-        """
-        others = torch.ones(len(points), dtype=torch.bool, device=points.device)
-        others[where] = False
-        others = torch.nonzero_static(others, size=len(points) - len(where))[:, 0]
-        steep = points.index_select(0, where)
-        found = self._found(steep, 4, slopes=True)
-        learned = found.new_empty(4, len(points)).index_copy(1, where, found[:4])
-        rest = self._found(points.index_select(0, others), 4)
-        learned = learned.index_copy(1, others, rest)
-        gradient = self._gradient(steep, found[0], found[4:].T)
-        return self._density(points, learned[0]), torch.sigmoid(learned[1:].T), gradient
-
     def _found(
         self, points: Float[Tensor, "points 3"], channels: int, *, slopes: bool = False
     ) -> Float[Tensor, "values points"]:
