@@ -137,6 +137,7 @@ def _scan(
     behind = extent - before - (counts - 1)
     reach = torch.ones(len(along), dtype=x.dtype, device=device)
     for extra, end in ((before, begun), (behind, begun + counts - 1)):
+        extra.nan_to_num_(1.0)  # of edges whose extent is beyond all numbers
         reach[end] += (extra - 0.5) * ((extra < 1) & (extent > 1))
     share, rise = (at_y - y0) / (y1 - y0), 1 / (per_pixel * (y1 - y0))
     share, rise = share.index_select(0, nth), rise.index_select(0, nth)
