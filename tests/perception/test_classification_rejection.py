@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from untrained import untrained_shapes
 
 from scorefield.cli.main import main
@@ -12,6 +14,7 @@ from scorefield.images import save_image
 from scorefield.perception.classification.error_measure import ErrorMeasure
 from scorefield.perception.classification.rejection import LabelFit, label_fit
 from scorefield.priors.exact.gaussian_mixture import GaussianMixturePrior
+from scorefield.priors.prior import ImagePrior, Prompts
 from scorefield.priors.schedule import FlowSchedule
 
 FLOW = FlowSchedule()
@@ -99,7 +102,17 @@ def test_refusals(
     assert says in capsys.readouterr().err
 
 
-def test_the_command_takes_labels_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_takes_labels_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guidance: list[object] = []
+    generate = ImagePrior.generate
+
+    def watched(self: ImagePrior, prompts: Prompts, scale: float | int, **options: Any) -> Tensor:
+        guidance.append(scale)
+        return generate(self, prompts, scale, **options)
+
+    monkeypatch.setattr(ImagePrior, "generate", watched)
     torch.manual_seed(0)
     prior = untrained_shapes(tmp_path / "p")
     image = save_image(tmp_path / "a.png", torch.rand(3, 64, 64))
@@ -107,6 +120,7 @@ def test_the_command_takes_labels_back(tmp_path: Path, capsys: pytest.CaptureFix
              "4", "--own", "3", "--device", "cpu", "--quiet", "--json"]  # fmt: skip
     assert main([*words, "--reject", "1"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["results"]
+    assert guidance == [1]  # guided images gain more by their label than any that were learnt from
     assert 0.5 <= row["fit"] <= 1
     rejected = row["label"] == "none of these"
     assert rejected == (row["fit"] < 1)
