@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from scorefield.devices import to_device
@@ -61,6 +61,16 @@ class Field(nn.Module, ABC):
         density: Tensor = self(points)[0]
         return density
 
+    def look(
+        self, points: Float[Tensor, "points 3"]
+    ) -> tuple[Float[Tensor, " points"], Float[Tensor, "values points"] | None]:
+        """The density alone, and what was found on the way to it.
+
+        A field that finds the rest sooner from that than anew takes it, of some of the points, as
+        a second argument of `forward`; of the others it is None.
+        """
+        return self.density(points), None
+
     def gradient(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
         """The density's gradient, per unit of length, differentiable in the parameters.
 
@@ -71,19 +81,6 @@ class Field(nn.Module, ABC):
         around = points + torch.stack([steps, -steps])[:, :, None]  # (2, 3, N, 3)
         ahead, behind = self.density(around.view(-1, 3)).view(2, 3, -1)
         return (ahead - behind).T / (2 * GRADIENT_STEP)
-
-    def with_gradient(
-        self, points: Float[Tensor, "points 3"], where: Int[Tensor, " some"]
-    ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points 3"], Float[Tensor, "some 3"]]:
-        """Density and albedo of points, and the density's gradient at points[where].
-
-        A point may be asked for more than once: all normals of a ray are in the one sample that a
-        hard surface stops its light in.
-
-        A field that finds them together faster than apart overrides this.
-        """
-        density, albedo = self(points)
-        return density, albedo, self.gradient(points.index_select(0, where))
 
 
 class BlobField(Field):
@@ -247,16 +244,6 @@ class Decoder(nn.Sequential):
             features = layer(features)
         assert isinstance(last, nn.Linear)
         return F.linear(features, last.weight[:channels], last.bias[:channels])
-
-    def with_gradient(
-        self, features: Float[Tensor, "points features"]
-    ) -> tuple[Float[Tensor, "points 4"], Float[Tensor, "features points"]]:
-        """The outputs, and the gradient of the first of them in the features."""
-        first, _, last = self
-        assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
-        hidden = first(features)
-        active = last.weight[0] * (hidden > 0)
-        return last(F.relu(hidden)), first.weight.T @ active.T
 
 
 class TriPlane(BlobField):

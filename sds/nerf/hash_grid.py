@@ -60,9 +60,26 @@ class HashGrid(BlobField):
         self.entries = nn.Parameter(2e-1 * (entries - 0.5))
         self.decoder = Decoder(levels * features, hidden, generator)
 
+    def forward(
+        self, points: Float[Tensor, "points 3"], seen: Float[Tensor, "all points"] | None = None
+    ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points 3"]]:
+        """Density (N,) and albedo (N, 3)."""
+        learned = self._found(points, 4, seen=seen)
+        return self._density(points, learned[0]), torch.sigmoid(learned[1:].T)
+
     def outputs(self, points: Float[Tensor, "points 3"], channels: int) -> Tensor:
         """The first `channels` learned outputs, shape (N, channels)."""
         return self._found(points, channels).T
+
+    @torch.no_grad()
+    def look(
+        self, points: Float[Tensor, "points 3"]
+    ) -> tuple[Float[Tensor, " points"], Float[Tensor, "all points"]]:
+        """The density alone, and the features that it was found from."""
+        learned, features = _in_parts(
+            points, None, self.cells, self.primes, False, self.entries, *self._network(1)
+        )
+        return self._density(points, learned[0]), features[0]
 
     def gradient(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
         """The density's gradient, exact within the cells, as threestudio's "analytic" normals.
@@ -72,17 +89,27 @@ class HashGrid(BlobField):
         found = self._found(points, 1, slopes=True)
         return self._gradient(points, found[0], found[1:].T)
 
-    def _found(
-        self, points: Float[Tensor, "points 3"], channels: int, *, slopes: bool = False
-    ) -> Float[Tensor, "values points"]:
-        """The first `channels` learned outputs; with slopes, then the first one's on x, y and z."""
+    def _network(self, channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Weights and biases of the two layers, the last one's of the first outputs alone."""
         first, _, last = self.decoder
         assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
-        network = first.weight, first.bias, last.weight[:channels], last.bias[:channels]
+        return first.weight, first.bias, last.weight[:channels], last.bias[:channels]
+
+    def _found(
+        self,
+        points: Float[Tensor, "points 3"],
+        channels: int,
+        *,
+        slopes: bool = False,
+        seen: Float[Tensor, "all points"] | None = None,
+    ) -> Float[Tensor, "values points"]:
+        """The first `channels` learned outputs; with slopes, then the first one's on x, y and z."""
+        network = self._network(channels)
         if points.requires_grad:
-            return _outputs(points, self.cells, self.primes, slopes, self.entries.T, *network)[0]
+            columns = self.entries.T
+            return _outputs(points, None, self.cells, self.primes, slopes, columns, *network)[0]
         found: Tensor = _Outputs.apply(
-            points, self.cells, self.primes, slopes, self.entries, *network
+            points, seen, self.cells, self.primes, slopes, self.entries, *network
         )
         return found
 
@@ -98,18 +125,14 @@ class _Outputs(torch.autograd.Function):
     def forward(
         ctx: Any,
         points: Tensor,
+        seen: Tensor | None,
         cells: Tensor,
         primes: Tensor,
         slopes: bool,
         entries: Tensor,
         *network: Tensor,
     ) -> Tensor:
-        columns = entries.T.contiguous()
-        size = _at_once(cells)
-        found = [
-            _outputs(part, cells, primes, slopes, columns, *network) for part in points.split(size)
-        ]
-        outputs, features = (torch.cat(parts, dim=-1) for parts in zip(*found, strict=True))
+        outputs, features = _in_parts(points, seen, cells, primes, slopes, entries, *network)
         ctx.save_for_backward(points, cells, primes, features, *network)
         ctx.table = entries.shape[0] // len(cells)
         return outputs
@@ -133,7 +156,7 @@ class _Outputs(torch.autograd.Function):
                 if len(towards) == 2:
                     corners.addcmul_(lean, towards[1][:, i])
                 column.scatter_add_(0, index, corners.flatten())
-        return None, None, None, None, columns.T, *sums
+        return None, None, None, None, None, columns.T, *sums
 
 
 def _at_once(cells: Tensor) -> int:
@@ -141,8 +164,31 @@ def _at_once(cells: Tensor) -> int:
     return (2**22 if cells.is_cuda else 2**15) // len(cells)
 
 
+def _in_parts(
+    points: Float[Tensor, "points 3"],
+    seen: Float[Tensor, "all points"] | None,
+    cells: Int[Tensor, " levels"],
+    primes: Int[Tensor, " axes"],
+    slopes: bool,
+    entries: Float[Tensor, "entries features"],
+    *network: Tensor,
+) -> tuple[Float[Tensor, "values points"], Float[Tensor, "kinds all points"]]:
+    """`_outputs` of a few points at a time."""
+    columns, size = entries.T.contiguous(), _at_once(cells)
+    parts = points.split(size)
+    known = len(parts) * [None] if seen is None else seen.split(size, dim=1)
+    found = [
+        _outputs(part, some, cells, primes, slopes, columns, *network)
+        for part, some in zip(parts, known, strict=True)
+    ]
+    outputs, features = zip(*found, strict=True)
+    whole = torch.cat(features, dim=-1) if seen is None else seen[None]
+    return torch.cat(outputs, dim=-1), whole
+
+
 def _outputs(
     points: Float[Tensor, "points 3"],
+    seen: Float[Tensor, "all points"] | None,
     cells: Int[Tensor, " levels"],
     primes: Int[Tensor, " axes"],
     slopes: bool,
@@ -151,10 +197,14 @@ def _outputs(
 ) -> tuple[Float[Tensor, "values points"], Float[Tensor, "kinds all points"]]:
     """The network's outputs, with slopes then those of the first one; and what it has seen.
 
-    It has seen the features of all levels, one after the other, and maybe their slopes.
+    It has seen the features of all levels, one after the other, and maybe their slopes; some that
+    were `seen` before are not looked up again.
     """
     first, first_bias, last, last_bias = network
-    features = _interpolate(points, cells, primes, slopes, columns)
+    if seen is None:
+        features = _interpolate(points, cells, primes, slopes, columns)
+    else:
+        features = seen[None]
     hidden = torch.addmm(first_bias[:, None], first, features[0]).relu()
     outputs = torch.addmm(last_bias[:, None], last, hidden)
     if slopes:
@@ -173,9 +223,8 @@ def _back(
     """
     first, first_bias, last, _ = network
     hidden = torch.addmm(first_bias[:, None], first, features[0]).relu_()
-    active = (hidden > 0).to(hidden)
     outputs = gradient[: len(last)]
-    behind = (last.T @ outputs).mul_(active)
+    behind = torch.ops.aten.threshold_backward(last.T @ outputs, hidden, 0)  # of the relu
     sums[0].addmm_(behind, features[0].T)
     sums[1].add_(behind.sum(dim=1))
     sums[2].addmm_(outputs, hidden.T)
@@ -183,6 +232,7 @@ def _back(
     towards = [first.T @ behind]
     if len(features) > 1:
         rise = (features[1:] * gradient[-3:, None]).sum(dim=0)
+        active = (hidden > 0).to(hidden)
         through = last[0, :, None] * active
         sums[0].addmm_(through, rise.T)
         sums[2][0].add_((active * (first @ rise)).sum(dim=1))

@@ -105,6 +105,7 @@ class Samples:
         index: where each is among all, (N,), rising.
         count: S.
         surface: where normals are taken; None where nobody asks.
+        seen: what the field has found of each, (values, N); see `Field.look`.
     """
 
     t: Tensor
@@ -112,6 +113,7 @@ class Samples:
     index: Tensor
     count: int
     surface: "Surface | None" = None
+    seen: Tensor | None = None
 
     @property
     def ray(self) -> Tensor:
@@ -175,9 +177,11 @@ def worth_a_look(
         Samples(_take(t.flatten(), index), _take(delta.flatten(), index), index, samples)
         for index, (t, delta) in zip(_places(there), tiles, strict=True)
     ]
-    light, solid, stopped = [], [], []
+    light, solid, stopped, seen = [], [], [], list[Tensor | None]()
     for rays, found in zip(parts, inside, strict=True):
-        optical = field.density(rays.points(found.ray, found.t)) * found.delta
+        density, values = field.look(rays.points(found.ray, found.t))
+        seen.append(values)
+        optical = density * found.delta
         before, whole = _before(optical, found.index, (len(rays.origins), samples))
         light.append(before < -math.log(VISIBLE))
         if normals:
@@ -189,6 +193,8 @@ def worth_a_look(
     for i, (found, place) in enumerate(zip(inside, places, strict=False)):
         index = _take(found.index, place)
         some = Samples(_take(found.t, place), _take(found.delta, place), index, samples)
+        if (values := seen[i]) is not None:
+            some, seen[i] = replace(some, seen=values.index_select(1, place)), None
         if normals:
             solid_rays, share = places[len(parts) + i], _take(stopped[i], place)
             surface = Surface.of(solid_rays, normals, some.ray, share)
@@ -217,11 +223,9 @@ def march(
     t, ray = kept.t, kept.ray
     points = rays.points(ray, t)
     surface = kept.surface
-    if surface is None:
-        density, albedo = field(points)
-    else:
-        density, albedo, gradient = field.with_gradient(points, surface.at)
-        normal = normals_of(gradient)
+    density, albedo = field(points) if kept.seen is None else field(points, kept.seen)
+    if surface is not None:
+        normal = normals_of(field.gradient(_take(points, surface.at)))
     if white:
         albedo = torch.ones_like(albedo)
     if surface is not None and lights is not None:

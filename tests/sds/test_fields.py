@@ -141,10 +141,10 @@ def test_hashed_features_are_the_papers():
 
 def test_a_hash_grid_finds_its_points_a_few_at_a_time(monkeypatch):
     field = small_hash(generator=torch.Generator().manual_seed(0))
-    p, where = points(), torch.arange(0, 500, 3)
-    together = field.with_gradient(p, where)
+    p = points()
+    together = (*field(p), field.gradient(p))
     monkeypatch.setattr(hash_grid, "_at_once", lambda cells: 64)
-    torch.testing.assert_close(field.with_gradient(p, where), together)
+    torch.testing.assert_close((*field(p), field.gradient(p)), together)
 
 
 @pytest.mark.parametrize(("channels", "slopes"), [(1, False), (4, False), (1, True), (4, True)])
@@ -155,7 +155,7 @@ def test_the_gradient_of_a_hash_grid_by_hand_is_the_differential(monkeypatch, ch
     first, _, last = field.decoder
     parameters = [first.weight, first.bias + 0.1, last.weight[:channels], last.bias[:channels]]
     torch.autograd.gradcheck(
-        lambda *all: _Outputs.apply(p, field.cells, field.primes, slopes, *all),
+        lambda *all: _Outputs.apply(p, None, field.cells, field.primes, slopes, *all),
         # three tables of 8 entries
         [x.detach().clone().requires_grad_() for x in (field.entries[:24], *parameters)],
         fast_mode=True,
@@ -191,11 +191,20 @@ def test_the_slope_of_a_hash_grid_is_differentiable_in_all_parameters():
     torch.testing.assert_close((sides[0] - sides[1]) / 2e-7, slope, rtol=1e-5, atol=1e-6)
 
 
-def test_what_is_looked_up_together_is_what_is_looked_up_apart(field):
-    p, where = points(300, 0.9), torch.arange(0, 300, 7).repeat_interleave(2)
-    density, albedo, gradient = field.with_gradient(p, where)
-    torch.testing.assert_close((density, albedo), field(p))
-    torch.testing.assert_close(gradient, field.gradient(p[where]))
+def test_what_a_look_has_found_is_not_looked_up_again(monkeypatch):
+    """Of some of its points: the values and all gradients are those of a look of their own."""
+    field = small_hash(generator=torch.Generator().manual_seed(0)).double()
+    p, some = points(300, 0.9).double(), torch.arange(0, 300, 7)
+    density, seen = field.look(p)
+    torch.testing.assert_close(density, field.density(p))
+    found = []
+    for given in ((), (seen[:, some],)):
+        found.append(field(p[some], *given))
+        total = sum((x * torch.arange(1.0, x.numel() + 1).view_as(x)).sum() for x in found[-1])
+        found.append(torch.autograd.grad(total, list(field.parameters())))
+        monkeypatch.setattr(hash_grid, "_interpolate", None)
+    torch.testing.assert_close(found[0], found[2])
+    torch.testing.assert_close(found[1], found[3])
 
 
 def test_one_generator_one_field():

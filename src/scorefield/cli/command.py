@@ -98,12 +98,13 @@ class PriorCommand(Command):
     """A command that needs a prior."""
 
     bfloat16_on_cpu: ClassVar[bool] = False
-    """Whether a dtype of "auto" is bfloat16 on CPUs that multiply it; then its help says so."""
+    """Whether a dtype of "auto" is bfloat16 on CPUs that multiply it."""
 
     prior: str = "shapes"
     """An embedded prior, a folder in diffusers' format, a file (with --configs), or a hub id."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # type: ignore[assignment]
-    """Precision inside the networks; auto is the family's 16 bits on cuda, else float32."""
+    """Precision inside the networks; auto is the family's 16 bits on cuda, and on a CPU float32,
+    but bfloat16 for what is distilled if it has matrix units (AMX)."""
     variant: str | None = None
     """Variant of the weights, such as fp16; None takes the plain ones, or those there are."""
     configs: Path | None = None

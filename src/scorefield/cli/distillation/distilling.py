@@ -21,9 +21,6 @@ class DistillingCommand(PriorCommand):
     """A command that distils a prompt; the options of its settings are added to it."""
 
     bfloat16_on_cpu: ClassVar[bool] = True  # what is rounded is far below the noise of a step
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Precision inside the networks; auto is the family's 16 bits on cuda, bfloat16 on a CPU that
-    has matrix units for it (AMX), else float32."""
 
     out: Path
     """Folder of the run, new or empty; it holds all that a run killed half-way needs to go on."""
