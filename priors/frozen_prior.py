@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from scorefield.acceleration import once_per_sample
 from scorefield.devices import to_device
 from scorefield.priors.codec import Codec
 from scorefield.priors.condition import Condition
@@ -18,7 +19,6 @@ from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.prior import ImagePrior, Prompts
 from scorefield.priors.schedule import NoiseSchedule
-from scorefield.priors.shared_layers import once_per_sample
 from scorefield.priors.text import Conditioner
 
 Reader = Callable[[Tensor, NoiseLevel, Tensor], Prediction]

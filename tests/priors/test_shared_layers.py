@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from scorefield.acceleration import layers_before_text, once_per_sample
 from scorefield.perception.classification.error_measure import ErrorMeasure
 from scorefield.perception.classification.paired_errors import PairedErrors, Request
 from scorefield.priors import FrozenPrior, load_prior
 from scorefield.priors.condition import sharing_layers
-from scorefield.priors.shared_layers import layers_before_text, once_per_sample
 
 
 @pytest.fixture(scope="module")
