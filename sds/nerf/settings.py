@@ -55,8 +55,8 @@ class TextTo3DSettings(ViewedSettings):
     smoothness: weight of the total variation of the field's grid, against noisy shapes.
     """
 
-    size: Whole = 32  # half the prior's: until the middle of the run noise hides what is finer
-    later_sizes: tuple[Count, ...] = (64,)
+    size: Whole = 32  # half the prior's: for two thirds of the run noise hides what is finer
+    later_sizes: tuple[Count, ...] = (32, 64)
     samples: Count = 48
     field: FieldName = "voxels"
     background: Literal["greys", "sky"] = "greys"
