@@ -91,7 +91,7 @@ def test_sizes_follow_one_another() -> None:
 
 def test_scenes_begin_at_half_the_size_of_the_embedded_prior(shapes: ImagePrior) -> None:
     settings = TextTo3DSettings("a red mushroom")
-    sides = [settings.size_at(p, shapes.image_size) for p in (0.0, 0.49, 0.5, 1.0)]
+    sides = [settings.size_at(p, shapes.image_size) for p in (0.0, 0.66, 0.67, 1.0)]
     assert sides == [shapes.image_size // 2] * 2 + [shapes.image_size] * 2
 
 
