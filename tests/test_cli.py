@@ -306,7 +306,8 @@ def test_prompts_are_distilled_in_bfloat16_where_a_cpu_multiplies_it(
     has_units: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_units)
+    told = {"amx_bf16": has_units}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
     assert dtype_of(command, torch.device("cpu")) is (units if has_units else none)
     assert dtype_of(replace(command, dtype="auto"), torch.device("cuda")) is None
 

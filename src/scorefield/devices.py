@@ -1,7 +1,9 @@
-"""Copies to a device that nobody waits for, and the machine's memory."""
+"""Copies to a device that nobody waits for, what it multiplies, and the machine's memory."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +25,11 @@ def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
 
 def multiplies_bfloat16(device: torch.device | str) -> bool:
     """Whether a device is a CPU with units for matrices of bfloat16 (AMX), which halve the time."""
-    return torch.device(device).type == "cpu" and bool(torch.cpu._is_amx_tile_supported())
+    if torch.device(device).type != "cpu":
+        return False
+    # torch 2.6 does not tell
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("amx_bf16", False))
 
 
 def machine_memory() -> tuple[int | None, int | None]:
