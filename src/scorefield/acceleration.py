@@ -11,6 +11,7 @@ sample, and their outputs are repeated: `once_per_sample`.
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -95,22 +96,26 @@ def once_per_sample(model: nn.Module, of: Int[Tensor, " rows"]) -> Iterator[None
         return
     first = torch.empty(samples, dtype=torch.long)
     first[of] = torch.arange(rows)
-    device = next(model.parameters()).device
-    of, first = to_device(of, device), to_device(first, device)
     thread, narrowed = threading.get_ident(), set[nn.Module]()
+
+    @cache
+    def places(device: torch.device) -> tuple[Tensor, Tensor]:  # offloaded weights are elsewhere
+        return to_device(first, device), to_device(of, device)
 
     def narrow(layer: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
         given = [*args, *kwargs.values()]
         if threading.get_ident() != thread or not _counts(given[0], rows):
             return None
         narrowed.add(layer)
-        return _rows(args, first, rows), {k: _rows(v, first, rows) for k, v in kwargs.items()}
+        index, _ = places(given[0].device)
+        return _rows(args, index, rows), {k: _rows(v, index, rows) for k, v in kwargs.items()}
 
     def widen(layer: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         if threading.get_ident() != thread or layer not in narrowed:
             return None
         narrowed.remove(layer)
-        return _rows(output, of, samples)
+        whole = output[0] if isinstance(output, tuple) else output
+        return _rows(output, places(whole.device)[1], samples)
 
     with ExitStack() as hooks:
         for layer in layers:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import accelerate
 import numpy as np
 import pytest
 import torch
@@ -60,6 +61,20 @@ def test_values_are_those_of_the_whole_batch(
     name: str, of: list[int], tiny_sd: Path, prior: FrozenPrior
 ) -> None:
     shared, whole = asked(prior if name == "shapes" else load_prior(tiny_sd), torch.tensor(of))
+    torch.testing.assert_close(shared, whole, rtol=0, atol=1e-5)
+
+
+def test_weights_that_come_when_they_are_needed_do(tiny_sd: Path) -> None:
+    """accelerate keeps them elsewhere, and leaves the "meta" device in their place."""
+    prior = load_prior(tiny_sd)
+    accelerate.cpu_offload(prior.model, torch.device("cpu"))
+    assert next(prior.model.parameters()).device.type == "meta"
+    denoiser = prior.condition(["a duck", "a cup"])
+    z = torch.randn(1, *prior.latent_shape)
+    level = prior.schedule.at_fraction(torch.tensor([0.5])).expand(2)
+    with once_per_sample(prior.model, torch.tensor([0, 0])):
+        shared = denoiser(z.expand(2, -1, -1, -1), level).eps
+    whole = denoiser(z.expand(2, -1, -1, -1), level).eps
     torch.testing.assert_close(shared, whole, rtol=0, atol=1e-5)
 
 
