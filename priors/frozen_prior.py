@@ -17,9 +17,10 @@ from scorefield.priors.denoiser import ConditionedDenoiser
 from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
-from scorefield.priors.prior import ImagePrior, Prompts
+from scorefield.priors.prior import ImagePrior, Prompts, ToldCameras
 from scorefield.priors.schedule import NoiseSchedule
 from scorefield.priors.text import Conditioner
+from scorefield.views import CAMERA_WIDTH, CameraRanges, camera_vector
 
 Reader = Callable[[Tensor, NoiseLevel, Tensor], Prediction]
 """From z, its level and the network's value to what that predicts."""
@@ -49,6 +50,7 @@ class FrozenPrior(ImagePrior):
     prediction_type: what the network outputs, in diffusers' words: "epsilon", "sample",
         "v_prediction" or "flow_prediction"; or a function that reads it, where it is none of these.
     shape: of one latent, (channels, side, side), or of a video (frames, channels, side, side).
+    cameras: that the network was trained to be told, as `class_labels` (batch, 7); None tells none.
 
     Raises:
         ValueError: another prediction type, or a shape that is not square or not the codec's.
@@ -69,6 +71,7 @@ class FrozenPrior(ImagePrior):
         scheduler: Any = None,
         templates: Sequence[str] = (),
         guidance_kind: type[ClassifierFreeGuidance] = ClassifierFreeGuidance,
+        cameras: CameraRanges | None = None,
     ) -> None:
         if not callable(prediction_type) and prediction_type not in _READERS:
             accepted = ", ".join(_READERS)
@@ -93,6 +96,7 @@ class FrozenPrior(ImagePrior):
         )
         self.network = network.eval().requires_grad_(False)
         self.text = text
+        self.cameras = cameras
         self._read = prediction_type if callable(prediction_type) else _READERS[prediction_type]
         self._network_gradient = False
         self._control: Mapping[str, Tensor] = {}
@@ -187,11 +191,42 @@ class FrozenPrior(ImagePrior):
             value: Tensor = self.network(z.to(self.dtype), timestep, **condition.tensors)
         return value.to(torch.promote_types(z.dtype, torch.float32))
 
-    def condition(self, prompts: Prompts | None = None) -> ConditionedDenoiser:
-        """The denoiser under a prompt, one prompt per item of the batch, or (None) no prompt."""
+    def condition(
+        self, prompts: Prompts | None = None, cameras: ToldCameras | None = None
+    ) -> ConditionedDenoiser:
+        """The denoiser under a prompt, one prompt per item of the batch, or (None) no prompt.
+
+        cameras: that see what is made, one for all items or one each; None tells of no camera.
+
+        Raises:
+            ValueError: words or cameras that the prior does not take, cameras of another number
+                than the prompts, or that are not finite.
+        """
         if prompts is None:
             prompts = ""
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        tensors = self.text.encode(prompts).tensors
-        control = {name: tensor.to(self.device) for name, tensor in self._control.items()}
-        return ConditionedDenoiser(self, Condition({**tensors, **control}))
+        tensors = dict(self.text.encode(prompts).tensors)
+        if self.cameras is not None:
+            tensors["class_labels"] = _vectors(cameras, len(prompts)).to(self.device)
+        elif cameras is not None:
+            super().condition(prompts, cameras)  # refuses them
+        tensors |= {name: tensor.to(self.device) for name, tensor in self._control.items()}
+        return ConditionedDenoiser(self, Condition(tensors))
+
+
+def _vectors(cameras: ToldCameras | None, prompts: int) -> Float[Tensor, "batch 7"]:
+    """Cameras as a network is told them; zeros for none."""
+    if cameras is None:
+        return torch.zeros(1, CAMERA_WIDTH)
+    if not isinstance(cameras, Tensor):
+        cameras = camera_vector(cameras)
+    if cameras.ndim != 2 or cameras.shape[1] != CAMERA_WIDTH or not cameras.isfinite().all():
+        raise ValueError(
+            f"vectors of cameras must be finite, of shape (batch, {CAMERA_WIDTH}), as "
+            f"scorefield.views.camera_vector makes them; got {tuple(cameras.shape)}"
+        )
+    if 1 not in (prompts, len(cameras)) and len(cameras) != prompts:
+        raise ValueError(
+            f"{len(cameras)} cameras do not fit {prompts} prompts; give one camera or {prompts}"
+        )
+    return cameras.float()

@@ -16,8 +16,12 @@ from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance, GuidanceInterval
 from scorefield.priors.sampling import sample
 from scorefield.priors.schedule import NoiseSchedule
+from scorefield.views import CameraRanges, SphericalCameras
 
 Prompts = str | Sequence[str]
+
+ToldCameras = SphericalCameras | Tensor
+"""Cameras, or their vectors (batch, 7) as `scorefield.views.camera_vector` makes them."""
 
 # Decoded at once; four images of 512 pixels take about 3 GiB in float32.
 _DECODED_PIXELS = 4 * 512**2
@@ -106,9 +110,14 @@ class ImagePrior:
     templates: prompts as it was trained on, with {} for a thing, for people to begin with.
     guidance_kind: of what `guided` makes.
 
+    Attributes:
+        cameras: what cameras it was trained to be told; None takes no cameras.
+
     Raises:
         ValueError: a size or a number of frames that the codec does not divide.
     """
+
+    cameras: CameraRanges | None = None
 
     def __init__(
         self,
@@ -168,20 +177,41 @@ class ImagePrior:
             return shape
         return (1 + (self.frames - 1) // self.codec.frame_factor, *shape)
 
-    def condition(self, prompts: Prompts | None = None) -> Denoiser:
-        """The denoiser under a prompt, one prompt per item of the batch, or (None) no prompt."""
+    def condition(
+        self, prompts: Prompts | None = None, cameras: ToldCameras | None = None
+    ) -> Denoiser:
+        """The denoiser under a prompt, one prompt per item of the batch, or (None) no prompt.
+
+        cameras: that see what is made, one for all items or one each; None tells of no camera.
+
+        Raises:
+            ValueError: cameras for a prior that takes none.
+        """
+        if cameras is not None:
+            raise ValueError(
+                f"{self.name} takes no cameras, only words: leave them out, or take a prior that "
+                "was trained with cameras"
+            )
         return self.conditional.condition(prompts)
 
-    def guided(self, prompts: Prompts, guidance: Guidance | float | int | None = None) -> Denoiser:
+    def guided(
+        self,
+        prompts: Prompts,
+        guidance: Guidance | float | int | None = None,
+        cameras: ToldCameras | None = None,
+    ) -> Denoiser:
         """The denoiser guided towards prompts.
 
         guidance: how, or its scale alone; None is the prior's own scale.
+        cameras: as of `condition`. With and without the prompts it is the same camera, so that
+            guidance leads towards what the prompts say as it is seen from there, and does not
+            exaggerate the view.
         """
         guidance = Guidance.of(guidance, self.guidance_scale)
-        cond = self.condition(prompts)
+        cond = self.condition(prompts, cameras)
         # not every prior can do without a prompt, and without guidance none has to
         unguided = guidance.scale == 1 and guidance.negative is None
-        uncond = cond if unguided else self.condition(guidance.negative)
+        uncond = cond if unguided else self.condition(guidance.negative, cameras)
         return guidance.between(uncond, cond, self.guidance_kind)
 
     def encode(self, images: Images) -> Float[Tensor, "b *lf c lh lw"]:
@@ -227,22 +257,24 @@ class ImagePrior:
         self,
         prompts: Prompts,
         guidance: Guidance | float | int | None = None,
+        cameras: ToldCameras | None = None,
         **options: Any,
     ) -> Float[Tensor, "b *f 3 h w"]:
         """One image or video in [0, 1] per prompt: `generate_latents`, decoded.
 
-        Item i depends on the seed, its prompt and i, not on the batch.
+        Item i depends on the seed, its prompt, its camera and i, not on the batch.
 
-        guidance: as of `guided`.
+        guidance, cameras: as of `guided`.
         options: those of `sample`: steps, seed, scheduler, batch_size, progress, callback.
         """
-        return self.decode_in_parts(self.generate_latents(prompts, guidance, **options))
+        return self.decode_in_parts(self.generate_latents(prompts, guidance, cameras, **options))
 
     @torch.no_grad()
     def generate_latents(
         self,
         prompts: Prompts,
         guidance: Guidance | float | int | None = None,
+        cameras: ToldCameras | None = None,
         **options: Any,
     ) -> Float[Tensor, "b *lf c lh lw"]:
         """The latents of one image or video per prompt; the arguments are those of `generate`."""
@@ -251,7 +283,7 @@ class ImagePrior:
                 "one image is made per prompt: repeat the prompt, as in generate(4 * ['a table'])"
             )
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        denoiser = self.guided(prompts, guidance)
+        denoiser = self.guided(prompts, guidance, cameras)
         own = {"scheduler": self.scheduler, "steps": self.steps, "device": self.device}
         return sample(denoiser, self.latent_shape, n=len(prompts), **{**own, **options})
 

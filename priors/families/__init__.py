@@ -67,8 +67,13 @@ FAMILIES: dict[str, Family] = {
         },
         left_out=(*_SAFETY, "controlnet"),
         options=("requires_safety_checker",),
-        configs={"unet": _PLAIN_UNET, "text_encoder": _UNMASKED},
+        configs={
+            # a projection is of cameras, where the card says so
+            "unet": {**_PLAIN_UNET, "class_embed_type": (None, "projection")},
+            "text_encoder": _UNMASKED,
+        },
         float32=(),
+        cameras=True,
         aliases=(
             "StableDiffusionImg2ImgPipeline",
             "StableDiffusionControlNetPipeline",
@@ -328,4 +333,7 @@ def from_pipeline(pipeline: Any, *, name: str = "pipeline", **card: Any) -> Froz
     Raises:
         ValueError: a pipeline of another class, or a card that does not fit it.
     """
-    return family_of(pipeline).build(pipeline, Card(name=name, **card))
+    family = family_of(pipeline)
+    if card.get("cameras") is not None and not family.cameras:
+        raise ValueError(f"a {type(pipeline).__name__} is told no cameras; leave them out")
+    return family.build(pipeline, Card(name=name, **card))

@@ -50,6 +50,8 @@ class Card:
     templates: of prompts as it was trained on, with {} for a thing.
     image_size: side of the square images, pixels; None is the size the network was trained on.
     frames: of a video; None is the family's usual number.
+    cameras: that the network is told, for families that take them: the ranges it was trained on,
+        as of `scorefield.views.CameraRanges.of_card`; None for a network that is told none.
     """
 
     name: str = "pipeline"
@@ -62,6 +64,7 @@ class Card:
     templates: Sequence[str] = ()
     image_size: int | None = None
     frames: int | None = None
+    cameras: Mapping[str, Any] | None = None
 
     def sampled(
         self, usual_scale: float | int, few_steps: int | None = None, model: Any = None
@@ -223,6 +226,7 @@ class Family:
         that are followed.
     float32: parts kept in that precision whatever is asked for.
     half: 16 bits to compute in on CUDA: that of the published weights.
+    cameras: whether its network may be told cameras (see `Card`).
     aliases: pipelines of the same parts, for other tasks.
     """
 
@@ -234,4 +238,5 @@ class Family:
     configs: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
     float32: tuple[str, ...] = ("vae",)
     half: str = "float16"
+    cameras: bool = False
     aliases: tuple[str, ...] = ()

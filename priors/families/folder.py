@@ -9,6 +9,7 @@ from torch import Tensor
 
 from scorefield.priors.families import FAMILIES, Family, family_named
 from scorefield.priors.families.schedules import levels_of_class
+from scorefield.priors.families.unets import cameras_told
 from scorefield.priors.families.weights import PriorError, check_weights, read_json, variant_of
 
 CARD = "scorefield.json"
@@ -57,7 +58,25 @@ def check_folder(
             raise PriorError(
                 f"{folder / part}: tokenizer.json or vocab.json is missing; copy it again"
             )
-    return read_json(folder / CARD) if (folder / CARD).is_file() else {}
+    card = read_json(folder / CARD) if (folder / CARD).is_file() else {}
+    _check_cameras(folder, family, card.get("cameras"))
+    return card
+
+
+def _check_cameras(folder: Path, family: Family, told: Any) -> None:
+    """Refuse cameras that the network would not be told, or that the card does not name."""
+    if not family.cameras:
+        if told is not None:
+            raise PriorError(
+                f"{folder / CARD}: says cameras, which models of this family are not told; remove "
+                "the key"
+            )
+        return
+    path = folder / "unet" / "config.json"
+    try:
+        cameras_told(read_json(path), told)
+    except ValueError as error:
+        raise PriorError(f"{path}: {error}") from error
 
 
 def _check_scheduler(path: Path, named: str) -> None:

@@ -14,6 +14,7 @@ from scorefield.priors.families.control import ControlledUNet
 from scorefield.priors.families.schedules import path_of
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.text import ClipTextConditioner, PipelineConditioner
+from scorefield.views import CAMERA_WIDTH, CameraRanges
 
 # Of the latents, where a config does not say it: the published models'.
 _SIDE, _XL_SIDE = 64, 128
@@ -23,7 +24,10 @@ _LCM_GUIDANCE = 8.5
 
 
 def stable_diffusion(pipeline: Any, card: Card) -> FrozenPrior:
-    """Stable Diffusion 1.x and 2.x (Rombach et al. 2022), which predict eps or v."""
+    """Stable Diffusion 1.x and 2.x (Rombach et al. 2022), which predict eps or v.
+
+    A U-Net with a projection of class embeddings is told cameras, where the card names them.
+    """
     text = ClipTextConditioner(
         pipeline.tokenizer, pipeline.text_encoder, card.vocabulary, card.synonyms, card.related
     )
@@ -65,6 +69,36 @@ def stable_diffusion_xl(pipeline: Any, card: Card) -> FrozenPrior:
     return _latent_unet(pipeline, card, text, XLAdapter, usual_scale=5.0, usual_side=_XL_SIDE)
 
 
+def cameras_told(config: Mapping[str, Any], told: Mapping[str, Any] | None) -> CameraRanges | None:
+    """The cameras that a U-Net takes by its config and its card, which must agree.
+
+    They are told as class labels: a camera's vector goes through diffusers' projection and is added
+    to the embedding of the timestep.
+
+    Raises:
+        ValueError: only one of config and card says so, a vector has another width, or the ranges
+            are no ranges.
+    """
+    kind, width = (
+        config.get("class_embed_type"),
+        config.get("projection_class_embeddings_input_dim"),
+    )
+    if told is None:
+        if kind is not None:
+            raise ValueError(
+                f"has class_embed_type = {kind!r}, which loads where the card (scorefield.json) "
+                "says the cameras that it is told; add them, or give a model of this family"
+            )
+        return None
+    if kind != "projection" or width != CAMERA_WIDTH:
+        raise ValueError(
+            f"has class_embed_type = {kind!r} of {width} numbers, and cameras, which the card "
+            f"(scorefield.json) says it is told, take a 'projection' of {CAMERA_WIDTH}; train it "
+            "so, or leave the cameras out of the card"
+        )
+    return CameraRanges.of_card(told)
+
+
 def guidance_embedding(scale: float, width: int) -> Tensor:
     """What U-Nets distilled from guided samples are told of the guidance, shape (1, width).
 
@@ -92,6 +126,8 @@ class UNetAdapter(Adapter):
     ) -> dict[str, Any]:
         """The condition as the U-Net takes it."""
         given = {"encoder_hidden_states": encoder_hidden_states, **condition}
+        if "class_labels" in given:  # vectors, to be multiplied by weights
+            given["class_labels"] = given["class_labels"].to(encoder_hidden_states)
         if isinstance(self.guidance, Tensor):
             told = self.guidance.to(encoder_hidden_states)
             given["timestep_cond"] = told.expand(len(encoder_hidden_states), -1)
@@ -137,5 +173,6 @@ def _latent_unet(
         path.prediction_type,
         shape=(codec.channels, side, side),
         scheduler=path.scheduler,
+        cameras=cameras_told(pipeline.unet.config, card.cameras),
         **card.sampled(usual_scale, path.few_steps, pipeline.unet),
     )

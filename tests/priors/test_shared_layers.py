@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from untrained import untrained_views
 
 from scorefield.acceleration import layers_before_text, once_per_sample
 from scorefield.perception.classification.error_measure import ErrorMeasure
@@ -152,3 +153,8 @@ def test_a_graph_through_the_network_shares_nothing(prior: FrozenPrior, rows: Wa
     guided = prior.with_network_gradient().guided("a duck", 3.0)
     guided(z, prior.schedule.at_fraction(torch.tensor(0.5))).eps.sum().backward()
     assert inside == [2] and z.grad is not None
+
+
+def test_networks_that_hear_of_the_camera_share_nothing(tmp_path: Path) -> None:
+    """Rows of one noisy sample may be seen by different cameras, which every layer is told."""
+    assert layers_before_text(load_prior(untrained_views(tmp_path / "views")).model) == []

@@ -14,6 +14,7 @@ from untrained import narrow_codec, narrow_denoiser
 from scorefield.cli.main import main
 from scorefield.priors.noise import noise_generator
 from scorefield.runs.distributed import DistributedContext
+from scorefield.training.cameras import Viewpoints
 from scorefield.training.codec import CodecTask
 from scorefield.training.diffusion import DiffusionTask
 from scorefield.training.digits import DigitsTask, digits_part
@@ -22,6 +23,7 @@ from scorefield.training.motion import MotionTask
 from scorefield.training.settings import TrainingSettings
 from scorefield.training.task import TrainingTask
 from scorefield.training.tokenizer import make_tokenizer
+from scorefield.views import camera_vector
 from scorefield.world import draw_scene
 from scorefield.world.clips import NARROW
 
@@ -44,6 +46,16 @@ def denoiser() -> TrainingTask:
     return DiffusionTask(means, 0.1 * means.abs(), captions, tokenizer, SETTINGS, module=module)
 
 
+def denoiser_of_views() -> TrainingTask:
+    means = torch.randn(8, 4, 16, 16, generator=noise_generator(1))
+    captions = [draw_scene(0, index).caption for index in range(8)]
+    tokenizer, cameras = make_tokenizer(), camera_vector(Viewpoints.around(8))
+    module = narrow_denoiser(tokenizer, cameras=True)
+    return DiffusionTask(
+        means, 0.1 * means.abs(), captions, tokenizer, SETTINGS, module=module, cameras=cameras
+    )
+
+
 def judge() -> TrainingTask:
     return JudgeTask(images(), [draw_scene(0, index) for index in range(8)], SETTINGS)
 
@@ -56,7 +68,7 @@ def motion() -> TrainingTask:
     return MotionTask(NARROW, SETTINGS, width=8)
 
 
-@pytest.mark.parametrize("make", [codec, denoiser, judge, digits, motion])
+@pytest.mark.parametrize("make", [codec, denoiser, denoiser_of_views, judge, digits, motion])
 def test_the_weighted_mean_of_parts_is_that_of_the_batch(
     make: Callable[[], TrainingTask], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from scorefield.priors.schedule import DiscreteSchedule
 from scorefield.runs.folder import RunFolder
 from scorefield.runs.loop import optimise
 from scorefield.training import data, shapes
+from scorefield.training.cameras import Viewpoints
 from scorefield.training.codec import CodecTask, encode_all, make_codec, scale_latents
 from scorefield.training.data import from_bytes, render_indices, to_bytes, world_images
 from scorefield.training.diffusion import DiffusionTask, make_schedule
@@ -26,6 +27,7 @@ from scorefield.training.settings import TrainingSettings
 from scorefield.training.task import TrainingTask
 from scorefield.training.text_to_image import TextToImageTask, cached_latents
 from scorefield.training.tokenizer import WORDS, make_tokenizer
+from scorefield.views import camera_vector
 from scorefield.world import draw_scene
 from scorefield.world.judge import Judge
 
@@ -52,11 +54,28 @@ def diffusion_task(images: Tensor) -> DiffusionTask:
     return DiffusionTask(means, 0.1 * means.abs(), captions, tokenizer, SETTINGS, module=module)
 
 
+def camera_task(images: Tensor) -> DiffusionTask:
+    means = torch.randn(IMAGES, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    captions = [draw_scene(0, index).caption for index in range(IMAGES)]
+    cameras = camera_vector(Viewpoints.around(IMAGES))
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer()
+    module = narrow_denoiser(tokenizer, cameras=True)
+    return DiffusionTask(
+        means, 0.1 * means.abs(), captions, tokenizer, SETTINGS, module=module, cameras=cameras
+    )
+
+
 def judge_task(images: Tensor) -> JudgeTask:
     return JudgeTask(images, [draw_scene(0, index) for index in range(IMAGES)], SETTINGS)
 
 
-TASKS: list[Callable[[Tensor], TrainingTask]] = [codec_task, diffusion_task, judge_task]
+TASKS: list[Callable[[Tensor], TrainingTask]] = [
+    codec_task,
+    diffusion_task,
+    camera_task,
+    judge_task,
+]
 each_task = pytest.mark.parametrize("make", TASKS)
 
 

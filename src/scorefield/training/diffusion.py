@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import cast
+from typing import Any, cast
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -11,13 +11,20 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from scorefield.priors.noise import noise_generator
 from scorefield.priors.schedule import DiscreteSchedule
+from scorefield.training.cameras import CAMERA_DROPOUT, CAMERA_RATE, camera_losses, check_vectors
 from scorefield.training.data import batch_indices
 from scorefield.training.settings import TrainingSettings
 from scorefield.training.task import TrainingTask
+from scorefield.views import CAMERA_WIDTH
 
 CAPTION_DROPOUT = 0.1
 """Share of images trained without their caption, for classifier-free guidance."""
+
+_CAMERAS_TRIED_EVERY = 200  # steps
+_TRIED = 64  # images
+_TRYING = -1  # key of what they are drawn from, besides the numbers of the steps, 0 and above
 
 
 def make_schedule() -> DiscreteSchedule:
@@ -30,9 +37,12 @@ def make_schedule() -> DiscreteSchedule:
 
 
 class TextToLatents(nn.Module):
-    """A U-Net of latents of `channels` x 16 x 16, and the text encoder trained along with it."""
+    """A U-Net of latents of `channels` x 16 x 16, and the text encoder trained along with it.
 
-    def __init__(self, tokenizer: CLIPTokenizer, channels: int = 4) -> None:
+    cameras: whether the U-Net is told cameras, as `scorefield.views.camera_vector` has them.
+    """
+
+    def __init__(self, tokenizer: CLIPTokenizer, channels: int = 4, cameras: bool = False) -> None:
         super().__init__()
         self.text_encoder = CLIPTextModel(
             CLIPTextConfig(
@@ -60,14 +70,21 @@ class TextToLatents(nn.Module):
             attention_head_dim=4,
             cross_attention_dim=64,
             norm_num_groups=16,
+            class_embed_type="projection" if cameras else None,
+            projection_class_embeddings_input_dim=CAMERA_WIDTH if cameras else None,
         )
 
-    def forward(self, z: Tensor, timestep: Tensor, tokens: Tensor) -> Tensor:
-        """The network's v at latents (B, C, 16, 16), timesteps (B,) and token ids (B, L)."""
+    def forward(
+        self, z: Tensor, timestep: Tensor, tokens: Tensor, cameras: Tensor | None = None
+    ) -> Tensor:
+        """The network's v at latents (B, C, 16, 16), timesteps (B,) and token ids (B, L).
+
+        cameras: (B, 7), for a network that is told them.
+        """
         # On a CPU the fused attention's gradient takes a third of the whole step.
         with sdpa_kernel(SDPBackend.MATH) if z.device.type == "cpu" else nullcontext():
             text = self.text_encoder(tokens).last_hidden_state
-            return self.unet(z, timestep, encoder_hidden_states=text).sample
+            return self.unet(z, timestep, encoder_hidden_states=text, class_labels=cameras).sample
 
 
 class DiffusionTask(TrainingTask):
@@ -75,9 +92,12 @@ class DiffusionTask(TrainingTask):
 
     means, stds: the codec's posterior of every image, already scaled; each use draws a code.
     module: the networks to train; None makes them with random weights.
+    cameras: of every image, as `scorefield.views.camera_vector` has them, dropped now and then;
+        None for networks that are told none.
 
     Raises:
-        ValueError: a batch size below 2.
+        ValueError: a batch size below 2, cameras of another shape, or cameras for a module that is
+            told none, or the reverse.
     """
 
     module: TextToLatents
@@ -91,6 +111,7 @@ class DiffusionTask(TrainingTask):
         settings: TrainingSettings,
         *,
         module: TextToLatents | None = None,
+        cameras: Tensor | None = None,
     ) -> None:
         if settings.batch_size < 2:
             raise ValueError(
@@ -98,11 +119,31 @@ class DiffusionTask(TrainingTask):
                 f"got {settings.batch_size}"
             )
         torch.manual_seed(settings.seed)
-        super().__init__(TextToLatents(tokenizer) if module is None else module, settings)
-        self.means, self.stds = means, stds
+        if module is None:
+            module = TextToLatents(tokenizer, means.shape[1], cameras is not None)
+        if cameras is not None:
+            check_vectors(cameras, len(means))
+        if (cameras is None) != (module.unet.class_embedding is None):
+            told = "none" if cameras is None else "some"
+            raise ValueError(
+                f"the images have {told} cameras and the module takes the other; make it with "
+                f"TextToLatents(..., cameras={cameras is not None})"
+            )
+        super().__init__(module, settings)
+        self.means, self.stds, self.cameras = means, stds, cameras
         self.tokens = _tokenize(tokenizer, captions)
         self.no_caption = _tokenize(tokenizer, [""])
         self.schedule = make_schedule()
+
+    def groups(self) -> list[dict[str, Any]]:
+        """The embedding of cameras learns faster than the rest."""
+        embedding = self.module.unet.class_embedding
+        if embedding is None:
+            return super().groups()
+        fast = [*embedding.parameters()]
+        known = {id(p) for p in fast}
+        rest = [p for p in self.parameters if id(p) not in known]
+        return [{"params": rest}, {"params": fast, "share": CAMERA_RATE}]
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Mean squared error of v over a random batch."""
@@ -115,25 +156,56 @@ class DiffusionTask(TrainingTask):
             (u * self.schedule.num_timesteps).long().clamp(max=self.schedule.num_timesteps - 1)
         )
         keep = torch.rand(count, 1, generator=generator) >= CAPTION_DROPOUT
-        codes = torch.randn(self.means[batch].shape, generator=generator)
-        x = self.means[batch] + self.stds[batch] * codes
-        eps = torch.randn(x.shape, generator=generator)
+        x, eps = self._draw(batch, generator)
         tokens = torch.where(keep, self.tokens[batch], self.no_caption)
+        cameras = None
+        if self.cameras is not None:
+            seen = torch.rand(count, 1, generator=generator) >= CAMERA_DROPOUT
+            cameras = self.processes.own(self.cameras[batch] * seen)
         noisy = timestep >= self.schedule.num_timesteps // 2
 
-        own, device = self.processes.own, self.device
-        x, eps, timestep, tokens = own(x), own(eps), own(timestep), own(tokens)
-        level = self.schedule.at_timestep(timestep)
-        alpha, sigma = level.like(x)
-        z = level.add_noise(x, eps).to(device, memory_format=torch.channels_last)
-        with self.autocast():
-            v = self.module(z, timestep.to(device), tokens.to(device))
-        error = (v.float() - (alpha * eps - sigma * x).to(device)).square().mean((1, 2, 3))
+        own = self.processes.own
+        error = self._errors(own(x), own(eps), own(timestep), own(tokens), cameras)
         errors = self.processes.whole(error, count).cpu()
-        return error.mean(), {
+        metrics = {
             "loss_low_noise": errors[~noisy].mean().item(),
             "loss_high_noise": errors[noisy].mean().item(),
         }
+        if self.cameras is not None and step % _CAMERAS_TRIED_EVERY == 0:
+            metrics |= self._tried_cameras(self.cameras)
+        return error.mean(), metrics
+
+    def _draw(self, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Codes of images, and noise for them."""
+        codes = torch.randn(self.means[batch].shape, generator=generator)
+        x = self.means[batch] + self.stds[batch] * codes
+        return x, torch.randn(x.shape, generator=generator)
+
+    def _errors(
+        self, x: Tensor, eps: Tensor, timestep: Tensor, tokens: Tensor, cameras: Tensor | None
+    ) -> Tensor:
+        """Mean squared error of v of each row."""
+        device = self.device
+        level = self.schedule.at_timestep(timestep)
+        alpha, sigma = level.like(x)
+        z = level.add_noise(x, eps).to(device, memory_format=torch.channels_last)
+        told = () if cameras is None else (cameras.to(device),)
+        with self.autocast():
+            v = self.module(z, timestep.to(device), tokens.to(device), *told)
+        return (v.float() - (alpha * eps - sigma * x).to(device)).square().mean((1, 2, 3))
+
+    @torch.no_grad()
+    def _tried_cameras(self, cameras: Tensor) -> Mapping[str, float]:
+        """Whether cameras are heeded, on always the same noised images, of the noisier half."""
+        generator = noise_generator(self.settings.seed, _TRYING)
+        batch = batch_indices(generator, len(self.means), _TRIED)
+        x, eps = self._draw(batch, generator)
+        last = self.schedule.num_timesteps
+        timestep = torch.linspace(last // 2, last - 1, _TRIED).long()
+        return camera_losses(
+            lambda told: self._errors(x, eps, timestep, self.tokens[batch], told).mean(),
+            cameras[batch],
+        )
 
     def averaged(self) -> TextToLatents:
         """A frozen copy of the networks with the moving average of their weights."""

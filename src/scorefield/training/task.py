@@ -41,8 +41,12 @@ class TrainingTask(ABC):
         self.parameters: list[Tensor] = [p for p in module.parameters() if p.requires_grad]
         self.average = [p.detach().clone() for p in self.parameters]
         self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-3
+            self.groups(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-3
         )
+
+    def groups(self) -> list[dict[str, Any]]:
+        """The parameters by their learning rates: the settings' times "share", by default 1."""
+        return [{"params": self.parameters}]
 
     @abstractmethod
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
@@ -55,7 +59,7 @@ class TrainingTask(ABC):
         """One update."""
         settings = self.settings
         for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * settings.rate(step)
+            group["lr"] = settings.learning_rate * settings.rate(step) * group.get("share", 1.0)
         loss, metrics = self.loss(step, noise_generator(settings.seed, step))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

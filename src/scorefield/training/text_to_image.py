@@ -1,7 +1,7 @@
 """Text-to-image priors from images: codec, latents, denoiser, and the folder that results."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,18 @@ from scorefield.images import contact_sheet
 from scorefield.integrity import write_seal
 from scorefield.priors.families import from_pipeline
 from scorefield.priors.loading import pipeline_class
+from scorefield.training.cameras import Viewpoints
 from scorefield.training.codec import encode_all
 from scorefield.training.diffusion import DiffusionTask, TextToLatents
 from scorefield.training.settings import TrainingSettings
+from scorefield.views import CameraRanges, camera_vector
 
 __all__ = ["PriorCard", "TextToImageTask", "cached_latents", "make_pipeline", "save_prior"]
 
 SHARD_SIZE = "12MB"
 """Largest file of weights that is written."""
+
+_SIDES = 4  # from which a preview shows a prompt, where there are cameras
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ class TextToImageTask(DiffusionTask):
 
     codec: what made the latents; decodes the previews.
     prompts, guidance_scale: of the previews.
-    module: the networks to train; None makes them with random weights.
+    module, cameras: as of `DiffusionTask`; with cameras, previews show fewer prompts from all
+        sides.
     """
 
     def __init__(
@@ -63,16 +68,22 @@ class TextToImageTask(DiffusionTask):
         prompts: Sequence[str],
         guidance_scale: float,
         module: TextToLatents | None = None,
+        cameras: Tensor | None = None,
     ) -> None:
-        super().__init__(means, stds, captions, tokenizer, settings, module=module)
+        super().__init__(means, stds, captions, tokenizer, settings, module=module, cameras=cameras)
         self.codec, self.tokenizer = codec, tokenizer
         self.prompts, self.guidance_scale = list(prompts), guidance_scale
 
     def preview(self, step: int) -> Float[Tensor, "3 height width"]:
-        """A sample of each prompt."""
+        """A sample of each prompt; with cameras, of every fourth, front, side, back, other side."""
         pipeline = make_pipeline(self.codec, self.averaged(), self.tokenizer)
-        prior = from_pipeline(pipeline, guidance_scale=self.guidance_scale)
-        images = prior.generate(self.prompts, steps=20, seed=100, batch_size=24)
+        prompts, vectors, told = self.prompts, None, None
+        if self.cameras is not None:
+            prompts = [one for one in prompts[::_SIDES] for _ in range(_SIDES)]
+            vectors = camera_vector(Viewpoints.around(_SIDES)).repeat(len(prompts) // _SIDES, 1)
+            told = asdict(CameraRanges.of_vectors(self.cameras))
+        prior = from_pipeline(pipeline, guidance_scale=self.guidance_scale, cameras=told)
+        images = prior.generate(prompts, cameras=vectors, steps=20, seed=100, batch_size=24)
         return contact_sheet(images.cpu(), columns=12)
 
 

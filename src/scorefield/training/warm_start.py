@@ -19,7 +19,8 @@ class WarmStart:
     """The networks of a prior that a training begins with.
 
     What both have is copied; channels that only the new network has begin with small random
-    weights, and so do words. Latent channels are matched from the first on.
+    weights, and so do words. Latent channels are matched from the first on. A network that is told
+    cameras begins as the prior that is not, whatever the camera.
 
     source: name of an embedded prior, a folder, or a hub id.
 
@@ -68,6 +69,10 @@ class WarmStart:
             if word in known and state[name].shape[1] == table.shape[1]:
                 table[index] = state[name][known[word]].to(table)
         _copy({**state, name: table}, module.text_encoder)
+        embedding = module.unet.class_embedding
+        if embedding is not None and self.unet.class_embedding is None:
+            nn.init.zeros_(embedding.linear_2.weight)
+            nn.init.zeros_(embedding.linear_2.bias)
         return module
 
 
