@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -208,10 +209,11 @@ class ImagePrior:
             exaggerate the view.
         """
         guidance = Guidance.of(guidance, self.guidance_scale)
-        cond = self.condition(prompts, cameras)
+        condition = self.condition if cameras is None else partial(self.condition, cameras=cameras)
+        cond = condition(prompts)
         # not every prior can do without a prompt, and without guidance none has to
         unguided = guidance.scale == 1 and guidance.negative is None
-        uncond = cond if unguided else self.condition(guidance.negative, cameras)
+        uncond = cond if unguided else condition(guidance.negative)
         return guidance.between(uncond, cond, self.guidance_kind)
 
     def encode(self, images: Images) -> Float[Tensor, "b *lf c lh lw"]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from scorefield.images import contact_sheet, save_image
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator, noise_like
-from scorefield.priors.prior import ImagePrior, Prompts, check_is_prior
+from scorefield.priors.prior import ImagePrior, Prompts, ToldCameras, check_is_prior
 from scorefield.runs.metrics import Metric
 from scorefield.sds.objective import (
     DistillationResult,
@@ -49,18 +49,21 @@ class Distillation:
         self.prior = prior
         self.phi = make_particle_score(settings.objective, prior, settings.seed)
 
-    def denoisers(self, prompts: Prompts) -> PromptedDenoisers:
+    def denoisers(self, prompts: Prompts, cameras: ToldCameras | None = None) -> PromptedDenoisers:
         """The prior under one prompt, or one prompt per image.
 
+        cameras: that see the images, for a prior that is told them.
+
         Raises:
-            ValueError: words the prior does not know.
+            ValueError: words or cameras the prior does not know.
         """
         return PromptedDenoisers.of(
             self.prior,
             prompts,
             self.settings.scale,
             negative=self.settings.negative or None,
-            phi=None if self.phi is None else self.phi.condition(prompts),
+            phi=None if self.phi is None else self.phi.denoiser(prompts, cameras),
+            cameras=cameras,
         )
 
     def check(self, prompts: Prompts) -> None:
@@ -144,6 +147,7 @@ class Distillation:
         latents: Float[Tensor, "batch *shape"],
         prompts: Prompts,
         generator: torch.Generator,
+        cameras: ToldCameras | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """Trains phi on what the generator made under the prompts; returns its loss by name.
 
@@ -151,7 +155,7 @@ class Distillation:
         """
         if self.phi is None:
             return {}
-        return {"phi_loss": self.phi.learn(latents, prompts, generator)}
+        return {"phi_loss": self.phi.learn(latents, prompts, generator, cameras)}
 
     def state(self) -> dict[str, Any]:
         """phi under its name, if there is one; part of a task's state."""

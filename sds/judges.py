@@ -66,7 +66,8 @@ def parse_prompt(prompt: str) -> tuple[str, str | None]:
     if len(categories) != 1 or len(colors) > 1:
         raise ValueError(
             f"{prompt!r} cannot be judged: it must name one category of {', '.join(CATEGORIES)} "
-            f"and at most one colour of {', '.join(COLORS)}; reword it, or judge with CLIP"
+            f"and at most one colour of {', '.join(COLORS)}; reword it, or judge by images of "
+            "your own labels (--labels) or with CLIP (--clip-model)"
         )
     return categories[0], colors[0] if colors else None
 

@@ -8,6 +8,7 @@ the image.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -20,7 +21,7 @@ from scorefield.priors.experts import check_is_denoiser
 from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
-from scorefield.priors.prior import ImagePrior, Prompts
+from scorefield.priors.prior import ImagePrior, Prompts, ToldCameras
 
 Weight = Callable[[NoiseLevel], Tensor]
 """w(level): (batch,) weights of a batch of levels."""
@@ -97,18 +98,23 @@ class PromptedDenoisers:
         negative: Prompts | None = None,
         source: Prompts | None = None,
         phi: Denoiser | None = None,
+        cameras: ToldCameras | None = None,
     ) -> "PromptedDenoisers":
         """A prior's, under one prompt or one prompt per item.
 
         scale: of the classifier-free guidance; None takes the prior's own.
         negative: what guidance leads away from in place of no prompt.
+        cameras: that see the items, for a prior that is told them, under every prompt and none.
         """
         scale = prior.guidance_scale if scale is None else scale
-        cond = prior.condition(prompts)
-        bad = None if negative is None else prior.condition(negative)
+        condition = (
+            prior.condition if cameras is None else partial(prior.condition, cameras=cameras)
+        )
+        cond = condition(prompts)
+        bad = None if negative is None else condition(negative)
         uncond = None
         try:
-            uncond = prior.condition(None)
+            uncond = condition(None)
         except ValueError:  # not every prior can do without a prompt, nor has to
             if bad is None and scale != 1:
                 raise
@@ -117,7 +123,7 @@ class PromptedDenoisers:
             away = bad or uncond or towards
             return ClassifierFreeGuidance(towards, away, scale)
 
-        from_source = None if source is None else guided(prior.condition(source))
+        from_source = None if source is None else guided(condition(source))
         return cls(guided(cond), cond, uncond, bad, from_source, phi)
 
     def need(self, name: str) -> Denoiser:

@@ -52,6 +52,10 @@ class Preset:
     objective: ObjectiveName = "sds"
     values: Mapping[str, Any] = field(default_factory=dict)
 
+    def fitted(self, prior: "ImagePrior") -> "Preset":
+        """The preset as this very prior of its kind wants it."""
+        return self
+
 
 def kind_of(prior: "ImagePrior") -> PriorKind:
     """The kind of a prior, by what it is made of."""
@@ -90,7 +94,7 @@ def preset_for(prior: "ImagePrior", presets: Sequence[Preset], name: str | None 
             f"there is no preset {name!r} for {prior.name} (kind {kind}); "
             f"give {' or '.join(one.name for one in fitting)}"
         )
-    return found
+    return found.fitted(prior)
 
 
 def settings_by(preset: Preset, prior: "ImagePrior", given: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """The distributions a distillation draws its cameras from."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from scorefield.views import FOV
+from scorefield.views import FOV, CameraRanges
 
 if TYPE_CHECKING:  # the command line shows these settings without loading torch
     import torch
@@ -75,6 +75,37 @@ class CameraDistribution:
             look_at_jitter=0.2,
             up_jitter=0.02,
         )
+
+    def within(self, ranges: CameraRanges) -> "CameraDistribution":
+        """These cameras, those outside the ranges moved to their nearest ends."""
+
+        def moved(pair: tuple[float, float], ends: tuple[float, float]) -> tuple[float, float]:
+            low, high = (min(max(one, ends[0]), ends[1]) for one in pair)
+            return low, high
+
+        return replace(
+            self,
+            elevation=moved(self.elevation, ranges.elevation),
+            overhead=moved(self.overhead, ranges.elevation),
+            distance=moved(self.distance, ranges.distance),
+            fov=moved(self.fov, ranges.fov),
+        )
+
+    def outside(self, ranges: CameraRanges) -> list[str]:
+        """What of these cameras leaves the ranges, each as "fov 50 to 60, trained on 40 to 40"."""
+        drawn = {
+            "elevation": (self.elevation, ranges.elevation),
+            "overhead": (self.overhead, ranges.elevation),
+            "distance": (self.distance, ranges.distance),
+            "fov": (self.fov, ranges.fov),
+        }
+        if self.overhead_share == 0:
+            del drawn["overhead"]
+        return [
+            f"{name} {pair[0]:g} to {pair[1]:g}, trained on {ends[0]:g} to {ends[1]:g}"
+            for name, (pair, ends) in drawn.items()
+            if pair[0] < ends[0] or pair[1] > ends[1]
+        ]
 
     def draw(self, n: int, generator: "torch.Generator") -> "Cameras":
         """N random cameras, on the generator's device."""

@@ -8,12 +8,15 @@ a mean over them, hence the factor 1,024 there.
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from scorefield.sds.levels import LevelRange
 from scorefield.sds.nerf.camera_distribution import CameraDistribution
 from scorefield.sds.presets import Preset
+
+if TYPE_CHECKING:
+    from scorefield.priors.prior import ImagePrior
 
 __all__ = ["PRESETS"]
 
@@ -54,15 +57,28 @@ _UNLIT: Mapping[str, Any] = {
     "albedo_steps": 1.0, "shaded": 0.0, "textureless": 0.0, "orientation": 0.0,
 }  # fmt: skip
 
+
+@dataclass(frozen=True)
+class ViewPreset(Preset):
+    """A preset of what cameras see."""
+
+    def fitted(self, prior: "ImagePrior") -> Preset:
+        """Cameras stay where a prior that is told them was trained."""
+        if prior.cameras is None:
+            return self
+        cameras = self.values.get("cameras", CameraDistribution()).within(prior.cameras)
+        return replace(self, values={**self.values, "cameras": cameras})
+
+
 PRESETS: tuple[Preset, ...] = (
-    Preset("embedded", ("embedded",), "measured on the prior `shapes`, docs/results.md"),
-    Preset(
+    ViewPreset("embedded", ("embedded",), "measured on the prior `shapes`, docs/results.md"),
+    ViewPreset(
         "dreamfusion",
         ("sd", "sdxl"),
         "threestudio configs/dreamfusion-sd.yaml; its orientation weight is the one it ends at",
         values=_SCENE,
     ),
-    Preset(
+    ViewPreset(
         "dreamfusion",
         ("if",),
         "threestudio configs/dreamfusion-if.yaml; Poole et al. 2022",
@@ -74,13 +90,13 @@ PRESETS: tuple[Preset, ...] = (
             "cameras": replace(_CAMERAS, elevation=(-10.0, 90.0)),
         },
     ),
-    Preset(
+    ViewPreset(
         "dreamfusion",
         ("flow",),
         "as for Stable Diffusion, with the prior's own guidance: no configuration is published",
         values={name: value for name, value in _SCENE.items() if name != "scale"},
     ),
-    Preset(
+    ViewPreset(
         "prolificdreamer",
         ("sd", "sdxl"),
         "threestudio configs/prolificdreamer.yaml, its first stage (Wang et al. 2023)",
@@ -98,7 +114,7 @@ PRESETS: tuple[Preset, ...] = (
             "spread": 1 / 16,
         },
     ),
-    Preset(
+    ViewPreset(
         "sdi",
         ("sd", "sdxl"),
         "threestudio configs/sdi.yaml (Lukoianov et al. 2024), which renders 512 pixels throughout",
@@ -117,7 +133,7 @@ PRESETS: tuple[Preset, ...] = (
             "later_sizes": (256, 512),
         },
     ),
-    Preset(
+    ViewPreset(
         "csd",
         ("sd", "sdxl"),
         "Yu et al. 2023, the coarse stage; the rest as dreamfusion",

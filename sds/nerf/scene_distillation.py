@@ -20,6 +20,7 @@ from scorefield.runs.folder import RunFolder
 from scorefield.runs.job import run
 from scorefield.runs.metrics import Metric
 from scorefield.sds.distillation import Distillation, DistillationJob
+from scorefield.sds.nerf.asked_views import AskedViews, asked_views, check_views
 from scorefield.sds.nerf.assets.export import export_scene
 from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.assets.turntable import view_sheet
@@ -41,7 +42,6 @@ from scorefield.sds.nerf.texture.settings import check_refinement
 from scorefield.sds.nerf.view_negatives import view_negatives
 from scorefield.sds.objective import PromptedDenoisers
 from scorefield.sds.presets import settings_for
-from scorefield.views import view_name
 
 __all__ = ["TextTo3D", "begin_scene", "load_scene", "text_to_3d"]
 
@@ -124,7 +124,7 @@ class TextTo3D(DistillationJob):
 
     Raises:
         ValueError: words the prior does not know, a prior without views, a prompt the objective
-            lacks, or a size too small for the prior.
+            lacks, a size too small for the prior, or Perp-Neg with a prior that is told cameras.
     """
 
     def __init__(
@@ -147,7 +147,12 @@ class TextTo3D(DistillationJob):
         self.distillation = Distillation(prior, settings)
         self.optimizer = field_optimizer(_groups(self.scene, settings), settings.learning_rate)
         self.distillation.check([settings.prompt])
-        _check_views(settings.prompt, prior)
+        check_views(prior, settings.prompt, settings.cameras)
+        if settings.perp_neg and prior.cameras is not None:
+            raise ValueError(
+                "perp_neg leads away from the words for other views, and the prior "
+                f"{prior.name} is told the camera itself; leave it out"
+            )
 
     def step(self, step: int) -> Mapping[str, Metric]:
         """Render views, ask the prior, update the scene."""
@@ -181,12 +186,13 @@ class TextTo3D(DistillationJob):
 
     def learn(self, seen: SceneLook, generator: torch.Generator) -> Mapping[str, Metric]:
         """Train phi on what was seen, after the scene's update; of other objectives nothing."""
-        return self.distillation.learn(seen.latents, self._prompts(seen.cameras), generator)
+        asked = self._asked(seen.cameras)
+        return self.distillation.learn(seen.latents, asked.prompts, generator, asked.cameras)
 
     def denoisers(self, cameras: Cameras) -> PromptedDenoisers:
-        """The prior, each view under its own prompt."""
-        settings = self.settings
-        denoisers = self.distillation.denoisers(self._prompts(cameras))
+        """The prior, each view under its own camera, or under the prompt that names it."""
+        settings, asked = self.settings, self._asked(cameras)
+        denoisers = self.distillation.denoisers(asked.prompts, asked.cameras)
         if not settings.perp_neg:
             return denoisers
         views, weights = view_negatives(cameras)
@@ -199,8 +205,8 @@ class TextTo3D(DistillationJob):
         )
         return replace(denoisers, guided=guided)
 
-    def _prompts(self, cameras: Cameras) -> list[str]:
-        return [view_prompt(self.settings.prompt, view) for view in cameras.views]
+    def _asked(self, cameras: Cameras) -> AskedViews:
+        return asked_views(self.prior, self.settings.prompt, cameras)
 
     def _render(self, cameras: Cameras, progress: float, generator: torch.Generator) -> Rendering:
         settings = self.settings
@@ -312,15 +318,3 @@ def text_to_3d(
     if refine:
         refine_scene(prior, task.scene, task.settings, Path(out), refine, asset=asset, **pace)
     return Path(out)
-
-
-def _check_views(prompt: str, prior: ImagePrior) -> None:
-    """Refuse now a prior that would not know what to say of a camera."""
-    views = [view_name(azimuth, 0.0) for azimuth in (0.0, 90.0, 180.0)] + [view_name(0.0, 90.0)]
-    try:
-        prior.condition([view_prompt(prompt, view) for view in views])
-    except ValueError as error:
-        raise ValueError(
-            f"the prior {prior.name} knows no views such as {views[0]!r}, so it cannot say what an "
-            "object looks like from its other sides; take one that does, such as shapes"
-        ) from error

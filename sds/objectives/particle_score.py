@@ -16,7 +16,7 @@ from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator, noise_like
 from scorefield.priors.prediction import Prediction
-from scorefield.priors.prior import ImagePrior, Prompts
+from scorefield.priors.prior import ImagePrior, Prompts, ToldCameras
 from scorefield.priors.schedule import NoiseSchedule
 
 LOW, HIGH = 0.02, 0.98
@@ -26,13 +26,14 @@ LOW, HIGH = 0.02, 0.98
 class ParticleScore:
     """A denoiser that is trained, and its optimiser.
 
-    condition: the denoiser under prompts; differentiable in `parameters` where gradients are on.
+    condition: the denoiser under prompts, and (cameras=...) cameras where the prior is told them;
+        differentiable in `parameters` where gradients are on.
     parameters: by name; all that is trained and saved.
     """
 
     def __init__(
         self,
-        condition: Callable[[Prompts | None], Denoiser],
+        condition: Callable[..., Denoiser],
         parameters: dict[str, nn.Parameter],
         learning_rate: float,
         updates: int,
@@ -42,17 +43,23 @@ class ParticleScore:
         self.updates = updates
         self.optimizer = torch.optim.Adam(parameters.values(), lr=learning_rate)
 
+    def denoiser(self, prompts: Prompts | None, cameras: ToldCameras | None = None) -> Denoiser:
+        """The denoiser under prompts, and cameras if there are any."""
+        return self.condition(prompts, **({} if cameras is None else {"cameras": cameras}))
+
     def learn(
         self,
         latents: Float[Tensor, "batch *shape"],
         prompts: Prompts | None,
         generator: torch.Generator,
+        cameras: ToldCameras | None = None,
     ) -> Float[Tensor, ""]:
         """Updates by the denoising loss mean |eps_phi(alpha x + sigma eps) - eps|^2; returns it.
 
         latents: what the generator made under the prompts; no gradient flows to them.
+        cameras: that saw it, for a prior that is told them.
         """
-        denoiser = self.condition(prompts)
+        denoiser = self.denoiser(prompts, cameras)
         x = latents.detach()
         loss = x.new_zeros(())
         for _ in range(self.updates):
@@ -171,7 +178,9 @@ class SmallNetwork:
             network = _Small(shape[0], self.width, flat=len(shape) == 1)
         denoiser = _NetworkField(network, schedule)
         named = dict(network.named_parameters())
-        return ParticleScore(lambda prompts: denoiser, named, self.learning_rate, self.updates)
+        return ParticleScore(
+            lambda prompts, cameras=None: denoiser, named, self.learning_rate, self.updates
+        )
 
 
 @dataclass(eq=False)

@@ -47,8 +47,8 @@ def box(tmp_path: Path) -> Path:
 
 
 def painted_box(detail: int = 16) -> TextureDistillation:
-    prior = ImagePrior(EmpiricalPrior(torch.zeros(1, 3, 8, 8), ["a box front view"]), PixelCodec(),
-                       image_size=8)  # fmt: skip
+    labels = [f"a box {view} view" for view in VIEWS]
+    prior = ImagePrior(EmpiricalPrior(torch.zeros(4, 3, 8, 8), labels), PixelCodec(), image_size=8)
     mesh = unwrap(trimesh.creation.box([1.0, 1.0, 1.0]), 64)
     return TextureDistillation(
         prior, TextureSettings("a box", detail=detail), UserMesh(mesh, np.eye(4))

@@ -22,12 +22,13 @@ from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior, check_is_prior
 from scorefield.runs.metrics import Metric
 from scorefield.sds.distillation import Distillation, DistillationJob
+from scorefield.sds.nerf.asked_views import asked_views, check_views
 from scorefield.sds.nerf.assets.asset import Surface, bake
 from scorefield.sds.nerf.assets.mesh import albedo_at
 from scorefield.sds.nerf.assets.mesh_files import export_mesh
 from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.assets.surface_views import asset_views, surface_values
-from scorefield.sds.nerf.cameras import Cameras, orbit, view_prompt
+from scorefield.sds.nerf.cameras import Cameras, orbit
 from scorefield.sds.nerf.fields import Field
 from scorefield.sds.nerf.lights import Lights, draw_greys, draw_soft_lights
 from scorefield.sds.nerf.marching import brightness
@@ -53,6 +54,10 @@ class Painting(DistillationJob):
         field: whose colours are learnt, wherever it has parameters.
         asset: its `texture`, `up`, `frames` and `render_size`; None: the defaults.
         back: the 4 x 4 matrix from the surface to where its files show it; None: there.
+
+    Raises:
+        ValueError: words the prior does not know, a prior without views, a prompt the objective
+            lacks, or a size too small for the prior.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class Painting(DistillationJob):
         self.back = np.eye(4) if back is None else back
         self.distillation = Distillation(prior, settings)
         self.distillation.check([settings.prompt])
+        check_views(prior, settings.prompt, settings.cameras)
         mesh = surface.mesh
         self.surface = Surface(mesh, surface.places.to(prior.device))
         self.field = field.to(prior.device)
@@ -90,12 +96,12 @@ class Painting(DistillationJob):
         greys = draw_greys(len(cameras), generator)[:, None, None, None]
         size = settings.size_at(progress, self.prior.image_size)
         images = self.render(cameras, size, greys, lights)
-        prompts = [view_prompt(settings.prompt, view) for view in cameras.views]
-        distilled, latents = self.distillation.look(
-            images, self.distillation.denoisers(prompts), progress, generator
-        )
+        asked = asked_views(self.prior, settings.prompt, cameras)
+        denoisers = self.distillation.denoisers(asked.prompts, asked.cameras)
+        distilled, latents = self.distillation.look(images, denoisers, progress, generator)
         descend(self.optimizer, distilled.loss, settings.learning_rate, progress)
-        return {**distilled.metrics, **self.distillation.learn(latents, prompts, generator)}
+        learnt = self.distillation.learn(latents, asked.prompts, generator, asked.cameras)
+        return {**distilled.metrics, **learnt}
 
     def render(
         self,

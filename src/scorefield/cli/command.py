@@ -2,6 +2,8 @@
 
 import os
 import re
+import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -37,6 +39,16 @@ def under_way() -> Iterator[None]:
         if isinstance(error, RunFolderError):
             raise
         raise Failed(" ".join(str(error).split())) from error
+
+
+@contextmanager
+def notes() -> Iterator[None]:
+    """Inside, what the user is warned of is kept, and then told in a line each, once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        print(f"scorefield: note: {message}", file=sys.stderr)
 
 
 @dataclass(frozen=True)

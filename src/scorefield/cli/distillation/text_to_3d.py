@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from scorefield.cli.command import Outcome, options_of, under_way
+from scorefield.cli.command import Outcome, notes, options_of, under_way
 from scorefield.cli.distillation.distilling import DistillingCommand
 from scorefield.domains import Whole
 from scorefield.sds.nerf.assets.settings import AssetSettings
@@ -60,7 +60,8 @@ class _TextTo3D(SceneCommand):
 
         prior = prior_of(self)
         settings = self.settings(self.prompt, prior)
-        task = TextTo3D(prior, settings, asset=asset)
+        with notes():
+            task = TextTo3D(prior, settings, asset=asset)
         folder = begin(task, self.out, resume=self.resume)
         problem, refined = None, {}
         with under_way():

@@ -1,14 +1,12 @@
 """`scorefield text-to-svg`: a vector drawing from a prompt."""
 
-import sys
-import warnings
 from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from scorefield.cli.command import Outcome, options_of, under_way
+from scorefield.cli.command import Outcome, notes, options_of, under_way
 from scorefield.cli.distillation.distilling import DistillingCommand
 from scorefield.domains import Count, Whole
 from scorefield.sds.svg.presets import PRESETS
@@ -98,12 +96,8 @@ def _read(path: Path) -> str:
         raise ValueError(
             f"{path}: there is no such file; give --start an SVG, or one of {', '.join(STARTS)}"
         )
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        text = svg_text(load_svg(path))
-    for warning in caught:
-        print(f"scorefield: note: {warning.message}", file=sys.stderr)
-    return text
+    with notes():
+        return svg_text(load_svg(path))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from scorefield.cli.command import Outcome, options_of, under_way
+from scorefield.cli.command import Outcome, notes, options_of, under_way
 from scorefield.cli.distillation.distilling import DistillingCommand
 from scorefield.sds.nerf.assets.settings import AssetSettings, UpAxis
 from scorefield.sds.nerf.texture.presets import PRESETS
@@ -44,7 +44,8 @@ class _Texture(DistillingCommand):
         settings = TextureSettings(
             self.prompt, **self.given(TextureSettings, SETTINGS, PRESETS, prior)
         )
-        task = TextureDistillation(prior, settings, given, asset)
+        with notes():
+            task = TextureDistillation(prior, settings, given, asset)
         folder = begin(task, self.out, resume=self.resume)
         with under_way():
             written = run(task, folder, **self.pace())

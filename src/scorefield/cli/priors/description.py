@@ -75,11 +75,24 @@ def prompts_of(prior: FrozenPrior) -> Outcome:
     views = [view for view in VIEWS if words is None or set(view.split()) <= words]
     if kind not in ("text", "vocabulary"):
         views = []
-    lines = [line, f"views: {', '.join(views) or 'it has no words for them'}"]
+    lines = [line]
+    if views or prior.cameras is None:
+        lines.append(f"views: {', '.join(views) or 'it has no words for them'}")
+    cameras = None if prior.cameras is None else asdict(prior.cameras)
+    if cameras is not None:
+        ranges = (f"{name} {low:g} to {high:g}" for name, (low, high) in cameras.items())
+        lines.append(f"cameras: any azimuth, {', '.join(ranges)}")
     if prior.templates:
         lines.append(f"such as: {'; '.join(prior.templates)}")
     return Outcome(
-        {"prompts": kind, "words": known, "views": views, "templates": list(prior.templates)}, lines
+        {
+            "prompts": kind,
+            "words": known,
+            "views": views,
+            "cameras": cameras,
+            "templates": list(prior.templates),
+        },
+        lines,
     )
 
 

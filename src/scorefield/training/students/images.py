@@ -176,6 +176,11 @@ def _few_step_scheduler(prior: FrozenPrior) -> Any:
 
 def _network_of(folder: Path, prior: FrozenPrior) -> str:
     """The part of the folder that is the network."""
+    if prior.cameras is not None:
+        raise ValueError(
+            f"{folder}: is told cameras, and a student is trained on prompts alone; give a prior "
+            "that is told none"
+        )
     for name in _NETWORKS:
         if (folder / name).is_dir() and not prior.is_video:
             return name
