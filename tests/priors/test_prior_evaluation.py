@@ -18,6 +18,7 @@ from scorefield.training.evaluation import (
     evaluate_prior,
     write_card,
 )
+from scorefield.views import CameraRanges, view_name
 from scorefield.world.judge import Judge, JudgeNet, Verdict
 
 
@@ -76,6 +77,29 @@ def test_accuracies_of_a_judge_that_always_says_the_same(monkeypatch: pytest.Mon
     assert metrics["view_accuracy"] == pytest.approx(1 / 4)
     assert metrics["categories"]["chair"] == 1 and metrics["categories"]["duck"] == 0
     assert metrics["frechet_floor"] == pytest.approx(0, abs=1e-6)  # twice the same images
+
+
+def test_a_prior_that_is_told_cameras_is_told_no_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for the cameras of the renders that it is compared with."""
+    monkeypatch.setattr(evaluation, "_render", lambda scenes: torch.zeros(len(scenes), 3, 64, 64))
+    asked: list[Any] = []
+
+    class Told(Given):
+        cameras = CameraRanges((-10.0, 90.0), (2.8, 3.2), (40.0, 40.0))
+
+        def generate(self, prompts: Any, guidance: Any = None, **options: Any) -> Tensor:
+            asked.extend([prompts, options["cameras"]])
+            return self.pictures
+
+    metrics = evaluate_prior(
+        Told(torch.zeros(16, 3, 64, 64)), Stubborn(JudgeNet()), n=16, seed=5, renders=1
+    )
+    prompts, cameras = asked
+    assert metrics["cameras"] and prompts[2] == "a red chair"
+    azimuth = torch.rad2deg(torch.atan2(cameras[:, 1], cameras[:, 0])).tolist()
+    elevation = torch.rad2deg(torch.atan2(cameras[:, 3], cameras[:, 2])).tolist()
+    views = [view_name(a, e) for a, e in zip(azimuth, elevation, strict=True)]
+    assert views == [balanced_label(i)[2] for i in range(16)]
 
 
 def test_renders_are_near_renders_and_black_is_far() -> None:

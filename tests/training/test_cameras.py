@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 from untrained import narrow_codec, narrow_denoiser, untrained_shapes, untrained_views
 
+from scorefield.cli.main import main
+from scorefield.priors.loading import load_prior
 from scorefield.priors.noise import keyed_noise
-from scorefield.training import diffusion
+from scorefield.training import diffusion, shapes
 from scorefield.training.cameras import CAMERA_RATE, Viewpoints, camera_losses, turned
 from scorefield.training.diffusion import DiffusionTask, TextToLatents
 from scorefield.training.settings import TrainingSettings
@@ -16,6 +18,7 @@ from scorefield.training.text_to_image import TextToImageTask
 from scorefield.training.tokenizer import make_tokenizer
 from scorefield.training.warm_start import WarmStart
 from scorefield.views import camera_vector
+from scorefield.world import draw_scene
 
 SETTINGS = TrainingSettings(steps=30, batch_size=8, learning_rate=2e-3, warmup=5)
 
@@ -152,3 +155,42 @@ def test_previews_show_all_sides() -> None:
     sheet = training.preview(0)
     assert sheet.shape[0] == 3
     assert bool(sheet.isfinite().all())
+
+
+TINY = TrainingSettings(steps=3, batch_size=2, warmup=1)
+
+
+def test_the_worlds_prior_is_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a prior of words to one of cameras; a finished training resumes to itself."""
+    monkeypatch.setattr(TextToImageTask, "preview", lambda self, step: None)
+    monkeypatch.setattr(shapes, "TextToLatents", narrow_denoiser)
+    start = untrained_shapes(tmp_path / "tiny")
+
+    def train(resume: bool) -> Path:
+        return shapes.train_shapes_with_cameras(
+            tmp_path / "out", start=start, count=24, diffusion=TINY, resume=resume, progress=False
+        )
+
+    folder = train(resume=False)
+    prior = load_prior(folder)
+    scenes = [draw_scene(shapes.WORLD_SEED, index) for index in range(24)]
+    assert prior.name == "shapes-cameras"
+    assert prior.cameras is not None
+    elevations = [scene.elevation for scene in scenes]
+    assert prior.cameras.elevation == pytest.approx((min(elevations), max(elevations)), abs=0.06)
+    assert prior.cameras.fov == (40.0, 40.0)
+    assert prior.generate("a red chair", cameras=Viewpoints.around(1), steps=1).isfinite().all()
+    with pytest.raises(ValueError, match="does not know 'front'"):
+        prior.condition("a red chair, front view")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    before = weights.read_bytes()
+    train(resume=True)
+    assert weights.read_bytes() == before
+
+
+def test_steps_of_no_codec_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train-prior", "shapes", "--cameras", "--out", str(tmp_path / "out")]
+    assert main([*words, "--codec-steps", "3"]) == 2
+    assert (
+        "--codec-steps is not used by --cameras, which keeps the codec" in capsys.readouterr().err
+    )

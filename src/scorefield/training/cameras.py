@@ -1,7 +1,7 @@
 """Cameras in training: of every image, dropped now and then, and whether they are heeded."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.views import CAMERA_WIDTH, FOV
+from scorefield.world import WorldScene
 
 __all__ = ["CAMERA_DROPOUT", "CAMERA_RATE", "Viewpoints", "camera_losses", "check_vectors"]
 
@@ -35,6 +36,12 @@ class Viewpoints:
     elevation: Float[Tensor, " batch"]
     distance: Float[Tensor, " batch"]
     fov: Float[Tensor, " batch"]
+
+    @classmethod
+    def of(cls, scenes: Sequence[WorldScene]) -> "Viewpoints":
+        """Those that scenes of the world are seen from."""
+        seen = [(s.azimuth, s.elevation, s.distance, FOV) for s in scenes]
+        return cls(*torch.tensor(seen).float().T)
 
     @classmethod
     def around(cls, count: int, elevation: float = 20.0, distance: float = 3.0) -> "Viewpoints":

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from scorefield.files import write_text
 from scorefield.priors.prior import ImagePrior
-from scorefield.views import VIEWS
+from scorefield.training.cameras import Viewpoints
+from scorefield.views import VIEWS, camera_vector
 from scorefield.world import (
     CATEGORIES,
     COLORS,
@@ -50,6 +51,7 @@ def evaluate_prior(
     Accuracies are shares of the samples; that of the view counts only the categories that have a
     front. The Frechet distance, in the judge's features, is that between the samples and renders
     with the same labels; its floor is the distance between two independent sets of such renders.
+    A prior that is told cameras is told those of the first set, and no view in words.
 
     Args:
         prior: what is evaluated.
@@ -77,11 +79,18 @@ def evaluate_prior(
             f"1; got seed {seed}, n {n}, renders {renders}, steps {steps}"
         )
     labels = [balanced_label(i) for i in range(n)]
-    prompts = [caption(*label) for label in labels]
+    scenes, others = (_matching_scenes(seed, labels, which) for which in (0, 1))
+    told = prior.cameras is not None
     images = prior.generate(
-        prompts, scale, steps=steps, seed=seed, batch_size=batch_size, progress=progress
+        [caption(category, color, None if told else view) for category, color, view in labels],
+        scale,
+        cameras=camera_vector(Viewpoints.of(scenes)) if told else None,
+        steps=steps,
+        seed=seed,
+        batch_size=batch_size,
+        progress=progress,
     ).cpu()
-    first, second = (_render(_matching_scenes(seed, labels, which)) for which in (0, 1))
+    first, second = _render(scenes), _render(others)
     fresh = [draw_scene(seed, _FRESH + i) for i in range(renders)]
     truth = [(s.category, s.color, s.view) for s in fresh]
     features = [judge.features(part) for part in (images, first, second)]
@@ -91,6 +100,7 @@ def evaluate_prior(
         "seed": seed,
         "guidance_scale": prior.guidance_scale if scale is None else scale,
         "steps": steps,
+        "cameras": told,
         **_accuracies(judge(images), labels),
         "frechet_distance": frechet_distance(features[0], features[1]),
         "frechet_floor": frechet_distance(features[1], features[2]),
@@ -110,9 +120,10 @@ def balanced_label(i: int) -> Label:
     return list(CATEGORIES)[category], list(COLORS)[color], view
 
 
-def caption(category: str, color: str, view: str) -> str:
-    """The caption of a label, such as "an orange duck, back view"."""
-    return f"{'an' if color[0] in 'aeiou' else 'a'} {color} {category}, {view}"
+def caption(category: str, color: str, view: str | None) -> str:
+    """The caption of a label, such as "an orange duck, back view"; None leaves the view out."""
+    thing = f"{'an' if color[0] in 'aeiou' else 'a'} {color} {category}"
+    return thing if view is None else f"{thing}, {view}"
 
 
 def _matching_scenes(seed: int, labels: Sequence[Label], which: int) -> list[WorldScene]:
@@ -178,14 +189,20 @@ def write_card(metrics: Mapping[str, Any], command: str, folder: Path) -> Path:
         ("view, where there is a front", *_both(metrics, "view_accuracy")),
     ]
     table = "\n".join(f"| {name} | {_percent(a)} | {_percent(b)} |" for name, a, b in rows)
+    views = f"{len(VIEWS)} views ({', '.join(VIEWS)})"
+    asked, example = '"a COLOUR CATEGORY, VIEW"', '"a red mushroom, front view"'
+    if metrics.get("cameras"):
+        views = "any view: it is told the camera, not a word for it"
+        asked = '"a COLOUR CATEGORY" under cameras of every view'
+        example = '"a red mushroom" --azimuth 0 90'
     world = (
         f"A text-to-image diffusion prior of 64x64 images of a procedural world: objects of "
         f"{len(CATEGORIES)} categories ({', '.join(CATEGORIES)}) in {len(COLORS)} colours "
-        f"({', '.join(COLORS)}) and {len(VIEWS)} views ({', '.join(VIEWS)}). It knows the words "
-        "of these captions and no others, and has seen no photograph."
+        f"({', '.join(COLORS)}) and {views}. It knows the words of these captions and no others, "
+        "and has seen no photograph."
     )
     how = (
-        f'Captions "a COLOUR CATEGORY, VIEW", all combinations in turn, sampled with seed '
+        f"Captions {asked}, all combinations in turn, sampled with seed "
         f"{metrics['seed']}, guidance scale {metrics['guidance_scale']:g} and {metrics['steps']} "
         "steps, judged by a classifier trained on renders alone. The last column is the same "
         f"classifier on {judge['images']} fresh renders: how far it can be trusted."
@@ -205,7 +222,7 @@ def write_card(metrics: Mapping[str, Any], command: str, folder: Path) -> Path:
 
 {fill(world, 100)}
 
-Example: `scorefield sample "a red mushroom, front view" --out samples.png`
+Example: `scorefield sample {example} --out samples.png`
 
 ## Figures
 

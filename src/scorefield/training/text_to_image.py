@@ -28,7 +28,7 @@ __all__ = ["PriorCard", "TextToImageTask", "cached_latents", "make_pipeline", "s
 SHARD_SIZE = "12MB"
 """Largest file of weights that is written."""
 
-_SIDES = 4  # from which a preview shows a prompt, where there are cameras
+_SEEN, _SIDES = 6, 4  # prompts that a preview shows, and from how many sides, with cameras
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class TextToImageTask(DiffusionTask):
 
     codec: what made the latents; decodes the previews.
     prompts, guidance_scale: of the previews.
-    module, cameras: as of `DiffusionTask`; with cameras, previews show fewer prompts from all
-        sides.
+    module, cameras: as of `DiffusionTask`; with cameras, previews show the first six prompts, each
+        from four sides.
     """
 
     def __init__(
@@ -75,11 +75,11 @@ class TextToImageTask(DiffusionTask):
         self.prompts, self.guidance_scale = list(prompts), guidance_scale
 
     def preview(self, step: int) -> Float[Tensor, "3 height width"]:
-        """A sample of each prompt; with cameras, of every fourth, front, side, back, other side."""
+        """A sample of each prompt; with cameras from front, side, back and other side."""
         pipeline = make_pipeline(self.codec, self.averaged(), self.tokenizer)
         prompts, vectors, told = self.prompts, None, None
         if self.cameras is not None:
-            prompts = [one for one in prompts[::_SIDES] for _ in range(_SIDES)]
+            prompts = [one for one in prompts[:_SEEN] for _ in range(_SIDES)]
             vectors = camera_vector(Viewpoints.around(_SIDES)).repeat(len(prompts) // _SIDES, 1)
             told = asdict(CameraRanges.of_vectors(self.cameras))
         prior = from_pipeline(pipeline, guidance_scale=self.guidance_scale, cameras=told)

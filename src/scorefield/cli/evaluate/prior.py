@@ -52,7 +52,8 @@ class EvaluatePrior(PriorCommand):
 
         check_at_least(max(TRAINING_SEEDS) + 1, seed=self.seed)
         judge, prior = load_judge(self.judge), prior_of(self)
-        prior.condition("a red mushroom, front view")  # refuses a prior of another world
+        view = ", front view" if prior.cameras is None else ""
+        prior.condition(f"a red mushroom{view}")  # refuses a prior of another world
         with owned(self.out), under_way():
             metrics = evaluate_prior(
                 prior,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
-from scorefield.cli.command import Command, Outcome, check_folder
+from scorefield.cli.command import Command, Outcome, check_folder, check_unused
 from scorefield.cli.launched import is_first
 from scorefield.domains import Count
 from scorefield.locks import owned
@@ -75,7 +75,8 @@ class TrainShapes(_Training):
     """Train the embedded text-to-image prior: renders the world, then codec, then denoiser.
 
     The finished pipeline is in OUT/shapes, in diffusers' format. The defaults are the recipe of
-    the prior that ships.
+    the prior that ships. With --cameras the training begins with that prior, whose codec it keeps,
+    and the result, OUT/shapes-cameras, is told cameras in place of words for views.
     """
 
     steps: Count = DIFFUSION.steps
@@ -84,11 +85,26 @@ class TrainShapes(_Training):
     """Training steps of the codec."""
     images: Count = SHAPES_IMAGES
     """Size of the training set."""
+    cameras: bool = False
+    """Train the prior shapes further, to be told cameras."""
+
+    def check(self) -> None:
+        """Refuse steps of a codec that is not trained."""
+        if self.cameras:
+            check_unused(self, "--cameras, which keeps the codec of shapes", "codec_steps")
 
     def train(self, progress: bool) -> Path:
         """Train."""
-        from scorefield.training.shapes import train_shapes
+        from scorefield.training.shapes import train_shapes, train_shapes_with_cameras
 
+        if self.cameras:
+            return train_shapes_with_cameras(
+                self.out,
+                count=self.images,
+                diffusion=self.adjusted(DIFFUSION, self.steps),
+                resume=self.resume,
+                progress=progress,
+            )
         return train_shapes(
             self.out,
             count=self.images,
