@@ -1,10 +1,11 @@
-"""CPU seconds of finishing a run (views, mesh, turntable, files), as a ratio to another checkout.
+"""CPU seconds of finishing a run (mesh, files, views, turntable), as a ratio to another checkout.
 
     OMP_NUM_THREADS=1 python benchmarks/finishing.py RUN OTHER
 
 RUN is the folder of a finished `scorefield text-to-3d` with the default field, OTHER a checkout of
 the version to compare with. Both finish its scene, whole processes in turn, three times each; the
-least of each counts. What a process takes that only imports and loads is taken off.
+least of each counts. What a process takes that only imports and loads is taken off. Then the parts
+of this one, once, in a process of their own.
 """
 
 import argparse
@@ -29,6 +30,34 @@ scene = RadianceField()
 scene.load_state_dict(load_file(sys.argv[1]))
 """
 FINISH = LOAD + "export_scene(scene, sys.argv[2])"
+
+PARTS = (
+    LOAD
+    + """
+import time
+from scorefield.sds.nerf.assets import asset, export
+
+spent = {}
+
+def timed(module, name):
+    inner = getattr(module, name)
+
+    def outer(*given, **named):
+        start = time.process_time()
+        result = inner(*given, **named)
+        spent[name] = spent.get(name, 0) + time.process_time() - start
+        return result
+
+    setattr(module, name, outer)
+
+for name in ("extract_surface", "simplify", "unwrap", "seen_points", "bake"):
+    timed(asset, name)
+for name in ("export_mesh", "view_sheet", "asset_views", "save_gif"):
+    timed(export, name)
+export.export_scene(scene, sys.argv[2])
+print(*(f"{name} {took:.2f}" for name, took in spent.items()), sep=", ")
+"""
+)
 
 
 def cpu_seconds(checkout: Path, script: str, *words: str) -> float:
@@ -59,6 +88,7 @@ def main() -> None:
                 load = cpu_seconds(checkout, LOAD, scene)
                 whole = cpu_seconds(checkout, FINISH, scene, str(Path(folder) / name))
                 took[name].append(whole - load)
+        cpu_seconds(HERE, PARTS, scene, str(Path(folder) / "parts"))
     this, other = min(took["this"]), min(took["other"])
     print(f"finishing: this {this:.1f} s, other {other:.1f} s, ratio {this / other:.2f}")
 

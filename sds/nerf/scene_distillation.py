@@ -252,7 +252,7 @@ class TextTo3D(DistillationJob):
 
     def preview(self, step: int) -> Float[Tensor, "3 height width"]:
         """Named views, in colour and as bare geometry."""
-        return view_sheet(self.scene, size=96, samples=64)
+        return view_sheet(self.scene, size=96)
 
     def parts(self) -> Mapping[str, nn.Module | torch.optim.Optimizer]:
         """The scene and its optimiser."""

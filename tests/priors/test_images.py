@@ -45,6 +45,25 @@ def test_a_gif_has_its_frames_and_speed(tmp_path):
         assert gif.info["loop"] == 0
 
 
+def test_frames_of_a_gif_share_a_palette_that_has_the_rare_colours_too(tmp_path):
+    across = torch.linspace(0, 1, 64).expand(64, 64)
+    frames = torch.stack([torch.stack([across, across.T, across * i / 9]) for i in range(10)])
+    frames[:, 1] *= 0.5
+    frames[7, :, 20, 20] = torch.tensor([0.0, 1.0, 1.0])  # one pixel of 40,960
+    with Image.open(save_gif(tmp_path / "a.gif", frames)) as gif:
+        seen = []
+        for number in range(10):
+            gif.seek(number)
+            seen.append(torch.from_numpy(np.array(gif.convert("RGB"))).permute(2, 0, 1) / 255)
+    error = torch.stack(seen) - frames
+    assert error[7, :, 20, 20].abs().max() < 0.1
+    cube = (1 * 0.5 * 0.9 / 256) ** (1 / 3)  # side of 256 cubes that fill these colours
+    assert error.square().mean().sqrt() < 1.5 * cube / 12**0.5
+    flat = (across > 0.5).float().expand(3, 3, 64, 64)
+    with Image.open(save_gif(tmp_path / "b.gif", flat)) as gif:
+        assert np.array_equal(np.array(gif.convert("RGB"))[..., 0] / 255, flat[0, 0].numpy())
+
+
 def test_a_contact_sheet_has_rows_in_order():
     images = torch.stack([torch.full((3, 4, 5), i / 10) for i in range(5)])
     sheet = contact_sheet(images, columns=3, pad=2)

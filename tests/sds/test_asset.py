@@ -22,7 +22,9 @@ from scorefield.sds.nerf.assets.rasterise import rasterise, silhouette
 from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.assets.surface_views import (
     asset_views,
+    is_closed,
     render_texture,
+    shaded_views,
     surface_values,
     texture_of,
 )
@@ -133,6 +135,46 @@ def test_pixels_look_where_rays_hit() -> None:
         np.testing.assert_allclose(places[i].view(-1, 3)[rays], hits, atol=1e-5)
 
 
+def test_closed_is_what_is_solid_and_outward(asset: trimesh.Trimesh) -> None:
+    box, ball = trimesh.creation.box([0.2] * 3), trimesh.creation.icosphere(1, 0.5)
+    ball.apply_translation([2.0, 0.0, 0.0])
+    assert is_closed(box) and is_closed(trimesh.util.concatenate([box, ball]))
+    assert is_closed(asset) and not asset.is_watertight, "its seams are none"
+    assert not is_closed(trimesh.Trimesh(box.vertices, box.faces[1:]))
+    inward = box.copy()
+    inward.invert()
+    assert not is_closed(inward)
+    assert not is_closed(trimesh.util.concatenate([inward, ball])), "the ball is the larger one"
+
+
+def test_of_a_closed_mesh_what_is_turned_away_is_not_seen(asset: trimesh.Trimesh) -> None:
+    cameras = Cameras.at([20.0, 140.0, 300.0], [30.0, -20.0, 80.0])
+    for mesh in (asset, trimesh.creation.torus(0.5, 0.2)):
+        values = torch.as_tensor(np.array(mesh.vertices))
+        for whole, half in zip(
+            surface_values(mesh, values, cameras, 48),
+            surface_values(mesh, values, cameras, 48, closed=True),
+            strict=True,
+        ):
+            assert torch.equal(whole, half)
+
+
+def test_a_ball_is_shaded_by_lamberts_law() -> None:
+    ball, cameras, size = trimesh.creation.icosphere(5, 0.5), Cameras.at([20.0], [30.0]), 48
+    image = shaded_views(ball, cameras, size)[0]
+    assert torch.equal(image[0], image[1]) and torch.equal(image[0], image[2])
+    origins, directions = (x[0] for x in cameras.origins_and_directions(size, size))
+    middle = -(origins * directions).sum(dim=1)
+    closest = (origins + middle[:, None] * directions).square().sum(dim=1)
+    place = origins + (middle - (0.5**2 - closest).clamp_min(0).sqrt())[:, None] * directions
+    cosine = -(place / 0.5 * torch.nn.functional.normalize(place - origins, dim=1)).sum(dim=1)
+    inside = closest < 0.4**2
+    torch.testing.assert_close(
+        image[0].flatten()[inside], (0.1 + 0.9 * cosine)[inside], atol=5e-3, rtol=0
+    )
+    assert (image[0].flatten()[closest > 0.53**2] == 0.8).all()
+
+
 def test_the_asset_is_closed_light_and_of_the_fields_shape(
     scene: RadianceField, asset: trimesh.Trimesh
 ) -> None:
@@ -205,12 +247,11 @@ def test_pygltflib_reads_one_matte_material_and_the_texture(
     image = gltf.images[gltf.textures[pbr.baseColorTexture.index].source]
     view = gltf.bufferViews[image.bufferView]
     data = gltf.binary_blob()[view.byteOffset : view.byteOffset + view.byteLength]
-    aside = files["glb"].with_name("read.png")
-    aside.write_bytes(data)
-    with Image.open(aside) as read, Image.open(files["png"]) as written:
-        assert read.size == (512, 512)
-        assert np.array_equal(np.array(read.convert("RGB")), np.array(written.convert("RGB")))
-    aside.unlink()
+    assert data.rstrip(b"\0") == files["png"].read_bytes().rstrip(b"\0"), "encoded once"
+    with Image.open(files["png"]) as written:
+        picture = texture_of(asset).permute(1, 2, 0) * 255
+        assert written.size == (512, 512)
+        assert np.array_equal(np.array(written.convert("RGB")), picture.round().byte().numpy())
 
 
 def test_ply_is_closed_and_coloured(scene: RadianceField, files: dict[str, Path]) -> None:
@@ -232,6 +273,10 @@ def test_up_is_a_choice_but_for_gltf(asset: trimesh.Trimesh, tmp_path: Path) -> 
 
 
 def test_a_mesh_without_colours_is_refused(tmp_path: Path) -> None:
+    bare = trimesh.creation.box()
     with pytest.raises(ValueError, match="must have a texture or colours"):
-        export_mesh(trimesh.creation.box(), tmp_path / "new")
+        export_mesh(bare, tmp_path / "new")
+    bare.visual.vertex_colors = np.full((8, 4), 200, np.uint8)
+    with pytest.raises(ValueError, match="of a mesh with a texture; this one has none"):
+        export_mesh(bare, tmp_path / "new", usdz=True)
     assert not (tmp_path / "new").exists()

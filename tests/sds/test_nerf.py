@@ -5,6 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from scorefield.sds.nerf.assets.mesh import extract_surface
+from scorefield.sds.nerf.assets.surface_views import shaded_views
 from scorefield.sds.nerf.assets.turntable import save_turntable, view_sheet
 from scorefield.sds.nerf.camera_distribution import CameraDistribution
 from scorefield.sds.nerf.cameras import Cameras, orbit
@@ -421,4 +423,18 @@ def test_a_turntable_is_an_animation(tmp_path):
         assert gif.size == (16, 16)
     with pytest.raises(ValueError, match=r"\.gif or \.mp4"):
         save_turntable(scene, tmp_path / "turn.avi")
-    assert view_sheet(scene, 16).shape == (3, 2 + 2 * 30, 2 + 5 * 18)
+
+
+def test_the_lower_views_are_of_the_surface_and_empty_without_one():
+    scene = RadianceField(Ball())
+    scene.update_occupancy()
+    sheet = view_sheet(scene, 16)
+    assert sheet.shape == (3, 2 + 2 * 30, 2 + 5 * 18)
+    lower = sheet[:, 32:48, 2:18]
+    surface = extract_surface(scene, 64)
+    expected = shaded_views(surface, Cameras.at([0.0], [15.0]), 16)[0]
+    torch.testing.assert_close(lower, expected)
+    assert torch.equal(sheet, view_sheet(scene, 16, mesh=surface))
+    empty = RadianceField(Ball(density=0.0))
+    empty.update_occupancy()
+    assert (view_sheet(empty, 16)[:, 32:48, 2:18] == 0.8).all()

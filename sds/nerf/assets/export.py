@@ -28,7 +28,7 @@ def export_scene(
 ) -> dict[str, Path]:
     """Write `views.png`, `turntable.gif` and the textured mesh (.glb, .obj, .ply) of a scene.
 
-    The views are of the field, the turntable is of the mesh.
+    The views are of the field above and of the mesh below, the turntable is of the mesh.
 
     Args:
         scene: what to write.
@@ -42,24 +42,30 @@ def export_scene(
         "mtl" and "png" that belong to the .obj.
 
     Raises:
-        EmptySceneError: there is no surface; the images are `written` all the same, both of the
-            field.
+        EmptySceneError: there is no surface; the images are `written` all the same, of the field
+            alone.
     """
     settings = settings or AssetSettings()
     folder = Path(folder)
     size = settings.render_size
-    with tqdm(total=3, desc="views", disable=not progress, dynamic_ncols=True) as bar:
-        written = {"views": save_image(folder / "views.png", view_sheet(scene, size))}
-        bar.update()
-        bar.set_description("mesh")
-        turn = folder / "turntable.gif"
+    with (
+        scene.field.held(),
+        tqdm(total=3, desc="mesh", disable=not progress, dynamic_ncols=True) as bar,
+    ):
+        sheet, turn = folder / "views.png", folder / "turntable.gif"
         try:
             mesh = make_asset(scene, settings)
         except EmptySceneError as error:
-            written["turntable"] = save_turntable(scene, turn, settings.frames, size)
+            written = {
+                "views": save_image(sheet, view_sheet(scene, size)),
+                "turntable": save_turntable(scene, turn, settings.frames, size),
+            }
             message = f"no mesh: {error}; the images are in {folder}"
             raise EmptySceneError(message, written) from error
         paths = export_mesh(mesh, folder, title=title, up=settings.up, usdz=settings.usdz)
+        bar.update()
+        bar.set_description("views")
+        written = {"views": save_image(sheet, view_sheet(scene, size, mesh=mesh))}
         bar.update()
         bar.set_description("turntable")
         written["turntable"] = save_gif(turn, asset_views(mesh, orbit(settings.frames), size))

@@ -131,23 +131,24 @@ def extract_surface(
     axis = torch.linspace(-1, 1, resolution, device=scene.peak.device, dtype=scene.peak.dtype)
     points = torch.cartesian_prod(axis, axis, axis)
     density = torch.cat([scene.density(part) for part in points.split(POINTS_AT_ONCE)])
-    volume = _clean(density.view(resolution, resolution, resolution), threshold, smallest)
+    volume, corner = _clean(density.view(3 * (resolution,)), threshold, smallest)
 
     spacing = 2 / (resolution - 1)
     vertices, faces, _, _ = marching_cubes(volume, threshold, gradient_direction="ascent")
-    vertices = (vertices - 1) * spacing - 1  # the volume is padded by one
+    vertices = (vertices + corner) * spacing - 1
     mesh = trimesh.Trimesh(vertices, faces)
     mesh.update_faces(mesh.nondegenerate_faces())
     mesh.remove_unreferenced_vertices()
-    if mesh.volume < 0:
-        mesh.invert()
     return mesh
 
 
 def _clean(
     density: Float[Tensor, "x y z"], threshold: float, smallest: float
-) -> NDArray[np.float32]:
-    """The density in a border of zeros, without its floaters and hollows."""
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The box of the density that holds what is solid, without floaters and hollows.
+
+    Around the density there is nothing. Where the box begins in it comes second.
+    """
     volume = np.pad(density.float().cpu().numpy(), 1)
     solid = volume > threshold
     if not solid.any():
@@ -155,13 +156,16 @@ def _clean(
             f"no density above {threshold:.3g} (highest {volume.max():.3g}); train longer, lower "
             "the threshold or lower the weight of the opacity penalty"
         )
+    whole = ndimage.find_objects(solid.astype(np.int8))[0]
+    box = tuple(slice(side.start - 1, side.stop + 1) for side in whole)
+    volume, solid = volume[box], solid[box]
     pieces, count = ndimage.label(solid)
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)
     sizes[0] = 0
     kept = (sizes >= smallest * sizes.max())[pieces] & solid
     volume[solid & ~kept] = 0
     volume[ndimage.binary_fill_holes(kept) & ~kept] = volume.max()
-    return volume
+    return volume, np.array([side.start - 1 for side in box])  # one less: the border
 
 
 @torch.no_grad()

@@ -1,5 +1,8 @@
 """Meshes as files that other tools open, each with the axes its readers expect."""
 
+import io
+import zlib
+from collections.abc import MutableMapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -7,6 +10,7 @@ from typing import Any
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
+from PIL import Image
 
 from scorefield.files import whole_file
 from scorefield.sds.nerf.assets.settings import UpAxis
@@ -55,21 +59,46 @@ def export_mesh(
     Returns:
         The .glb, the .obj and the .ply, then what belongs to the .obj, then the .usdz.
     """
-    if getattr(mesh.visual, "kind", None) not in ("texture", "vertex"):
+    bare, texture = _texture_aside(mesh)
+    if texture is None and getattr(mesh.visual, "kind", None) != "vertex":
         raise ValueError("the mesh must have a texture or colours at its vertices")
+    if usdz and texture is None:
+        raise ValueError("a .usdz is written of a mesh with a texture; this one has none")
     title = " ".join(title.split()) or "object"
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    files = {f"{name}.glb": _glb(_turned(mesh, "y"), title)}
-    obj, belongings = _obj(_turned(mesh, up or "y"), name, title)
-    files |= {f"{name}.obj": obj, f"{name}.ply": _ply(_turned(mesh, up or "z"))} | belongings
+    files = {f"{name}.glb": _glb(_turned(bare, "y"), title, texture)}
+    files[f"{name}.obj"] = _obj(_turned(bare, up or "y"), name, title)
+    files[f"{name}.ply"] = _ply(_turned(mesh, up or "z"))
+    if texture is not None:
+        files |= {f"{name}.mtl": MATTE.format(name).encode(), f"{name}.png": texture}
     for file, content in files.items():
         with whole_file(folder / file) as part:
             part.write_bytes(content)
     paths = [folder / file for file in files]
-    if usdz:
-        paths.append(write_usdz(_turned(mesh, "y"), folder / f"{name}.usdz", title))
+    if usdz and texture is not None:
+        paths.append(write_usdz(_turned(bare, "y"), texture, folder / f"{name}.usdz", title))
     return paths
+
+
+def _texture_aside(mesh: trimesh.Trimesh) -> tuple[trimesh.Trimesh, bytes | None]:
+    """The mesh with one texel for a texture, and the texture as a PNG, encoded once for all files.
+
+    zlib's run-length strategy: a third of the time of its default, and files 3% larger.
+    """
+    visual: Any = mesh.visual
+    material: Any = getattr(visual, "material", None)
+    if isinstance(material, trimesh.visual.material.SimpleMaterial):
+        material = material.to_pbr()
+    if getattr(material, "baseColorTexture", None) is None:
+        return mesh, None
+    png = io.BytesIO()
+    material.baseColorTexture.save(png, format="PNG", compress_type=zlib.Z_RLE)
+    material = material.copy()
+    material.baseColorTexture = Image.new("RGB", (1, 1))
+    bare = mesh.copy(include_cache=True)
+    bare.visual = trimesh.visual.TextureVisuals(uv=visual.uv, material=material)
+    return bare, png.getvalue()
 
 
 def _turned(mesh: trimesh.Trimesh, up: UpAxis) -> trimesh.Trimesh:
@@ -77,7 +106,12 @@ def _turned(mesh: trimesh.Trimesh, up: UpAxis) -> trimesh.Trimesh:
     return turned.apply_transform(Y_UP) if up == "y" else turned
 
 
-def _glb(mesh: trimesh.Trimesh, title: str) -> bytes:
+def _glb(mesh: trimesh.Trimesh, title: str, texture: bytes | None) -> bytes:
+    def insert(buffers: MutableMapping[Any, bytes], tree: dict[str, Any]) -> None:
+        for image in tree.get("images", []):
+            assert texture is not None
+            buffers[list(buffers)[image["bufferView"]]] = texture + bytes(-len(texture) % 4)
+
     def finish(tree: dict[str, Any]) -> None:
         tree["asset"] |= {"generator": "scorefield", "extras": {"baseColor": "sRGB"}}
         if "materials" not in tree:  # glTF's default is metal, which hides vertex colours
@@ -92,28 +126,17 @@ def _glb(mesh: trimesh.Trimesh, title: str) -> bytes:
     scene = trimesh.Scene()
     scene.add_geometry(mesh, node_name=title, geom_name=title)
     content: bytes = trimesh.exchange.gltf.export_glb(
-        scene, include_normals=True, tree_postprocessor=finish
+        scene, include_normals=True, tree_postprocessor=finish, buffer_postprocessor=insert
     )
     return content
 
 
-def _obj(mesh: trimesh.Trimesh, name: str, title: str) -> tuple[bytes, dict[str, bytes]]:
-    """The file, and the files that it names."""
+def _obj(mesh: trimesh.Trimesh, name: str, title: str) -> bytes:
     mesh.metadata["name"] = title.replace(" ", "_")
-    text, files = trimesh.exchange.obj.export_obj(
-        mesh,
-        include_normals=True,
-        return_texture=True,
-        digits=6,
-        mtl_name=f"{name}.mtl",
-        header=None,
+    text: str = trimesh.exchange.obj.export_obj(
+        mesh, include_normals=True, digits=6, mtl_name=f"{name}.mtl", header=None
     )
-    files = {file: data.encode() if isinstance(data, str) else data for file, data in files.items()}
-    image = next((file for file in files if not file.endswith(".mtl")), None)
-    if image is not None:
-        files[f"{name}.png"] = files.pop(image)
-        files[f"{name}.mtl"] = MATTE.format(name).encode()
-    return text.encode(), files
+    return text.encode()
 
 
 def _ply(mesh: trimesh.Trimesh) -> bytes:

@@ -84,7 +84,8 @@ def rasterise(triangles: Float[Tensor, "faces 3 2"], size: int) -> Fragments:
     weights = torch.stack(sides) / torch.where(area == 0, torch.nan, area)
     inside = (weights.amin(dim=0) >= 0).nonzero()[:, 0]
     weights = weights.index_select(1, inside).T
-    return Fragments(face[inside], row[inside], column[inside], weights)
+    face, row, column = (one.index_select(0, inside) for one in (face, row, column))
+    return Fragments(face, row, column, weights)
 
 
 def _centres(corners: Float[Tensor, "3 faces"], size: int) -> tuple[Tensor, Tensor]:

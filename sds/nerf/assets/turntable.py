@@ -4,10 +4,13 @@ from os import PathLike
 from pathlib import Path
 
 import torch
+import trimesh
 from jaxtyping import Float
 from torch import Tensor
 
 from scorefield.images import contact_sheet, save_gif, save_mp4
+from scorefield.sds.nerf.assets.mesh import EmptySceneError, extract_surface
+from scorefield.sds.nerf.assets.surface_views import GREY, shaded_views
 from scorefield.sds.nerf.cameras import Cameras, orbit
 from scorefield.sds.nerf.lights import Shading
 from scorefield.sds.nerf.radiance_field import RadianceField
@@ -17,6 +20,8 @@ __all__ = ["NORMALS_TO_SEE", "render_views", "save_turntable", "view_sheet"]
 
 NORMALS_TO_SEE = 24
 """Normals of a ray in pictures that people and judges look at."""
+COARSE = 64
+"""Points per axis of a surface that is extracted to be looked at only once."""
 
 
 @torch.no_grad()
@@ -73,12 +78,24 @@ def save_turntable(
 
 
 def view_sheet(
-    scene: RadianceField, size: int = 128, *, samples: int = 64
+    scene: RadianceField, size: int = 128, *, mesh: trimesh.Trimesh | None = None
 ) -> Float[Tensor, "3 height width"]:
-    """Front, sides, back and overhead: albedo above, shaded geometry without colour below."""
+    """Front, sides, back and overhead: the field's colours above, its surface without any below.
+
+    The surface is shown as a mesh, white, with a lamp at the camera. Rays into a soft field would
+    see its normals at many depths, and their mean is grainy.
+
+    Args:
+        scene: what is seen.
+        size: of each picture, pixels.
+        mesh: the surface, from `make_asset`; None: a coarse one is extracted. The lower row is
+            empty where there is none.
+    """
     cameras = Cameras.at([0.0, 90.0, 180.0, 270.0, 0.0], [15.0, 15.0, 15.0, 15.0, 75.0])
-    rows = [
-        render_views(scene, cameras, size, samples=samples, shading=shading)
-        for shading in (Shading.ALBEDO, Shading.TEXTURELESS)
-    ]
-    return contact_sheet(torch.cat(rows), columns=5, labels=cameras.views * 2)
+    try:
+        mesh = mesh or extract_surface(scene, COARSE)
+        below = shaded_views(mesh, cameras, size)
+    except EmptySceneError:
+        below = torch.full((len(cameras), 3, size, size), GREY)
+    above = render_views(scene, cameras, size).to(below)
+    return contact_sheet(torch.cat([above, below]), columns=5, labels=cameras.views * 2)

@@ -14,16 +14,17 @@ from scorefield.sds.nerf.assets.settings import check_usd
 __all__ = ["write_usdz"]
 
 
-def write_usdz(mesh: trimesh.Trimesh, path: Path, title: str = "object") -> Path:
+def write_usdz(mesh: trimesh.Trimesh, texture: bytes, path: Path, title: str = "object") -> Path:
     """Write a mesh with its base-colour texture, whole or not at all; returns the path.
 
     Args:
-        mesh: y up, in metres, with normals and a texture.
+        mesh: y up, in metres, unwrapped, with normals.
+        texture: a PNG.
         path: ends in .usdz.
         title: what the object is called.
 
     Raises:
-        ValueError: usd-core is not installed, or the mesh has no texture.
+        ValueError: usd-core is not installed, or the mesh is not unwrapped.
     """
     check_usd()
     from pxr import Sdf, Usd, UsdUtils
@@ -31,8 +32,7 @@ def write_usdz(mesh: trimesh.Trimesh, path: Path, title: str = "object") -> Path
     with TemporaryDirectory() as aside:
         image, layer = Path(aside) / f"{path.stem}.png", Path(aside) / f"{path.stem}.usdc"
         uv = texture_coordinates(mesh).numpy()
-        material: Any = getattr(mesh.visual, "material", None)
-        material.baseColorTexture.save(image)
+        image.write_bytes(texture)
         stage = Usd.Stage.CreateNew(str(layer))
         _fill(stage, mesh, uv, f"./{image.name}", title)
         stage.Save()

@@ -27,7 +27,12 @@ from scorefield.sds.nerf.assets.asset import Surface, bake
 from scorefield.sds.nerf.assets.mesh import albedo_at
 from scorefield.sds.nerf.assets.mesh_files import export_mesh
 from scorefield.sds.nerf.assets.settings import AssetSettings
-from scorefield.sds.nerf.assets.surface_views import asset_views, surface_values
+from scorefield.sds.nerf.assets.surface_views import (
+    asset_views,
+    is_closed,
+    on_background,
+    surface_values,
+)
 from scorefield.sds.nerf.cameras import Cameras, orbit
 from scorefield.sds.nerf.fields import Field
 from scorefield.sds.nerf.lights import Lights, draw_greys, draw_soft_lights
@@ -79,6 +84,7 @@ class Painting(DistillationJob):
         self.distillation.check([settings.prompt])
         check_views(prior, settings.prompt, settings.cameras)
         mesh = surface.mesh
+        self._closed = is_closed(mesh)
         self.surface = Surface(mesh, surface.places.to(prior.device))
         self.field = field.to(prior.device)
         learnt = [one for one in self.field.parameters() if one.requires_grad]
@@ -118,7 +124,9 @@ class Painting(DistillationJob):
             background: what broadcasts with the images.
             lights: one per camera; None: the colours unlit.
         """
-        values, seen = surface_values(self.surface.mesh, self._vertices, cameras, FINER * size)
+        values, seen = surface_values(
+            self.surface.mesh, self._vertices, cameras, FINER * size, closed=self._closed
+        )
         index = seen.nonzero()  # (n, 3)
         places, normals, points = values[seen].split([values.shape[-1] - 6, 3, 3], dim=1)
         shape = (-1, *self.surface.places.shape[1:])
@@ -126,11 +134,7 @@ class Painting(DistillationJob):
         if lights is not None:
             light = brightness(lights, index[:, 0], points, F.normalize(normals, dim=1))
             colours = colours * light.to(colours)
-        behind = background.to(colours).expand(len(cameras), 3, FINER * size, FINER * size)
-        flat = behind.permute(0, 2, 3, 1).reshape(-1, 3)
-        where = seen.flatten().nonzero()[:, 0].to(flat.device)
-        pictures = flat.index_put((where,), colours).view(*seen.shape, 3).permute(0, 3, 1, 2)
-        return F.avg_pool2d(pictures, FINER)
+        return F.avg_pool2d(on_background(colours, seen, background), FINER)
 
     @torch.no_grad()
     def preview(self, step: int) -> Float[Tensor, "3 height width"]:
