@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scorefield.control.data.formats.demonstrations import camera_names
+from scorefield.control.data.formats.demonstrations import UNLIKE_IMAGE, camera_names
 from scorefield.control.data.spaces import PolicySpaces
 from scorefield.control.data.windows import frames_to_tensor
 
@@ -25,6 +25,11 @@ def of_lerobot(observations: Mapping[str, Any], spaces: PolicySpaces) -> Mapping
         return observations
     images = [name for name in observations if name.startswith("observation.image")]
     found = {name: _image(observations[one]) for name, one in camera_names(images).items()}
+    # a lone camera is called otherwise where there are more, and was called image before
+    own = names_of_cameras(spaces.images)
+    if "image" in own and own["image"] not in observations:
+        own["image"] = UNLIKE_IMAGE
+    found |= {name: _image(observations[one]) for name, one in own.items() if one in observations}
     found |= {
         name: value for name, value in observations.items() if not name.startswith("observation.")
     }

@@ -430,6 +430,15 @@ def test_cameras_whose_names_end_alike_stay_apart(tmp_path: Path) -> None:
     assert set(next(iter(read_lerobot(folder))).cameras) == set(names)
 
 
+def test_one_camera_of_liberos_keeps_its_name(tmp_path: Path) -> None:
+    names = ["observation.images.image", "observation.images.image2"]
+    folder = with_images(tmp_path / "set", {key: ["RGB", (9, 8, 7)] for key in names})
+    both = next(iter(read_lerobot(folder, cameras=names)))
+    assert set(both.cameras) == {"image", "image2"}
+    for name in (names[0], "image"):
+        assert set(next(iter(read_lerobot(folder, cameras=[name]))).cameras) == {names[0]}
+
+
 def test_other_names_than_lerobot_s_own(tmp_path: Path) -> None:
     """As in sets that were converted for openpi: state, image and actions."""
     folder = with_images(tmp_path / "set", {"wrist_image": ["RGB", (9, 8, 7)]})

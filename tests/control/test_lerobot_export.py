@@ -21,6 +21,7 @@ from lerobot_policy import (
 from safetensors.torch import load_file
 
 from scorefield.cli.main import main
+from scorefield.control.data.formats.demonstrations import camera_names
 from scorefield.control.data.normalizer import Normalizer
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.networks.lerobot_encoder import LeRobotEncoder
@@ -202,6 +203,31 @@ def test_a_policy_acts_on_lerobots_observations() -> None:
         policy.act({name: x for name, x in theirs.items() if "top" not in name})
     with pytest.raises(ValueError, match=r"'state' has shape \(2, 3\); the policy wants \(2, 5\)"):
         policy.act({name: x for name, x in theirs.items() if "environment" not in name})
+
+
+@pytest.mark.parametrize("feature", ["observation.image", "observation.images.image"])
+def test_a_lone_camera_is_called_as_it_was_recorded(feature: str, tmp_path: Path) -> None:
+    (name,) = camera_names([feature])
+    spaces = PolicySpaces(5, 2, (-1.0, -1.0), (1.0, 1.0), {name: (24, 24)})
+    settings = DiffusionSettings("x0", steps=2, sampler="reference")
+    policy = policy_of(settings, spaces, LeRobotEncoderSettings(keypoints=4))
+    export_to_lerobot(policy, tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    assert set(written["input_features"]) == {STATE, feature}
+    assert set(load_policy(tmp_path).spaces.images) == {name}
+    state, image = torch.rand(2, 5), torch.rand(2, 3, 24, 24)
+    expected = policy.act({"state": state, name: image})
+    others = {"observation.images.image2": 1 - image}
+    torch.testing.assert_close(policy.act({STATE: state, feature: image, **others}), expected)
+
+
+def test_a_lone_camera_image_of_before_sees_liberos() -> None:
+    spaces = PolicySpaces(5, 2, (-1.0, -1.0), (1.0, 1.0), {"image": (24, 24)})
+    policy = policy_of(DiffusionSettings("x0", steps=2), spaces)
+    state, image = torch.rand(2, 5), torch.rand(2, 3, 24, 24)
+    expected = policy.act({"state": state, "image": image})
+    seen = {STATE: state, "observation.images.image": image}
+    torch.testing.assert_close(policy.act(seen), expected)
 
 
 def test_the_command_writes_and_reads_lerobots_folder(

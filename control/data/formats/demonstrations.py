@@ -18,6 +18,9 @@ Kind = Literal["vector", "images", "depth", "other"]
 ACTIONS = ("action", "actions")
 """What actions are called in data sets."""
 
+UNLIKE_IMAGE = "observation.images.image"
+"""Another feature of LeRobot's than `observation.image`."""
+
 RECORDS = re.compile(
     r"(.*[./])?(timestamps?|time|stage|(frame|episode|task|subtask)?_?index|next[._].*|"
     r"rewards?|dones?|terminals?|terminations?|truncations?|timeouts?|success|num_samples)"
@@ -313,8 +316,11 @@ def camera_names(features: Sequence[str]) -> dict[str, str]:
     """Features by the short names of their cameras, no two of which are alike.
 
     `observation.images.left.rgb` is left.rgb; what would be called `state` or `action`, as other
-    observations are, is state_camera or action_camera.
+    observations are, is state_camera or action_camera. A lone `observation.images.image`, such as
+    one of LIBERO's two, keeps its whole name, for image is LeRobot's `observation.image`.
     """
+    if list(features) == [UNLIKE_IMAGE]:
+        return {UNLIKE_IMAGE: UNLIKE_IMAGE}
     prefix = r"(observations?|obs)[./](images?[./])?|images?[./]|cameras/"
     short = {name: re.sub(rf"^({prefix})", "", name) for name in features}
     words = list(short.values())
