@@ -51,6 +51,11 @@ class Normalizer(nn.Module):
         """Those that change nothing, for a policy whose weights are loaded next."""
         return cls(torch.ones(size), torch.zeros(size))
 
+    def raised(self, rows: NDArray, least: float | int) -> "Normalizer":  # type: ignore[type-arg]
+        """The same but for a shift: the least of every number in the rows comes to `least`."""
+        found = self(torch.from_numpy(rows.min(axis=0).copy()))
+        return Normalizer(self.scale, self.offset + least - found)
+
     def forward(self, x: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch size"]:
         """To [-1, 1]."""
         return x * self.scale + self.offset

@@ -194,18 +194,23 @@ class DiffusionPolicy(NetworkPolicy):
     def fit(self, windows: Windows) -> None:
         """Takes the normalizers of states and actions from a data set.
 
+        A U-Net's states begin at 1: mish, through which it takes its condition, is close to a line
+        from there on, and flattens what is negative.
+
         A perceptron without a bandwidth gets the one that the demonstrations are dense enough for;
         from then on it is among its settings.
         """
         normalizer = Normalizer.of if self.diffusion.normalizer == "minmax" else Normalizer.gaussian
-        device = self.actions.scale.device
+        device, settings = self.actions.scale.device, self.network_settings
         self.actions = normalizer(windows.episodes.action).to(device)
         if self.spaces.state:
-            self.encoder.states = normalizer(windows.episodes.state).to(device)
-        settings = self.network_settings
+            states = normalizer(windows.episodes.state)
+            if isinstance(settings, UNet1DSettings):
+                states = states.raised(windows.episodes.state, 1)
+            self.encoder.states = states.to(device)
         if isinstance(settings, PerceptronSettings) and settings.bandwidth is None:
-            states = self.encoder.states if self.spaces.state else None
-            found = bandwidth_for(spacing(windows, states), self.encoder.size)
+            seen = self.encoder.states if self.spaces.state else None
+            found = bandwidth_for(spacing(windows, seen), self.encoder.size)
             self.network.fourier.rescale(found)
             self.network_settings = replace(settings, bandwidth=found)
 

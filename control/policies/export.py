@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from scorefield.control.networks.unet1d import UNet1D
 from scorefield.control.policies.diffusion_policy import DiffusionPolicy
 from scorefield.control.policies.solver import SolverStep
 from scorefield.files import whole_file, write_json, write_text
@@ -137,15 +138,17 @@ class _Denoiser(nn.Module):
 
 
 def random_observations(policy: DiffusionPolicy, seed: int) -> dict[str, Tensor]:
-    """8 random ones, states within the range of the data."""
+    """8 random ones, states within the range of the data or, for a U-Net, also around it."""
     generator, seen = noise_generator(seed, 0), policy.horizons.n_obs_steps
     observations = {}
     if policy.spaces.state:
         limits = policy.encoder.states
-        uniform = 2 * torch.rand(8, seen, policy.spaces.state, generator=generator) - 1
+        # a U-Net's states lie in [1, 3], and those of one that was read from elsewhere in [-1, 1]
+        most = 3 if isinstance(policy.network, UNet1D) else 1
+        ends = (most + 1) * torch.rand(8, seen, policy.spaces.state, generator=generator) - 1
         scale = limits.scale.cpu()
         # a scale of 0 is of a number that never varied
-        observations["state"] = (uniform - limits.offset.cpu()) / torch.where(scale == 0, 1, scale)
+        observations["state"] = (ends - limits.offset.cpu()) / torch.where(scale == 0, 1, scale)
     for name, size in policy.spaces.images.items():
         observations[name] = torch.rand(8, seen, 3, *size, generator=generator)
     return observations

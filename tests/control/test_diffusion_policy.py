@@ -518,3 +518,24 @@ def test_an_observation_without_its_name_is_refused_with_the_name() -> None:
         ValueError, match=r"by name, \{'state': an array of shape \(2, 3\)\}; got nda"
     ):
         check_named(np.zeros((2, 3)), {"state": (2, 3)})
+
+
+@pytest.mark.parametrize("normalizer", ["minmax", "gaussian"])
+def test_a_unets_states_begin_where_mish_is_close_to_a_line(normalizer: str) -> None:
+    rows = np.random.default_rng(0).normal([-50, 0, 0], [9, 1e-2, 1], (50, 3))
+    rows[:, 2] = 7  # never varies
+    actions = np.linspace([-1.0, -2.0], [1.0, 2.0], 50, dtype=np.float32)
+    windows = Windows(Episodes.of([Episode(rows.astype(np.float32), actions)]), HORIZONS)
+    found = {}
+    for network in SMALL:
+        policy = policy_of(network, normalizer=normalizer)
+        policy.fit(windows)
+        found[network] = policy.encoder.states(torch.from_numpy(windows.episodes.state))
+    torch.testing.assert_close(found["unet"].amin(dim=0), torch.ones(3), atol=1e-4, rtol=0)
+    # a shift and nothing else
+    apart = found["unet"] - found["perceptron"]
+    torch.testing.assert_close(apart, apart[:1].expand_as(apart), atol=1e-4, rtol=0)
+    torch.testing.assert_close(found["transformer"], found["perceptron"])
+    seen = found["unet"].requires_grad_()
+    (slope,) = torch.autograd.grad(torch.nn.functional.mish(seen).sum(), seen)
+    assert 0.99 < float(slope.min()) <= float(slope.max()) < 1.1

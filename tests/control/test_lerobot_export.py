@@ -21,9 +21,12 @@ from lerobot_policy import (
 from safetensors.torch import load_file
 
 from scorefield.cli.main import main
+from scorefield.control.data.episode import Episode
+from scorefield.control.data.episodes import Episodes
 from scorefield.control.data.formats.demonstrations import camera_names
 from scorefield.control.data.normalizer import Normalizer
 from scorefield.control.data.spaces import Horizons, PolicySpaces
+from scorefield.control.data.windows import Windows
 from scorefield.control.networks.lerobot_encoder import LeRobotEncoder
 from scorefield.control.networks.settings import (
     EncoderSettings,
@@ -138,6 +141,21 @@ def test_what_came_from_lerobot_goes_back(changed: dict[str, Any], tmp_path: Pat
     expected, noise = reference.act(theirs, noise_of(reference)), noise_of(reference)
     found = restated(tmp_path / "back").act(theirs, noise)
     assert float((found - expected).abs().max()) < 1e-5
+
+
+def test_states_as_a_unet_is_trained_on_them_go_to_lerobot(tmp_path: Path) -> None:
+    policy = policy_of(DiffusionSettings("x0", steps=4, sampler="reference"))
+    generator = np.random.default_rng(0)
+    state = generator.normal([5, 0, -3, 0, 100], 1, (40, 5)).astype(np.float32)
+    actions = generator.uniform(SPACES.low, SPACES.high, (40, 2)).astype(np.float32)
+    episode = Episode(state, actions, rate=SPACES.rate)
+    policy.fit(Windows(Episodes.of([episode]), HORIZONS))
+    assert export_to_lerobot(policy, tmp_path, environment_state=2) < 1e-4
+    seen = torch.from_numpy(state[:24]).reshape(12, 2, 5)
+    noise = keyed_noise(7, range(12), 0, policy.noise_shape)[:, None]
+    expected = policy.act({"state": seen}, seed=7)
+    found = restated(tmp_path).act({STATE: seen[..., :3], ENVIRONMENT: seen[..., 3:]}, noise)
+    assert float((found - expected).abs().max()) < 1e-4
 
 
 def test_an_action_that_never_varied_stays_within_its_bounds(tmp_path: Path) -> None:
