@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from scorefield.cameras import orbit, view_prompt
 from scorefield.files import write_json, write_text
 from scorefield.images import contact_sheet, load_image, save_image
 from scorefield.priors import FrozenPrior, load_prior
@@ -33,7 +34,6 @@ from scorefield.runs.loop import Task
 from scorefield.sds.image_distillation import ImageDistillation, ImageSettings
 from scorefield.sds.judges import WorldJudge, parse_prompt
 from scorefield.sds.levels import DreamTime, LevelRange, Levels
-from scorefield.sds.nerf.cameras import orbit, view_prompt
 from scorefield.sds.nerf.evaluation import evaluate_scene
 from scorefield.sds.nerf.scene_distillation import TextTo3D
 from scorefield.sds.nerf.settings import TextTo3DSettings

@@ -14,8 +14,8 @@ import time
 
 import torch
 
+from scorefield.cameras import orbit
 from scorefield.sds import RadianceField
-from scorefield.sds.nerf.cameras import orbit
 from scorefield.sds.nerf.fields import TriPlane, VoxelGrid
 from scorefield.sds.nerf.hash_grid import HashGrid
 from scorefield.sds.nerf.lights import Shading

@@ -4,9 +4,9 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scorefield.cameras import Cameras, view_prompt
 from scorefield.priors.prior import ImagePrior
 from scorefield.sds.nerf.camera_distribution import CameraDistribution
-from scorefield.sds.nerf.cameras import Cameras, view_prompt
 from scorefield.views import view_name
 
 __all__ = ["AskedViews", "asked_views", "check_views"]

@@ -9,7 +9,7 @@ from scorefield.views import FOV, CameraRanges
 if TYPE_CHECKING:  # the command line shows these settings without loading torch
     import torch
 
-    from scorefield.sds.nerf.cameras import Cameras
+    from scorefield.cameras import Cameras
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class CameraDistribution:
         """N random cameras, on the generator's device."""
         import torch
 
-        from scorefield.sds.nerf.cameras import Cameras
+        from scorefield.cameras import Cameras
 
         if n < 1:
             raise ValueError(f"n must be at least 1 camera, got {n}")

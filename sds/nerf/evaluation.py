@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.cameras import orbit
 from scorefield.images import contact_sheet, load_image, save_image
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.folder import RunFolder
@@ -24,7 +25,6 @@ from scorefield.sds.nerf.assets.mesh import EmptySceneError, extract_surface
 from scorefield.sds.nerf.assets.rasterise import silhouette
 from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.assets.turntable import NORMALS_TO_SEE
-from scorefield.sds.nerf.cameras import orbit
 from scorefield.sds.nerf.lights import Lights, Shading
 from scorefield.sds.nerf.radiance_field import RadianceField
 from scorefield.sds.nerf.scene_distillation import TextTo3D

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.cameras import Cameras
 from scorefield.devices import to_device
-from scorefield.sds.nerf.cameras import Cameras
 
 __all__ = ["Lights", "Shading", "draw_greys", "draw_lights", "draw_soft_lights"]
 

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from scorefield.cameras import Cameras
 from scorefield.devices import to_device
-from scorefield.sds.nerf.cameras import Cameras
 from scorefield.sds.nerf.fields import Field, VoxelGrid
 from scorefield.sds.nerf.lights import Lights, Shading
 from scorefield.sds.nerf.marching import Marched, Rays, Samples, march, worth_a_look

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scorefield.cameras import Cameras, view_prompt
 from scorefield.devices import to_device
 from scorefield.files import parse_json
 from scorefield.priors.guidance.perp_neg import PerpNeg
@@ -24,7 +25,6 @@ from scorefield.sds.nerf.asked_views import AskedViews, asked_views, check_views
 from scorefield.sds.nerf.assets.export import export_scene
 from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.assets.turntable import view_sheet
-from scorefield.sds.nerf.cameras import Cameras, view_prompt
 from scorefield.sds.nerf.hash_grid import HashGrid
 from scorefield.sds.nerf.lights import Lights, Shading, draw_greys, draw_soft_lights
 from scorefield.sds.nerf.optimizer import descend, field_optimizer

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.sds.nerf.cameras import Cameras
+from scorefield.cameras import Cameras
 
 VIEWS = ("front view", "side view")
 

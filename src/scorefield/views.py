@@ -34,7 +34,7 @@ CAMERA_WIDTH = 7
 class SphericalCameras(Protocol):
     """Upright cameras around an object: tensors (batch,), angles in degrees.
 
-    `scorefield.sds.nerf.cameras.Cameras` is one.
+    `scorefield.cameras.Cameras` is one.
     """
 
     @property

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from untrained import untrained_shapes, untrained_views
 
+from scorefield.cameras import Cameras
 from scorefield.integrity import write_seal
 from scorefield.priors import Guidance, check_prior, load_prior
 from scorefield.priors.checks.conformance import _CHECKS
@@ -20,7 +21,6 @@ from scorefield.priors.experts import predict_together
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.loading import PriorError, check_folder
 from scorefield.priors.noise import keyed_noise
-from scorefield.sds.nerf.cameras import Cameras
 from scorefield.views import CAMERA_WIDTH, CameraRanges, camera_vector
 
 RED, BLUE = "a red chair", "a blue boat"

@@ -8,6 +8,7 @@ import torch
 import trimesh
 from PIL import Image
 
+from scorefield.cameras import Cameras
 from scorefield.sds.nerf.assets.asset import (
     fill_gaps,
     make_asset,
@@ -28,7 +29,6 @@ from scorefield.sds.nerf.assets.surface_views import (
     surface_values,
     texture_of,
 )
-from scorefield.sds.nerf.cameras import Cameras
 from scorefield.sds.nerf.radiance_field import RadianceField
 from tests.support.egg import Egg
 

@@ -20,10 +20,10 @@ import torch
 import trimesh
 from PIL import Image
 
+from scorefield.cameras import Cameras
 from scorefield.sds.nerf.assets.asset import make_asset
 from scorefield.sds.nerf.assets.mesh_files import export_mesh
 from scorefield.sds.nerf.assets.settings import AssetSettings
-from scorefield.sds.nerf.cameras import Cameras
 from scorefield.sds.nerf.radiance_field import RadianceField
 from tests.support.egg import Egg
 

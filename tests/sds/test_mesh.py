@@ -6,10 +6,10 @@ import pytest
 import torch
 import trimesh
 
+from scorefield.cameras import Cameras, orbit
 from scorefield.sds.nerf.assets.mesh import EmptySceneError, extract_mesh, silhouette_threshold
 from scorefield.sds.nerf.assets.mesh_files import export_mesh
 from scorefield.sds.nerf.assets.rasterise import silhouette
-from scorefield.sds.nerf.cameras import Cameras, orbit
 from scorefield.sds.nerf.fields import Field, VoxelGrid
 from scorefield.sds.nerf.radiance_field import RadianceField
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
+from scorefield.cameras import Cameras, orbit
 from scorefield.sds.nerf.assets.mesh import extract_surface
 from scorefield.sds.nerf.assets.surface_views import shaded_views
 from scorefield.sds.nerf.assets.turntable import save_turntable, view_sheet
 from scorefield.sds.nerf.camera_distribution import CameraDistribution
-from scorefield.sds.nerf.cameras import Cameras, orbit
 from scorefield.sds.nerf.fields import Field, VoxelGrid
 from scorefield.sds.nerf.lights import Lights, Shading, draw_lights
 from scorefield.sds.nerf.marching import Surface, normals_of

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from scorefield.cameras import Cameras, view_prompt
 from scorefield.cli.main import main
 from scorefield.runs import RunFolder
 from scorefield.sds import RadianceField, TextTo3DSettings
 from scorefield.sds.nerf.camera_distribution import CameraDistribution
-from scorefield.sds.nerf.cameras import Cameras, view_prompt
 from scorefield.sds.nerf.fields import Field
 from scorefield.sds.nerf.nerfstudio.conventions import Pinholes, from_pinholes, to_pinholes
 from scorefield.sds.nerf.nerfstudio.dataset import rings, save_dataset, transforms

@@ -18,10 +18,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from scorefield.cameras import orbit
 from scorefield.cli.main import main
 from scorefield.cli.nerfstudio.train import NerfstudioTrain
 from scorefield.sds.nerf.camera_distribution import CameraDistribution
-from scorefield.sds.nerf.cameras import orbit
 from scorefield.sds.nerf.fields import Field
 from scorefield.sds.nerf.nerfstudio.settings import MethodSettings
 from scorefield.sds.nerf.settings import TextTo3DSettings

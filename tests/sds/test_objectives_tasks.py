@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from scorefield.cameras import Cameras
 from scorefield.cli.distillation.distilling import levels_named
 from scorefield.priors import (
     DiscreteSchedule,
@@ -25,7 +26,6 @@ from scorefield.sds.image_distillation import (
     edit_image,
 )
 from scorefield.sds.levels import DreamTime
-from scorefield.sds.nerf.cameras import Cameras
 from scorefield.sds.nerf.fields import VoxelGrid
 from scorefield.sds.nerf.view_negatives import view_negatives
 from scorefield.sds.objective import SDS, Objective, PromptedDenoisers, distill

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from scorefield.cameras import orbit
 from scorefield.priors import EmpiricalPrior, ImagePrior, PixelCodec
 from scorefield.runs import NonFiniteError, RunFolder, optimise
 from scorefield.sds import CameraDistribution, LevelRange, RadianceField, TextTo3D, TextTo3DSettings
-from scorefield.sds.nerf.cameras import orbit
 from scorefield.sds.nerf.fields import VoxelGrid
 from scorefield.world import draw_scene, render
 

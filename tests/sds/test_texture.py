@@ -9,6 +9,7 @@ import pytest
 import torch
 import trimesh
 
+from scorefield.cameras import Cameras
 from scorefield.cli.main import main
 from scorefield.priors.codec import PixelCodec
 from scorefield.priors.exact.empirical import EmpiricalPrior
@@ -16,7 +17,6 @@ from scorefield.priors.prior import ImagePrior
 from scorefield.runs.job import begin
 from scorefield.sds.nerf.assets.asset import unwrap
 from scorefield.sds.nerf.assets.settings import AssetSettings
-from scorefield.sds.nerf.cameras import Cameras
 from scorefield.sds.nerf.fields import VoxelGrid
 from scorefield.sds.nerf.lights import Lights
 from scorefield.sds.nerf.texture.distillation import TextureDistillation, texture_mesh

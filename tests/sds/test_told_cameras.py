@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 from untrained import untrained_shapes, untrained_views
 
+from scorefield.cameras import Cameras
 from scorefield.cli.main import main
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.loading import load_prior
@@ -20,7 +21,6 @@ from scorefield.priors.noise import keyed_noise, noise_generator
 from scorefield.sds import CameraDistribution, TextTo3D, TextTo3DSettings
 from scorefield.sds.nerf import presets
 from scorefield.sds.nerf.assets.asset import unwrap
-from scorefield.sds.nerf.cameras import Cameras
 from scorefield.sds.nerf.fields import VoxelGrid
 from scorefield.sds.nerf.radiance_field import RadianceField
 from scorefield.sds.nerf.texture.distillation import TextureDistillation

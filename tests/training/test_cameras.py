@@ -7,12 +7,18 @@ import torch
 from torch import Tensor
 from untrained import narrow_codec, narrow_denoiser, untrained_shapes, untrained_views
 
+from scorefield.cameras import Cameras
 from scorefield.cli.main import main
 from scorefield.priors.loading import load_prior
 from scorefield.priors.noise import keyed_noise
 from scorefield.training import diffusion, shapes
-from scorefield.training.cameras import CAMERA_RATE, Viewpoints, camera_losses, turned
-from scorefield.training.diffusion import DiffusionTask, TextToLatents
+from scorefield.training.diffusion import (
+    CAMERA_RATE,
+    DiffusionTask,
+    TextToLatents,
+    camera_losses,
+    turned,
+)
 from scorefield.training.settings import TrainingSettings
 from scorefield.training.text_to_image import TextToImageTask
 from scorefield.training.tokenizer import make_tokenizer
@@ -24,8 +30,7 @@ SETTINGS = TrainingSettings(steps=30, batch_size=8, learning_rate=2e-3, warmup=5
 
 
 def vectors(azimuth: Tensor) -> Tensor:
-    ones = torch.ones(len(azimuth))
-    return camera_vector(Viewpoints(azimuth, 20 * ones, 3 * ones, 40 * ones))
+    return camera_vector(Cameras.at(azimuth.tolist(), 20.0))
 
 
 def asked(module: TextToLatents, cameras: Tensor | None) -> Tensor:
@@ -179,7 +184,7 @@ def test_the_worlds_prior_is_trained_on(tmp_path: Path, monkeypatch: pytest.Monk
     elevations = [scene.elevation for scene in scenes]
     assert prior.cameras.elevation == pytest.approx((min(elevations), max(elevations)), abs=0.06)
     assert prior.cameras.fov == (40.0, 40.0)
-    assert prior.generate("a red chair", cameras=Viewpoints.around(1), steps=1).isfinite().all()
+    assert prior.generate("a red chair", cameras=Cameras.at(0.0), steps=1).isfinite().all()
     with pytest.raises(ValueError, match="does not know 'front'"):
         prior.condition("a red chair, front view")
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"

@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from untrained import narrow_codec, narrow_denoiser
 
+from scorefield.cameras import orbit
 from scorefield.cli.main import main
 from scorefield.priors.noise import noise_generator
 from scorefield.runs.distributed import DistributedContext
-from scorefield.training.cameras import Viewpoints
 from scorefield.training.codec import CodecTask
 from scorefield.training.diffusion import DiffusionTask
 from scorefield.training.digits import DigitsTask, digits_part
@@ -49,7 +49,7 @@ def denoiser() -> TrainingTask:
 def denoiser_of_views() -> TrainingTask:
     means = torch.randn(8, 4, 16, 16, generator=noise_generator(1))
     captions = [draw_scene(0, index).caption for index in range(8)]
-    tokenizer, cameras = make_tokenizer(), camera_vector(Viewpoints.around(8))
+    tokenizer, cameras = make_tokenizer(), camera_vector(orbit(8))
     module = narrow_denoiser(tokenizer, cameras=True)
     return DiffusionTask(
         means, 0.1 * means.abs(), captions, tokenizer, SETTINGS, module=module, cameras=cameras

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from untrained import narrow_codec, narrow_denoiser
 
+from scorefield.cameras import orbit
 from scorefield.priors.loading import load_prior
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.schedule import DiscreteSchedule
 from scorefield.runs.folder import RunFolder
 from scorefield.runs.loop import optimise
 from scorefield.training import data, shapes
-from scorefield.training.cameras import Viewpoints
 from scorefield.training.codec import CodecTask, encode_all, make_codec, scale_latents
 from scorefield.training.data import from_bytes, render_indices, to_bytes, world_images
 from scorefield.training.diffusion import DiffusionTask, make_schedule
@@ -57,7 +57,7 @@ def diffusion_task(images: Tensor) -> DiffusionTask:
 def camera_task(images: Tensor) -> DiffusionTask:
     means = torch.randn(IMAGES, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     captions = [draw_scene(0, index).caption for index in range(IMAGES)]
-    cameras = camera_vector(Viewpoints.around(IMAGES))
+    cameras = camera_vector(orbit(IMAGES))
     torch.manual_seed(0)
     tokenizer = make_tokenizer()
     module = narrow_denoiser(tokenizer, cameras=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from scorefield.cameras import orbit
 from scorefield.images import save_gif, save_image
 from scorefield.sds.nerf.assets.asset import make_asset
 from scorefield.sds.nerf.assets.mesh import EmptySceneError
@@ -12,7 +13,6 @@ from scorefield.sds.nerf.assets.mesh_files import export_mesh
 from scorefield.sds.nerf.assets.settings import AssetSettings
 from scorefield.sds.nerf.assets.surface_views import asset_views
 from scorefield.sds.nerf.assets.turntable import save_turntable, view_sheet
-from scorefield.sds.nerf.cameras import orbit
 from scorefield.sds.nerf.radiance_field import RadianceField
 
 __all__ = ["export_scene"]

@@ -14,7 +14,7 @@ from scipy import ndimage
 from skimage.measure import marching_cubes
 from torch import Tensor
 
-from scorefield.sds.nerf.cameras import Cameras
+from scorefield.cameras import Cameras
 from scorefield.sds.nerf.fields import Field
 from scorefield.sds.nerf.radiance_field import RadianceField
 

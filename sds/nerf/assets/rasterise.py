@@ -8,7 +8,7 @@ import trimesh
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from scorefield.sds.nerf.cameras import Cameras
+from scorefield.cameras import Cameras
 
 __all__ = ["Fragments", "blend", "rasterise", "silhouette", "texture_coordinates"]
 

@@ -10,8 +10,8 @@ import trimesh
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from scorefield.cameras import Cameras
 from scorefield.sds.nerf.assets.rasterise import blend, rasterise, texture_coordinates
-from scorefield.sds.nerf.cameras import Cameras
 from scorefield.sds.nerf.lights import Lights
 from scorefield.sds.nerf.marching import brightness
 

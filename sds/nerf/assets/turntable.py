@@ -8,10 +8,10 @@ import trimesh
 from jaxtyping import Float
 from torch import Tensor
 
+from scorefield.cameras import Cameras, orbit
 from scorefield.images import contact_sheet, save_gif, save_mp4
 from scorefield.sds.nerf.assets.mesh import EmptySceneError, extract_surface
 from scorefield.sds.nerf.assets.surface_views import GREY, shaded_views
-from scorefield.sds.nerf.cameras import Cameras, orbit
 from scorefield.sds.nerf.lights import Shading
 from scorefield.sds.nerf.radiance_field import RadianceField
 

@@ -9,7 +9,7 @@ from nerfstudio.field_components.field_heads import FieldHeadNames
 from nerfstudio.fields.base_field import Field as NerfstudioField
 from torch import Tensor
 
-from scorefield.sds.nerf.cameras import Cameras
+from scorefield.cameras import Cameras
 from scorefield.sds.nerf.fields import Field
 from scorefield.sds.nerf.nerfstudio.conventions import Pinholes, from_pinholes, to_pinholes
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scorefield.sds.nerf.cameras import Cameras
+from scorefield.cameras import Cameras
 
 __all__ = ["Pinholes", "from_pinholes", "to_pinholes"]
 

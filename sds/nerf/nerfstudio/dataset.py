@@ -17,8 +17,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from scorefield.cameras import Cameras
 from scorefield.files import whole_folder, write_json
-from scorefield.sds.nerf.cameras import Cameras
 from scorefield.sds.nerf.nerfstudio.conventions import to_pinholes
 from scorefield.sds.nerf.radiance_field import RadianceField
 from scorefield.views import FOV

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from scorefield.cameras import Cameras, orbit
 from scorefield.images import contact_sheet, save_gif, save_image
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.prior import ImagePrior, check_is_prior
@@ -33,7 +34,6 @@ from scorefield.sds.nerf.assets.surface_views import (
     on_background,
     surface_values,
 )
-from scorefield.sds.nerf.cameras import Cameras, orbit
 from scorefield.sds.nerf.fields import Field
 from scorefield.sds.nerf.lights import Lights, draw_greys, draw_soft_lights
 from scorefield.sds.nerf.marching import brightness

@@ -1,6 +1,7 @@
 """Stage two of the recipe: the text-conditioned denoiser of the codec's latents."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, cast
 
@@ -13,7 +14,6 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from scorefield.priors.noise import noise_generator
 from scorefield.priors.schedule import DiscreteSchedule
-from scorefield.training.cameras import CAMERA_DROPOUT, CAMERA_RATE, camera_losses, check_vectors
 from scorefield.training.data import batch_indices
 from scorefield.training.settings import TrainingSettings
 from scorefield.training.task import TrainingTask
@@ -21,6 +21,15 @@ from scorefield.views import CAMERA_WIDTH
 
 CAPTION_DROPOUT = 0.1
 """Share of images trained without their caption, for classifier-free guidance."""
+
+CAMERA_DROPOUT = 0.1
+"""Share of images trained without their camera, so that a prior can also be asked without one."""
+
+CAMERA_RATE = 15.0
+"""Learning rate of the camera's embedding, of the network's.
+
+At the network's own, a network that begins as one without cameras draws every side alike.
+"""
 
 _CAMERAS_TRIED_EVERY = 200  # steps
 _TRIED = 64  # images
@@ -122,7 +131,7 @@ class DiffusionTask(TrainingTask):
         if module is None:
             module = TextToLatents(tokenizer, means.shape[1], cameras is not None)
         if cameras is not None:
-            check_vectors(cameras, len(means))
+            _check_vectors(cameras, len(means))
         if (cameras is None) != (module.unet.class_embedding is None):
             told = "none" if cameras is None else "some"
             raise ValueError(
@@ -210,6 +219,34 @@ class DiffusionTask(TrainingTask):
     def averaged(self) -> TextToLatents:
         """A frozen copy of the networks with the moving average of their weights."""
         return cast(TextToLatents, super().averaged())
+
+
+def turned(cameras: Float[Tensor, "batch 7"], degrees: float) -> Float[Tensor, "batch 7"]:
+    """The same cameras further around the object; none stays none."""
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    x, y = cameras[:, 0], cameras[:, 1]
+    return torch.cat([torch.stack([cos * x - sin * y, sin * x + cos * y], 1), cameras[:, 2:]], 1)
+
+
+def camera_losses(
+    loss: Callable[[Tensor], Tensor], cameras: Float[Tensor, "batch 7"]
+) -> Mapping[str, float]:
+    """Losses of one batch under the right cameras, those a quarter turn further, and none.
+
+    As long as a network does not heed its cameras, the three are equal; then the first is lowest.
+
+    loss: of the batch under cameras.
+    """
+    asked = {"right": cameras, "turned": turned(cameras, 90.0), "no": torch.zeros_like(cameras)}
+    return {f"loss_{name}_camera": loss(told).item() for name, told in asked.items()}
+
+
+def _check_vectors(cameras: Tensor, count: int) -> None:
+    if cameras.shape != (count, CAMERA_WIDTH) or not bool(cameras.isfinite().all()):
+        raise ValueError(
+            f"cameras must be finite, of shape ({count}, {CAMERA_WIDTH}), one for each image, as "
+            f"scorefield.views.camera_vector makes them; got {tuple(cameras.shape)}"
+        )
 
 
 def _tokenize(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:

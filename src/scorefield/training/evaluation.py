@@ -12,8 +12,7 @@ from torch import Tensor
 
 from scorefield.files import write_text
 from scorefield.priors.prior import ImagePrior
-from scorefield.training.cameras import Viewpoints
-from scorefield.views import VIEWS, camera_vector
+from scorefield.views import VIEWS
 from scorefield.world import (
     CATEGORIES,
     COLORS,
@@ -23,6 +22,7 @@ from scorefield.world import (
     render,
 )
 from scorefield.world.judge import Judge, Verdict, frechet_distance
+from scorefield.world.scenes import cameras_of
 
 TRAINING_SEEDS = (0, 1)
 """World seeds of the images that the prior and the judge were trained on."""
@@ -84,7 +84,7 @@ def evaluate_prior(
     images = prior.generate(
         [caption(category, color, None if told else view) for category, color, view in labels],
         scale,
-        cameras=camera_vector(Viewpoints.of(scenes)) if told else None,
+        cameras=cameras_of(scenes) if told else None,
         steps=steps,
         seed=seed,
         batch_size=batch_size,

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from scorefield.files import whole_folder
 from scorefield.integrity import write_seal
 from scorefield.runs.distributed import DistributedContext
-from scorefield.training.cameras import Viewpoints
 from scorefield.training.codec import CodecTask, scale_latents
 from scorefield.training.data import world_images
 from scorefield.training.diffusion import TextToLatents
@@ -41,6 +40,7 @@ from scorefield.training.tokenizer import WORDS, make_tokenizer
 from scorefield.training.warm_start import WarmStart
 from scorefield.views import VIEWS, CameraRanges, camera_vector
 from scorefield.world import CATEGORIES, COLORS, FRONTED, WorldScene, draw_scene
+from scorefield.world.scenes import cameras_of
 
 GUIDANCE_SCALE = 3.5
 """Default guidance of the shipped prior, chosen on samples with seed 100."""
@@ -129,7 +129,7 @@ def train_shapes_with_cameras(
         means, stds = cached_latents(vae, images, out / "latents.safetensors", diffusion)
     scale = vae.config.scaling_factor
     scenes, drawn = _scenes(count)
-    cameras = camera_vector(Viewpoints.of(scenes))
+    cameras = camera_vector(cameras_of(scenes))
     words = sorted({*WORDS} - {*" ".join(VIEWS).split()})
     tokenizer = make_tokenizer(words)
     torch.manual_seed(diffusion.seed)

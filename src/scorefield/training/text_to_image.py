@@ -12,12 +12,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from scorefield.cameras import orbit
 from scorefield.files import whole_file, whole_folder, write_json
 from scorefield.images import contact_sheet
 from scorefield.integrity import write_seal
 from scorefield.priors.families import from_pipeline
 from scorefield.priors.loading import pipeline_class
-from scorefield.training.cameras import Viewpoints
 from scorefield.training.codec import encode_all
 from scorefield.training.diffusion import DiffusionTask, TextToLatents
 from scorefield.training.settings import TrainingSettings
@@ -80,7 +80,7 @@ class TextToImageTask(DiffusionTask):
         prompts, vectors, told = self.prompts, None, None
         if self.cameras is not None:
             prompts = [one for one in prompts[:_SEEN] for _ in range(_SIDES)]
-            vectors = camera_vector(Viewpoints.around(_SIDES)).repeat(len(prompts) // _SIDES, 1)
+            vectors = camera_vector(orbit(_SIDES)).repeat(len(prompts) // _SIDES, 1)
             told = asdict(CameraRanges.of_vectors(self.cameras))
         prior = from_pipeline(pipeline, guidance_scale=self.guidance_scale, cameras=told)
         images = prior.generate(prompts, cameras=vectors, steps=20, seed=100, batch_size=24)

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from scorefield.cameras import Cameras
 from scorefield.views import FOV, view_name
 from scorefield.world.geometry import Kind, PackedParts, Part, cast
 from scorefield.world.objects import CATEGORIES, COLORS, FRONTED, build
@@ -79,6 +80,12 @@ def draw_scene(
         background=np.full((2, 3), 1.0) if white else _background(rng),
         caption=_caption(rng, category, color, view_name(azimuth, elevation), icon, white),
     )
+
+
+def cameras_of(scenes: Sequence[WorldScene]) -> Cameras:
+    """What the scenes are seen by, but for where exactly it looks."""
+    seen = [(scene.azimuth, scene.elevation, scene.distance) for scene in scenes]
+    return Cameras.at(*(list(numbers) for numbers in zip(*seen, strict=True)))
 
 
 def _choose(rng: np.random.Generator, what: str, fixed: str | None, names: list[str]) -> str:

@@ -20,8 +20,8 @@ from scorefield.domains import Count, NotNegative, Share
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from scorefield.cameras import Cameras
     from scorefield.priors.frozen_prior import FrozenPrior
-    from scorefield.sds.nerf.cameras import Cameras
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,7 @@ class Sample(PriorCommand):
                 f"--azimuth and --elevation are for priors that are told cameras; {prior.name} is "
                 "told a view in words, if at all, such as 'a red chair, side view'"
             )
-        from scorefield.sds.nerf.cameras import Cameras
+        from scorefield.cameras import Cameras
 
         low, high = ranges.elevation
         if outside := [f"{one:g}" for one in self.elevation if not low <= one <= high]:

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
+from scorefield.cameras import Cameras, orbit, view_prompt
 from scorefield.sds.nerf.camera_distribution import CameraDistribution
-from scorefield.sds.nerf.cameras import Cameras, orbit, view_prompt
 
 
 def generator(seed=0):
