@@ -5,13 +5,9 @@
 trains diffusion policies on images of the two planar tasks, which show all that there is to know,
 and lets them act, 120 episodes with the seeds from 100,000. All but the encoder is the same, and
 nothing was tuned for either. Killed, the same command goes on. OUT gets rows.jsonl and table.md.
-
-The maps of the demonstrations' images are worked out once: images are not cropped, and what is
-frozen says of an image what it said before.
 """
 
 import argparse
-import hashlib
 import tempfile
 import time
 from collections.abc import Sequence
@@ -21,7 +17,6 @@ from statistics import mean
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from scorefield.cli.policy.environments import demonstration_of, environment_of
 from scorefield.control.data.episodes import Episodes
@@ -31,7 +26,6 @@ from scorefield.control.environments.collection import demonstrate
 from scorefield.control.environments.image_observations import ImageObservationWrapper
 from scorefield.control.evaluation.rollout import roll_out
 from scorefield.control.evaluation.scores import score
-from scorefield.control.networks.encoders import FrozenFeatures
 from scorefield.control.networks.settings import EncoderSettings, TransformerSettings
 from scorefield.control.policies.diffusion_policy import DiffusionPolicy, DiffusionSettings
 from scorefield.control.training.train import TrainingSettings, train_policy
@@ -48,28 +42,6 @@ ENCODERS = {
     "prior": EncoderSettings(prior="shapes", layer="up1", crop=1.0),
 }
 JUDGED = range(100_000, 100_120)
-
-
-class Remembered(nn.Module):
-    """What a frozen network says of images, kept while it is trained with."""
-
-    def __init__(self, network: FrozenFeatures) -> None:
-        super().__init__()
-        self.network = network
-        self._maps: dict[bytes, Tensor] = {}
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Remembered":
-        return self
-
-    def forward(self, images: Tensor) -> Tensor:
-        """The map of each image."""
-        if not self.training:
-            return torch.cat([self.network(some) for some in images.split(64)])
-        keys = [hashlib.blake2b(image.numpy().tobytes()).digest() for image in images]
-        fresh = {key: i for i, key in enumerate(keys) if key not in self._maps}
-        if fresh:
-            self._maps.update(zip(fresh, self.network(images[[*fresh.values()]]), strict=True))
-        return torch.stack([self._maps[key] for key in keys])
 
 
 def main(
@@ -102,10 +74,6 @@ def judged(task: str, encoder: str, seed: int, updates: int) -> dict[str, Any]:
         ENCODERS[encoder],
         seed=seed,
     )
-    for camera in policy.encoder.cameras:
-        assert isinstance(camera, nn.Sequential)
-        if isinstance(camera[0], FrozenFeatures):
-            camera[0] = Remembered(camera[0])
     with tempfile.TemporaryDirectory() as folder:
         windows = Windows(Episodes.of(episodes), horizons)
         settings = TrainingSettings(updates, 64, 1e-3, seed=seed)

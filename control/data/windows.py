@@ -87,8 +87,14 @@ class Windows:
         learnt, held = (Windows(self.episodes, self.horizons, part.tolist()) for part in parts)
         return learnt, held
 
-    def batch(self, indices: Sequence[int] | Int[Tensor, " batch"]) -> dict[str, Tensor]:
+    def batch(
+        self, indices: Sequence[int] | Int[Tensor, " batch"], *, images: bool = True
+    ) -> dict[str, Tensor]:
         """The windows of these numbers.
+
+        Args:
+            indices: the numbers.
+            images: whether to read those of the cameras.
 
         Returns:
             "state" (B, To, D) and "action" (B, Tp, A) float32, and per camera (B, To, 3, H, W) in
@@ -103,14 +109,19 @@ class Windows:
             "state": _taken(self.episodes.state, observed),
             "action": _taken(self.episodes.action, rows),
         }
-        for name, images in self.episodes.cameras.items():
-            batch[name] = frames_to_tensor(np.asarray(images[observed]))
+        for name, frames in self.episodes.cameras.items() if images else ():
+            batch[name] = frames_to_tensor(np.asarray(frames[observed]))
         return batch
+
+    def observed(
+        self, indices: Sequence[int] | Int[Tensor, " batch"]
+    ) -> Int[NDArray[np.int64], "batch to"]:
+        """The steps, among all of the episodes, that the windows of these numbers observe."""
+        return self._steps(np.asarray(indices, dtype=np.int64))[:, : self.horizons.n_obs_steps]
 
     def states(self, indices: Sequence[int] | Int[Tensor, " batch"]) -> Float[Tensor, "batch to d"]:
         """The states alone of the windows of these numbers, as `batch` gives them."""
-        rows = self._steps(np.asarray(indices, dtype=np.int64))
-        return _taken(self.episodes.state, rows[:, : self.horizons.n_obs_steps])
+        return _taken(self.episodes.state, self.observed(indices))
 
     def episode_of(
         self, indices: Sequence[int] | Int[Tensor, " batch"]

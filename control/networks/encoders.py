@@ -55,17 +55,42 @@ class ObservationEncoder(nn.Module):
 
         Args:
             observations: "state" (B, To, D) in the environment's units, and per camera
-                (B, To, 3, H, W) in [0, 1].
+                (B, To, 3, H, W) in [0, 1]; or in place of these what `maps` says of them, by the
+                name `map_of` (B, To, C, h, w).
             draws: of the random crops, in training; None crops the middle.
         """
         seen = []
         if self.spaces.state:
             seen.append(self.states(observations["state"]))
         for name, network in zip(self.spaces.images, self.cameras, strict=True):
-            images = cropped(observations[name], self.settings.crop, draws)
-            features = network(2 * images.flatten(0, 1) - 1)
-            seen.append(features.unflatten(0, images.shape[:2]))
+            maps = observations.get(map_of(name))
+            if maps is None:
+                images = cropped(observations[name], self.settings.crop, draws)
+                features = network(2 * images.flatten(0, 1) - 1)
+                seen.append(features.unflatten(0, images.shape[:2]))
+            else:
+                assert isinstance(network, nn.Sequential)
+                seen.append(network[1](maps.flatten(0, 1)).unflatten(0, maps.shape[:2]))
         return torch.cat(seen, dim=2).flatten(1)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether an image has the same map at every update: by a prior, and not cropped."""
+        return bool(self.cameras) and self.settings.prior is not None and self.settings.crop == 1
+
+    def maps(
+        self, name: str, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch channels h w"]:
+        """What the network of a camera says of images in [0, 1], before the spatial softmax."""
+        camera = self.cameras[list(self.spaces.images).index(name)]
+        assert isinstance(camera, nn.Sequential)
+        found: Tensor = camera[0](2 * images - 1)
+        return found
+
+
+def map_of(camera: str) -> str:
+    """The name, among observations, of a camera's maps."""
+    return f"map of {camera}"
 
 
 def cropped(

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from scorefield.control.data.windows import Windows
-from scorefield.control.policies.policy import NetworkPolicy
+from scorefield.control.policies.policy import ChunkRequest, NetworkPolicy
 from scorefield.control.policies.sharded_generator import ShardedGenerator
+from scorefield.control.training.frame_features import FrameFeatures
 from scorefield.priors.noise import noise_generator
 from scorefield.rows import read_rows
 
@@ -33,32 +34,47 @@ class HeldOut:
         held_out: what it does not.
         most: how many windows of each are looked at, at equal distances.
         device: of the policy.
+        features: what a frozen prior says of the frames; None: the policy looks at them itself.
     """
 
     def __init__(
-        self, windows: Windows, held_out: Windows, most: int, device: torch.device | str
+        self,
+        windows: Windows,
+        held_out: Windows,
+        most: int,
+        device: torch.device | str,
+        features: FrameFeatures | None = None,
     ) -> None:
-        self._device = device
-        self._batches = {
-            name: {key: tensor.to(device) for key, tensor in _some(part, most).items()}
-            for name, part in (("training", windows), ("held_out", held_out))
-        }
+        self._windows, self._most = (windows, held_out), most
+        self._device, self._features = device, features
 
     @torch.no_grad()
     def metrics(self, policy: NetworkPolicy) -> dict[str, float]:
         """Those of `METRICS`."""
-        learnt, others = self._batches["training"], self._batches["held_out"]
+        learnt, others = (self._some(windows) for windows in self._windows)
         loss = float(policy.loss(others, ShardedGenerator(noise_generator(0))))
-        found = (loss, self._error(policy, others), self._error(policy, learnt))
+        mean = policy.actions(learnt["action"]).mean(dim=(0, 1))
+        found = (loss, *(_error(policy, batch, mean) for batch in (others, learnt)))
         return dict(zip(METRICS, found, strict=True))
 
-    def _error(self, policy: NetworkPolicy, batch: Mapping[str, Tensor]) -> float:
-        mean = policy.actions(self._batches["training"]["action"]).mean(dim=(0, 1))
-        done = policy.actions(batch["action"][:, policy.horizons.executed])
-        found = policy.actions(policy.act(batch).to(done))
-        # Actions that never change have no error of their mean to compare with.
-        spread = (done - mean).square().mean().clamp(min=_LEAST_SPREAD)
-        return float(((found - done).square().mean() / spread).sqrt())
+    def _some(self, windows: Windows) -> dict[str, Tensor]:
+        count = min(self._most, len(windows))
+        indices = torch.linspace(0, len(windows) - 1, count).round().long()
+        if self._features is None:
+            batch = windows.batch(indices)
+        else:
+            batch = self._features.batch(windows, indices)
+        return {name: tensor.to(self._device) for name, tensor in batch.items()}
+
+
+def _error(policy: NetworkPolicy, batch: Mapping[str, Tensor], mean: Tensor) -> float:
+    executed = policy.horizons.executed
+    done = policy.actions(batch["action"][:, executed])
+    chunks = policy.chunk(ChunkRequest(batch, 0, range(len(batch["action"]))))
+    found = policy.actions(chunks[:, executed].to(done))
+    # Actions that never change have no error of their mean to compare with.
+    spread = (done - mean).square().mean().clamp(min=_LEAST_SPREAD)
+    return float(((found - done).square().mean() / spread).sqrt())
 
 
 def told(metrics: Mapping[str, float]) -> str:
@@ -73,8 +89,3 @@ def last_metrics(run: Path) -> dict[str, float]:
     """What a training that has ended found last; nothing if no episode was held out."""
     row = read_rows(run / "metrics.jsonl")[-1]
     return {name: row[name] for name in METRICS if name in row}
-
-
-def _some(windows: Windows, most: int) -> dict[str, Tensor]:
-    count = min(most, len(windows))
-    return windows.batch(torch.linspace(0, len(windows) - 1, count).round().long())

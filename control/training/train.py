@@ -13,8 +13,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from scorefield.control.data.windows import Windows
+from scorefield.control.networks.encoders import ObservationEncoder
 from scorefield.control.policies.policy import NetworkPolicy
 from scorefield.control.policies.sharded_generator import ShardedGenerator
+from scorefield.control.training.frame_features import FrameFeatures
 from scorefield.control.training.held_out import HeldOut, told
 from scorefield.control.training.tracking import TrackedRun, check_tracker
 from scorefield.priors.noise import noise_generator
@@ -48,7 +50,8 @@ class PolicyTask(TrainingTask):
     """Trains a policy on windows: one random batch per step, shared by all processes.
 
     AdamW is that of every training here (`TrainingTask`). The weights' average decays by
-    `power_decay`, at most by the settings' `ema`.
+    `power_decay`, at most by the settings' `ema`. Where a frozen prior sees images that are not
+    cropped, its maps are worked out once (`FrameFeatures`).
     """
 
     def __init__(
@@ -81,16 +84,26 @@ class PolicyTask(TrainingTask):
                 f"{self.processes.count} processes; make it a multiple of them"
             )
         self._policy, self._windows, self._say = policy, windows, say
+        encoder, self._features = getattr(policy, "encoder", None), None
+        if isinstance(encoder, ObservationEncoder) and encoder.frozen:
+            self._features = FrameFeatures(encoder, windows.episodes)
         self._held_out = None
         self._held_out_windows = 0 if held_out is None else len(held_out)
         if held_out is not None and self.processes.first:
-            self._held_out = HeldOut(windows, held_out, settings.batch_size, self.device)
+            self._held_out = HeldOut(
+                windows, held_out, settings.batch_size, self.device, self._features
+            )
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """The policy's loss on this process's part of a batch."""
         count = self.processes.count
         draws = ShardedGenerator(generator, self.processes.index, count)
-        batch = self._windows.draw(self.settings.batch_size // count, draws, self.device)
+        size, windows = self.settings.batch_size // count, self._windows
+        if self._features is None:
+            batch = windows.draw(size, draws, self.device)
+        else:
+            batch = self._features.batch(windows, draws.integers(len(windows), size))
+            batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
         # Dropout knows torch's global generator only: seeded by the step, a resumed training drops
         # the same units. Only the generator of the own GPU is kept: others may be other processes'.
         seed = noise_generator(self.settings.seed, step, _DROPOUT, self.processes.index)

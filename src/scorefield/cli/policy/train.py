@@ -160,6 +160,8 @@ class _PolicyTrain(DemonstrationsCommand):
             about.append("images are not looked at; --observe both does")
         if tasks:
             about.append(f"told one of {len(tasks)} tasks: {', '.join(map(repr, tasks))}")
+        if spaces.images and self._encoder().prior is not None and self._encoder().crop < 1:
+            about.append("--crop cuts anew at every update; with --crop 1 --prior sees images once")
         if processes.first:
             print("\n".join(about), flush=True)
         # Several processes of one training share the folder; the first one owns it.
