@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scorefield.cameras import orbit
 from scorefield.priors.checks.readings import fitting_reading
 from scorefield.priors.checks.subject import BATCH, Broken, Subject, networks_in, require_prior
 from scorefield.priors.levels import NoiseLevel
@@ -49,9 +50,9 @@ def check_prior(
 ) -> list[str]:
     """Check that a prior keeps the laws the library relies on; returns the checks it passed.
 
-    What a prior does not have (prompts, a codec, a network) is not checked and not in the list. A
-    network whose values do not fit as what they are read as, or as no kind of prediction, as one
-    that is not trained, is warned about, and "prediction" is not in the list. Takes some eighty
+    What a prior does not have (prompts, cameras, a codec, a network) is not checked and not in the
+    list. A network whose values do not fit as what they are read as, or as no kind of prediction,
+    as one that is not trained, is warned about, and "prediction" is not in the list. Takes some 80
     evaluations of single items.
 
     prior: a `FrozenPrior`, an `ImagePrior`, anything else with ``schedule`` and
@@ -213,6 +214,21 @@ def _conditions(s: Subject) -> bool:
     return True
 
 
+def _cameras(s: Subject) -> bool:
+    """A camera per item is that camera for the item, and opposite cameras see other things."""
+    if getattr(s.prior, "cameras", None) is None:
+        return False
+    z, level, prompt = s.noise(2), s.level(0.5), s.prompts[0] if s.prompts else None
+    views = orbit(2)
+    both = s.prior.condition(prompt, views)
+    apart = [s.prior.condition(prompt, views[[i]])(z[i : i + 1], level).v for i in range(2)]
+    s.close(both(z, level).v, torch.cat(apart), "two cameras in one batch")
+    s.close(both.rows([1])(z[1:], level).v, apart[1], "the second camera's row")
+    if torch.equal(s.prior.condition(prompt, views[[0]])(z[1:], level).v, apart[1]):
+        raise Broken("front and back give the same: the network does not hear of the camera")
+    return True
+
+
 def _frozen(s: Subject) -> bool:
     """Networks are in eval mode without gradients, and predictions have no graph unless asked."""
     networks = list(networks_in(s.prior))
@@ -314,6 +330,7 @@ _CHECKS: dict[str, Callable[[Subject], bool]] = {
     "conversions": _conversions,
     "amplitudes": _amplitudes,
     "conditions": _conditions,
+    "cameras": _cameras,
     "frozen": _frozen,
     "prediction": _prediction,
     "encode": _encodes,

@@ -141,6 +141,15 @@ def test_it_is_a_prior_like_any_other(prior: FrozenPrior) -> None:
     assert set(_CHECKS) - set(check_prior(prior, (RED, BLUE))) <= {"prediction"}
 
 
+@pytest.mark.filterwarnings("ignore:the predictions of .* do not fit")
+def test_a_network_that_does_not_hear_of_cameras_is_found(folder: Path) -> None:
+    deaf = load_prior(folder)
+    torch.nn.init.zeros_(deaf.model.class_embedding.linear_2.weight)
+    with pytest.raises(AssertionError, match="does not hear of the camera") as found:
+        check_prior(deaf, (RED, BLUE))
+    assert list(found.value.failures) == ["cameras"]  # type: ignore[attr-defined]
+
+
 def test_half_precision_takes_cameras(folder: Path) -> None:
     half = load_prior(folder, dtype=torch.bfloat16)
     seen = eps(half.condition(RED, Cameras.at([0.0, 90.0])))
