@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,3 +169,15 @@ def test_a_camera_that_cannot_be_read_hides_nothing_else(
     assert main(["policy", "inspect", str(path)]) == 0
     told = capsys.readouterr().out
     assert "'of_nobody' is not registered" in told and "no feature is called action" in told
+
+
+def test_a_part_that_names_what_is_not_there_is_said_when_it_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lose(file: Any) -> None:
+        file["mask/valid"] = np.array([b"demo_3", b"demo_99"])
+
+    words = ["policy", "inspect", str(robomimic(tmp_path / "a.hdf5", lose)), "--episodes", "valid"]
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert "parts ['train'] of" in told and "mask/valid names ['demo_99'], which are not" in told

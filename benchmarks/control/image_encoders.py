@@ -69,7 +69,7 @@ def judged(task: str, encoder: str, seed: int, updates: int) -> dict[str, Any]:
     policy = DiffusionPolicy(
         judging.spaces,
         horizons,
-        TransformerSettings(),
+        TransformerSettings(causal=True),
         DiffusionSettings("x0"),
         ENCODERS[encoder],
         seed=seed,

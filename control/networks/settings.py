@@ -109,6 +109,9 @@ class TransformerSettings:
     heads: of the attention; divides the width.
     dropout: within the layers, in training. The paper has 0.3, and 0.01 on Push-T.
     timesteps: the schedule's length, by which a time in [0, 1] becomes a timestep.
+    causal: an action looks at those before it and the observations that are not after it, as in
+        the paper, and not at all. Which of several ways a noisy chunk is on, all of its actions
+        say together.
     """
 
     observations: int = 2
@@ -117,6 +120,7 @@ class TransformerSettings:
     heads: int = 4
     dropout: float = 0.0
     timesteps: int = 100
+    causal: bool = False
 
     def __post_init__(self) -> None:
         if self.observations < 1 or self.layers < 1 or self.heads < 1:
@@ -132,7 +136,7 @@ class TransformerSettings:
     @classmethod
     def paper(cls, observations: int = 2) -> "TransformerSettings":
         """The published size: about 9 M weights."""
-        return cls(observations, width=256, layers=8, heads=4, dropout=0.3)
+        return cls(observations, width=256, layers=8, heads=4, dropout=0.3, causal=True)
 
 
 @dataclass(frozen=True)

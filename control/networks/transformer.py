@@ -1,9 +1,9 @@
 """The transformer of Diffusion Policy, called as `Perceptron` is.
 
-A token per action looks at the actions before it, and at the time and the observations that are
-not after it (Chi et al. 2023, arXiv 2303.04137, section 3.1 and its code,
-`TransformerForDiffusion`). It suits actions that change fast, and is the more sensitive to its
-settings; begin with `UNet1D`.
+A token per action looks at the other actions, the time and the observations, or causally, at the
+actions before it and the observations that are not after it, as in Chi et al. 2023 (arXiv
+2303.04137, section 3.1 and its code, `TransformerForDiffusion`). It suits actions that change
+fast, and is the more sensitive to its settings; begin with `UNet1D`.
 """
 
 from collections.abc import Mapping
@@ -55,10 +55,13 @@ class Transformer(ChunkNetwork):
         self.remember = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(settings.layers))
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, size_out)
-        # True where one may look. Action k goes with observation k; the time is before all.
-        after = torch.arange(steps)[:, None]
-        self.register_buffer("actions", after >= torch.arange(steps), persistent=False)
-        self.register_buffer("memory", after >= torch.arange(1 + seen) - 1, persistent=False)
+        # True where one may look.
+        actions = torch.ones(steps, steps, dtype=torch.bool)
+        memory = torch.ones(steps, 1 + seen, dtype=torch.bool)
+        if settings.causal:  # action k goes with observation k; the time is before all
+            actions, memory = actions.tril(), memory.tril(1)
+        self.register_buffer("actions", actions, persistent=False)
+        self.register_buffer("memory", memory, persistent=False)
         self.actions: Tensor
         self.memory: Tensor
         # Maps begin as torch's do: the reference's deviation of 0.02 leaves a thousandth of what

@@ -88,4 +88,5 @@ def _transformer(state: Mapping[str, Tensor], heads: int) -> TransformerSettings
         width=state["model.input_emb.weight"].shape[0],
         layers=layers,
         heads=heads,
+        causal=True,
     )

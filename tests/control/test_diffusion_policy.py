@@ -520,6 +520,19 @@ def test_an_observation_without_its_name_is_refused_with_the_name() -> None:
         check_named(np.zeros((2, 3)), {"state": (2, 3)})
 
 
+def test_a_transformer_saved_before_there_was_a_choice_is_causal(tmp_path: Path) -> None:
+    network = replace(SMALL["transformer"], causal=True)
+    saved = DiffusionPolicy(SPACES, HORIZONS, network).eval()
+    folder = saved.save(tmp_path / "policy")
+    config = json.loads((folder / "policy.json").read_text(encoding="utf-8"))
+    del config["network"]["causal"]
+    (folder / "policy.json").write_text(json.dumps(config), encoding="utf-8")
+    with unverified():
+        loaded = load_policy(folder)
+    assert loaded.network_settings == network
+    assert torch.equal(loaded.act(observations()), saved.act(observations()))
+
+
 @pytest.mark.parametrize("normalizer", ["minmax", "gaussian"])
 def test_a_unets_states_begin_where_mish_is_close_to_a_line(normalizer: str) -> None:
     rows = np.random.default_rng(0).normal([-50, 0, 0], [9, 1e-2, 1], (50, 3))

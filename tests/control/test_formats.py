@@ -589,3 +589,53 @@ def test_what_is_of_no_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.zarr").mkdir()
     with pytest.raises(ValueError, match="cannot be read as a replay buffer"):
         read_episodes(tmp_path / "empty.zarr")
+
+
+def test_links_that_lead_nowhere_are_named(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+
+    def link(file: Any) -> None:
+        file["data/demo_0/obs/far"] = h5py.ExternalLink("gone.h5", "/x")
+        file["data/demo_0/obs/near/gone"] = h5py.SoftLink("/nothing")
+        file["data/demo_0/obs/again"] = h5py.SoftLink("/data/demo_0/obs/object")
+
+    data = open_demonstrations(robomimic(tmp_path / "a.hdf5", link))
+    assert data.notes == [
+        "['obs/far', 'obs/near/gone'] are links to other files or to nothing: not followed"
+    ]
+    assert "obs/again" in data.features
+
+
+def test_actions_of_two_axes_are_taken_by_their_name(tmp_path: Path) -> None:
+    path = robomimic(tmp_path / "a.hdf5", two_axes)
+    with pytest.raises(ValueError, match=r"actions is .* shape \(1, 2\)\), .*, or it, whose rows"):
+        open_demonstrations(path).choose()
+    first = next(iter(read_episodes(path, action=["actions"], cameras=())))
+    np.testing.assert_array_equal(first.action, ACTIONS[0])
+
+
+def two_axes(file: Any) -> None:
+    for demo in file["data"].values():
+        actions = demo["actions"][:]
+        del demo["actions"]
+        demo["actions"] = actions[:, None]
+
+
+def test_versions_and_frames_per_second_of_lerobot_are_told(tmp_path: Path) -> None:
+    newer = lerobot(tmp_path / "newer", video=False, info={"codebase_version": "v3.1"})
+    assert open_demonstrations(newer).format == "LeRobot v3.1"
+    for number, (change, words) in enumerate(
+        [
+            ({"fps": None}, "info.json: fps is None; frames per second are positive"),
+            ({"codebase_version": "v2.1"}, "version v2.1; convert .*convert_dataset_v21_to_v30"),
+        ]
+    ):
+        with pytest.raises(ValueError, match=words):
+            open_demonstrations(lerobot(tmp_path / str(number), video=False, info=change))
+
+
+def test_what_is_packed_is_to_be_unpacked(tmp_path: Path) -> None:
+    file = tmp_path / "buffer.zarr.tar.gz"
+    file.write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"buffer.zarr.tar.gz is packed; unpack it"):
+        open_demonstrations(file)

@@ -24,7 +24,7 @@ HORIZONS = Horizons(2, 3, 8)
 STATE, ACTION = 3, 2
 LOW, HIGH = (-50.0, -50.0), (50.0, 50.0)
 UNET = UNet1DSettings((16, 32), 16)
-TRANSFORMER = TransformerSettings(width=16, layers=2, heads=4)
+TRANSFORMER = TransformerSettings(width=16, layers=2, heads=4, causal=True)
 KINDS = ("unet", "transformer")
 
 

@@ -1,5 +1,7 @@
 """The transformer: against torch's own decoder, who sees whom, its sizes and refusals."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -8,7 +10,7 @@ from scorefield.control.networks.settings import TransformerSettings
 from scorefield.control.networks.transformer import Transformer
 from scorefield.control.networks.unet1d import sinusoids
 
-SMALL = TransformerSettings(observations=3, width=16, layers=2, heads=2)
+SMALL = TransformerSettings(observations=3, width=16, layers=2, heads=2, causal=True)
 
 
 def network(settings: TransformerSettings = SMALL, std: float = 0.3) -> Transformer:
@@ -111,6 +113,19 @@ def test_actions_see_no_later_action_and_no_later_observation() -> None:
     assert moved.tolist() == [False, False, True, True, True]
     moved = (ours(inputs()[0], time + 0.1, condition) - before).abs().amax(dim=(0, 2)) > 1e-5
     assert moved.all()
+
+
+@torch.no_grad()
+def test_all_actions_see_all_where_it_is_not_causal() -> None:
+    ours = network(replace(SMALL, causal=False))
+    chunk, time, condition = inputs()
+    before = ours(chunk, time, condition)
+    last = chunk.clone()
+    last[:, 4] += 1
+    later = condition.clone()
+    later[:, 8:] += 1
+    for found in (ours(last, time, condition), ours(chunk, time, later)):
+        assert ((found - before).abs().amax(dim=(0, 2)) > 1e-5).all()
 
 
 @torch.no_grad()

@@ -27,9 +27,6 @@ RECORDS = re.compile(
 )
 """Names of what is recorded of a step beside observations and actions."""
 
-_LAST_STEP = ("terminals", "timeouts", "terminations", "truncations", "dones")
-_NUMBERS = ("episode_index", "episode_id", "episode_ids")
-
 _PAST_ACTIONS = re.compile(r"(.*[./])?((last|prev|previous)_)?actions?")
 
 
@@ -121,10 +118,15 @@ class Demonstrations(ABC):
         if not takes["action"]:
             for one in self.features.values():
                 if one.role == "action":
+                    itself = ", or it, whose rows are then put in one" if one.shape else ""
                     raise DataError(
                         f"{self.path}: {one.name} is {_described(one)}, and no vector; name what "
-                        f"makes the action; there are {vectors}"
+                        f"makes the action{itself}; there are the vectors {vectors}"
                     )
+            raise DataError(
+                f"{self.path}: no feature is called {' or '.join(ACTIONS)}; name the ones that "
+                f"make the action; there are {vectors}"
+            )
             raise DataError(
                 f"{self.path}: no feature is called {' or '.join(ACTIONS)}; name the ones that "
                 f"make the action; there are {vectors}"
@@ -277,28 +279,6 @@ def kind_of(name: str, shape: tuple[int, ...], dtype: str) -> Kind:
     if 1 in (shape[0], shape[2]):
         return "images" if numbers == np.uint8 and "depth" not in name.lower() else "depth"
     return "other"
-
-
-def check_one_episode(where: str, arrays: Mapping[str, Any]) -> None:
-    """Refuses episodes that lie one after another, as D4RL's do, where one is expected.
-
-    Raises:
-        DataError: an array says that there are several.
-    """
-    for name in (*_LAST_STEP, *_NUMBERS, "episode_ends"):
-        if name not in arrays:
-            continue
-        rows = np.asarray(arrays[name][()])
-        several = rows.size > 1
-        if several and name in _LAST_STEP:
-            several = bool(rows[:-1].any())
-        elif several and name in _NUMBERS:
-            several = bool((rows != rows[:1]).any())
-        if several:
-            raise DataError(
-                f"{where}: {name} says that several episodes lie one after another; write each to "
-                "a group (episode_0/actions, episode_0/observations) or file of its own"
-            )
 
 
 def role_of(name: str) -> tuple[Literal["observation", "action", ""], str]:

@@ -16,6 +16,7 @@ from scorefield.control.data.formats.npz import Npz
 from scorefield.control.data.formats.reading import DataError
 from scorefield.control.data.formats.replay_buffer import ReplayBuffer
 
+_PACKED = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 _ZARR = (".zgroup", ".zattrs", ".zmetadata", "zarr.json", "data/.zgroup", "data/zarr.json")
 
 
@@ -94,6 +95,8 @@ def _opened(path: Path, tolerance: float | None) -> Demonstrations:
         return Npz(path)
     elif path.suffix.lower() == ".zip" or zipfile.is_zipfile(path):
         return ReplayBuffer(path)
+    if path.suffix.lower() in _PACKED:
+        raise DataError(f"{path} is packed; unpack it and name the folder")
     raise DataError(
         f"{path} is of no known format: {INDEX} (this library's), meta/info.json (LeRobot v3), "
         "data and meta/episode_ends in zarr, a folder or .zip (a replay buffer of "

@@ -31,12 +31,17 @@ from scorefield.control.data.formats.demonstrations import (
     ACTIONS,
     Demonstrations,
     Feature,
-    check_one_episode,
     kind_of,
     natural,
     role_of,
 )
-from scorefield.control.data.formats.reading import DataError, damaged, decoded, library
+from scorefield.control.data.formats.reading import (
+    DataError,
+    check_one_episode,
+    damaged,
+    decoded,
+    library,
+)
 from scorefield.files import parse_json
 
 SUFFIXES = (".hdf5", ".h5", ".hdf")
@@ -115,6 +120,8 @@ class Hdf5(Demonstrations):
         first = self._places[0]
         with damaged(self.where(0)), self._opened(first.file) as opened:
             self.features = _features(opened[first.group or "/"], self.lengths[0])
+            if lost := _lost(opened[first.group or "/"]):
+                self.notes.append(f"{lost} are links to other files or to nothing: not followed")
 
     def where(self, number: int) -> str:
         """The file and the demo."""
@@ -265,6 +272,18 @@ def _arrays(group: Any, prefix: str = "") -> dict[str, Any]:
             found[f"{prefix}{name}"] = child
         elif hasattr(child, "keys") and prefix.count("/") < 6:
             found |= _arrays(child, f"{prefix}{name}/")
+    return found
+
+
+def _lost(group: Any) -> list[str]:
+    """Links below a group that lead nowhere, or to other files."""
+    found: list[str] = []
+
+    def look(name: str, link: Any) -> None:
+        if type(link).__name__ == "ExternalLink" or group.get(name) is None:
+            found.append(name)
+
+    group.visititems_links(look)
     return found
 
 

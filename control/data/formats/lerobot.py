@@ -61,8 +61,6 @@ def read_lerobot(
 class LeRobot(Demonstrations):
     """A LeRobot folder; `Demonstrations`."""
 
-    format = "LeRobot v3.0"
-
     def __init__(self, folder: Path, tolerance: float | None = None) -> None:
         """Reads what is in `meta`.
 
@@ -81,11 +79,14 @@ class LeRobot(Demonstrations):
             version = str(self._info["codebase_version"])
             if not version.startswith("v3"):
                 raise DataError(
-                    f"{info}: is of version {version}; convert it to v3.0 with lerobot's tool"
+                    f"{info}: is of version {version}; convert it to v3.0 with lerobot's tool, "
+                    "convert_dataset_v21_to_v30 for v2.1"
                 )
-            self.rate = float(self._info["fps"])
-            if not 0 < self.rate < math.inf:
-                raise DataError(f"{info}: fps is {self.rate}; frames per second are positive")
+            self.format = f"LeRobot {version}"
+            fps = self._info["fps"]
+            if fps is None or not 0 < float(fps) < math.inf:
+                raise DataError(f"{info}: fps is {fps}; frames per second are positive")
+            self.rate = float(fps)
             described = dict(self._info["features"])
             dotted = any(name.startswith("observation.") for name in described)
             self.features = {

@@ -17,12 +17,11 @@ from scorefield.control.data.formats.demonstrations import (
     ACTIONS,
     Demonstrations,
     Feature,
-    check_one_episode,
     kind_of,
     natural,
     role_of,
 )
-from scorefield.control.data.formats.reading import DataError, damaged
+from scorefield.control.data.formats.reading import DataError, check_one_episode, damaged
 
 SUFFIX = ".npz"
 """What these files are called."""

@@ -12,6 +12,9 @@ from PIL import Image
 
 from scorefield.images import FORMATS
 
+_LAST_STEP = ("terminals", "timeouts", "terminations", "truncations", "dones")
+_NUMBERS = ("episode_index", "episode_id", "episode_ids")
+
 
 class DataError(ValueError):
     """Data that are refused, in words that name the file and the key."""
@@ -108,3 +111,25 @@ def decoded(where: str, files: list[bytes]) -> NDArray[np.uint8]:
                 f"{here}: the image has shape {frames[-1].shape}, the first {frames[0].shape}"
             )
     return np.stack(frames)
+
+
+def check_one_episode(where: str, arrays: Mapping[str, Any]) -> None:
+    """Refuses episodes that lie one after another, as D4RL's do, where one is expected.
+
+    Raises:
+        DataError: an array says that there are several.
+    """
+    for name in (*_LAST_STEP, *_NUMBERS, "episode_ends"):
+        if name not in arrays:
+            continue
+        rows = np.asarray(arrays[name][()])
+        several = rows.size > 1
+        if several and name in _LAST_STEP:
+            several = bool(rows[:-1].any())
+        elif several and name in _NUMBERS:
+            several = bool((rows != rows[:1]).any())
+        if several:
+            raise DataError(
+                f"{where}: {name} says that several episodes lie one after another; write each to "
+                "a group (episode_0/actions, episode_0/observations) or file of its own"
+            )

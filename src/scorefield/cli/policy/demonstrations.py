@@ -62,9 +62,11 @@ class DemonstrationsCommand(Command):
                 first = int(begin) if begin or not colon else 0
                 last = int(end or count) if colon else first + 1
             except ValueError:
+                about = [note for note in data.notes if word and word in note]
                 raise ValueError(
                     f"--episodes takes numbers, ranges such as 0:50 and the parts "
                     f"{sorted(data.parts)} of {self.demonstrations}; got {word!r}"
+                    f"{''.join(f' ({note})' for note in about)}"
                 ) from None
             if not 0 <= first < last <= count:
                 raise ValueError(

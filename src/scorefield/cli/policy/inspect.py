@@ -67,7 +67,7 @@ class PolicyInspect(DemonstrationsCommand):
             lines += [f"note: {note}" for note in data.notes]
         lines += [f"look at: {line}" for line in advice]
         broken = list(found.broken.values())
-        lines += [f"cannot be trained on: {why}" for why in broken[:5]]
+        lines += [f"cannot be trained on: {why}" for why in list(dict.fromkeys(broken))[:5]]
         if self.out is not None and images:
             from scorefield.images import save_image
 
