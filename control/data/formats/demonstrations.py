@@ -127,10 +127,6 @@ class Demonstrations(ABC):
                 f"{self.path}: no feature is called {' or '.join(ACTIONS)}; name the ones that "
                 f"make the action; there are {vectors}"
             )
-            raise DataError(
-                f"{self.path}: no feature is called {' or '.join(ACTIONS)}; name the ones that "
-                f"make the action; there are {vectors}"
-            )
         if not takes["state"] and not takes["cameras"]:
             raise DataError(
                 f"{self.path}: state names no key, and cameras neither; there are "
