@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from untrained import untrained_shapes
+from untrained import untrained_shapes, untrained_views
 
 from scorefield.cli.main import main
 from scorefield.priors.loading import load_prior
@@ -78,3 +78,9 @@ def test_another_teacher_is_refused(student: Path, capsys: pytest.CaptureFixture
 def test_prompts_are_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["distill", "digits", "--out", str(tmp_path / "run")]) == 2
     assert "--prompts is needed" in capsys.readouterr().err
+
+
+def test_a_teacher_that_is_told_cameras_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is told cameras, and a student is trained on prompts"):
+        distill_prior(untrained_views(tmp_path / "views"), tmp_path / "out", ["a red chair"])
+    assert not (tmp_path / "out").exists()
