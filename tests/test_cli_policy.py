@@ -134,7 +134,7 @@ def test_diffusion_policy_s_own_networks(
     assert main([*evaluate, "--env", "avoiding", "--out", str(tmp_path / "f")]) == 2
     assert "differ in low, high" in capsys.readouterr().err
     for refused, why in (
-        (["--network", "unet", "--predicted", "9"], "a multiple of 4 steps"),
+        (["--network", "unet", "--predicted", "9"], "a multiple of 2 steps"),
         (["--predicts", "eps", "--normalizer", "gaussian"], "predict x0"),
         (["--network", "unet", "--track", "paper"], "there is no tracker"),
         (["--held-out", "1"], "share that is held out must lie in [0, 1)"),

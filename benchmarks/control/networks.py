@@ -32,6 +32,7 @@ from scorefield.rows import RowStore
 
 NETWORKS: dict[str, tuple[NetworkSettings, int]] = {
     "unet": (UNet1DSettings(), 12),
+    "unet-deep": (UNet1DSettings((32, 64, 128)), 12),
     "unet-narrow": (UNet1DSettings((16, 32), 32), 10),
     "transformer": (TransformerSettings(), 9),
     "transformer-narrow": (TransformerSettings(width=32, layers=2, heads=2), 9),

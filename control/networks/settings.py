@@ -150,7 +150,7 @@ class UNet1DSettings:
     timesteps: the schedule's length, by which a time in [0, 1] becomes a timestep.
     """
 
-    widths: tuple[int, ...] = (32, 64, 128)
+    widths: tuple[int, ...] = (32, 64)
     time_features: int = 64
     kernel: int = 5
     groups: int = 8
