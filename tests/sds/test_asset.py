@@ -9,14 +9,7 @@ import trimesh
 from PIL import Image
 
 from scorefield.cameras import Cameras
-from scorefield.sds.nerf.assets.asset import (
-    fill_gaps,
-    make_asset,
-    painted,
-    simplify,
-    texel_values,
-    unwrap,
-)
+from scorefield.sds.nerf.assets.asset import make_asset, painted, simplify, unwrap
 from scorefield.sds.nerf.assets.mesh import silhouette_threshold
 from scorefield.sds.nerf.assets.mesh_files import export_mesh
 from scorefield.sds.nerf.assets.rasterise import rasterise, silhouette
@@ -29,6 +22,7 @@ from scorefield.sds.nerf.assets.surface_views import (
     surface_values,
     texture_of,
 )
+from scorefield.sds.nerf.assets.texels import fill_gaps, texel_values
 from scorefield.sds.nerf.radiance_field import RadianceField
 from tests.support.egg import Egg
 

@@ -5,40 +5,36 @@ unwrapped (xatlas) and painted: every texel takes the field's colour at its plac
 The normals are those of the dense surface.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import trimesh
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 from scipy.spatial import KDTree
 from torch import Tensor
 
 from scorefield.sds.nerf.assets.mesh import albedo_at, extract_surface, seen_points
-from scorefield.sds.nerf.assets.rasterise import rasterise, texture_coordinates
+from scorefield.sds.nerf.assets.normal_map import add_normal_map
+from scorefield.sds.nerf.assets.rasterise import texture_coordinates
 from scorefield.sds.nerf.assets.settings import AssetSettings
+from scorefield.sds.nerf.assets.texels import fill_gaps, texel_values
 from scorefield.sds.nerf.fields import Field
 from scorefield.sds.nerf.radiance_field import RadianceField
 
 __all__ = [
     "Surface",
     "bake",
-    "fill_gaps",
+    "baked_asset",
     "make_asset",
     "painted",
     "scene_surface",
     "simplify",
-    "texel_values",
     "unwrap",
 ]
 
-FACES_AT_ONCE = 4096
-TEXELS_AT_ONCE = 2**17
-"""These bound the memory of a large texture."""
 GUTTER = 4
 """Texels between charts, which mipmaps would mix otherwise."""
 CHART = 1 / 64
@@ -53,10 +49,12 @@ class Surface:
         mesh: with texture coordinates.
         places: of each vertex, the points of the field whose mean colour is seen there; between
             the vertices they are interpolated.
+        dense: what the mesh was simplified from, if it was.
     """
 
     mesh: trimesh.Trimesh
     places: Float[Tensor, "vertices shares 3"]
+    dense: trimesh.Trimesh | None = None
 
 
 def make_asset(scene: RadianceField, settings: AssetSettings | None = None) -> trimesh.Trimesh:
@@ -67,13 +65,21 @@ def make_asset(scene: RadianceField, settings: AssetSettings | None = None) -> t
 
     Args:
         scene: what to make it of.
-        settings: its `mesh_resolution`, `faces` and `texture`; None: the defaults.
+        settings: its `mesh_resolution`, `faces`, `texture` and `normal_map`; None: the defaults.
 
     Raises:
         EmptySceneError: there is no surface.
     """
     settings = settings or AssetSettings()
-    return bake(scene_surface(scene, settings), scene.field, settings.texture)
+    return baked_asset(scene_surface(scene, settings), scene.field, settings)
+
+
+def baked_asset(surface: Surface, field: Field, settings: AssetSettings) -> trimesh.Trimesh:
+    """The mesh with a texture of the field's colours and, if it is asked for, one of normals."""
+    mesh = bake(surface, field, settings.texture)
+    if settings.normal_map and surface.dense is not None:
+        return add_normal_map(mesh, surface.dense, settings.texture)
+    return mesh
 
 
 def scene_surface(scene: RadianceField, settings: AssetSettings) -> Surface:
@@ -84,7 +90,7 @@ def scene_surface(scene: RadianceField, settings: AssetSettings) -> Surface:
     """
     dense = extract_surface(scene, settings.mesh_resolution)
     mesh = unwrap(simplify(dense, settings.faces), settings.texture)
-    return Surface(mesh, seen_points(scene, mesh, 2 / (settings.mesh_resolution - 1)))
+    return Surface(mesh, seen_points(scene, mesh, 2 / (settings.mesh_resolution - 1)), dense)
 
 
 def bake(surface: Surface, field: Field, texture: int) -> trimesh.Trimesh:
@@ -142,44 +148,6 @@ def unwrap(mesh: trimesh.Trimesh, texture: int) -> trimesh.Trimesh:
         visual=trimesh.visual.TextureVisuals(uv=uv.astype(np.float64)),
         process=False,
     )
-
-
-def texel_values(
-    mesh: trimesh.Trimesh, values: Float[Tensor, "vertices channels"], size: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """The vertices' values at the centres of the texels that have any, some at a time.
-
-    Args:
-        mesh: an unwrapped one.
-        values: one row per vertex.
-        size: side of the texture; row 0 has the largest v.
-
-    Yields:
-        Rows (n,), columns (n,) and values (n, channels); a texel on an edge of two triangles comes
-        twice.
-    """
-    uv = texture_coordinates(mesh).to(values)
-    places = size * torch.stack([uv[:, 0], 1 - uv[:, 1]], dim=-1)
-    for faces in torch.as_tensor(np.array(mesh.faces)).split(FACES_AT_ONCE):
-        found = rasterise(places[faces], size)
-        for start in range(0, len(found.face), TEXELS_AT_ONCE):
-            part = slice(start, start + TEXELS_AT_ONCE)
-            yield found.row[part], found.column[part], found.mix(values, faces, part)
-
-
-def fill_gaps(
-    image: Float[Tensor, "size size channels"], covered: Bool[Tensor, "size size"]
-) -> Float[Tensor, "size size channels"]:
-    """Texels that nothing covers take the value of the nearest one that something does.
-
-    A reader mixes neighbouring texels; at a seam these are outside of the chart.
-    """
-    if not covered.any():
-        raise ValueError("no triangle covers the centre of a texel; take a larger texture")
-    row, column = ndimage.distance_transform_edt(
-        ~covered.numpy(), return_distances=False, return_indices=True
-    )
-    return image[torch.from_numpy(row).long(), torch.from_numpy(column).long()]
 
 
 def painted(mesh: trimesh.Trimesh, colours: Float[Tensor, "size size 3"]) -> trimesh.Trimesh:

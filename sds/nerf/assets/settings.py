@@ -20,6 +20,8 @@ class AssetSettings:
     mesh_resolution: points per axis of the grid the surface is extracted from.
     faces: most triangles of the mesh; the extracted surface is simplified to them.
     texture: side of the base-colour texture, texels.
+    normal_map: also write the normals of the extracted surface as a normal texture of the .glb: a
+        mesh of a few thousand faces then looks as smooth as that.
     up: axis that points up in the .obj and .ply: y (the front faces +z) or z (it faces +x, as in
         this library). None: y in the .obj, z in the .ply. The .glb is always y up.
     usdz: also write a .usdz, y up, for viewers of phones and for USD's tools; usd-core writes it.
@@ -30,6 +32,7 @@ class AssetSettings:
     mesh_resolution: Annotated[int, Domain(8.0)] = 128
     faces: Annotated[int, Domain(100.0)] = 20_000
     texture: Annotated[int, Domain(16.0, LARGEST_TEXTURE)] = 1024
+    normal_map: bool = False
     up: UpAxis | None = None
     usdz: bool = False
     frames: Count = 36

@@ -6,6 +6,7 @@ paint (as texture fields, Oechsle et al. 2019); at the end they are baked into a
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from scorefield.priors.prior import ImagePrior, check_is_prior
 from scorefield.runs.metrics import Metric
 from scorefield.sds.distillation import Distillation, DistillationJob
 from scorefield.sds.nerf.asked_views import asked_views, check_views
-from scorefield.sds.nerf.assets.asset import Surface, bake
+from scorefield.sds.nerf.assets.asset import Surface, baked_asset
 from scorefield.sds.nerf.assets.mesh import albedo_at
 from scorefield.sds.nerf.assets.mesh_files import export_mesh
 from scorefield.sds.nerf.assets.settings import AssetSettings
@@ -57,7 +58,8 @@ class Painting(DistillationJob):
         settings: what to paint, and how.
         surface: what is painted.
         field: whose colours are learnt, wherever it has parameters.
-        asset: its `texture`, `up`, `frames` and `render_size`; None: the defaults.
+        asset: its `texture`, `normal_map` (of a surface that was simplified), `up`, `frames` and
+            `render_size`; None: the defaults.
         back: the 4 x 4 matrix from the surface to where its files show it; None: there.
 
     Raises:
@@ -85,7 +87,7 @@ class Painting(DistillationJob):
         check_views(prior, settings.prompt, settings.cameras)
         mesh = surface.mesh
         self._closed = is_closed(mesh)
-        self.surface = Surface(mesh, surface.places.to(prior.device))
+        self.surface = replace(surface, places=surface.places.to(prior.device))
         self.field = field.to(prior.device)
         learnt = [one for one in self.field.parameters() if one.requires_grad]
         self.optimizer = field_optimizer([{"params": learnt}], settings.learning_rate)
@@ -157,7 +159,7 @@ class Painting(DistillationJob):
             The written files: "views", "turntable", "glb", "obj", "ply", "mtl" and "png".
         """
         asset, size = self.asset, self.asset.render_size
-        painted = bake(self.surface, self.field, asset.texture)
+        painted = baked_asset(self.surface, self.field, asset)
         sheet = contact_sheet(asset_views(painted, _AROUND, size), 5, labels=_AROUND.views)
         turn = asset_views(painted, orbit(asset.frames), size)
         written = {

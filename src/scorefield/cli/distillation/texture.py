@@ -14,7 +14,7 @@ from scorefield.sds.nerf.texture.settings import TextureSettings
 
 SETTINGS = options_of(TextureSettings, "prompt", "seed", "preset", "objective", "levels")
 """The settings of the paint that become options as they are."""
-ASSET = options_of(AssetSettings, "mesh_resolution", "faces", "up")
+ASSET = options_of(AssetSettings, "mesh_resolution", "faces", "normal_map", "up")
 """Those of the files."""
 
 
