@@ -104,6 +104,9 @@ GROUPS: dict[str, dict[str, Entry]] = {
             "priors.train:TrainPictures", "train a prior on captioned images of yours"
         ),
         "train-prior icons": Entry("priors.train:TrainIcons", "train the prior of icons"),
+        "train-prior objects": Entry(
+            "priors.train:TrainObjects", "train the prior of things, told the camera"
+        ),
         "doctor": Entry("priors.doctor:Doctor", "versions, devices, memory, optional parts"),
         "train-prior shapes": Entry(
             "priors.train:TrainShapes", "train the embedded text-to-image prior"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -41,7 +41,7 @@ from scorefield.training.text_to_image import (
 from scorefield.training.tokenizer import make_tokenizer
 from scorefield.training.warm_start import WarmStart
 
-__all__ = ["GUIDANCE_SCALE", "train_pictures"]
+__all__ = ["GUIDANCE_SCALE", "train_pictures", "train_views"]
 
 GUIDANCE_SCALE = 3.0
 """Default guidance of what is trained."""
@@ -80,41 +80,84 @@ def train_pictures(
             training; the decoder alone is to be trained without a start, or with other channels.
     """
     pictures = pictures or PictureSettings()
-    start = None if pictures.start is None else WarmStart(pictures.start)
-    network = _codec(pictures, start, codec.seed)
     name = name or folder.resolve().name
     found = read_folder(folder)
-    processes = DistributedContext(codec.device)
-    with processes.first_ahead():
+    with DistributedContext(codec.device).first_ahead():
         images, captions = _views(found, pictures, denoiser.seed, out, progress)
-    codec_task = CodecTask(images, codec, network)
+    grounds = [f", {word} background" for word in BACKGROUNDS]
+    return train_views(
+        images,
+        captions,
+        out,
+        name=name,
+        prompts=preview_captions(found),
+        words=words_of([*captions, *grounds]),
+        pictures=pictures,
+        codec=codec,
+        denoiser=denoiser,
+        card={} if card is None else card,
+        resume=resume,
+        progress=progress,
+    )
+
+
+def train_views(
+    images: UInt8[Tensor, "n size size 3"],
+    captions: Sequence[str],
+    out: Path,
+    *,
+    name: str,
+    prompts: Sequence[str],
+    words: Sequence[str],
+    pictures: PictureSettings,
+    codec: TrainingSettings,
+    denoiser: TrainingSettings,
+    card: Mapping[str, Any],
+    cameras: Float[Tensor, "n 7"] | None = None,
+    guidance_scale: float = GUIDANCE_SCALE,
+    resume: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Train codec and denoiser on views that are made already; returns the prior's folder.
+
+    images, captions: one caption each; "" teaches the codec alone.
+    prompts: of the previews.
+    words: that prompts may hold.
+    cameras: of the images, as `scorefield.views.camera_vector` has them, for a prior that is told
+        cameras.
+    The rest is as `train_pictures` has it.
+
+    Raises:
+        ValueError: the decoder alone is to be trained without a start, or with other channels.
+    """
+    start = None if pictures.start is None else WarmStart(pictures.start)
+    codec_task = CodecTask(images, codec, _codec(pictures, start, codec.seed))
     run_training(codec_task, out / "codec", resume, progress)
     vae = codec_task.averaged()
 
     told = [i for i, caption in enumerate(captions) if caption]
-    captions = [captions[i] for i in told]
+    processes = codec_task.processes
     with processes.first_ahead():
         means, stds = cached_latents(vae, images[told], out / "latents.safetensors", codec)
     if not pictures.decoder_only:
         scale_latents(vae, means)
-    grounds = [f", {word} background" for word in BACKGROUNDS]
-    words = words_of([*captions, *grounds])
     tokenizer = make_tokenizer(words)
     torch.manual_seed(denoiser.seed)
-    module = TextToLatents(tokenizer, pictures.channels)
+    module = TextToLatents(tokenizer, pictures.channels, cameras is not None)
     task = TextToImageTask(
         vae,
         means * vae.config.scaling_factor,
         stds * vae.config.scaling_factor,
-        captions,
+        [captions[i] for i in told],
         tokenizer,
         denoiser,
-        prompts=preview_captions(found),
-        guidance_scale=GUIDANCE_SCALE,
+        prompts=prompts,
+        guidance_scale=guidance_scale,
         module=start.denoiser(module, tokenizer) if start else module,
+        cameras=None if cameras is None else cameras[told],
     )
     run_training(task, out / "denoiser", resume, progress, previews=_PREVIEWS)
-    content = PriorCard(name, GUIDANCE_SCALE, words, card or {})
+    content = PriorCard(name, guidance_scale, words, card)
     pipeline = make_pipeline(vae, task.averaged(), tokenizer)
     processes.once(save_prior, pipeline, out / name, content)
     return out / name

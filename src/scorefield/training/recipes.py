@@ -67,3 +67,17 @@ class PictureSettings:
     channels: int = 8
     start: str | os.PathLike[str] | None = "shapes"
     decoder_only: bool = False
+
+
+OBJECTS_CODEC = TrainingSettings(
+    steps=800, batch_size=16, learning_rate=5e-4, warmup=50, ema=0.995
+)
+"""The codec of `objects`, from that of `icons`."""
+
+OBJECTS_DENOISER = TrainingSettings(
+    steps=12000, batch_size=32, learning_rate=6e-4, warmup=100, ema=0.999
+)
+"""The denoiser of `objects`, from that of `icons`."""
+
+OBJECT_VIEWS = 96
+"""Views of each thing of a common noun; of the others there are a third as many."""

@@ -23,6 +23,9 @@ from scorefield.training.recipes import (
     NARROW_LOW_NOISE,
     NARROW_SETTINGS,
     NARROW_WIDTH,
+    OBJECT_VIEWS,
+    OBJECTS_CODEC,
+    OBJECTS_DENOISER,
     PICTURES_CODEC,
     PICTURES_DENOISER,
     SHAPES_IMAGES,
@@ -206,6 +209,41 @@ class TrainIcons(_PictureTraining):
             resume=self.resume,
             progress=progress,
             **self.stages(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainObjects(_Training):
+    """Train a prior of furniture and other things, told the camera: fetches meshes by apt.
+
+    Views are rendered of the openly licensed meshes of Sweet Home 3D. The finished prior is in
+    OUT/objects, in diffusers' format; OUT/held-out has pictures of things kept apart, for judges.
+    """
+
+    prior: str = "icons"
+    """Prior the training begins with: an embedded one, a folder, a hub id, or none."""
+    steps: Count = OBJECTS_DENOISER.steps
+    """Training steps of the denoiser."""
+    codec_steps: Count = OBJECTS_CODEC.steps
+    """Training steps of the codec."""
+    views: Count = OBJECT_VIEWS
+    """Views of each thing of a noun with five models or more; a third as many of the others."""
+    package: Path | None = None
+    """Debian's package sweethome3d-furniture, where apt cannot fetch it."""
+
+    def train(self, progress: bool) -> Path:
+        """Train."""
+        from scorefield.training.furniture.recipe import train_objects
+
+        return train_objects(
+            self.out,
+            views=self.views,
+            package=self.package,
+            pictures=PictureSettings(start=None if self.prior == "none" else self.prior),
+            codec=self.adjusted(OBJECTS_CODEC, self.codec_steps),
+            denoiser=self.adjusted(OBJECTS_DENOISER, self.steps),
+            resume=self.resume,
+            progress=progress,
         )
 
 
