@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from scorefield.acceleration import once_per_sample
+from scorefield.acceleration import as_written, once_per_sample
 from scorefield.devices import to_device
 from scorefield.priors.codec import Codec
 from scorefield.priors.condition import Condition
@@ -126,7 +126,10 @@ class FrozenPrior(ImagePrior):
         return self
 
     def with_network_gradient(self) -> "FrozenPrior":
-        """This prior, differentiable in z through the network. Weights are shared."""
+        """This prior, differentiable in z through the network. Weights are shared.
+
+        A network that was compiled is differentiated as it is written.
+        """
         other = self._copy()
         other._network_gradient = True
         return other
@@ -186,7 +189,11 @@ class FrozenPrior(ImagePrior):
         return nullcontext() if self._network_gradient else once_per_sample(self.model, of)
 
     def _value(self, z: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
-        with torch.set_grad_enabled(self._network_gradient and torch.is_grad_enabled()):
+        differentiated = self._network_gradient and torch.is_grad_enabled()
+        # Gradients that torch 2.13 compiles for a CPU are wrong in some networks: zero behind an
+        # upsampling that follows a residual block.
+        written = as_written() if differentiated else nullcontext()
+        with torch.set_grad_enabled(differentiated), written:
             timestep = to_device(timestep.float(), z.device)
             value: Tensor = self.network(z.to(self.dtype), timestep, **condition.tensors)
         return value.to(torch.promote_types(z.dtype, torch.float32))

@@ -1,7 +1,8 @@
 """Networks compiled, laid out for a GPU, or with layers shared: the same values but for rounding.
 
-Compiled code does not hear of hooks that are registered later, and cannot be differentiated twice:
-what needs either runs under `as_written`.
+Compiled code does not hear of hooks that are registered later, cannot be differentiated twice, and
+has wrong gradients on a CPU (torch 2.13): what looks into a network or differentiates it runs under
+`as_written`.
 
 Guidance and classification ask a network about one noisy sample under several prompts. Up to its
 first cross-attention every row of such a batch is the same, so those layers run on one row of each
@@ -19,7 +20,6 @@ from diffusers import ModelMixin, Transformer2DModel, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from jaxtyping import Int
 from torch import Tensor, nn
-from torch._functorch import config as functorch
 
 from scorefield.devices import to_device
 
@@ -49,11 +49,9 @@ def check_compiler(device: torch.device | str) -> None:
 def compile_models(network: nn.Module) -> None:
     """Compile the passes of the diffusers models in a prior's network, in place.
 
-    A model's first pass compiles it, and so does its first one with a gradient; the first pass of
-    another size compiles it for every size. Weights and their names stay.
+    A model's first pass compiles it; the first one of another size compiles it for every size.
+    Weights and their names stay.
     """
-    # a graph through the network may be walked several times, as the likelihood's traces do
-    functorch.donated_buffer = False
     for module in network.modules():
         if isinstance(module, ModelMixin):
             module.compile()
