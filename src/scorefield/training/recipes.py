@@ -69,9 +69,7 @@ class PictureSettings:
     decoder_only: bool = False
 
 
-OBJECTS_CODEC = TrainingSettings(
-    steps=800, batch_size=16, learning_rate=5e-4, warmup=50, ema=0.995
-)
+OBJECTS_CODEC = TrainingSettings(steps=800, batch_size=16, learning_rate=5e-4, warmup=50, ema=0.995)
 """The codec of `objects`, from that of `icons`."""
 
 OBJECTS_DENOISER = TrainingSettings(

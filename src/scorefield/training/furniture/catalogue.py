@@ -64,8 +64,8 @@ class FurnitureModel:
     path: Path
     name: str
     noun: str
-    size: tuple[float, float, float]
-    rotation: tuple[float, ...]
+    size: tuple[float | int, float | int, float | int]
+    rotation: tuple[float | int, ...]
     source: str
     creator: str
     held_out: bool = False

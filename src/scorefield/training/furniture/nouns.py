@@ -103,7 +103,7 @@ NOUNS: Mapping[str, tuple[str, ...]] = {
     "rock": ("rock",),
     "knife": ("knife",),
 }
-"""Nouns, and what the names in the catalogue that they stand for end in; the longest ending wins."""
+"""Nouns, and what the names that they stand for end in; the longest ending wins."""
 
 RENAMED: Mapping[str, str] = {
     "trunck": "trunk",
@@ -166,4 +166,4 @@ LEFT_OUT = (
     "intercom",
     "unit",
 )
-"""Words of names that no picture of a thing can be made of: people, money, wall plugs, flat things."""
+"""Words in names of what is left out: people, money, plugs, flat things, parts of buildings."""

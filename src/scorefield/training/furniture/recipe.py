@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from scorefield.cameras import Cameras
 from scorefield.files import whole_file, whole_folder
 from scorefield.runs.distributed import DistributedContext
-from scorefield.sds.nerf.cameras import Cameras
 from scorefield.training.folder import words_of
 from scorefield.training.furniture.catalogue import (
     COMMON,
@@ -25,7 +26,13 @@ from scorefield.training.furniture.catalogue import (
     read_catalogue,
 )
 from scorefield.training.furniture.models import load_model
-from scorefield.training.furniture.views import COLORS, Renderer, ViewSettings, draw_view
+from scorefield.training.furniture.views import (
+    COLORS,
+    Renderer,
+    ViewSettings,
+    check_embree,
+    draw_view,
+)
 from scorefield.training.pictures import train_views
 from scorefield.training.recipes import (
     OBJECT_VIEWS,
@@ -34,7 +41,7 @@ from scorefield.training.recipes import (
     PictureSettings,
 )
 from scorefield.training.settings import TrainingSettings
-from scorefield.views import VIEWS, CameraRanges, camera_vector, view_name
+from scorefield.views import CameraRanges, camera_vector
 
 __all__ = ["GUIDANCE_SCALE", "caption_of", "render_held_out", "train_objects"]
 
@@ -71,6 +78,7 @@ def train_objects(
     Raises:
         ValueError: the package cannot be had, embreex is missing, or `out` holds another training.
     """
+    check_embree()
     with DistributedContext(codec.device).first_ahead():
         models = read_catalogue(fetch_furniture(out, package))
         render_held_out(models, out / "held-out", progress=progress)
@@ -82,7 +90,7 @@ def train_objects(
         out,
         name="objects",
         prompts=[_with_article(noun) for noun in nouns],
-        words=words_of([*captions, *COLORS, *VIEWS]),
+        words=words_of([*captions, *COLORS]),
         pictures=pictures or PictureSettings(start="icons"),
         codec=codec,
         denoiser=denoiser,
@@ -105,8 +113,8 @@ def object_card(models: Sequence[FurnitureModel], cameras: Tensor) -> Mapping[st
     ranges = CameraRanges.of_vectors(cameras)
     creators = sorted({m.creator for m in models if m.source == "BlendSwap-CC-BY"})
     return {
-        "templates": ["a {}", "a red {}", "a {}, front view"],
-        "cameras": {name: list(ends) for name, ends in vars(ranges).items()},
+        "templates": ["a {}", "a red {}", "a {}, white background"],
+        "cameras": asdict(ranges),
         "concepts": common_nouns(models),
         "sources": [
             {"file": name, "licence": source.licence, "credit": source.credit}
@@ -117,14 +125,13 @@ def object_card(models: Sequence[FurnitureModel], cameras: Tensor) -> Mapping[st
 
 
 def caption_of(rng: np.random.Generator, model: FurnitureModel, view: ViewSettings) -> str:
-    """What is said of a view: the thing, often its full name, its paint, and where it is seen from.
+    """What is said of a view: the thing, often by its full name, and its paint.
 
-    The colour is said where the thing was painted in it, since only then it is known.
+    The colour is said where the thing was painted in it, since only then it is known. The side that
+    is seen is not said: the camera tells it, and a word for it would be all that is heeded.
     """
     name = model.name if rng.random() < 0.3 else model.noun
     caption = _with_article(name if view.color is None else f"{view.color} {name}")
-    if rng.random() < 0.5:
-        caption += f", {view_name(view.azimuth, view.elevation)}"
     if view.white and rng.random() < 0.5:
         caption += ", white background"
     return caption
@@ -171,7 +178,7 @@ def _training_views(
 def render_held_out(
     models: Sequence[FurnitureModel], folder: Path, *, progress: bool = True
 ) -> Path:
-    """Pictures of the models that are kept apart, in folders by noun: what a judge is trained on."""
+    """Pictures of the models that are kept apart, in folders by noun, for judges."""
     if folder.is_dir():
         return folder
     held_out = [(number, model) for number, model in enumerate(models) if model.held_out]

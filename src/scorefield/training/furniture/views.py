@@ -3,18 +3,18 @@
 import colorsys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 import torch
 import trimesh
 from jaxtyping import Float, Int
-from trimesh.ray.ray_pyembree import RayMeshIntersector
 
-from scorefield.sds.nerf.cameras import Cameras
+from scorefield.cameras import Cameras
 from scorefield.training.furniture.models import PaintedMesh
 from scorefield.views import FOV
 
-__all__ = ["COLORS", "Renderer", "ViewSettings", "draw_view"]
+__all__ = ["COLORS", "Renderer", "ViewSettings", "check_embree", "draw_view"]
 
 COLORS: Mapping[str, tuple[float, float, float]] = {
     "red": (0.80, 0.12, 0.12),
@@ -46,12 +46,12 @@ class ViewSettings:
     background: colour at the top and at the bottom.
     """
 
-    azimuth: float
-    elevation: float
-    distance: float
+    azimuth: float | int
+    elevation: float | int
+    distance: float | int
     color: str | None
     light: Float[np.ndarray, "3"]
-    ambient: float
+    ambient: float | int
     background: Float[np.ndarray, "2 3"]
 
     @property
@@ -86,10 +86,30 @@ def draw_view(rng: np.random.Generator, *, paint: bool = True) -> ViewSettings:
     )
 
 
+def check_embree() -> None:
+    """Refuse where Embree is not installed.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if find_spec("embreex") is None:
+        raise ValueError(
+            "meshes are rendered by embreex, which is not installed; pip install "
+            "scorefield[objects]"
+        )
+
+
 class Renderer:
-    """Renders one mesh; what Embree needs of it is built once."""
+    """Renders one mesh; what Embree needs of it is built once.
+
+    Raises:
+        ValueError: embreex is not installed.
+    """
 
     def __init__(self, mesh: PaintedMesh) -> None:
+        check_embree()
+        from trimesh.ray.ray_pyembree import RayMeshIntersector
+
         self.mesh = mesh
         count = len(mesh.vertices)
         soup = trimesh.Trimesh(
@@ -104,7 +124,9 @@ class Renderer:
     def render(self, view: ViewSettings, size: int = 64) -> Float[np.ndarray, "size size 3"]:
         """The picture, in [0, 1]."""
         side = size * _SUPERSAMPLED
-        cameras = Cameras.at(view.azimuth, view.elevation, view.distance, FOV)
+        cameras = Cameras.at(
+            float(view.azimuth), float(view.elevation), float(view.distance), FOV
+        )
         origins, directions = (
             x[0].double().numpy()
             for x in cameras.to(dtype=torch.float64).origins_and_directions(side, side)
