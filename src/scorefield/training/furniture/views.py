@@ -124,11 +124,9 @@ class Renderer:
     def render(self, view: ViewSettings, size: int = 64) -> Float[np.ndarray, "size size 3"]:
         """The picture, in [0, 1]."""
         side = size * _SUPERSAMPLED
-        cameras = Cameras.at(
-            float(view.azimuth), float(view.elevation), float(view.distance), FOV
-        )
+        cameras = Cameras.at(float(view.azimuth), float(view.elevation), float(view.distance), FOV)
         origins, directions = (
-            x[0].double().numpy()
+            np.array(x[0])  # the origins are one place in memory, and rays go on
             for x in cameras.to(dtype=torch.float64).origins_and_directions(side, side)
         )
         shade = np.linspace(0, 1, side)[:, None, None]
