@@ -104,6 +104,16 @@ def test_the_view_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
     assert last["loss_no_camera"] + 4 * spread < last["loss_turned_camera"]
 
 
+def test_views_begin_far_apart() -> None:
+    """What the embedding's last layer sees turns a quarter by about its own length."""
+    torch.manual_seed(0)
+    embedding = TextToLatents(make_tokenizer(), cameras=True).unet.class_embedding
+    told = vectors(90.0 * torch.arange(4))
+    hidden = embedding.act(embedding.linear_1(told))
+    apart = (hidden - hidden.roll(1, 0)).norm(dim=1) / hidden.norm(dim=1)
+    assert apart.min() > 0.7
+
+
 def test_its_embedding_learns_faster() -> None:
     training = task()
     training.step(0)

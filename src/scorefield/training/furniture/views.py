@@ -126,7 +126,7 @@ class Renderer:
         side = size * _SUPERSAMPLED
         cameras = Cameras.at(float(view.azimuth), float(view.elevation), float(view.distance), FOV)
         origins, directions = (
-            np.array(x[0])  # the origins are one place in memory, and rays go on
+            x[0].contiguous().numpy()  # else all origins are one place in memory, and rays go on
             for x in cameras.to(dtype=torch.float64).origins_and_directions(side, side)
         )
         shade = np.linspace(0, 1, side)[:, None, None]
