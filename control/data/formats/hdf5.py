@@ -16,7 +16,6 @@ others: in each file of a folder
     any other array of T rows     an observation, if nothing is called observations
 """
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,12 +27,18 @@ from numpy.typing import NDArray
 
 from scorefield.control.data.episode import Episode
 from scorefield.control.data.formats.demonstrations import (
-    ACTIONS,
     Demonstrations,
-    Feature,
-    kind_of,
     natural,
-    role_of,
+)
+from scorefield.control.data.formats.hdf5_groups import (
+    OBSERVED,
+    actions_of,
+    arrays_of,
+    common_rows,
+    features_of,
+    length_of,
+    lost_links,
+    rate_of,
 )
 from scorefield.control.data.formats.reading import (
     DataError,
@@ -42,14 +47,9 @@ from scorefield.control.data.formats.reading import (
     decoded,
     library,
 )
-from scorefield.files import parse_json
 
 SUFFIXES = (".hdf5", ".h5", ".hdf")
 """What HDF5 files are called."""
-
-_OBSERVED = ("obs", "observations", "observation")
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG")
-"""How files of JPEG and PNG begin, which some data sets hold as rows of bytes."""
 
 
 def read_robomimic(
@@ -119,8 +119,8 @@ class Hdf5(Demonstrations):
             )
         first = self._places[0]
         with damaged(self.where(0)), self._opened(first.file) as opened:
-            self.features = _features(opened[first.group or "/"], self.lengths[0])
-            if lost := _lost(opened[first.group or "/"]):
+            self.features = features_of(opened[first.group or "/"], self.lengths[0])
+            if lost := lost_links(opened[first.group or "/"]):
                 self.notes.append(f"{lost} are links to other files or to nothing: not followed")
 
     def where(self, number: int) -> str:
@@ -150,13 +150,13 @@ class Hdf5(Demonstrations):
                 if name not in group:
                     raise DataError(
                         f"{where}: lacks {name!r}, which the first episode has; there are "
-                        f"{sorted(_arrays(group))}"
+                        f"{sorted(arrays_of(group))}"
                     )
             extra = self._has_a_row_more(group, place, names, steps)
             for name in names:
                 with damaged(f"{where}: {name}"):
                     array = group[name]
-                    cut = name.startswith(_OBSERVED) and extra
+                    cut = name.startswith(OBSERVED) and extra
                     if array.shape[0] != steps + cut:
                         lengths = {n: group[n].shape[0] for n in names}
                         raise DataError(f"{where}: arrays differ in steps: {lengths}")
@@ -169,7 +169,7 @@ class Hdf5(Demonstrations):
 
     def _has_a_row_more(self, group: Any, place: _Place, names: Sequence[str], steps: int) -> bool:
         """Whether what follows the last action was observed as well."""
-        seen = [group[name].shape[0] for name in names if name.startswith(_OBSERVED)]
+        seen = [group[name].shape[0] for name in names if name.startswith(OBSERVED)]
         return not place.strict and bool(seen) and set(seen) == {steps + 1}
 
     def _opened(self, file: Path) -> Any:
@@ -184,7 +184,7 @@ class Hdf5(Demonstrations):
         strict = "data" in opened and isinstance(opened["data"], h5py.Group)
         container = "data" if strict else ""
         root = opened[container or "/"]
-        if _actions(root):
+        if actions_of(root):
             check_one_episode(str(file), root)
             groups = [container]
         else:
@@ -192,9 +192,9 @@ class Hdf5(Demonstrations):
                 f"{container}/{name}".lstrip("/")
                 for name in sorted(root, key=natural)
                 if isinstance(root[name], h5py.Group)
-                and (strict or (name[-1:].isdecimal() and not name.startswith(_OBSERVED)))
+                and (strict or (name[-1:].isdecimal() and not name.startswith(OBSERVED)))
             ]
-            if not (groups or strict) and _common_rows(root):
+            if not (groups or strict) and common_rows(root):
                 groups = [container]  # one episode, whose actions have another name
                 check_one_episode(str(file), root)
         numbers = {}
@@ -203,9 +203,9 @@ class Hdf5(Demonstrations):
             numbers[group.rsplit("/", 1)[-1]] = len(self._places)
             self._places.append(place)
             where = self.where(len(self._places) - 1)
-            self.lengths.append(_length(where, opened[group or "/"], strict))
+            self.lengths.append(length_of(where, opened[group or "/"], strict))
         if strict:
-            self.rate = _rate(file, root.attrs.get("env_args"))
+            self.rate = rate_of(file, root.attrs.get("env_args"))
         if "mask" in opened:
             self._find_parts(file, opened["mask"], numbers)
 
@@ -219,137 +219,3 @@ class Hdf5(Demonstrations):
             else:
                 parts[name] = sorted(numbers[demo] for demo in demos)
         self.parts |= parts
-
-
-def _actions(group: Any) -> str | None:
-    """What the actions of an episode are called."""
-    for name in ACTIONS:
-        found = group.get(name)
-        if hasattr(found, "shape"):
-            return name
-        if hasattr(found, "keys") and (parts := _arrays(found, f"{name}/")):
-            return next(iter(parts))
-    return None
-
-
-def _length(where: str, group: Any, strict: bool) -> int:
-    """The steps of an episode; `strict` if it is one of robomimic's."""
-    actions = _actions(group)
-    observed = any(name in group for name in _OBSERVED)
-    if strict and (actions is None or not observed):
-        raise DataError(f"{where}: lacks 'obs' or 'actions'; there are {sorted(group)}")
-    if actions is None:
-        steps = _common_rows(group)
-        if not steps:
-            raise DataError(f"{where}: lacks 'actions'; there are {sorted(group)}")
-        return steps
-    if not group[actions].shape or group[actions].shape[0] == 0:
-        raise DataError(f"{where}: {actions} has shape {group[actions].shape}, and no steps")
-    steps, told = int(group[actions].shape[0]), group.attrs.get("num_samples")
-    if told is not None:
-        with damaged(f"{where}: the attribute num_samples"):
-            told = int(told)
-        if told != steps:
-            raise DataError(f"{where}: num_samples is {told}, but there are {steps} actions")
-    return steps
-
-
-def _common_rows(group: Any) -> int:
-    """How many rows most arrays of numbers have; 0 if there is no such number."""
-    arrays = [array for array in _arrays(group).values() if array.dtype.kind in "fiub"]
-    rows = [array.shape[0] for array in arrays if array.shape]
-    most = max(rows, key=rows.count, default=0)
-    return most if 2 * rows.count(most) > len(rows) else 0
-
-
-def _arrays(group: Any, prefix: str = "") -> dict[str, Any]:
-    """All arrays below a group, by their path; links to other files are not followed."""
-    found: dict[str, Any] = {}
-    for name in group:
-        link = type(group.get(name, getlink=True)).__name__
-        child = None if link == "ExternalLink" else group.get(name)  # a link may lead nowhere
-        if hasattr(child, "shape"):
-            found[f"{prefix}{name}"] = child
-        elif hasattr(child, "keys") and prefix.count("/") < 6:
-            found |= _arrays(child, f"{prefix}{name}/")
-    return found
-
-
-def _lost(group: Any) -> list[str]:
-    """Links below a group that lead nowhere, or to other files."""
-    found: list[str] = []
-
-    def look(name: str, link: Any) -> None:
-        if type(link).__name__ == "ExternalLink" or group.get(name) is None:
-            found.append(name)
-
-    group.visititems_links(look)
-    return found
-
-
-def _features(group: Any, steps: int) -> dict[str, Feature]:
-    """Those of an episode: robots first, then objects, as in robomimic's configurations."""
-    arrays = _arrays(group)
-    observed = any(name in group for name in _OBSERVED)
-    top = [
-        n for n in arrays if n.count("/") == 1 and n.startswith(tuple(f"{o}/" for o in _OBSERVED))
-    ]
-    direct = any(_kind(name, arrays[name]) == "vector" for name in top)
-    features = [_feature(name, array, direct, observed, steps) for name, array in arrays.items()]
-    features.sort(key=lambda one: ("/robot" not in one.name, natural(one.name)))
-    return {one.name: one for one in features}
-
-
-def _feature(name: str, array: Any, direct: bool, observed: bool, steps: int) -> Feature:
-    """An array of an episode.
-
-    Args:
-        name: its path.
-        array: what is there.
-        direct: vectors lie under obs itself, and not in its groups.
-        observed: there is a group of observations; without one, all arrays may be some.
-        steps: of the episode.
-    """
-    kind, (role, aside) = _kind(name, array), role_of(name)
-    if role == "observation" and not name.startswith(_OBSERVED):
-        if name.startswith("env_states/"):
-            aside = "a state of the simulator"
-        role = "" if observed or aside or array.shape[:1] != (steps,) else role
-    if role == "" and array.shape[:1] != (steps,):
-        kind, aside = "other", aside or f"of shape {array.shape}, and of {steps} steps"
-    if name.startswith("next_"):
-        role, aside = "", "observed after the action"
-    if role == "observation" and kind == "vector" and direct and name.count("/") > 1:
-        aside = "in a group of its own"
-    return Feature(name, tuple(array.shape[1:]), str(array.dtype), kind, role, aside)
-
-
-def _kind(name: str, array: Any) -> Any:
-    if not array.shape or array.shape[0] == 0:
-        return "other"
-    bytes_of_a_file = array.ndim == 2 and array.dtype == np.uint8 and array.shape[1] > 256
-    if array.dtype.kind in "OS" or bytes_of_a_file:
-        row = array[0]
-        encoded = not isinstance(row, str) and bytes(bytearray(row))[:4].startswith(_MAGIC)
-        return "images" if encoded else "other"
-    return kind_of(name, tuple(array.shape[1:]), str(array.dtype))
-
-
-def _rate(file: Path, text: Any) -> float | None:
-    """Steps per second, where the attribute env_args tells."""
-    if text is None:
-        return None
-    where = f"{file}, data: the attribute env_args"
-    try:
-        told = parse_json(text)
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{where} is not JSON ({error})") from error
-    settings = told.get("env_kwargs") if isinstance(told, dict) else None
-    frequency = settings.get("control_freq") if isinstance(settings, dict) else None
-    if frequency is None:
-        return None
-    if isinstance(frequency, bool) or not isinstance(frequency, int | float):
-        raise DataError(f"{where} says control_freq {frequency!r}; it must be a number")
-    if not (math.isfinite(frequency) and frequency > 0):
-        raise DataError(f"{where} says control_freq {frequency}; it must be positive")
-    return float(frequency)

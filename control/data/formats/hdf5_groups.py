@@ -1,0 +1,157 @@
+"""What lies in a group of an HDF5 file that holds an episode."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scorefield.control.data.formats.demonstrations import (
+    ACTIONS,
+    Feature,
+    kind_of,
+    natural,
+    role_of,
+)
+from scorefield.control.data.formats.reading import DataError, damaged
+from scorefield.files import parse_json
+
+OBSERVED = ("obs", "observations", "observation")
+"""What groups of observations are called."""
+
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG")
+"""How files of JPEG and PNG begin, which some data sets hold as rows of bytes."""
+
+
+def actions_of(group: Any) -> str | None:
+    """What the actions of an episode are called."""
+    for name in ACTIONS:
+        found = group.get(name)
+        if hasattr(found, "shape"):
+            return name
+        if hasattr(found, "keys") and (parts := arrays_of(found, f"{name}/")):
+            return next(iter(parts))
+    return None
+
+
+def length_of(where: str, group: Any, strict: bool) -> int:
+    """The steps of an episode; `strict` if it is one of robomimic's."""
+    actions = actions_of(group)
+    observed = any(name in group for name in OBSERVED)
+    if strict and (actions is None or not observed):
+        raise DataError(f"{where}: lacks 'obs' or 'actions'; there are {sorted(group)}")
+    if actions is None:
+        steps = common_rows(group)
+        if not steps:
+            raise DataError(f"{where}: lacks 'actions'; there are {sorted(group)}")
+        return steps
+    if not group[actions].shape or group[actions].shape[0] == 0:
+        raise DataError(f"{where}: {actions} has shape {group[actions].shape}, and no steps")
+    steps, told = int(group[actions].shape[0]), group.attrs.get("num_samples")
+    if told is not None:
+        with damaged(f"{where}: the attribute num_samples"):
+            told = int(told)
+        if told != steps:
+            raise DataError(f"{where}: num_samples is {told}, but there are {steps} actions")
+    return steps
+
+
+def common_rows(group: Any) -> int:
+    """How many rows most arrays of numbers have; 0 if there is no such number."""
+    arrays = [array for array in arrays_of(group).values() if array.dtype.kind in "fiub"]
+    rows = [array.shape[0] for array in arrays if array.shape]
+    most = max(rows, key=rows.count, default=0)
+    return most if 2 * rows.count(most) > len(rows) else 0
+
+
+def arrays_of(group: Any, prefix: str = "") -> dict[str, Any]:
+    """All arrays below a group, by their path; links to other files are not followed."""
+    found: dict[str, Any] = {}
+    for name in group:
+        link = type(group.get(name, getlink=True)).__name__
+        child = None if link == "ExternalLink" else group.get(name)  # a link may lead nowhere
+        if hasattr(child, "shape"):
+            found[f"{prefix}{name}"] = child
+        elif hasattr(child, "keys") and prefix.count("/") < 6:
+            found |= arrays_of(child, f"{prefix}{name}/")
+    return found
+
+
+def lost_links(group: Any) -> list[str]:
+    """Links below a group that lead nowhere, or to other files."""
+    found: list[str] = []
+
+    def look(name: str, link: Any) -> None:
+        if type(link).__name__ == "ExternalLink" or group.get(name) is None:
+            found.append(name)
+
+    group.visititems_links(look)
+    return found
+
+
+def features_of(group: Any, steps: int) -> dict[str, Feature]:
+    """Those of an episode: robots first, then objects, as in robomimic's configurations."""
+    arrays = arrays_of(group)
+    observed = any(name in group for name in OBSERVED)
+    top = [
+        n for n in arrays if n.count("/") == 1 and n.startswith(tuple(f"{o}/" for o in OBSERVED))
+    ]
+    direct = any(_kind(name, arrays[name]) == "vector" for name in top)
+    features = [_feature(name, array, direct, observed, steps) for name, array in arrays.items()]
+    features.sort(key=lambda one: ("/robot" not in one.name, natural(one.name)))
+    return {one.name: one for one in features}
+
+
+def _feature(name: str, array: Any, direct: bool, observed: bool, steps: int) -> Feature:
+    """An array of an episode.
+
+    Args:
+        name: its path.
+        array: what is there.
+        direct: vectors lie under obs itself, and not in its groups.
+        observed: there is a group of observations; without one, all arrays may be some.
+        steps: of the episode.
+    """
+    kind, (role, aside) = _kind(name, array), role_of(name)
+    if role == "observation" and not name.startswith(OBSERVED):
+        if name.startswith("env_states/"):
+            aside = "a state of the simulator"
+        role = "" if observed or aside or array.shape[:1] != (steps,) else role
+    if role == "" and array.shape[:1] != (steps,):
+        kind, aside = "other", aside or f"of shape {array.shape}, and of {steps} steps"
+    if name.startswith("next_"):
+        role, aside = "", "observed after the action"
+    if role == "observation" and kind == "vector" and direct and name.count("/") > 1:
+        aside = "in a group of its own"
+    return Feature(name, tuple(array.shape[1:]), str(array.dtype), kind, role, aside)
+
+
+def _kind(name: str, array: Any) -> Any:
+    if not array.shape or array.shape[0] == 0:
+        return "other"
+    bytes_of_a_file = array.ndim == 2 and array.dtype == np.uint8 and array.shape[1] > 256
+    if array.dtype.kind in "OS" or bytes_of_a_file:
+        row = array[0]
+        encoded = not isinstance(row, str) and bytes(bytearray(row))[:4].startswith(_MAGIC)
+        return "images" if encoded else "other"
+    return kind_of(name, tuple(array.shape[1:]), str(array.dtype))
+
+
+def rate_of(file: Path, text: Any) -> float | None:
+    """Steps per second, where the attribute env_args tells."""
+    if text is None:
+        return None
+    where = f"{file}, data: the attribute env_args"
+    try:
+        told = parse_json(text)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{where} is not JSON ({error})") from error
+    settings = told.get("env_kwargs") if isinstance(told, dict) else None
+    frequency = settings.get("control_freq") if isinstance(settings, dict) else None
+    if frequency is None:
+        return None
+    if isinstance(frequency, bool) or not isinstance(frequency, int | float):
+        raise DataError(f"{where} says control_freq {frequency!r}; it must be a number")
+    if not (math.isfinite(frequency) and frequency > 0):
+        raise DataError(f"{where} says control_freq {frequency}; it must be positive")
+    return float(frequency)
