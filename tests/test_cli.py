@@ -140,6 +140,7 @@ READ = {
     "policy inspect": ["MISSING"],
     "seal": ["MISSING"],
     "distill": ["--prompts", "MISSING", "--out", "OUT"],
+    "train-prior objects": ["--package", "MISSING", "--out", "OUT"],
     "train-prior pictures": ["MISSING", "--out", "OUT"],
     "edit": ["MISSING", "a cup"],
     "edit --mask": [__file__, "a cup", "--mask", "MISSING"],
