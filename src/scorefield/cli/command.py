@@ -48,7 +48,12 @@ def notes() -> Iterator[None]:
         warnings.simplefilter("always", UserWarning)
         yield
     for message in dict.fromkeys(str(warning.message) for warning in caught):
-        print(f"scorefield: note: {message}", file=sys.stderr)
+        note(message)
+
+
+def note(message: str) -> None:
+    """Tell the user of something that stops nothing, now."""
+    print(f"scorefield: note: {message}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """What commands load: device, prior, judge. Imported when they run, for torch is slow."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from scorefield.cli.command import Command, PriorCommand
-from scorefield.devices import multiplies_bfloat16
+from scorefield.cli.command import Command, PriorCommand, note
+from scorefield.devices import emulates, multiplies_bfloat16
 from scorefield.images import load_image
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.loading import load_prior
@@ -39,7 +40,23 @@ def dtype_of(command: PriorCommand, device: torch.device) -> torch.dtype | None:
     """What --dtype names; None leaves it to the prior's family."""
     if command.dtype == "auto" and command.bfloat16_on_cpu and multiplies_bfloat16(device):
         return torch.bfloat16
-    return DTYPES.get(command.dtype)
+    return None if command.dtype == "auto" else named_dtype(command, device)
+
+
+def named_dtype(command: Command, device: torch.device) -> torch.dtype:
+    """What --dtype names; tells where the device computes it slower than float32."""
+    dtype = DTYPES[command.dtype]
+    if emulates(dtype, device):
+        _tell_of_emulation(command.dtype)
+    return dtype
+
+
+@cache  # a training asks for each of its networks, and is told once
+def _tell_of_emulation(name: str) -> None:
+    note(
+        f"this CPU has no instructions for {name}, and takes several times as long with it; "
+        "--dtype float32 is faster here"
+    )
 
 
 def prior_of(command: PriorCommand) -> FrozenPrior:

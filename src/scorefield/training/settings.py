@@ -19,7 +19,8 @@ class TrainingSettings:
     seed: of the initial weights, the batches and the noise.
     device: where to train.
     dtype: of the forward pass inside autocast; None is float32, which switches autocast off.
-        bfloat16 is faster on processors with AVX512-BF16 and on any recent GPU.
+        bfloat16 is faster on processors with AVX512-BF16 and on any recent GPU, and much slower on
+        other processors (`scorefield.devices.emulates`).
     """
 
     steps: int

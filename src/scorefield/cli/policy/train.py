@@ -112,7 +112,7 @@ class _PolicyTrain(DemonstrationsCommand):
     def _train(self, data: "Demonstrations") -> Outcome:
         self._check_options()
 
-        from scorefield.cli.loading import DTYPES, device_of
+        from scorefield.cli.loading import device_of, named_dtype
         from scorefield.control.data.inspection import of_ranges
         from scorefield.control.data.spaces import Horizons
         from scorefield.control.data.tasks import with_tasks
@@ -147,7 +147,7 @@ class _PolicyTrain(DemonstrationsCommand):
             ema=0.9999,  # the paper's
             seed=self.seed,
             device=str(device_of(self)),
-            dtype=DTYPES[self.dtype],
+            dtype=named_dtype(self, device_of(self)),
         )
         policy = self._policy(spaces, horizons)
         check_fits(policy, windows)

@@ -67,10 +67,10 @@ class _Training(Command):
 
     def adjusted(self, settings: TrainingSettings, steps: int) -> TrainingSettings:
         """The recipe's settings with what the options say."""
-        from scorefield.cli.loading import DTYPES, device_of
+        from scorefield.cli.loading import device_of, named_dtype
 
-        device, dtype = str(device_of(self)), DTYPES[self.dtype]
-        return replace(settings, steps=steps, seed=self.seed, device=device, dtype=dtype)
+        dtype = named_dtype(self, device := device_of(self))
+        return replace(settings, steps=steps, seed=self.seed, device=str(device), dtype=dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
