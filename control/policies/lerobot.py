@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from scorefield.control.data.formats.demonstrations import camera_names
+from scorefield.control.data.formats.features import camera_names
 from scorefield.control.data.normalizer import Normalizer
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.networks.lerobot_encoder import LeRobotEncoder

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scorefield.control.data.formats.demonstrations import UNLIKE_IMAGE, camera_names
+from scorefield.control.data.formats.features import UNLIKE_IMAGE, camera_names
 from scorefield.control.data.spaces import PolicySpaces
 from scorefield.control.data.windows import frames_to_tensor
 

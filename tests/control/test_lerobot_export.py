@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from scorefield.cli.main import main
 from scorefield.control.data.episode import Episode
 from scorefield.control.data.episodes import Episodes
-from scorefield.control.data.formats.demonstrations import camera_names
+from scorefield.control.data.formats.features import camera_names
 from scorefield.control.data.normalizer import Normalizer
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.windows import Windows

@@ -5,51 +5,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from scorefield.control.data.episode import Episode, observed_as
+from scorefield.control.data.episode import Episode
+from scorefield.control.data.formats.features import ACTIONS, Feature, Kind, camera_names
 from scorefield.control.data.formats.reading import DataError, as_bytes, damaged, joined
-
-Kind = Literal["vector", "images", "depth", "other"]
-
-ACTIONS = ("action", "actions")
-"""What actions are called in data sets."""
-
-UNLIKE_IMAGE = "observation.images.image"
-"""Another feature of LeRobot's than `observation.image`."""
-
-RECORDS = re.compile(
-    r"(.*[./])?(timestamps?|time|stage|(frame|episode|task|subtask)?_?index|next[._].*|"
-    r"rewards?|dones?|terminals?|terminations?|truncations?|timeouts?|success|num_samples)"
-)
-"""Names of what is recorded of a step beside observations and actions."""
-
-_PAST_ACTIONS = re.compile(r"(.*[./])?((last|prev|previous)_)?actions?")
-
-
-@dataclass(frozen=True)
-class Feature:
-    """An array of a data set, with a row per step.
-
-    name: its key in the data set.
-    shape: of a row.
-    dtype: of its numbers, as the data set calls it.
-    kind: vector (a row of numbers), images (of colours or greys), depth, or other.
-    role: observation or action; empty for what is neither.
-    aside: why it is not taken unless it is named; empty if it is taken.
-    broken: why it can never be taken; empty if it can.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    kind: Kind
-    role: Literal["observation", "action", ""]
-    aside: str = ""
-    broken: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,9 +90,11 @@ class Demonstrations(ABC):
                 f"make the action; there are {vectors}"
             )
         if not takes["state"] and not takes["cameras"]:
+            lost = [f"{n} ({one.broken})" for n, one in self.features.items() if one.broken]
             raise DataError(
                 f"{self.path}: state names no key, and cameras neither; there are "
-                f"{sorted(self.features)}"
+                f"{sorted(self.features)}{', of which cannot be read: ' if lost else ''}"
+                f"{', '.join(lost)}"
             )
         taken = {name for names in takes.values() for name in names}
         wanted = {"action": action, "vector": state, "images": cameras}
@@ -160,6 +124,8 @@ class Demonstrations(ABC):
                     f"{len(self.lengths) - 1}"
                 )
             where = self.where(number)
+            if self.lengths[number] == 0:
+                raise DataError(f"{where}: has no steps; leave the episode out")
             with damaged(where):
                 episode = self._episode(where, number, choice, unit)
             yield episode.checked()
@@ -177,8 +143,8 @@ class Demonstrations(ABC):
         images = {}
         for camera, name in choice.cameras.items():
             frames = arrays[name]
-            # Floats of the first episode say for all whether they end at 1 or at 255.
-            floats = frames.dtype.kind == "f" and frames.size > 0
+            # Floats of the first episode say for all whether they end at 1 or at 255; booleans do.
+            floats = frames.dtype.kind in "fb" and frames.size > 0
             ends_at_one = unit.setdefault(name, floats and bool(frames.max() <= 1))
             images[camera] = as_bytes(f"{where}: {name}", frames, unit=ends_at_one)
         return Episode(
@@ -220,7 +186,9 @@ class Demonstrations(ABC):
             if one.broken:
                 raise DataError(f"{self.path}: {name} cannot be read: {one.broken}")
             # Rows of two axes, such as keypoints, make a vector when they are asked for.
-            fits = one.kind == kind or (one.kind == "other" and kind == "vector" and one.shape)
+            fits = one.kind == kind or (
+                one.kind == "other" and one.shape and (kind == "vector" or _may_show(one))
+            )
             if not fits:
                 raise DataError(
                     f"{self.path}: {option} names {name}, which is {_described(one)}; there are "
@@ -257,57 +225,10 @@ class Demonstrations(ABC):
         self.rate = rate
 
 
-def kind_of(name: str, shape: tuple[int, ...], dtype: str) -> Kind:
-    """What an array is, from the shape of its rows and the dtype of its numbers."""
-    try:
-        numbers = np.dtype(dtype)
-    except (TypeError, ValueError):
-        return "other"
-    if numbers.kind not in "fiub" or 0 in shape:
-        return "other"
-    if len(shape) < 2:
-        # Bytes in a long row are a file of an image, or a text.
-        return "other" if numbers == np.uint8 and shape and shape[0] > 256 else "vector"
-    if len(shape) != 3:
-        return "other"
-    if 3 in (shape[0], shape[2]):
-        return "images"
-    if 1 in (shape[0], shape[2]):
-        return "images" if numbers == np.uint8 and "depth" not in name.lower() else "depth"
-    return "other"
-
-
-def role_of(name: str) -> tuple[Literal["observation", "action", ""], str]:
-    """The role of a feature whose format does not tell, and why it is left aside."""
-    if name in ACTIONS or re.match(r"actions?[./].", name):
-        return "action", ""
-    if RECORDS.fullmatch(name):
-        return "", "a record of the step, no observation"
-    if _PAST_ACTIONS.fullmatch(name):
-        return "", "an action"
-    return "observation", ""
-
-
-def camera_names(features: Sequence[str]) -> dict[str, str]:
-    """Features by the short names of their cameras, no two of which are alike.
-
-    `observation.images.left.rgb` is left.rgb; what would be called `state` or `action`, as other
-    observations are, is state_camera or action_camera. A lone `observation.images.image`, such as
-    one of LIBERO's two, keeps its whole name, for image is LeRobot's `observation.image`.
-    """
-    if list(features) == [UNLIKE_IMAGE]:
-        return {UNLIKE_IMAGE: UNLIKE_IMAGE}
-    prefix = r"(observations?|obs)[./](images?[./])?|images?[./]|cameras/"
-    short = {name: re.sub(rf"^({prefix})", "", name) for name in features}
-    words = list(short.values())
-    return {
-        observed_as(word if words.count(word) == 1 else name): name for name, word in short.items()
-    }
-
-
-def natural(name: str) -> list[tuple[bool, int, str]]:
-    """The order of names with numbers in them: demo_2 before demo_10."""
-    return [(p.isdecimal(), int(p) if p.isdecimal() else 0, p) for p in re.split(r"(\d+)", name)]
+def _may_show(feature: Feature) -> bool:
+    """Whether an array is a picture if somebody says so: greys without a channel, or a tiny one."""
+    colours = len(feature.shape) == 2 or (len(feature.shape) == 3 and feature.shape[-1] in (1, 3))
+    return feature.dtype == "uint8" and colours
 
 
 def _is_called_state(feature: Feature) -> bool:

@@ -13,7 +13,7 @@ from scorefield.control.data.formats.hdf5 import SUFFIXES, Hdf5
 from scorefield.control.data.formats.lerobot import LeRobot
 from scorefield.control.data.formats.npz import SUFFIX as NPZ
 from scorefield.control.data.formats.npz import Npz
-from scorefield.control.data.formats.reading import DataError
+from scorefield.control.data.formats.reading import DataError, files_below
 from scorefield.control.data.formats.replay_buffer import ReplayBuffer
 
 _PACKED = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
@@ -80,15 +80,12 @@ def _opened(path: Path, tolerance: float | None) -> Demonstrations:
     if (path / "meta" / "info.json").is_file():
         return LeRobot(path, tolerance)
     if path.is_dir():
-        inside = [one.suffix.lower() for one in path.iterdir()]
         if path.name.endswith((".zarr", ".zarr.zip")) or any((path / f).is_file() for f in _ZARR):
             return ReplayBuffer(path)
-        if set(inside) & set(SUFFIXES):
-            return Hdf5(path)
-        if NPZ in inside:
-            return Npz(path)
         if (path / "meta" / "episode_ends").is_dir():
             return ReplayBuffer(path)
+        if suffixes := {one.suffix.lower() for one in files_below(path, [*SUFFIXES, NPZ])}:
+            return Hdf5(path) if suffixes & set(SUFFIXES) else Npz(path)
     elif path.suffix.lower() in SUFFIXES:
         return Hdf5(path)
     elif path.suffix.lower() == NPZ:

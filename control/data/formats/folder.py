@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorefield.control.data.episodes import Episodes
-from scorefield.control.data.formats.demonstrations import Demonstrations, Feature
+from scorefield.control.data.formats.demonstrations import Demonstrations
+from scorefield.control.data.formats.features import Feature
 from scorefield.control.data.formats.reading import damaged
 
 

@@ -14,6 +14,7 @@ ManiSkill, Minari:
 others: in each file of a folder
     action                        (T, A), or what is named so
     any other array of T rows     an observation, if nothing is called observations
+Of a folder without such files, those in the folders below it are read, as of Minari and DROID.
 """
 
 import os
@@ -26,10 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorefield.control.data.episode import Episode
-from scorefield.control.data.formats.demonstrations import (
-    Demonstrations,
-    natural,
-)
+from scorefield.control.data.formats.demonstrations import Demonstrations
+from scorefield.control.data.formats.features import natural
 from scorefield.control.data.formats.hdf5_groups import (
     OBSERVED,
     actions_of,
@@ -38,6 +37,7 @@ from scorefield.control.data.formats.hdf5_groups import (
     features_of,
     length_of,
     lost_links,
+    lost_sources,
     rate_of,
 )
 from scorefield.control.data.formats.reading import (
@@ -45,6 +45,7 @@ from scorefield.control.data.formats.reading import (
     check_one_episode,
     damaged,
     decoded,
+    files_below,
     library,
 )
 
@@ -105,8 +106,7 @@ class Hdf5(Demonstrations):
         self.parts: dict[str, list[int]] = {}
         files = [path]
         if path.is_dir():
-            found = [one for one in path.iterdir() if one.suffix.lower() in SUFFIXES]
-            files = sorted(found, key=lambda file: natural(file.name))
+            files = sorted(files_below(path, SUFFIXES), key=lambda file: natural(str(file)))
         self._places: list[_Place] = []
         self.lengths: list[int] = []
         for file in files:
@@ -117,9 +117,10 @@ class Hdf5(Demonstrations):
                 f"{path}: holds no group 'data' with demos, and no other group with actions; it is "
                 "not robomimic's, nor of a like layout"
             )
-        first = self._places[0]
-        with damaged(self.where(0)), self._opened(first.file) as opened:
-            self.features = features_of(opened[first.group or "/"], self.lengths[0])
+        number = next((i for i, steps in enumerate(self.lengths) if steps), 0)
+        first = self._places[number]
+        with damaged(self.where(number)), self._opened(first.file) as opened:
+            self.features = features_of(opened[first.group or "/"], self.lengths[number])
             if lost := lost_links(opened[first.group or "/"]):
                 self.notes.append(f"{lost} are links to other files or to nothing: not followed")
 
@@ -156,6 +157,8 @@ class Hdf5(Demonstrations):
             for name in names:
                 with damaged(f"{where}: {name}"):
                     array = group[name]
+                    if lost := lost_sources(array):
+                        raise DataError(f"{where}: {name} takes rows from {lost}, which is missing")
                     cut = name.startswith(OBSERVED) and extra
                     if array.shape[0] != steps + cut:
                         lengths = {n: group[n].shape[0] for n in names}
@@ -194,11 +197,14 @@ class Hdf5(Demonstrations):
                 if isinstance(root[name], h5py.Group)
                 and (strict or (name[-1:].isdecimal() and not name.startswith(OBSERVED)))
             ]
+            groups = groups or self._with_actions(root)
             if not (groups or strict) and common_rows(root):
                 groups = [container]  # one episode, whose actions have another name
                 check_one_episode(str(file), root)
         numbers = {}
         for group in groups:
+            if "/" in group and not container:
+                self.parts.setdefault(group.split("/")[0], []).append(len(self._places))
             place = _Place(file, group, strict)
             numbers[group.rsplit("/", 1)[-1]] = len(self._places)
             self._places.append(place)
@@ -208,6 +214,17 @@ class Hdf5(Demonstrations):
             self.rate = rate_of(file, root.attrs.get("env_args"))
         if "mask" in opened:
             self._find_parts(file, opened["mask"], numbers)
+
+    def _with_actions(self, root: Any) -> list[str]:
+        """Groups of any name, if each of them, or each in each of them, holds actions."""
+        children = {name: root[name] for name in sorted(root, key=natural)}
+        inside = [f"{n}/{c}" for n, one in children.items() for c in sorted(one, key=natural)]
+        for names in (list(children), inside):
+            every = [root[name] for name in names]
+            if len(names) > 1 and all(isinstance(one, self._h5py.Group) for one in every):
+                if all(actions_of(one) for one in every):
+                    return names
+        return []
 
     def _find_parts(self, file: Path, masks: Any, numbers: dict[str, int]) -> None:
         parts = {}

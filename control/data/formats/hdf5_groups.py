@@ -6,13 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from scorefield.control.data.formats.demonstrations import (
-    ACTIONS,
-    Feature,
-    kind_of,
-    natural,
-    role_of,
-)
+from scorefield.control.data.formats.features import ACTIONS, Feature, kind_of, natural, role_of
 from scorefield.control.data.formats.reading import DataError, damaged
 from scorefield.files import parse_json
 
@@ -45,7 +39,7 @@ def length_of(where: str, group: Any, strict: bool) -> int:
         if not steps:
             raise DataError(f"{where}: lacks 'actions'; there are {sorted(group)}")
         return steps
-    if not group[actions].shape or group[actions].shape[0] == 0:
+    if not group[actions].shape:
         raise DataError(f"{where}: {actions} has shape {group[actions].shape}, and no steps")
     steps, told = int(group[actions].shape[0]), group.attrs.get("num_samples")
     if told is not None:
@@ -89,6 +83,21 @@ def lost_links(group: Any) -> list[str]:
     return found
 
 
+def lost_sources(array: Any) -> str:
+    """A file, or an array in it, that a virtual array takes rows from and that is not there."""
+    for source in array.virtual_sources() if array.is_virtual else ():
+        if source.file_name == "." or "%" in source.file_name:
+            continue
+        beside = Path(array.file.filename).parent / source.file_name
+        files = [file for file in (beside, Path(source.file_name)) if file.is_file()]
+        if not files:
+            return str(beside)
+        with type(array.file)(files[0], "r") as file:
+            if source.dset_name not in file:
+                return f"{files[0]}: {source.dset_name}"
+    return ""
+
+
 def features_of(group: Any, steps: int) -> dict[str, Feature]:
     """Those of an episode: robots first, then objects, as in robomimic's configurations."""
     arrays = arrays_of(group)
@@ -96,19 +105,22 @@ def features_of(group: Any, steps: int) -> dict[str, Feature]:
     top = [
         n for n in arrays if n.count("/") == 1 and n.startswith(tuple(f"{o}/" for o in OBSERVED))
     ]
-    direct = any(_kind(name, arrays[name]) == "vector" for name in top)
+    top += [
+        n for n in arrays if n.count("/") == 1 and n.startswith(tuple(f"{a}/" for a in ACTIONS))
+    ]
+    direct = {n.split("/")[0] for n in top if _kind(n, arrays[n]) == "vector"}
     features = [_feature(name, array, direct, observed, steps) for name, array in arrays.items()]
     features.sort(key=lambda one: ("/robot" not in one.name, natural(one.name)))
     return {one.name: one for one in features}
 
 
-def _feature(name: str, array: Any, direct: bool, observed: bool, steps: int) -> Feature:
+def _feature(name: str, array: Any, direct: set[str], observed: bool, steps: int) -> Feature:
     """An array of an episode.
 
     Args:
         name: its path.
         array: what is there.
-        direct: vectors lie under obs itself, and not in its groups.
+        direct: groups at the top, such as obs, that vectors lie in, and not only in groups in them.
         observed: there is a group of observations; without one, all arrays may be some.
         steps: of the episode.
     """
@@ -121,7 +133,7 @@ def _feature(name: str, array: Any, direct: bool, observed: bool, steps: int) ->
         kind, aside = "other", aside or f"of shape {array.shape}, and of {steps} steps"
     if name.startswith("next_"):
         role, aside = "", "observed after the action"
-    if role == "observation" and kind == "vector" and direct and name.count("/") > 1:
+    if role and kind == "vector" and name.count("/") > 1 and name.split("/")[0] in direct:
         aside = "in a group of its own"
     return Feature(name, tuple(array.shape[1:]), str(array.dtype), kind, role, aside)
 
@@ -132,8 +144,13 @@ def _kind(name: str, array: Any) -> Any:
     bytes_of_a_file = array.ndim == 2 and array.dtype == np.uint8 and array.shape[1] > 256
     if array.dtype.kind in "OS" or bytes_of_a_file:
         row = array[0]
-        encoded = not isinstance(row, str) and bytes(bytearray(row))[:4].startswith(_MAGIC)
-        return "images" if encoded else "other"
+        is_bytes = isinstance(row, bytes) or getattr(row, "dtype", None) == np.uint8
+        start = bytes(bytearray(row))[:26] if is_bytes else b""
+        if not start.startswith(_MAGIC):
+            return "other"
+        # In 16 bits of grey: the width of a number, and no colour.
+        is_depth = "depth" in name.lower() or start[24:26] == b"\x10\x00"
+        return "depth" if is_depth else "images"
     return kind_of(name, tuple(array.shape[1:]), str(array.dtype))
 
 

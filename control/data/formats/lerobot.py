@@ -17,12 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorefield.control.data.episode import Episode
-from scorefield.control.data.formats.demonstrations import (
-    Demonstrations,
-    Feature,
-    kind_of,
-    role_of,
-)
+from scorefield.control.data.formats.demonstrations import Demonstrations
+from scorefield.control.data.formats.features import Feature, kind_of, role_of
 from scorefield.control.data.formats.lerobot_videos import Videos
 from scorefield.control.data.formats.reading import DataError, damaged, decoded, library
 from scorefield.files import parse_json

@@ -13,15 +13,14 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from scorefield.control.data.formats.demonstrations import (
-    ACTIONS,
-    Demonstrations,
-    Feature,
-    kind_of,
-    natural,
-    role_of,
+from scorefield.control.data.formats.demonstrations import Demonstrations
+from scorefield.control.data.formats.features import ACTIONS, Feature, kind_of, natural, role_of
+from scorefield.control.data.formats.reading import (
+    DataError,
+    check_one_episode,
+    damaged,
+    files_below,
 )
-from scorefield.control.data.formats.reading import DataError, check_one_episode, damaged
 
 SUFFIX = ".npz"
 """What these files are called."""
@@ -41,8 +40,7 @@ class Npz(Demonstrations):
         self.path, self.parts, self.rate, self.notes = path, {}, None, []
         self._files = [path]
         if path.is_dir():
-            found = [one for one in path.iterdir() if one.suffix.lower() == SUFFIX]
-            self._files = sorted(found, key=lambda file: natural(file.name))
+            self._files = sorted(files_below(path, [SUFFIX]), key=lambda file: natural(str(file)))
         self.lengths: list[int] = []
         for number, file in enumerate(self._files):
             headers = _headers(file)
@@ -100,6 +98,12 @@ def _steps(file: Path, headers: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
     named = [rows[name] for name in ACTIONS if name in rows]
     if not rows or (not named and set(ACTIONS) & set(headers)):
         raise DataError(f"{file}: holds no arrays with a row per step; there are {sorted(headers)}")
+    pictures = [n for n, (shape, _) in headers.items() if len(shape) == 3 and shape[-1] == 3]
+    if pictures and any(len(headers[name][0]) == 1 for name in ACTIONS if name in headers):
+        raise DataError(
+            f"{file}: {pictures[0]} is one image, so this is one step, as in CALVIN's files; write "
+            "a .npz per episode, whose arrays have a row per step"
+        )
     counts = list(rows.values())
     return named[0] if named else max(counts, key=counts.count)
 

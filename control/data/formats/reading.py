@@ -2,8 +2,10 @@
 
 import importlib
 import io
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +14,38 @@ from PIL import Image
 
 from scorefield.images import FORMATS
 
-_LAST_STEP = ("terminals", "timeouts", "terminations", "truncations", "dones")
+_LAST_STEP = (
+    *("terminals", "timeouts", "terminations", "truncations", "dones"),
+    *("terminated", "truncated", "is_last", "is_terminal"),
+)
+_FIRST_STEP = ("is_first", "episode_starts")
 _NUMBERS = ("episode_index", "episode_id", "episode_ids")
 
 
 class DataError(ValueError):
     """Data that are refused, in words that name the file and the key."""
+
+
+def files_below(folder: Path, suffixes: Sequence[str], deep: int = 4) -> list[Path]:
+    """The files of these suffixes in a folder or, where it has none, in those below it.
+
+    Args:
+        folder: where to look. What begins with a dot is no data, such as the ._ files of macOS.
+        suffixes: in lower case.
+        deep: how many folders below it are looked into.
+    """
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        here, depth = Path(place), len(Path(place).relative_to(folder).parts)
+        found += [
+            here / name
+            for name in names
+            if not name.startswith(".") and Path(name).suffix.lower() in suffixes
+        ]
+        if (found and depth == 0) or depth == deep:
+            folders.clear()
+        folders[:] = [name for name in folders if not name.startswith(".")]
+    return found
 
 
 @contextmanager
@@ -68,18 +96,22 @@ def joined(where: str, parts: Mapping[str, NDArray[Any]], steps: int) -> NDArray
 
 
 def as_bytes(where: str, images: NDArray[Any], *, unit: bool) -> NDArray[np.uint8]:
-    """(T, H, W, 3) uint8 of colours or greys, the channel first or last.
+    """(T, H, W, 3) uint8 of colours or greys, the channel first or last, or without one.
 
     Args:
         where: they are from.
-        images: uint8, or numbers in [0, 255].
+        images: uint8, or numbers in [0, 255]; a fourth channel, the opacity, is left out.
         unit: floats lie in [0, 1].
 
     Raises:
         DataError: the shape is another, or values lie elsewhere.
     """
-    if images.ndim == 4 and images.shape[-1] not in (1, 3) and images.shape[1] in (1, 3):
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim == 4 and images.shape[-1] not in (1, 3, 4) and images.shape[1] in (1, 3, 4):
         images = np.moveaxis(images, 1, -1)
+    if images.ndim == 4 and images.shape[-1] == 4:
+        images = images[..., :3]
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
         raise DataError(f"{where}: has shape {images.shape}; images are (steps, height, width, 3)")
     if images.dtype != np.uint8:
@@ -119,13 +151,15 @@ def check_one_episode(where: str, arrays: Mapping[str, Any]) -> None:
     Raises:
         DataError: an array says that there are several.
     """
-    for name in (*_LAST_STEP, *_NUMBERS, "episode_ends"):
+    for name in (*_LAST_STEP, *_FIRST_STEP, *_NUMBERS, "episode_ends"):
         if name not in arrays:
             continue
         rows = np.asarray(arrays[name][()])
         several = rows.size > 1
         if several and name in _LAST_STEP:
             several = bool(rows[:-1].any())
+        elif several and name in _FIRST_STEP:
+            several = bool(rows[1:].any())
         elif several and name in _NUMBERS:
             several = bool((rows != rows[:1]).any())
         if several:

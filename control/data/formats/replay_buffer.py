@@ -15,12 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorefield.control.data.episode import Episode
-from scorefield.control.data.formats.demonstrations import (
-    Demonstrations,
-    Feature,
-    kind_of,
-    role_of,
-)
+from scorefield.control.data.formats.demonstrations import Demonstrations
+from scorefield.control.data.formats.features import Feature, kind_of, role_of
 from scorefield.control.data.formats.reading import DataError, damaged, library
 from scorefield.files import parse_json
 
@@ -252,10 +248,10 @@ def _checked_ends(where: str, ends: NDArray[Any]) -> NDArray[np.int64]:
     if ends.ndim != 1 or ends.dtype.kind not in "iu" or len(ends) == 0:
         raise DataError(f"{where}: is {ends.dtype} of shape {ends.shape}; it lists whole numbers")
     steps = np.diff(ends.astype(np.int64), prepend=0)
-    if (steps < 1).any():
-        number = int((steps < 1).argmax())
+    if (steps < 0).any() or ends[-1] < 1:
+        number = int(steps.argmin())
         raise DataError(
             f"{where}: episode {number} ends at {ends[number]} and has {steps[number]} steps; ends "
-            "increase from 1"
+            "increase"
         )
     return ends.astype(np.int64)
