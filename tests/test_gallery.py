@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import shutil
 import time
@@ -14,6 +15,7 @@ import trimesh
 from PIL import Image
 
 from scorefield.cli.main import main
+from scorefield.files import RUN_VERSION
 from scorefield.gallery import write_gallery
 from scorefield.gallery.plot import plot
 from scorefield.gallery.read import find_runs, read_run
@@ -24,7 +26,8 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 def make_run(folder: Path, prompt: str = "a red mushroom", **config: Any) -> Path:
     """A run with figures, previews and an image."""
     (folder / "previews").mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"prompt": prompt, **config}))
+    config = {"prompt": prompt, RUN_VERSION: "0.1.0", **config}
+    (folder / "config.json").write_text(json.dumps(config))
     rows = [json.dumps({"step": step, "loss": 1 / (step + 1)}) for step in range(400)]
     (folder / "metrics.jsonl").write_text("\n".join([*rows, '{"step": 400, "lo']))
     for step in (100, 200):
@@ -69,6 +72,25 @@ def test_runs_are_found_given_or_inside(tmp_path: Path) -> None:
         find_runs([tmp_path / "missing"])
 
 
+def test_a_run_may_hold_others(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "runs" / "mushroom")
+    refined = make_run(run / "refined")
+    assert find_runs([tmp_path / "runs"]) == find_runs([run]) == [run, refined]
+
+
+def test_models_of_diffusers_are_no_runs(tmp_path: Path) -> None:
+    folder = tmp_path / "prior"
+    for part in ("unet", "vae"):
+        (folder / part).mkdir(parents=True)
+        (folder / part / "config.json").write_text('{"_class_name": "UNet2DModel"}')
+    assert find_runs([folder]) == [folder]
+    assert read_run(folder).problem == "no run: it has no config.json"
+    assert find_runs([folder / "unet"]) == [folder / "unet"]
+    assert "is of something else" in read_run(folder / "unet").problem
+    run = make_run(folder / "denoiser")
+    assert find_runs([folder]) == [run]
+
+
 def test_the_page_stands_alone_and_says_what_is_broken(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", prompt="<script>alert(1)</script>")
     add_model(run)
@@ -80,6 +102,7 @@ def test_the_page_stands_alone_and_says_what_is_broken(tmp_path: Path) -> None:
     assert [one.problem is None for one in shown] == [True, False, False]
     shutil.rmtree(run)
     text = page(tmp_path / "site")
+    assert "<h1>1 run, 2 folders without</h1>" in text
     assert "<script>alert" not in text and "&lt;script&gt;alert" in text
     assert "a &lt;b&gt;" in text and "cannot be read" in text and "has no config.json" in text
     links = re.findall(r'(?:src|href|data-source)="([^"]*)"', text)
@@ -101,6 +124,22 @@ def test_written_again_only_what_changed_is_copied(tmp_path: Path) -> None:
     after = {file: file.stat().st_ino for file in (tmp_path / "site" / "files").rglob("*.png")}
     assert len(after) == len(before) + 1 and before.items() <= after.items()
     assert "step 300" in page(tmp_path / "site")
+
+
+def test_a_run_sorted_before_others_shows_its_own_model(tmp_path: Path) -> None:
+    """Its number was that of another run, whose model is newer."""
+    first, second = make_run(tmp_path / "runs" / "a"), make_run(tmp_path / "runs" / "b")
+    add_model(first), add_model(second)
+    model = first / "mesh.glb"
+    model.write_bytes(model.read_bytes() + b"    ")
+    os.utime(model, (1e9, 1e9))
+    write_gallery([second], tmp_path / "site")
+    write_gallery([tmp_path / "runs"], tmp_path / "site")
+    script = tmp_path / "site" / "files" / "run-000" / "mesh.glb.js"
+    assert base64.b64encode(model.read_bytes()).decode() in script.read_text()
+    written = script.stat().st_ino
+    write_gallery([tmp_path / "runs"], tmp_path / "site")
+    assert script.stat().st_ino == written
 
 
 def test_two_hundred_runs_are_no_burden(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ from typing import Any
 
 from scorefield.locks import lock_path
 
+RUN_VERSION = "scorefield_version"
+"""In a run's config.json, the version that wrote it; in no config.json of others."""
+
 
 def part_path(path: str | os.PathLike[str]) -> Path:
     """Where a file is written before it is whole; a killed writer leaves it there."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scorefield.files import parse_json
+from scorefield.files import RUN_VERSION, parse_json
 
 __all__ = ["Run", "find_runs", "read_run"]
 
@@ -54,9 +54,11 @@ class Run:
 
 
 def find_runs(folders: Iterable[Path]) -> list[Path]:
-    """The run folders among the given ones and right inside them, each once, in order.
+    """The run folders among the given ones and one or two folders inside, each once, in order.
 
-    A given folder that is none and holds none is kept: the page says what is wrong with it.
+    A run may hold others: the refined texture of a scene, the prompts of an evaluation. A given
+    folder that is no run and holds none is kept: the page says what is wrong with it. So is one
+    whose config.json is damaged; inside, one that something else has written is left out.
 
     Raises:
         ValueError: a path is no folder.
@@ -65,7 +67,8 @@ def find_runs(folders: Iterable[Path]) -> list[Path]:
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(f"{folder} is not a folder; give folders of runs")
-        inside = sorted(path.parent for path in folder.glob(f"*/{CONFIG}"))
+        configs = [*folder.glob(f"*/{CONFIG}"), *folder.glob(f"*/*/{CONFIG}")]
+        inside = sorted(path.parent for path in configs if not _is_foreign(path))
         own = [folder] if (folder / CONFIG).exists() or not inside else []
         for path in [*own, *inside]:
             found.setdefault(path.resolve(), path)
@@ -75,13 +78,13 @@ def find_runs(folders: Iterable[Path]) -> list[Path]:
 def read_run(path: Path) -> Run:
     """Reads what is there; a run that is being written is shown as far as it is whole."""
     try:
-        config = parse_json((path / CONFIG).read_text(encoding="utf-8"))
-        if not isinstance(config, dict):
-            raise ValueError("it holds no settings")
+        config = _config(path / CONFIG)
     except FileNotFoundError:
         return Run(path, problem=f"no run: it has no {CONFIG}")
     except (OSError, ValueError) as error:
         return Run(path, problem=f"{CONFIG} cannot be read: {error}")
+    if RUN_VERSION not in config:
+        return Run(path, problem=f"no run: its {CONFIG} is of something else")
     files = sorted(file for file in path.iterdir() if file.is_file() and file.name[0] != ".")
     videos = [*files, *sorted(path.glob("videos/*"))]
     return Run(
@@ -94,6 +97,21 @@ def read_run(path: Path) -> Run:
         videos=[file for file in videos if file.suffix.lower() in VIDEOS],
         table=_table(path / "table.md"),
     )
+
+
+def _config(path: Path) -> dict[str, Any]:
+    config = parse_json(path.read_text(encoding="utf-8"))
+    if not isinstance(config, dict):
+        raise ValueError("it holds no settings")
+    return config
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a config.json is whole, but of no run: models of diffusers have such ones."""
+    try:
+        return RUN_VERSION not in _config(path)
+    except (OSError, ValueError):
+        return False
 
 
 def _flat(config: dict[str, Any], group: str = "") -> Iterable[tuple[str, str]]:

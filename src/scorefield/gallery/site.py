@@ -19,6 +19,8 @@ __all__ = ["check_site", "write_gallery"]
 PAGE = "index.html"
 MARK = '<meta name="generator" content="scorefield gallery">'
 """By this an earlier gallery is known, which may be written again."""
+MODEL = 'showModel("{}")\n'
+"""What the script beside a .glb says; its bytes are in base64."""
 
 
 def check_site(out: str | os.PathLike[str]) -> Path:
@@ -76,12 +78,19 @@ def _write_site(shown: list[Run], out: Path) -> None:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>scorefield gallery</title><link rel="icon" href="data:,">
 <style>{style}</style></head><body>
-<header><h1>{len(shown)} {"run" if len(shown) == 1 else "runs"}</h1>
+<header><h1>{_counted(shown)}</h1>
 <label>Show <input type="search" id="filter" placeholder="words of a prompt or a path"></label>
 <span id="compare" role="status">Mark two runs to see them side by side.</span></header>
 <main>{"".join(parts)}</main><script>{script}</script></body></html>
 """
     _write(out / PAGE, page)
+
+
+def _counted(shown: list[Run]) -> str:
+    others = sum(run.problem is not None for run in shown)
+    runs = len(shown) - others
+    count = f"{runs} {'run' if runs == 1 else 'runs'}"
+    return f"{count}, {others} {'folder' if others == 1 else 'folders'} without" if others else count
 
 
 def _write(path: Path, text: str) -> None:
@@ -100,7 +109,7 @@ def _section(run: Run, number: int, out: Path) -> str:
             problem = f"{error.filename} cannot be read: {error.strerror}"
     return (
         f'<article id="{name}" class="broken"><h2>{escape(run.title)}</h2>'
-        f"<p><code>{escape(str(run.path))}</code>: {escape(problem)}</p></article>"
+        f"<p><code>{escape(str(run.path))}</code> <span>{escape(problem)}</span></p></article>"
     )
 
 
@@ -146,9 +155,13 @@ def _copy(file: Path, to: Path, out: Path) -> str:
 def _model(file: Path, link: str, home: Path, out: Path) -> str:
     """A place for the viewer. A page from a disk may not fetch, but it may load a script."""
     script = home / f"{file.name}.js"
-    if not script.exists() or script.stat().st_mtime < file.stat().st_mtime:
-        data = base64.b64encode(file.read_bytes()).decode()
-        _write(script, f'showModel("{data}")\n')
+    before, now = script.stat() if script.exists() else None, file.stat()
+    # The folder may have been that of another run, whose model may be the newer one.
+    size = len(MODEL.format("")) + 4 * -(-now.st_size // 3)
+    if before is None or (before.st_size, before.st_mtime_ns) != (size, now.st_mtime_ns):
+        with whole_file(script) as part:
+            part.write_text(MODEL.format(base64.b64encode(file.read_bytes()).decode()))
+            os.utime(part, ns=(now.st_atime_ns, now.st_mtime_ns))
     source = escape(quote(script.relative_to(out).as_posix()))
     return (
         f'<figure class="model" data-source="{source}"><canvas width="480" height="480" '

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import scorefield
-from scorefield.files import parse_json, part_path, whole_file
+from scorefield.files import RUN_VERSION, parse_json, part_path, whole_file
 from scorefield.locks import Lock, lock_folder
 from scorefield.rows import first_difference
 
@@ -30,7 +30,6 @@ FREE_KEYS = frozenset(
 )
 """Settings that may change when a run is resumed, because no result depends on them."""
 
-_VERSION_KEY = "scorefield_version"
 _CONFIG_PART = part_path("config.json").name  # what a run killed at once leaves
 
 
@@ -203,7 +202,7 @@ class RunFolder:
             shutil.rmtree(self._old, ignore_errors=True)
 
     def _write_config(self) -> None:
-        content = {**self.config, _VERSION_KEY: scorefield.__version__}
+        content = {**self.config, RUN_VERSION: scorefield.__version__}
         with whole_file(self.path / "config.json") as part:
             part.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
             _sync(part)
@@ -227,8 +226,8 @@ class RunFolder:
 
 def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings as they would be read back, so that they compare equal to saved ones."""
-    if _VERSION_KEY in config:
-        raise ValueError(f"a setting cannot be called {_VERSION_KEY!r}; give it another name")
+    if RUN_VERSION in config:
+        raise ValueError(f"a setting cannot be called {RUN_VERSION!r}; give it another name")
     try:
         settings: dict[str, Any] = json.loads(json.dumps(dict(config), allow_nan=False))
     except (TypeError, ValueError) as error:
@@ -249,7 +248,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         ) from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is damaged ({error}); choose another folder") from error
-    settings.pop(_VERSION_KEY, None)
+    settings.pop(RUN_VERSION, None)
     return settings
 
 
