@@ -63,7 +63,7 @@ class HashGrid(BlobField):
     def forward(
         self, points: Float[Tensor, "points 3"], seen: Float[Tensor, "all points"] | None = None
     ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points 3"]]:
-        """Density (N,) and albedo (N, 3)."""
+        """Density (N,) and albedo (N, 3); `seen` is what `look` has found of the same points."""
         learned = self._found(points, 4, seen=seen)
         return self._density(points, learned[0]), torch.sigmoid(learned[1:].T)
 

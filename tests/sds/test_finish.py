@@ -74,7 +74,9 @@ def test_an_empty_scene_is_an_error_but_its_images_are_written(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"mesh_resolution": 2}, "mesh_resolution must be at least 8; got 2"),
+        ({"mesh_resolution": 2}, "mesh_resolution must be between 8 and 1024; got 2"),
+        ({"mesh_resolution": 100_000}, "mesh_resolution must be between 8 and 1024"),
+        ({"render_size": 100_000}, "render_size must be between 1 and 4096"),
         ({"faces": 3}, "faces must be at least 100; got 3"),
         ({"texture": 100_000}, "texture must be between 16 and 4096; got 100000"),
     ],

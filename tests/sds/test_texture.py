@@ -135,6 +135,17 @@ def test_paint_takes_the_priors_colour_and_the_mesh_stays(
     assert (colours[:, 0] > colours[:, 1] + 0.3).all() and (colours[:, 0] > 0.6).all()
 
 
+def test_an_open_mesh_is_seen_from_both_sides(tmp_path: Path, prior: ImagePrior) -> None:
+    sheet = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [1, 1, 0]], [[0, 1, 2]])
+    for name, mesh in {"box": trimesh.creation.box(), "sheet": sheet}.items():
+        mesh.export(tmp_path / f"{name}.glb")
+        settings = TextureSettings("a red box", steps=1, views=1, detail=16)
+        source, out = tmp_path / f"{name}.glb", tmp_path / name
+        folder = texture_mesh(prior, source, settings, out, progress=False, asset=SMALL)
+        material = trimesh.load_scene(folder / "mesh.glb").to_mesh().visual.material
+        assert bool(material.doubleSided) == (name == "sheet")
+
+
 def test_an_interrupted_run_resumes_to_the_same_bits(
     tmp_path: Path, prior: ImagePrior, box: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

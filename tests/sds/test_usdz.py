@@ -37,6 +37,7 @@ def test_usd_reads_axes_extent_texture_and_name(tmp_path: Path) -> None:
     box = UsdGeom.BBoxCache(Usd.TimeCode.Default(), ["default"]).ComputeWorldBound(shape.GetPrim())
     extent = [list(box.GetRange().GetMin()), list(box.GetRange().GetMax())]
     np.testing.assert_allclose(extent, mesh.bounds[:, [1, 2, 0]], atol=1e-6)
+    assert not shape.GetDoubleSidedAttr().Get()
     places = np.array(UsdGeom.PrimvarsAPI(shape).GetPrimvar("st").Get())
     np.testing.assert_allclose(places, mesh.visual.uv, atol=1e-6)
     material, _ = UsdShade.MaterialBindingAPI(shape).ComputeBoundMaterial()

@@ -10,7 +10,9 @@ __all__ = ["AssetSettings", "UpAxis", "check_usd"]
 
 UpAxis = Literal["y", "z"]
 
-LARGEST_TEXTURE = 4096.0
+LARGEST_IMAGE = 4096.0
+LARGEST_GRID = 1024.0
+"""Four gigabytes of densities; sizes beyond that are refused before the scene is made."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,14 @@ class AssetSettings:
     render_size: side of the turntable and of the views, pixels.
     """
 
-    mesh_resolution: Annotated[int, Domain(8.0)] = 128
+    mesh_resolution: Annotated[int, Domain(8.0, LARGEST_GRID)] = 128
     faces: Annotated[int, Domain(100.0)] = 20_000
-    texture: Annotated[int, Domain(16.0, LARGEST_TEXTURE)] = 1024
+    texture: Annotated[int, Domain(16.0, LARGEST_IMAGE)] = 1024
     normal_map: bool = False
     up: UpAxis | None = None
     usdz: bool = False
     frames: Count = 36
-    render_size: Count = 128
+    render_size: Annotated[int, Domain(1.0, LARGEST_IMAGE)] = 128
 
     def __post_init__(self) -> None:
         check_numbers(self)

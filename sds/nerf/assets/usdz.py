@@ -59,6 +59,8 @@ def _fill(stage: Any, mesh: trimesh.Trimesh, uv: Any, image: str, title: str) ->
     shape.CreatePointsAttr(Vt.Vec3fArray.FromNumpy(np.array(mesh.vertices, np.float32)))
     shape.CreateNormalsAttr(Vt.Vec3fArray.FromNumpy(np.array(mesh.vertex_normals, np.float32)))
     shape.SetNormalsInterpolation(UsdGeom.Tokens.vertex)
+    visual: Any = mesh.visual
+    shape.CreateDoubleSidedAttr(bool(visual.material.doubleSided))
     shape.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
     shape.CreateExtentAttr(Vt.Vec3fArray.FromNumpy(np.array(mesh.bounds, np.float32)))
     places = UsdGeom.PrimvarsAPI(shape).CreatePrimvar(

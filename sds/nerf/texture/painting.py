@@ -160,6 +160,9 @@ class Painting(DistillationJob):
         """
         asset, size = self.asset, self.asset.render_size
         painted = baked_asset(self.surface, self.field, asset)
+        if not self._closed:  # it was painted from both sides
+            visual: Any = painted.visual
+            visual.material.doubleSided = True
         sheet = contact_sheet(asset_views(painted, _AROUND, size), 5, labels=_AROUND.views)
         turn = asset_views(painted, orbit(asset.frames), size)
         written = {

@@ -90,7 +90,9 @@ def _counted(shown: list[Run]) -> str:
     others = sum(run.problem is not None for run in shown)
     runs = len(shown) - others
     count = f"{runs} {'run' if runs == 1 else 'runs'}"
-    return f"{count}, {others} {'folder' if others == 1 else 'folders'} without" if others else count
+    if not others:
+        return count
+    return f"{count}, {others} {'folder' if others == 1 else 'folders'} without"
 
 
 def _write(path: Path, text: str) -> None:
