@@ -181,3 +181,18 @@ def test_a_part_that_names_what_is_not_there_is_said_when_it_is_asked_for(
     assert main(words) == 2
     told = capsys.readouterr().err
     assert "parts ['train'] of" in told and "mask/valid names ['demo_99'], which are not" in told
+
+
+def test_greys_without_a_channel_and_opacity(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 255, (9, 16, 24), dtype=np.uint8)
+    both = {"grey": grey, "rgba": np.stack([grey] * 4, axis=-1)}
+    np.savez(tmp_path / "a.npz", action=rng.random((9, 2)), **both)
+    words = ["policy", "train", str(tmp_path / "a.npz"), *SMALL, *IMAGES, "--held-out", "0"]
+    words += ["--cameras", "grey", "rgba", "--out", str(tmp_path / "x")]
+    assert main(words) == 0
+    assert load_policy(tmp_path / "x" / "policy").spaces.images == dict.fromkeys(both, (16, 24))
+    told = capsys.readouterr().out
+    assert "camera rgba: rgba, without its opacity" in told and "camera grey: grey\n" in told

@@ -204,3 +204,14 @@ def test_files_lie_deeper_and_beside_those_of_the_system(suffix: str, tmp_path: 
     read = list(read_episodes(tmp_path))
     assert [len(one) for one in read] == list(LENGTHS)
     assert all(np.array_equal(one.action, a) for one, a in zip(read, ACTIONS, strict=True))
+
+
+def test_other_actions_are_no_state_and_an_action_camera_sees(tmp_path: Path) -> None:
+    for i, (state, action, frames) in enumerate(zip(STATES, ACTIONS, FRAMES, strict=True)):
+        others = {"rel_actions": action, "action_abs": action, "last_action": action}
+        seen = {"interaction_force": state, "action_camera": frames}
+        np.savez(tmp_path / f"{i}.npz", state=state, actions=action, **others, **seen)
+    choice = open_demonstrations(tmp_path).choose()
+    assert choice.state == ("state", "interaction_force")
+    assert set(choice.cameras) == {"action_camera"}
+    assert set(choice.left) == {"rel_actions", "action_abs", "last_action"}

@@ -28,7 +28,8 @@ RECORDS = re.compile(
 )
 """Names of what is recorded of a step beside observations and actions."""
 
-_PAST_ACTIONS = re.compile(r"(.*[./])?((last|prev|previous)_)?actions?")
+_OTHER_ACTIONS = re.compile(r"(.*[./])?(\w*_)?actions?(_\w*)?")
+"""Such as last_action, which is known before the action, and rel_actions, which says the same."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,13 @@ def kind_of(name: str, shape: tuple[int, ...], dtype: str) -> Kind:
     return "images"
 
 
-def role_of(name: str) -> tuple[Literal["observation", "action", ""], str]:
+def role_of(name: str, kind: Kind) -> tuple[Literal["observation", "action", ""], str]:
     """The role of a feature whose format does not tell, and why it is left aside."""
     if name in ACTIONS or re.match(r"actions?[./].", name):
         return "action", ""
     if RECORDS.fullmatch(name):
         return "", "a record of the step, no observation"
-    if _PAST_ACTIONS.fullmatch(name):
+    if kind != "images" and _OTHER_ACTIONS.fullmatch(name):  # an action_camera sees
         return "", "an action"
     return "observation", ""
 

@@ -124,7 +124,8 @@ def _feature(name: str, array: Any, direct: set[str], observed: bool, steps: int
         observed: there is a group of observations; without one, all arrays may be some.
         steps: of the episode.
     """
-    kind, (role, aside) = _kind(name, array), role_of(name)
+    kind = _kind(name, array)
+    role, aside = role_of(name, kind)
     if role == "observation" and not name.startswith(OBSERVED):
         if name.startswith("env_states/"):
             aside = "a state of the simulator"

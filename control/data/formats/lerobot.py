@@ -231,10 +231,11 @@ def _feature(where: str, name: str, about: Any, dotted: bool) -> Feature:
     if not all(isinstance(side, int) and side >= 0 for side in shape):
         raise DataError(f"{where}: its shape is {shape}; it must be whole numbers")
     shape = tuple(shape)
-    role, aside = role_of(name)
+    shows = dtype in ("video", "image")
+    role, aside = role_of(name, "images" if shows else "vector")
     if dotted and role == "observation":
         role, aside = ("observation", "") if name.startswith("observation.") else ("", "")
-    if dtype in ("video", "image"):
+    if shows:
         is_depth = _is_depth(about) or (1 in shape and "depth" in name.lower())
         return Feature(name, shape, dtype, "depth" if is_depth else "images", role, aside)
     shape = () if shape == (1,) else shape

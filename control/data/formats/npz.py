@@ -109,8 +109,8 @@ def _steps(file: Path, headers: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
 
 def _feature(name: str, shape: tuple[int, ...], dtype: np.dtype[Any], steps: int) -> Feature:
-    role, aside = role_of(name)
     kind = kind_of(name, tuple(shape[1:]), str(dtype))
+    role, aside = role_of(name, kind)
     if not shape or (shape[0] != steps and role != "observation"):
         kind, aside = "other", f"of shape {shape}, and not a row for each of {steps} steps"
     broken = "it holds Python objects; write numbers" if dtype.hasobject else ""

@@ -213,8 +213,8 @@ def _numbers_of(content: Mapping[str, Any]) -> dict[str, Any]:
 def _feature(name: str, about: Mapping[str, Any], whole: bool) -> Feature:
     """An array under data; `whole` if one of them is called state."""
     shape, dtype = tuple(about["shape"][1:]), about["dtype"]
-    role, aside = role_of(name)
     kind = kind_of(name, shape, dtype)
+    role, aside = role_of(name, kind)
     if whole and kind == "vector" and role == "observation" and name != "state":
         aside = "beside `state`"
     return Feature(name, shape, dtype, kind, role, aside, _lacking(about["codecs"]))

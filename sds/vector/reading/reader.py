@@ -195,7 +195,7 @@ class Reader:
         below = place.below(style)
         children: list[Shape | Group]
         if tag == "switch":
-            chosen = next((c for c in element if tag_of(c) and _holds(c)), None)
+            chosen = self._chosen(element)
             node = None if chosen is None else self._node(chosen, below)
             children = [] if node is None else [node]
         elif tag == "use":
@@ -222,6 +222,16 @@ class Reader:
             blend_mode=BlendMode(style["mix-blend-mode"]),
             isolated=style["isolation"] == "isolate",
         )
+
+    def _chosen(self, switch: Element) -> Element | None:
+        """The child of a <switch> that is drawn: the first, or what stands in for HTML."""
+        may = [c for c in switch if tag_of(c) and _holds(c)]
+        if may and tag_of(may[0]) == "foreignObject":
+            for other in may[1:]:
+                if tag_of(other) in (*SHAPES, "g", "use", "svg", "a"):
+                    self.source.left_out.element(may[0])
+                    return other
+        return next(iter(may), None)
 
     def _use(self, element: Element, style: Style, place: _Place) -> list[Shape | Group]:
         target = self.source.linked(element)

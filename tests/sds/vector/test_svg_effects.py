@@ -135,6 +135,19 @@ def test_same_image_as_resvg_before_and_after_saving(name: str, tmp_path: FilePa
     assert again.save(tmp_path / "b.svg").read_bytes() == saved.read_bytes()
 
 
+def test_shapes_that_stand_in_for_html_are_drawn() -> None:
+    """As draw.io writes labels."""
+    html = '<foreignObject width="9" height="9"/>'
+    with pytest.warns(UserWarning, match="left out <foreignObject>"):
+        shapes = list(
+            parse_svg(svg(f'<switch>{html}<rect width="9" height="9"/></switch>')).shapes()
+        )
+    assert len(shapes) == 1
+    with pytest.warns(UserWarning, match="left out <foreignObject>"):
+        document = parse_svg(svg(f"<switch>{html}<text>not shown</text></switch>"))
+    assert not list(document.shapes())
+
+
 def test_a_box_may_be_the_origin() -> None:
     """resvg knows no transform-box; the law is that the centre stays where it is."""
     style = "transform:rotate(90deg);transform-box:fill-box;transform-origin:center"

@@ -143,7 +143,10 @@ def described(
     for word, names in (("state", choice.state if state else ()), ("action", choice.action)):
         if names:
             lines.append(f"{word}: {_sizes(data, names)}")
-    lines += [f"camera {camera}: {name}" for camera, name in choice.cameras.items()]
+    for camera, name in choice.cameras.items():
+        shape = data.features[name].shape
+        opaque = ", without its opacity" if len(shape) == 3 and 4 in (shape[0], shape[2]) else ""
+        lines.append(f"camera {camera}: {name}{opaque}")
     if not state and choice.state:
         lines.append(f"not looked at: {_sizes(data, choice.state)}")
     lines += [f"not taken: {name}: {why}" for name, why in choice.left.items()]

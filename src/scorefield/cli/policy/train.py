@@ -315,7 +315,7 @@ class _PolicyTrain(DemonstrationsCommand):
             check_unused(self, "--observe image", "state")
         state = () if self.observe == "image" else self.state
         images = [name for name, one in data.features.items() if one.kind == "images"]
-        if not images:
+        if not images and not self.cameras:
             raise ValueError(f"{self.demonstrations} has no cameras; --observe state does without")
         choice = data.choose(state=state, action=self.action, cameras=self.cameras)
         if self.env is None:
