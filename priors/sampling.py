@@ -164,6 +164,7 @@ class _Path:
                 self.scheduler.set_timesteps(sigmas=[1 - i / steps for i in range(steps)])
             else:
                 self.scheduler.set_timesteps(steps)
+        _stay_on_the_schedule(self.scheduler)
         if hasattr(self.scheduler, "set_begin_index"):
             # otherwise the first step is looked up by timestep, and skipped if that occurs twice
             self.scheduler.set_begin_index(0)
@@ -256,6 +257,19 @@ def _default_scheduler(schedule: NoiseSchedule, steps: int) -> Any:
 
         return schedule.scheduler(DPMSolverMultistepScheduler, solver_order=1)
     return schedule.scheduler()
+
+
+def _stay_on_the_schedule(scheduler: Any) -> None:
+    """Drop the timestep -1 of a scheduler, which is no level: DDIM would take it for pure noise.
+
+    Spaced "trailing", diffusers rounds 1000 / 61 to 62 steps of which the last is -1, and so
+    likewise for 61 other numbers of steps (findings/diffusers_trailing_extra_step.sh).
+    """
+    kept = int((scheduler.timesteps >= 0).sum())
+    if 0 < kept < len(scheduler.timesteps):
+        scheduler.timesteps = scheduler.timesteps[:kept]
+        if hasattr(scheduler, "sigmas"):
+            scheduler.sigmas = torch.cat([scheduler.sigmas[:kept], scheduler.sigmas[-1:]])
 
 
 def _check_forgets(scheduler: Any) -> None:

@@ -1,5 +1,6 @@
 from itertools import pairwise
 
+import diffusers
 import pytest
 import torch
 
@@ -43,6 +44,19 @@ def test_the_walk_sets_out_from_the_terminal_level_of_a_schedule() -> None:
         rtol=0, atol=1e-6,
     )  # fmt: skip
     assert float(found[-1]) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("kind", ["DDIM", "EulerDiscrete", "UniPCMultistep"])
+def test_no_step_is_taken_beyond_the_schedule(kind) -> None:
+    # diffusers makes 62 timesteps of 61 where they are spaced "trailing", and the last is -1
+    schedule = DiscreteSchedule.scaled_linear()
+    scheduler = schedule.scheduler(getattr(diffusers, f"{kind}Scheduler"))
+    found = levels_of(scheduler, 61, schedule)
+    assert len(found) == 61
+    assert float(found[-1].log_snr) == pytest.approx(float(schedule.at_timestep(15).log_snr))
+    samples = sample(gaussian(schedule), (3,), 200, steps=61, scheduler=scheduler, seed=0)
+    assert samples.std() == pytest.approx(SCALE, rel=0.15)
+    assert samples.mean() == pytest.approx(MEAN, abs=0.08)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
