@@ -7,6 +7,7 @@ import torch
 from diffusers import AutoencoderKL
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from tqdm import tqdm
 
 from scorefield.images import contact_sheet
 from scorefield.priors.noise import noise_generator
@@ -98,11 +99,16 @@ def scale_latents(codec: AutoencoderKL, latents: Float[Tensor, "n c h w"]) -> No
 
 @torch.no_grad()
 def encode_all(
-    codec: AutoencoderKL, images: UInt8[Tensor, "n h w 3"], batch_size: int = 128
+    codec: AutoencoderKL,
+    images: UInt8[Tensor, "n h w 3"],
+    batch_size: int = 128,
+    *,
+    progress: bool = False,
 ) -> tuple[Float[Tensor, "n c lh lw"], Float[Tensor, "n c lh lw"]]:
     """Mean and deviation of the code of every image, on the CPU."""
     means, stds = [], []
-    for start in range(0, len(images), batch_size):
+    batches = range(0, len(images), batch_size)
+    for start in tqdm(batches, desc="encoding", unit="batch", disable=not progress):
         x = from_bytes(images[start : start + batch_size]).to(codec.device) * 2 - 1
         posterior = codec.encode(x.contiguous(memory_format=torch.channels_last)).latent_dist
         means.append(posterior.mean.float().cpu())

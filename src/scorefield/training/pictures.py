@@ -138,7 +138,9 @@ def train_views(
     told = [i for i, caption in enumerate(captions) if caption]
     processes = codec_task.processes
     with processes.first_ahead():
-        means, stds = cached_latents(vae, images[told], out / "latents.safetensors", codec)
+        means, stds = cached_latents(
+            vae, images[told], out / "latents.safetensors", codec, progress=progress
+        )
     if not pictures.decoder_only:
         scale_latents(vae, means)
     tokenizer = make_tokenizer(words)

@@ -79,7 +79,7 @@ def train_shapes(
     vae = codec_task.averaged()
     path = out / f"latents-{codec.steps}.safetensors"
     with processes.first_ahead():
-        means, stds = cached_latents(vae, images, path, codec)
+        means, stds = cached_latents(vae, images, path, codec, progress=progress)
     scale_latents(vae, means)
     scale = vae.config.scaling_factor
     scenes, drawn = _scenes(count)
@@ -126,7 +126,9 @@ def train_shapes_with_cameras(
     images, processes = _images(out, count, diffusion.device, progress)
     vae = begun.vae.to(diffusion.device)
     with processes.first_ahead():
-        means, stds = cached_latents(vae, images, out / "latents.safetensors", diffusion)
+        means, stds = cached_latents(
+            vae, images, out / "latents.safetensors", diffusion, progress=progress
+        )
     scale = vae.config.scaling_factor
     scenes, drawn = _scenes(count)
     cameras = camera_vector(cameras_of(scenes))

@@ -133,7 +133,12 @@ def save_prior(pipeline: DiffusionPipeline, folder: Path, card: PriorCard) -> Pa
 
 
 def cached_latents(
-    vae: AutoencoderKL, images: UInt8[Tensor, "n h w 3"], path: Path, settings: TrainingSettings
+    vae: AutoencoderKL,
+    images: UInt8[Tensor, "n h w 3"],
+    path: Path,
+    settings: TrainingSettings,
+    *,
+    progress: bool = False,
 ) -> tuple[Float[Tensor, "n c lh lw"], Float[Tensor, "n c lh lw"]]:
     """The codes of all images, computed once."""
     saved = load_file(path) if path.exists() else {}
@@ -142,7 +147,7 @@ def cached_latents(
         with torch.autocast(
             device, settings.precision, enabled=settings.precision != torch.float32
         ):
-            means, stds = encode_all(vae, images)
+            means, stds = encode_all(vae, images, progress=progress)
         saved = {"means": means.half(), "stds": stds.half()}
         with whole_file(path) as part:
             save_file(saved, part)
