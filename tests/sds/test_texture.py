@@ -105,6 +105,15 @@ def test_texture_coordinates_are_kept_if_nothing_overlaps() -> None:
     assert not is_unwrapped(trimesh.creation.box())
 
 
+def test_parts_without_a_place_in_the_texture_are_unwrapped() -> None:
+    whole, box = unwrap(trimesh.creation.icosphere(2), 256), trimesh.creation.box()
+    faces = np.concatenate([whole.faces, box.faces + len(whole.vertices)])
+    uv = np.concatenate([whole.visual.uv, np.full((len(box.vertices), 2), 0.5)])
+    visual = trimesh.visual.TextureVisuals(uv=uv)
+    vertices = np.concatenate([whole.vertices, box.vertices])
+    assert not is_unwrapped(trimesh.Trimesh(vertices, faces, visual=visual, process=False))
+
+
 def test_colours_have_gradients_and_light_scales_them() -> None:
     task = painted_box()
     camera, dark = Cameras.at([30.0], [20.0]), torch.zeros(3, 1, 1)

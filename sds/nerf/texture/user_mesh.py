@@ -21,6 +21,8 @@ RADIUS = 0.8
 """Of the sphere around the mesh, where the cameras expect an object."""
 TRIED = 512
 """Texels a side at which overlaps of texture coordinates are looked for."""
+LEAST = 1e-10
+"""Share of the texture below which a triangle has no place in it."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,13 @@ def is_unwrapped(mesh: trimesh.Trimesh) -> bool:
         return False
     if not (torch.isfinite(uv).all() and uv.min() >= 0 and uv.max() <= 1):
         return False
-    found = rasterise(TRIED * uv[torch.as_tensor(np.array(mesh.faces))], TRIED)
+    corners = uv[torch.as_tensor(np.array(mesh.faces))]
+    along, across = (corners[:, 1:] - corners[:, :1]).unbind(1)
+    areas = (along[:, 0] * across[:, 1] - along[:, 1] * across[:, 0]).abs().numpy()
+    # One colour of a palette, or a part whose repeated texture trimesh folded as it joined parts.
+    if mesh.area_faces[areas < LEAST].sum() > 1e-3 * mesh.area:
+        return False
+    found = rasterise(TRIED * corners, TRIED)
     texels = (found.row * TRIED + found.column).unique()
     # Centres on an edge belong to two triangles.
     return len(texels) > 0 and len(found.row) < 1.02 * len(texels)
