@@ -295,7 +295,9 @@ def _redrawn(image: Tensor, style: Style) -> Document:
     if isinstance(style, PixelArt):
         return pixel_document(image, style.grid, style.colours)
     assert isinstance(style, Icon)
-    return trace_image(image, TraceSettings(paths=min(style.paths, MOST_TRACED)))
+    paths = min(style.paths, MOST_TRACED)
+    # what is faint or fine in a sample is its blur, not the thing
+    return trace_image(image, TraceSettings(paths=paths, faint=2.0, tolerance=3.0))
 
 
 def _begin(settings: TextToSvgSettings) -> Drawing:

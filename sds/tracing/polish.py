@@ -19,7 +19,6 @@ _LARGEST = 128
 
 _COLOUR = 0.02  # so much of a colour counts as one pixel of 256 of a place
 _THINNEST = 0.25  # stroke, pixels of 256
-_MISSED = 0.15  # pixels from black to white: a shape that changes less is not missed
 _REMEMBERED = 20  # steps of which the curvature is made
 
 
@@ -78,11 +77,14 @@ def polish(document: Document, image: Float[Tensor, "3 height width"], steps: in
 
 
 @torch.no_grad()
-def needed(document: Document, image: Float[Tensor, "3 height width"]) -> list[Shape]:
+def needed(
+    document: Document, image: Float[Tensor, "3 height width"], least: float
+) -> list[Shape]:
     """The shapes without which the drawing would be farther from an image, the lowest first.
 
     document: of shapes without groups.
     image: what its whole view box should show, in [0, 1], on white.
+    least: pixels from black to white that a shape must bring it nearer.
     """
     target = _target(image)
     kept = list(document.shapes())
@@ -96,7 +98,7 @@ def needed(document: Document, image: Float[Tensor, "3 height width"]) -> list[S
     for shape in list(kept):
         rest = [other for other in kept if other is not shape]
         without = error(rest)
-        if without < now + _MISSED:
+        if without < now + least:
             kept, now = rest, without
     return kept
 

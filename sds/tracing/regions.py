@@ -18,7 +18,6 @@ _SOFT = 0.55  # share of the colours' difference that a soft border shows over t
 _ALIKE = 0.16  # in OKLab: colours farther apart are two, however soft their border
 _DEEP = 1.5  # pixels of the image to the middle of a region: thinner ones always look soft
 _BORDER = 3  # pixels of the image: shorter borders say nothing
-_FAINT = 0.3  # area in pixels of the image times change of colour in OKLab: less is not missed
 _THICK = 1.25  # pixels of the image to the middle of a region: thinner ones are blurred
 _OTHER = 0.12  # in OKLab: a thin region that differs as much from its palette colour has its own
 _EQUAL = 0.03  # in OKLab: regions whose colours differ less have one
@@ -42,10 +41,11 @@ class Region:
     wide: Bool[np.ndarray, "h w"] | None = None
 
 
-def regions_of(labelled: Labelled, most: int = 32) -> list[Region]:
+def regions_of(labelled: Labelled, most: int = 32, faint: float = 0.3) -> list[Region]:
     """The regions of an image; those of the ground that touch the border are left out.
 
     most: regions; beyond that those that are missed least are given to their neighbours.
+    faint: area in pixels of the image times change of colour in OKLab: less is not missed.
     """
     numbers = measure.label(labelled.labels + 1, connectivity=1)
     first = np.zeros(int(numbers.max()) + 1, int)
@@ -53,7 +53,7 @@ def regions_of(labelled: Labelled, most: int = 32) -> list[Region]:
     rim = np.concatenate([numbers[0], numbers[-1], numbers[:, 0], numbers[:, -1]])
     ground = {int(k) for k in np.unique(rim) if first[k] == labelled.ground}
     colours = _shown(numbers, first, labelled)
-    numbers = _merged(numbers, colours, labelled.scale, ground, _FAINT, len(colours))
+    numbers = _merged(numbers, colours, labelled.scale, ground, faint, len(colours))
     groups = _joined(numbers, colours, labelled, ground)
     while len(groups) > most:
         count = len(np.unique(numbers)) - len(ground)

@@ -65,7 +65,7 @@ def trace_image(
     height, width = labelled.labels.shape
     unit = settings.side / max(height, width)
     underlap = max(2, round(0.75 * labelled.scale))
-    layers = layered(regions_of(labelled, settings.paths), underlap)
+    layers = layered(regions_of(labelled, settings.paths, settings.faint), underlap)
     inks = {id(layer.colour): _rgba(layer.colour) for layer in layers}
     drawn = [(_shape(layer, inks, settings, unit), layer) for layer in layers]
     shapes = [(shape, layer.mask) for shape, layer in drawn if shape is not None]
@@ -75,7 +75,7 @@ def trace_image(
     if settings.polish_steps and shapes:
         first = settings.polish_steps // 2
         polish(document, image, first)
-        kept = set(map(id, needed(document, image)))
+        kept = set(map(id, needed(document, image, settings.faint / 2)))
         shapes = [(shape, mask) for shape, mask in shapes if id(shape) in kept]
         document.children = [*ground, *(shape for shape, _ in shapes)]
         polish(document, image, settings.polish_steps - first)

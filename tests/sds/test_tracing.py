@@ -196,6 +196,16 @@ def test_no_more_shapes_than_asked_for_the_plainest_stay() -> None:
     ] == [50, 30]  # the smallest dot went
 
 
+@pytest.mark.parametrize("polish_steps", [0, 20])
+def test_what_is_faint_is_left_out(polish_steps: int) -> None:
+    """A spot of 20 pixels, 0.4 from its ground in OKLab: an area times change of about 8."""
+    red, yellow = (0.80, 0.15, 0.15), (0.95, 0.85, 0.20)
+    image = paint((box(16, 16, 48, 48), red), (box(30, 30, 35, 34), yellow))
+    for faint, shapes in ((0.3, 2), (12.0, 1)):
+        settings = TraceSettings(faint=faint, polish_steps=polish_steps)
+        assert len(list(trace_image(image, settings).shapes())) == shapes
+
+
 def test_what_is_counted_of_a_drawing() -> None:
     head = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10">'
     text = (
