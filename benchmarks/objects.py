@@ -11,10 +11,7 @@ what it reads of renders of two training models of each noun from the same camer
 `--second FOLDER` judges again by images of yours, in folders by noun; nouns without one are left
 out of it.
 
-Whether the camera is heeded: a ridge regression on the same features, trained on the renders of
-the training models, tells which of the eight cameras sees an image. It is asked of the samples and
-of renders of the models held out, of nouns whose sides differ.
-
+Whether the camera is heeded stands in RUN/denoiser/metrics.jsonl (docs/train-a-prior.md).
 OUT gets metrics.json, and views.png: of each of twelve nouns a row of samples below one of renders.
 """
 
@@ -48,7 +45,7 @@ SHOWN = (
     *("chair", "armchair", "sofa", "bed", "desk", "car", "truck", "bicycle", "toilet", "piano"),
     *("fridge", "house"),
 )
-"""Nouns of the picture, as far as they are common; those whose sides differ tell of the camera."""
+"""Nouns of the picture, as far as they are common."""
 
 Images = Float[Tensor, "n 3 64 64"]
 
@@ -107,35 +104,11 @@ def read(judge: LabelJudge, views: dict[str, Images]) -> dict[str, Any]:
     }
 
 
-def cameras_read(
-    judge: LabelJudge, known: dict[str, Images], asked: dict[str, dict[str, Images]]
-) -> dict[str, float]:
-    """Share of images whose azimuth, of the eight, is told within a step; learnt from `known`."""
-    from sklearn.linear_model import RidgeClassifierCV
-
-    def rows(views: dict[str, Images]) -> tuple[Any, list[int]]:
-        shown = [noun for noun in SHOWN if noun in views]
-        features = [judge.features(views[noun]) for noun in shown]
-        return torch.cat(features).numpy(), [
-            i % len(AZIMUTHS) for noun in shown for i in range(len(views[noun]))
-        ]
-
-    head = RidgeClassifierCV(np.logspace(-1, 5, 13)).fit(*rows(known))
-    found = {}
-    for name, views in asked.items():
-        features, right = rows(views)
-        off = np.abs(head.predict(features) - np.array(right))
-        found[name] = float((np.minimum(off, len(AZIMUTHS) - off) <= 1).mean())
-    return found
-
-
-def of_models(
-    models: list[FurnitureModel], nouns: list[str], each: int | None
-) -> dict[str, Images]:
-    """Renders of some models of each noun."""
+def of_models(models: list[FurnitureModel], nouns: list[str]) -> dict[str, Images]:
+    """Renders of two models of each noun."""
     found = {}
     for noun in tqdm(nouns, desc="renders"):
-        chosen = [model for model in models if model.noun == noun][:each]
+        chosen = [model for model in models if model.noun == noun][:2]
         if chosen:
             found[noun] = torch.cat([renders(model) for model in chosen])
     return found
@@ -154,7 +127,7 @@ def main() -> None:
     models = read_catalogue(fetch_furniture(args.training))
     nouns = common_nouns(models)
     trained = [model for model in models if not model.held_out]
-    real = of_models(trained, nouns, 2)
+    real = of_models(trained, nouns)
     samples = {
         noun: draw(prior, noun, SEED + number, args.steps)
         for number, noun in enumerate(tqdm(nouns, desc="samples"))
@@ -169,9 +142,6 @@ def main() -> None:
     for name, folder in folders.items():
         judge = LabelJudge.train(folder, progress=True)
         metrics[name] = {"samples": read(judge, samples), "renders": read(judge, real)}
-    held_out = of_models([model for model in models if model.held_out], nouns, 1)
-    asked = {"samples": samples, "renders": held_out}
-    metrics["azimuth_within_45"] = cameras_read(judge, of_models(trained, nouns, 4), asked)
     write_json(args.out / "metrics.json", metrics)
     print(json.dumps(metrics, indent=2))
 

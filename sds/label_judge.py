@@ -114,17 +114,13 @@ class LabelJudge:
 
     def scores(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b labels"]:
         """How much each image in [0, 1] looks like each label: larger is more, no unit."""
-        rows = self.head.decision_function(self.features(images).numpy())
-        if rows.ndim == 1:  # of two labels scikit-learn gives the second's alone
-            rows = np.stack([-rows, rows], 1)
-        return torch.from_numpy(rows).float()
-
-    def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1280"]:
-        """What it looks at: ImageNet features of images in [0, 1]."""
         small = F.interpolate(
             images.detach().float().cpu(), (_SMALL, _SMALL), mode="bilinear", antialias=True
         )
-        return _features(self.network, small)
+        rows = self.head.decision_function(_features(self.network, small).numpy())
+        if rows.ndim == 1:  # of two labels scikit-learn gives the second's alone
+            rows = np.stack([-rows, rows], 1)
+        return torch.from_numpy(rows).float()
 
 
 def _label_of(image: CaptionedImage) -> str:
