@@ -77,9 +77,7 @@ def polish(document: Document, image: Float[Tensor, "3 height width"], steps: in
 
 
 @torch.no_grad()
-def needed(
-    document: Document, image: Float[Tensor, "3 height width"], least: float
-) -> list[Shape]:
+def needed(document: Document, image: Float[Tensor, "3 height width"], least: float) -> list[Shape]:
     """The shapes without which the drawing would be farther from an image, the lowest first.
 
     document: of shapes without groups.

@@ -180,6 +180,21 @@ def test_regression_gives_the_teachers_map_from_noise() -> None:
     assert task.fake.mean.detach() == 0  # nothing was learnt of the student's own score
 
 
+def test_regression_follows_most_noises_and_not_their_mean() -> None:
+    """A teacher of two ways has a cliff, which an affine student cannot have.
+
+    By squared errors it would end at a mean of 0.54 and a deviation of 0.93, between the ways.
+    """
+    means, stds, weights = torch.tensor([[-4.0, 1.0], [0.2, 0.2], [0.1, 0.9]])
+    steps = {"regression_updates": 150, "teacher_steps": 20, "learning_rate": 8e-2}
+    settings = StudentSettings(**{**vars(SETTINGS), **steps})
+    two_ways = lesson(Exact(means, stds, weights), Affine(), Affine(), 1.5)
+    task = trained(StudentTask(two_ways, settings), settings.updates)
+    task.load_average()
+    assert float(task.student.mean) == pytest.approx(1.0, abs=0.1)
+    assert math.exp(float(task.student.log_std)) == pytest.approx(0.2, abs=0.05)
+
+
 def test_a_fake_score_that_lags_leads_astray() -> None:
     """What the fake score is updated for: without, the student's own score is not subtracted."""
     lagging = StudentSettings(**{**vars(SETTINGS), "fake_learning_rate": 1e-6, "least_spread": 0.0})

@@ -13,8 +13,8 @@ class StudentSettings:
     steps: denoiser evaluations of the finished student per sample.
     updates: number of updates of the student.
     regression_updates: how many of them, the first, let the student imitate the teacher's sample
-        from the same noise (Luhman and Luhman 2021), before it follows the divergence; DMD's
-        initialisation where the teacher's own weights are no start for so few steps.
+        from the same noise (Luhman and Luhman 2021), before it follows the divergence: alone, or
+        as DMD's start where the teacher's own weights are none for so few steps; None is all.
     teacher_steps: DDIM steps of the teacher's samples that are imitated.
     fake_updates: updates of the network that follows the student's own score, for each update of
         the student; with too few it lags, and the student leaves the data (Yin et al. 2024, DMD2,
@@ -32,7 +32,7 @@ class StudentSettings:
 
     steps: Annotated[int, Domain(1.0, 8.0)] = 4
     updates: Count = 600
-    regression_updates: Whole = 0
+    regression_updates: Whole | None = 0
     teacher_steps: Count = 10
     fake_updates: Count = 5
     batch_size: Count = 16
@@ -46,7 +46,7 @@ class StudentSettings:
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        if self.regression_updates > self.updates:
+        if self.imitated > self.updates:
             raise ValueError(
                 f"regression_updates are the first of the updates, at most {self.updates}; got "
                 f"{self.regression_updates}"
@@ -54,11 +54,16 @@ class StudentSettings:
         if not self.low < self.high:
             raise ValueError(f"low must be below high; got {self.low} and {self.high}")
 
+    @property
+    def imitated(self) -> int:
+        """Number of updates by regression."""
+        return self.updates if self.regression_updates is None else self.regression_updates
+
 
 POLICY_STUDENT = StudentSettings(
     steps=2,
     updates=1600,
-    regression_updates=800,
+    regression_updates=None,
     fake_updates=3,
     batch_size=256,
     learning_rate=1e-3,

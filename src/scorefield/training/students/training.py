@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from scorefield.priors.denoiser import Denoiser
-from scorefield.priors.editing.ddim_inversion import ddim_generate
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.schedule import NoiseSchedule
+from scorefield.priors.schedule import LOG_SNR_ROUNDING, NoiseSchedule
+from scorefield.priors.steps import ddim_step, level_path
 from scorefield.training.students.objective import generate, reverse_kl_gradient
 from scorefield.training.students.settings import StudentSettings
 
 _STUDENT, _FAKE = 0, 1
 _WARM_UP = 20
+_HUBER = 0.00054  # root mean square below which the Pseudo-Huber distance is a squared error
 
 
 class StudentCollapsed(ValueError):
@@ -87,7 +89,7 @@ class StudentTask:
 
     def step(self, step: int) -> Mapping[str, float]:
         """One update of the student, after those of its fake score."""
-        if step < self.settings.regression_updates:
+        if step < self.settings.imitated:
             return {"regression_loss": self._imitate(step)}
         lag = 0.0
         for number in range(self.settings.fake_updates):
@@ -102,15 +104,30 @@ class StudentTask:
         return {"distance": distance, "spread": spread, "fake_loss": lag}
 
     def _imitate(self, step: int) -> float:
-        """One update of the student towards the teacher's samples from the same noise."""
+        """One update of the student towards the teacher's samples from the same noise.
+
+        Of several steps each learns where the teacher's path ends from what the steps before it
+        make, noised anew. By the Pseudo-Huber distance (Song and Dhariwal 2024, arXiv 2310.14189,
+        section 3.3), not the squared one: the teacher's map has cliffs, noises beside each other
+        that lead to different ways, and squared errors of the few on the wrong side of a cliff
+        pull the whole student in between.
+        """
         generator = noise_generator(self.settings.seed, step, _STUDENT)
         condition = self.lesson.draw(self.settings.batch_size, generator)
-        noise = self._normal(generator)
+        steps = self._some_steps(generator)
+        level = self.lesson.levels[steps - 1]
         with torch.no_grad():
-            teacher = self.lesson.teacher(condition)
-            wanted = ddim_generate(teacher, noise, steps=self.settings.teacher_steps)
-        found = generate(self.lesson.student(condition), [noise], self.lesson.levels[:1])
-        loss = (found - wanted).square().mean()
+            if steps > 1:
+                x = self._samples(condition, steps - 1, generator)
+                z = level.add_noise(x, self._normal(generator))
+            else:
+                z = self._normal(generator)
+            wanted = _path_end(
+                self.lesson.teacher(condition), z, level, self.settings.teacher_steps
+            )
+        found = self.lesson.student(condition)(z, level).x0
+        squared = (found - wanted).square().flatten(1).mean(1)
+        loss = ((squared + _HUBER**2).sqrt() - _HUBER).mean()
         self._descend(0, loss, self._rate(step))
         self._average(step)
         return loss.item()
@@ -215,3 +232,14 @@ class StudentTask:
                 mine.copy_(theirs)
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+
+
+def _path_end(
+    teacher: Denoiser, z: Float[Tensor, "batch *shape"], level: NoiseLevel, steps: int
+) -> Float[Tensor, "batch *shape"]:
+    """The clean samples at the ends of DDIM's paths from z; `steps` would lead from pure noise."""
+    below = level_path(teacher.schedule, steps)
+    ahead = [one for one in below if one.log_snr > level.log_snr + LOG_SNR_ROUNDING]
+    for here, to in pairwise([level, *ahead]):
+        z = ddim_step(teacher(z, here), to)
+    return z
