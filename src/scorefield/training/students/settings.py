@@ -62,7 +62,7 @@ class StudentSettings:
 
 POLICY_STUDENT = StudentSettings(
     steps=2,
-    updates=1600,
+    updates=3200,
     regression_updates=None,
     fake_updates=3,
     batch_size=256,
