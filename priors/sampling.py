@@ -265,11 +265,14 @@ def _stay_on_the_schedule(scheduler: Any) -> None:
     Spaced "trailing", diffusers rounds 1000 / 61 to 62 steps of which the last is -1, and so
     likewise for 61 other numbers of steps (findings/diffusers_trailing_extra_step.sh).
     """
-    kept = int((scheduler.timesteps >= 0).sum())
-    if 0 < kept < len(scheduler.timesteps):
-        scheduler.timesteps = scheduler.timesteps[:kept]
+    config = scheduler.config
+    numbered = config.get("timestep_type", "discrete") == "discrete"  # others are log-sigmas
+    if config.get("timestep_spacing") != "trailing" or not numbered:
+        return
+    if len(scheduler.timesteps) > 1 and scheduler.timesteps[-1] < 0:
+        scheduler.timesteps = scheduler.timesteps[:-1]
         if hasattr(scheduler, "sigmas"):
-            scheduler.sigmas = torch.cat([scheduler.sigmas[:kept], scheduler.sigmas[-1:]])
+            scheduler.sigmas = torch.cat([scheduler.sigmas[:-2], scheduler.sigmas[-1:]])
 
 
 def _check_forgets(scheduler: Any) -> None:

@@ -96,9 +96,8 @@ def test_info_says_how_a_prior_is_used(tiny: Tiny, capsys: pytest.CaptureFixture
     """The preset by the kind of prior, and the memory of its parts in bytes of their dtype."""
     sizes = []
     for dtype in ("float32", "bfloat16"):
-        code, told = run(capsys, "info", str(tiny("sd")), "--json", "--dtype", dtype)
-        assert code == 0, told
-        said = json.loads(told)
+        assert main(["info", str(tiny("sd")), "--json", "--dtype", dtype]) == 0
+        said = json.loads(capsys.readouterr().out)
         assert (said["kind"], said["dtype"], said["steps"]) == ("sd", dtype, 25)
         assert said["presets"]["scene"][:2] == ["dreamfusion", "prolificdreamer"]
         assert said["presets"]["drawing"] == ["vectorfusion"]

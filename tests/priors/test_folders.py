@@ -222,7 +222,8 @@ def test_a_checkpoint_in_one_file(tiny: Tiny, folder: Path, one_file: Path) -> N
         path.unlink()
     prior = load_prior(one_file, configs=folder)
     assert prior.name == "mine"
-    assert torch.equal(value(prior), value(load_prior(tiny("sd"))))
+    # weights that lie elsewhere in memory are rounded otherwise by some CPUs
+    torch.testing.assert_close(value(prior), value(load_prior(tiny("sd"))), rtol=1e-4, atol=1e-5)
     message = refusal(one_file)
     assert f"{one_file}: is one file" in message and "--configs FOLDER" in message
     assert "configs go with a checkpoint in one file" in refusal(folder / "gone", configs=folder)
