@@ -31,8 +31,8 @@ def multiplies_bfloat16(device: torch.device | str) -> bool:
 def emulates(dtype: torch.dtype, device: torch.device | str) -> bool:
     """Whether a device is a CPU that has no instructions for a type of 16 bits.
 
-    What torch computes there instead takes several times as long as float32: on a core with AVX2
-    a step of a training took ten times as long in bfloat16. Told of x86 processors only.
+    What torch computes there instead takes several times as long as float32. Told of x86
+    processors only.
     """
     if torch.device(device).type != "cpu" or _capabilities().get("architecture") != "x86_64":
         return False
