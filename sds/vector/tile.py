@@ -20,6 +20,12 @@ _LUMINANCE = (0.2125, 0.7154, 0.0721)
 _MOST_CELLS = 2**22
 """Pixels of a pattern's tile; a larger one is drawn more coarsely."""
 
+_FINER = (3, 4, 5)
+"""Pixels of a pattern's tile along one of the image, where tiles end between the image's pixels."""
+
+_FINER_UP_TO = 2**18
+"""Pixels of the image that a tile drawn more finely may have: on larger ones it is seen less."""
+
 Draw = Callable[[Sequence[Shape | Group], Tensor, int, int], Tensor]
 """From nodes, a map of their units to pixels, a height and a width: an image."""
 
@@ -167,15 +173,20 @@ class Tile:
                 cover = cover * opacity.to(cover).clamp(0, 1)
         return Coat(colours, box, cover)
 
-    def _own(self, matrix: Tensor, box: Box) -> tuple[Tensor, Tensor] | None:
-        """The pixels of a box in the space that `matrix` maps to pixels: x and y, or None."""
+    def _own(
+        self, matrix: Tensor, box: Box, within: tuple[float, float] = (0.5, 0.5)
+    ) -> tuple[Tensor, Tensor] | None:
+        """The pixels of a box in the space that `matrix` maps to pixels: x and y, or None.
+
+        within: the place in a pixel, from its corner.
+        """
         linear, shift = matrix[:, :2], matrix[:, 2]
         det = linear[0, 0] * linear[1, 1] - linear[0, 1] * linear[1, 0]
         if float(det.detach()) == 0:
             return None
         x0, y0, x1, y1 = box
-        across = torch.arange(x0, x1).to(matrix) + (0.5 + self.corner[0])
-        down = torch.arange(y0, y1).to(matrix) + (0.5 + self.corner[1])
+        across = torch.arange(x0, x1).to(matrix) + (within[0] + self.corner[0])
+        down = torch.arange(y0, y1).to(matrix) + (within[1] + self.corner[1])
         x, y = (across - shift[0])[None, :], (down - shift[1])[:, None]
         own_x = (linear[1, 1] * x - linear[0, 1] * y) / det
         return own_x, (linear[0, 0] * y - linear[1, 0] * x) / det
@@ -198,19 +209,47 @@ class Tile:
         return colours_at(gradient, gradient.position(torch.stack(own, dim=-1)))
 
     def _pattern(self, layer: Layer, pattern: Pattern, box: Box) -> Float[Tensor, "4 _ _"] | None:
+        """The mean over each pixel of a box of the plane that is tiled with the pattern."""
         width, height = float(pattern.width), float(pattern.height)
         matrix = composed_affine(self.outlines.matrix[layer.shape], pattern.transform)
-        own = self._own(matrix, box)
-        if own is None or width <= 0 or height <= 0:
+        if self._own(matrix, box) is None or width <= 0 or height <= 0:
             return None
-        sizes = matrix.detach()[:, :2].norm(dim=0).tolist()
-        columns, rows = width * sizes[0], height * sizes[1]
+        across, down = matrix.detach()[:, :2].norm(dim=0).tolist()
+        wanted = width * across, height * down
+        finer = _finer(matrix, wanted)
+        columns, rows = (n * times for n, times in zip(wanted, finer, strict=True))
         coarser = min(1.0, (_MOST_CELLS / max(1.0, columns * rows)) ** 0.5)
         columns, rows = (max(1, min(2**15, round(n * coarser))) for n in (columns, rows))
         across, down = columns / width, rows / height
         place = matrix.new_tensor([[across, 0.0, 0.0], [0.0, down, 0.0]])
         tile = self.draw(pattern.children, place, rows, columns)
-        return _sampled(tile, own[0] * across, own[1] * down)
+        colours, count = torch.zeros(()), max(finer)
+        for row in range(count):
+            for column in range(count):
+                own = self._own(matrix, box, ((column + 0.5) / count, (row + 0.5) / count))
+                assert own is not None
+                colours = colours + _sampled(tile, own[0] * across, own[1] * down)
+        return colours / count**2
+
+
+def _finer(matrix: Tensor, wanted: tuple[float, float]) -> tuple[int, int]:
+    """How many of a tile's pixels lie along one of the image, across and down.
+
+    Of few, the one of which the tile has most nearly a whole number. One, where the tiles of
+    `wanted` pixels begin and end at pixels' edges, or are large.
+    """
+    if wanted[0] * wanted[1] > _FINER_UP_TO or _whole(
+        [*matrix.detach().flatten().tolist(), *wanted]
+    ):
+        return 1, 1
+    across, down = (
+        min(_FINER, key=lambda times: abs(n * times - round(n * times)) / times) for n in wanted
+    )
+    return across, down
+
+
+def _whole(numbers: Sequence[float]) -> bool:
+    return all(abs(number - round(number)) < 1e-3 for number in numbers)
 
 
 def _sampled(tile: Tensor, across: Tensor, down: Tensor) -> Tensor:

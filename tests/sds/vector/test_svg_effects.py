@@ -135,6 +135,44 @@ def test_same_image_as_resvg_before_and_after_saving(name: str, tmp_path: FilePa
     assert again.save(tmp_path / "b.svg").read_bytes() == saved.read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "transform"),
+    [
+        (6.0, 5.0, ""),
+        (6.4, 5.3, ""),
+        (2.6, 3.7, "translate(0.3 0.5)"),
+        (9.5, 7.2, "rotate(30)"),
+        (4.0, 4.0, "translate(0.5 0.25)"),
+        (3.3, 8.1, "skewX(20) scale(1.1)"),
+        (70.3, 41.8, "rotate(10)"),
+    ],
+)
+def test_a_pattern_is_what_its_drawing_repeated_by_hand_is(
+    width: float, height: float, transform: str
+) -> None:
+    def drawn(inside: str) -> Tensor:
+        text = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">{inside}</svg>'
+        return parse_svg(text).render(32, 32, torch.ones(3))
+
+    across, down = width * 0.4, height * 0.5
+    path = "M{} {}h{}v{}h{}z"
+    drawing = path.format(width * 0.2, height * 0.3, across, down, -across)
+    copies = "".join(
+        path.format((column + 0.2) * width, (row + 0.3) * height, across, down, -across)
+        for column in range(int(-40 / width), int(80 / width))
+        for row in range(int(-40 / height), int(80 / height))
+    )
+    tiled = drawn(
+        f'<pattern id="p" width="{width}" height="{height}" patternUnits="userSpaceOnUse" '
+        f'patternTransform="{transform}"><path d="{drawing}" fill="#c30"/></pattern>'
+        '<rect width="32" height="32" fill="url(#p)"/>'
+    )
+    by_hand = drawn(f'<path d="{copies}" transform="{transform}" fill="#c30"/>')
+    error = (tiled - by_hand).abs()
+    assert error.mean() < 0.01
+    assert error.max() < 0.2
+
+
 def test_shapes_that_stand_in_for_html_are_drawn() -> None:
     """As draw.io writes labels."""
     html = '<foreignObject width="9" height="9"/>'
