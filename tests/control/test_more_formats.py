@@ -52,14 +52,79 @@ def test_times_in_groups_are_no_state_nor_what_lies_deeper_than_the_action(tmp_p
     assert choice.left["action/robot_state/joint_positions"] == "in a group of its own"
 
 
-@pytest.mark.parametrize("mark", ["is_first", "is_last", "episode_starts", "truncated"])
-def test_episodes_one_after_another_are_no_single_one(mark: str, tmp_path: Path) -> None:
-    ends = np.isin(np.arange(13), np.cumsum(LENGTHS) - 1)
-    marks = np.roll(ends, 1) if mark in ("is_first", "episode_starts") else ends
-    arrays = {"obs": np.concatenate(STATES), "action": np.concatenate(ACTIONS), mark: marks}
-    np.savez(tmp_path / "all.npz", **arrays)
-    with pytest.raises(ValueError, match=rf"all.npz: {mark} says that several episodes"):
-        open_demonstrations(tmp_path / "all.npz")
+MARKS = ["is_first", "is_last", "episode_starts", "truncated", "episode_ids", "episode_ends"]
+
+
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize("suffix", [".npz", ".hdf5"])
+def test_episodes_one_after_another_are_taken_apart(mark: str, suffix: str, tmp_path: Path) -> None:
+    last = np.isin(np.arange(13), np.cumsum(LENGTHS) - 1)
+    first = np.roll(last, 1)
+    marks = {"episode_ends": np.cumsum(LENGTHS), "episode_ids": 7 - np.cumsum(first)}
+    marks |= {"is_first": first, "episode_starts": first, "is_last": last, "truncated": last}
+    arrays = {"obs": np.concatenate(STATES), "action": np.concatenate(ACTIONS), mark: marks[mark]}
+    path = tmp_path / f"all{suffix}"
+    written(path, arrays)
+    data = open_demonstrations(path)
+    assert data.notes == [f"all{suffix}: 13 steps, taken apart at their marks into 3 episodes"]
+    assert data.lengths == list(LENGTHS)
+    episodes = list(data.read(data.choose(), None))
+    for episode, state, action in zip(episodes, STATES, ACTIONS, strict=True):
+        np.testing.assert_array_equal(episode.state, state)
+        np.testing.assert_array_equal(episode.action, action)
+
+
+def written(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+        return
+    with pytest.importorskip("h5py").File(path, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+
+
+def test_d4rl(tmp_path: Path) -> None:
+    """Terminals and timeouts both end episodes, and neither is a state."""
+    n, rng = 30, np.random.default_rng(0)
+    observations = rng.normal(size=(n, 4)).astype(np.float32)
+    arrays = {
+        "observations": observations,
+        "next_observations": np.roll(observations, -1, 0),
+        "actions": rng.normal(size=(n, 2)).astype(np.float32),
+        "rewards": rng.normal(size=n),
+        "terminals": np.arange(n) == 7,
+        "timeouts": np.isin(np.arange(n), [19, 29]),
+        "infos/qpos": rng.normal(size=(n, 5)),
+        "metadata/version": np.array(2),
+    }
+    written(tmp_path / "hopper.hdf5", arrays)
+    data = open_demonstrations(tmp_path / "hopper.hdf5")
+    choice = data.choose()
+    assert choice.state == ("observations",)
+    assert choice.action == ("actions",)
+    assert data.lengths == [8, 12, 10]
+    second = [*data.read(choice, None)][1]
+    np.testing.assert_array_equal(second.state, observations[8:20])
+    np.testing.assert_array_equal(second.action, arrays["actions"][8:20])
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".hdf5"])
+def test_marks_that_would_make_episodes_of_one_step_are_refused(
+    suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    arrays = {"obs": np.concatenate(STATES), "action": np.concatenate(ACTIONS)}
+    written(path, {**arrays, "dones": np.arange(13) >= 9})
+    with pytest.raises(ValueError, match=rf"{path.name}: dones would make episodes of one step"):
+        open_demonstrations(path)
+    path.unlink()
+    written(path, {**arrays, "terminals": np.arange(12) % 4 == 3})
+    with pytest.raises(ValueError, match="terminals has 12 rows, and there are 13 steps"):
+        open_demonstrations(path)
+    path.unlink()
+    written(path, {**arrays, "episode_ends": np.array([5, 12])})
+    with pytest.raises(ValueError, match="episode_ends ends at 12 of 13 steps"):
+        open_demonstrations(path)
 
 
 def test_one_step_per_file_is_refused(tmp_path: Path) -> None:

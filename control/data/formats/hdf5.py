@@ -14,12 +14,16 @@ ManiSkill, Minari:
 others: in each file of a folder
     action                        (T, A), or what is named so
     any other array of T rows     an observation, if nothing is called observations
+D4RL, and others whose episodes lie one after another: as `episodes_in` finds them
+    actions                       (N, A)
+    observations                  (N, d)
+    terminals, timeouts           (N,), true at the last step of an episode
 Of a folder without such files, those in the folders below it are read, as of Minari and DROID.
 """
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +46,12 @@ from scorefield.control.data.formats.hdf5_groups import (
 )
 from scorefield.control.data.formats.reading import (
     DataError,
-    check_one_episode,
     damaged,
     decoded,
+    episodes_in,
     files_below,
     library,
+    told_apart,
 )
 
 SUFFIXES = (".hdf5", ".h5", ".hdf")
@@ -86,6 +91,8 @@ class _Place:
     file: Path
     group: str
     strict: bool  # robomimic's, with no row more than actions
+    start: int = 0
+    rows: int | None = None  # of the arrays, where an episode is only a part of them
 
 
 class Hdf5(Demonstrations):
@@ -120,14 +127,22 @@ class Hdf5(Demonstrations):
         number = next((i for i, steps in enumerate(self.lengths) if steps), 0)
         first = self._places[number]
         with damaged(self.where(number)), self._opened(first.file) as opened:
-            self.features = features_of(opened[first.group or "/"], self.lengths[number])
+            rows = self._rows(number)
+            self.features = features_of(opened[first.group or "/"], rows)
             if lost := lost_links(opened[first.group or "/"]):
                 self.notes.append(f"{lost} are links to other files or to nothing: not followed")
 
     def where(self, number: int) -> str:
         """The file and the demo."""
         place = self._places[number]
-        return f"{place.file}, {place.group.rsplit('/', 1)[-1]}" if place.group else str(place.file)
+        parts = [str(place.file), place.group.rsplit("/", 1)[-1]]
+        parts += [f"from step {place.start}"] if place.rows is not None else []
+        return ", ".join(part for part in parts if part)
+
+    def _rows(self, number: int) -> int:
+        """Of the arrays that an episode lies in."""
+        rows = self._places[number].rows
+        return self.lengths[number] if rows is None else rows
 
     def part(self, name: str) -> list[int]:
         """The episodes of a part.
@@ -153,17 +168,18 @@ class Hdf5(Demonstrations):
                         f"{where}: lacks {name!r}, which the first episode has; there are "
                         f"{sorted(arrays_of(group))}"
                     )
-            extra = self._has_a_row_more(group, place, names, steps)
+            total = self._rows(number)
+            extra = self._has_a_row_more(group, place, names, total)
             for name in names:
                 with damaged(f"{where}: {name}"):
                     array = group[name]
                     if lost := lost_sources(array):
                         raise DataError(f"{where}: {name} takes rows from {lost}, which is missing")
                     cut = name.startswith(OBSERVED) and extra
-                    if array.shape[0] != steps + cut:
+                    if array.shape[0] != total + cut:
                         lengths = {n: group[n].shape[0] for n in names}
                         raise DataError(f"{where}: arrays differ in steps: {lengths}")
-                    rows = array[:steps]
+                    rows = array[place.start : place.start + steps]
                     images = self.features[name].kind == "images"
                     if images and (rows.dtype.kind in "OS" or rows.ndim == 2):
                         rows = decoded(f"{where}: {name}", [bytes(bytearray(row)) for row in rows])
@@ -188,7 +204,6 @@ class Hdf5(Demonstrations):
         container = "data" if strict else ""
         root = opened[container or "/"]
         if actions_of(root):
-            check_one_episode(str(file), root)
             groups = [container]
         else:
             groups = [
@@ -199,21 +214,34 @@ class Hdf5(Demonstrations):
             ]
             groups = groups or self._with_actions(root)
             if not (groups or strict) and common_rows(root):
-                groups = [container]  # one episode, whose actions have another name
-                check_one_episode(str(file), root)
+                groups = [container]  # whose actions have another name
         numbers = {}
         for group in groups:
             if "/" in group and not container:
                 self.parts.setdefault(group.split("/")[0], []).append(len(self._places))
-            place = _Place(file, group, strict)
             numbers[group.rsplit("/", 1)[-1]] = len(self._places)
-            self._places.append(place)
+            self._places.append(_Place(file, group, strict))
             where = self.where(len(self._places) - 1)
-            self.lengths.append(length_of(where, opened[group or "/"], strict))
+            steps = length_of(where, opened[group or "/"], strict)
+            if group == container:
+                self._take_apart(file, root, steps)
+            else:
+                self.lengths.append(steps)
         if strict:
             self.rate = rate_of(file, root.attrs.get("env_args"))
         if "mask" in opened:
             self._find_parts(file, opened["mask"], numbers)
+
+    def _take_apart(self, file: Path, root: Any, steps: int) -> None:
+        """Puts the episodes that lie one after another in place of the whole, which came last."""
+        whole = self._places.pop()
+        episodes = episodes_in(str(file), root, steps)
+        if len(episodes) > 1:
+            self.notes.append(told_apart(file.name, len(episodes), steps))
+        for start, end in episodes:
+            rows = steps if len(episodes) > 1 else None
+            self._places.append(replace(whole, start=start, rows=rows))
+            self.lengths.append(end - start)
 
     def _with_actions(self, root: Any) -> list[str]:
         """Groups of any name, if each of them, or each in each of them, holds actions."""

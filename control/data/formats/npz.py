@@ -2,10 +2,12 @@
 
 action, or actions     (T, A)
 any other name         (T, d) or images (T, H, W, 3)
+A file may hold several episodes one after another: `episodes_in` says how they are told apart.
 """
 
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,23 @@ from scorefield.control.data.formats.demonstrations import Demonstrations
 from scorefield.control.data.formats.features import ACTIONS, Feature, kind_of, natural, role_of
 from scorefield.control.data.formats.reading import (
     DataError,
-    check_one_episode,
     damaged,
+    episodes_in,
     files_below,
+    told_apart,
 )
 
 SUFFIX = ".npz"
 """What these files are called."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an episode is: its first row in a file of `rows` steps."""
+
+    file: Path
+    start: int
+    rows: int
 
 
 class Npz(Demonstrations):
@@ -38,42 +50,60 @@ class Npz(Demonstrations):
             ValueError: a file is damaged, has no actions of T steps, or holds Python objects.
         """
         self.path, self.parts, self.rate, self.notes = path, {}, None, []
-        self._files = [path]
+        files = [path]
         if path.is_dir():
-            self._files = sorted(files_below(path, [SUFFIX]), key=lambda file: natural(str(file)))
+            files = sorted(files_below(path, [SUFFIX]), key=lambda file: natural(str(file)))
+        self._places: list[_Place] = []
+        self._held: tuple[Path, dict[str, NDArray[Any]]] | None = None
         self.lengths: list[int] = []
-        for number, file in enumerate(self._files):
+        for number, file in enumerate(files):
             headers = _headers(file)
             steps = _steps(file, headers)
-            self.lengths.append(steps)
             with damaged(str(file)), np.load(file, allow_pickle=False) as arrays:
-                check_one_episode(str(file), arrays)
+                episodes = episodes_in(str(file), arrays, steps)
+            if len(episodes) > 1:
+                self.notes.append(told_apart(file.name, len(episodes), steps))
+            self._places += [_Place(file, start, steps) for start, _ in episodes]
+            self.lengths += [end - start for start, end in episodes]
             if number == 0:
                 self.features = {n: _feature(n, *one, steps) for n, one in headers.items()}
 
     def where(self, number: int) -> str:
-        """The file."""
-        return str(self._files[number])
+        """The file, and the first step where it holds several episodes."""
+        place = self._places[number]
+        whole = self.lengths[number] == place.rows
+        return str(place.file) if whole else f"{place.file}, from step {place.start}"
 
     def arrays(self, number: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Features of an episode."""
-        where = self.where(number)
-        found: dict[str, NDArray[Any]] = {}
-        with damaged(where), np.load(self._files[number], allow_pickle=False) as arrays:
-            for name in names:
-                if name not in arrays:
-                    raise DataError(
-                        f"{where}: lacks {name!r}, which the first episode has; there are "
-                        f"{sorted(arrays)}"
-                    )
-                with damaged(f"{where}: {name}"):
-                    found[name] = np.asarray(arrays[name])
-                if found[name].shape[:1] != (self.lengths[number],):
-                    raise DataError(
-                        f"{where}: {name} is of shape {found[name].shape}, and there are "
-                        f"{self.lengths[number]} actions"
-                    )
-        return found
+        place = self._places[number]
+        found = self._whole(place, names)
+        # A copy, so that a part of a large file does not hold all of it.
+        part = slice(place.start, place.start + self.lengths[number])
+        return {name: found[name][part].copy() for name in names}
+
+    def _whole(self, place: _Place, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Arrays of a file; those last asked for are kept, since episodes share them."""
+        file = place.file
+        held = self._held[1] if self._held is not None and self._held[0] == file else {}
+        if not set(names) <= set(held):
+            held = {}
+            with damaged(str(file)), np.load(file, allow_pickle=False) as arrays:
+                for name in names:
+                    if name not in arrays:
+                        raise DataError(
+                            f"{file}: lacks {name!r}, which the first episode has; there are "
+                            f"{sorted(arrays)}"
+                        )
+                    with damaged(f"{file}: {name}"):
+                        held[name] = np.asarray(arrays[name])
+                    if held[name].shape[:1] != (place.rows,):
+                        raise DataError(
+                            f"{file}: {name} is of shape {held[name].shape}, and there are "
+                            f"{place.rows} actions"
+                        )
+            self._held = (file, held)
+        return held
 
 
 def _headers(file: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:

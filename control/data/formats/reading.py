@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -145,25 +146,52 @@ def decoded(where: str, files: list[bytes]) -> NDArray[np.uint8]:
     return np.stack(frames)
 
 
-def check_one_episode(where: str, arrays: Mapping[str, Any]) -> None:
-    """Refuses episodes that lie one after another, as D4RL's do, where one is expected.
+def episodes_in(where: str, arrays: Mapping[str, Any], steps: int) -> list[tuple[int, int]]:
+    """First row of each episode and the row after its last, of arrays with a row per step.
+
+    Several lie one after another where `terminals`, `timeouts` or the like mark their last steps,
+    as in D4RL's files, `is_first` or the like their first ones, `episode_ids` or the like number
+    the steps, or `episode_ends` lists where they end.
+
+    Args:
+        where: they are from.
+        arrays: by their names.
+        steps: their rows.
 
     Raises:
-        DataError: an array says that there are several.
+        DataError: marks have another number of rows, or mark steps that follow each other, as those
+            do that say that a task stays solved.
     """
-    for name in (*_LAST_STEP, *_FIRST_STEP, *_NUMBERS, "episode_ends"):
+    after = np.zeros(steps, dtype=bool)  # rows after which another episode begins
+    marks = []
+    for name in (*_LAST_STEP, *_FIRST_STEP, *_NUMBERS):
         if name not in arrays:
             continue
-        rows = np.asarray(arrays[name][()])
-        several = rows.size > 1
-        if several and name in _LAST_STEP:
-            several = bool(rows[:-1].any())
-        elif several and name in _FIRST_STEP:
-            several = bool(rows[1:].any())
-        elif several and name in _NUMBERS:
-            several = bool((rows != rows[:1]).any())
-        if several:
-            raise DataError(
-                f"{where}: {name} says that several episodes lie one after another; write each to "
-                "a group (episode_0/actions, episode_0/observations) or file of its own"
-            )
+        rows = np.asarray(arrays[name][()]).reshape(-1)
+        if name in _NUMBERS:
+            ends = rows[1:] != rows[:-1]
+        else:
+            ends = (rows[1:] if name in _FIRST_STEP else rows[:-1]).astype(bool)
+        if not ends.any():
+            continue
+        if len(rows) != steps:
+            raise DataError(f"{where}: {name} has {len(rows)} rows, and there are {steps} steps")
+        marks.append(name)
+        after[:-1] |= ends
+    bounds = [0, *(np.flatnonzero(after) + 1).tolist(), steps]
+    if not marks and "episode_ends" in arrays:
+        marks = ["episode_ends"]
+        bounds = [0, *np.asarray(arrays["episode_ends"][()]).reshape(-1).tolist()]
+        if bounds[-1] != steps:
+            raise DataError(f"{where}: episode_ends ends at {bounds[-1]} of {steps} steps")
+    if len(bounds) > 2 and np.diff(bounds).min() < 2:
+        raise DataError(
+            f"{where}: {' and '.join(marks)} would make episodes of one step or none; write each "
+            "episode to a group (episode_0/actions, episode_0/observations) or file of its own"
+        )
+    return [*itertools.pairwise(bounds)]
+
+
+def told_apart(where: str, episodes: int, steps: int) -> str:
+    """A note that a file of many episodes was read as such."""
+    return f"{where}: {steps} steps, taken apart at their marks into {episodes} episodes"
