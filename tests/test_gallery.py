@@ -49,6 +49,17 @@ def add_model(folder: Path) -> None:
     box.export(folder / "mesh.glb")
 
 
+def add_scene(folder: Path) -> None:
+    """Beside the box a blue ball without a picture, moved by its node."""
+    add_model(folder)
+    scene = trimesh.load_scene(folder / "mesh.glb")
+    ball = trimesh.creation.icosphere(radius=0.3)
+    blue = trimesh.visual.material.PBRMaterial(baseColorFactor=[0, 0, 255, 255])
+    ball.visual = trimesh.visual.TextureVisuals(material=blue)
+    scene.add_geometry(ball, transform=trimesh.transformations.translation_matrix([0, 0.6, 0]))
+    scene.export(folder / "mesh.glb")
+
+
 def page(out: Path) -> str:
     return (out / "index.html").read_text(encoding="utf-8")
 
@@ -126,6 +137,25 @@ def test_written_again_only_what_changed_is_copied(tmp_path: Path) -> None:
     assert "step 300" in page(tmp_path / "site")
 
 
+def test_what_is_shown_no_more_is_removed(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / name) for name in ("a", "b & c")]
+    add_model(runs[0])
+    write_gallery(runs, tmp_path / "site")
+    write_gallery(runs[1:], tmp_path / "site")
+    files = [file for file in (tmp_path / "site" / "files").rglob("*") if file.is_file()]
+    assert len(files) == 3
+    assert {file.parts[len(tmp_path.parts) + 2] for file in files} == {"run-000"}
+    assert not list((tmp_path / "site").rglob("*.glb*"))
+
+
+def test_one_preview_has_no_slider(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "previews" / "000200.png").unlink()
+    write_gallery([run], tmp_path / "site")
+    assert 'type="range"' not in page(tmp_path / "site")
+    assert "step 100" in page(tmp_path / "site")
+
+
 def test_a_run_sorted_before_others_shows_its_own_model(tmp_path: Path) -> None:
     """Its number was that of another run, whose model is newer."""
     first, second = make_run(tmp_path / "runs" / "a"), make_run(tmp_path / "runs" / "b")
@@ -191,7 +221,7 @@ def test_a_browser_shows_it(tmp_path: Path, width: int) -> None:
     """The model is drawn and turns, keys work, nothing is fetched, nothing is complained of."""
     playwright = pytest.importorskip("playwright.sync_api")
     for name in ("a", "b", "c"):
-        add_model(make_run(tmp_path / name, prompt=f"run {name}"))
+        add_scene(make_run(tmp_path / name, prompt=f"run {name}"))
     write_gallery([tmp_path], tmp_path / "site")
     flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
     with playwright.sync_playwright() as started:
@@ -215,6 +245,9 @@ def test_a_browser_shows_it(tmp_path: Path, width: int) -> None:
             int
         )
         assert ((pixels[..., 0] > 2 * pixels[..., 1]) & (pixels[..., 0] > 100)).mean() > 0.01  # red
+        assert (
+            (pixels[..., 2] > 2 * pixels[..., 0]) & (pixels[..., 2] > 100)
+        ).mean() > 0.01  # blue
         slider = tab.locator("input[type=range]").first
         slider.focus()
         tab.keyboard.press("ArrowLeft")

@@ -65,43 +65,100 @@ async function parse(buffer) {
   };
   const values = (index) => {
     if (index === undefined) return null;
-    const accessor = tree.accessors[index];
-    const part = bytes(accessor.bufferView).slice(accessor.byteOffset || 0);
-    return new ARRAYS[accessor.componentType](part, 0, accessor.count * SIZES[accessor.type]);
+    const accessor = tree.accessors[index], size = SIZES[accessor.type], kind = ARRAYS[accessor.componentType];
+    const part = bytes(accessor.bufferView), each = size * kind.BYTES_PER_ELEMENT;
+    const stride = tree.bufferViews[accessor.bufferView].byteStride || each;
+    const packed = new Uint8Array(accessor.count * each);
+    for (let i = 0; i < accessor.count; i++) {
+      packed.set(new Uint8Array(part, (accessor.byteOffset || 0) + i * stride, each), i * each);
+    }
+    return new kind(packed.buffer);
   };
-  const primitive = tree.meshes[0].primitives[0];
-  const { POSITION, NORMAL, TEXCOORD_0, COLOR_0 } = primitive.attributes;
-  const paint = tree.materials?.[primitive.material]?.pbrMetallicRoughness?.baseColorTexture;
-  let image = null;
-  if (paint) {
-    const source = tree.images[tree.textures[paint.index].source];
-    image = await createImageBitmap(new Blob([bytes(source.bufferView)], { type: source.mimeType }));
+  const picture = async (texture) => {
+    if (!texture) return null;
+    const source = tree.images[tree.textures[texture.index].source];
+    return createImageBitmap(new Blob([bytes(source.bufferView)], { type: source.mimeType }));
+  };
+  const parts = [];
+  for (const [mesh, matrix] of placed(tree)) {
+    for (const primitive of tree.meshes[mesh].primitives) {
+      if ((primitive.mode ?? 4) !== 4) continue; // lines and points have no surface
+      const { POSITION, NORMAL, TEXCOORD_0, COLOR_0 } = primitive.attributes;
+      const paint = tree.materials?.[primitive.material]?.pbrMetallicRoughness;
+      const indices = values(primitive.indices);
+      const positions = moved(values(POSITION), matrix, 1);
+      parts.push({
+        positions, uv: values(TEXCOORD_0), colours: values(COLOR_0),
+        indices: indices && new Uint32Array(indices),
+        normals: NORMAL === undefined ? null : moved(values(NORMAL), matrix, 0),
+        factor: paint?.baseColorFactor ?? [1, 1, 1, 1], image: await picture(paint?.baseColorTexture),
+      });
+    }
   }
-  const indices = values(primitive.indices);
-  return { positions: values(POSITION), normals: values(NORMAL), uv: values(TEXCOORD_0),
-    colours: values(COLOR_0), indices: indices && new Uint32Array(indices), image };
+  if (!parts.length) throw new Error("it has no triangles");
+  return parts;
+}
+
+// The meshes of a scene, each with its place: a matrix, column after column, as glTF has them.
+function placed(tree) {
+  const found = [], nodes = tree.nodes ?? [];
+  const visit = (index, above) => {
+    const node = nodes[index], here = times(above, node.matrix ?? placement(node));
+    if (node.mesh !== undefined) found.push([node.mesh, here]);
+    for (const child of node.children ?? []) visit(child, here);
+  };
+  const inside = new Set(nodes.flatMap((node) => node.children ?? []));
+  const roots = tree.scenes?.[tree.scene ?? 0]?.nodes ?? [...nodes.keys()].filter((i) => !inside.has(i));
+  for (const root of roots) visit(root, placement({}));
+  return found;
+}
+
+function placement({ translation: [a, b, c] = [0, 0, 0], rotation: [x, y, z, w] = [0, 0, 0, 1], scale: [u, v, t] = [1, 1, 1] }) {
+  return [
+    u * (1 - 2 * (y * y + z * z)), u * 2 * (x * y + z * w), u * 2 * (x * z - y * w), 0,
+    v * 2 * (x * y - z * w), v * (1 - 2 * (x * x + z * z)), v * 2 * (y * z + x * w), 0,
+    t * 2 * (x * z + y * w), t * 2 * (y * z - x * w), t * (1 - 2 * (x * x + y * y)), 0,
+    a, b, c, 1,
+  ];
+}
+
+function times(a, b) {
+  return Array.from({ length: 16 }, (_, i) =>
+    [0, 1, 2, 3].reduce((sum, k) => sum + a[4 * k + (i % 4)] * b[4 * (i >> 2) + k], 0));
+}
+
+// Positions (last 1), or directions (last 0), of a node where the scene has them.
+function moved(vectors, m, last) {
+  const out = new Float32Array(vectors.length);
+  for (let i = 0; i < vectors.length; i += 3) {
+    const [x, y, z] = vectors.subarray(i, i + 3);
+    for (let k = 0; k < 3; k++) out[i + k] = m[k] * x + m[4 + k] * y + m[8 + k] * z + m[12 + k] * last;
+  }
+  return out;
 }
 
 const VERTEX = `#version 300 es
 in vec3 position, normal; in vec2 uv; in vec4 colour;
 uniform vec4 turn; uniform vec4 place; // angles (cos, sin); centre and scale
-out vec3 facing; out vec2 at; out vec4 paint;
+out vec3 facing, where; out vec2 at; out vec4 paint;
 vec3 turned(vec3 p) {
   p = vec3(turn.x * p.x + turn.y * p.z, p.y, turn.x * p.z - turn.y * p.x);
   return vec3(p.x, turn.z * p.y - turn.w * p.z, turn.z * p.z + turn.w * p.y);
 }
 void main() {
   vec3 p = turned((position - place.xyz) * place.w);
-  facing = turned(normal); at = uv; paint = colour;
+  where = p; facing = turned(normal); at = uv; paint = colour;
   gl_Position = vec4(p.xy * 2.4, -p.z * 0.5, 3.0 - p.z);
 }`;
 const FRAGMENT = `#version 300 es
 precision highp float;
-in vec3 facing; in vec2 at; in vec4 paint; out vec4 seen;
-uniform sampler2D picture; uniform bool textured;
+in vec3 facing, where; in vec2 at; in vec4 paint; out vec4 seen;
+uniform sampler2D picture; uniform bool textured; uniform bool flatly; uniform vec4 factor;
 void main() {
-  vec3 base = textured ? texture(picture, at).rgb : pow(paint.rgb, vec3(1.0 / 2.2));
-  float light = 0.62 + 0.38 * max(0.0, dot(normalize(facing), normalize(vec3(0.4, 0.7, 0.8))));
+  vec3 base = textured ? texture(picture, at).rgb : vec3(1.0);
+  base *= pow(paint.rgb * factor.rgb, vec3(1.0 / 2.2)); // both are linear, a picture is not
+  vec3 normal = flatly ? cross(dFdx(where), dFdy(where)) : facing; // without normals, as glTF says
+  float light = 0.62 + 0.38 * max(0.0, dot(normalize(normal), normalize(vec3(0.4, 0.7, 0.8))));
   seen = vec4(base * light, 1.0);
 }`;
 
@@ -117,7 +174,9 @@ function program(gl) {
   return made;
 }
 
-function upload(gl, made, model) {
+function upload(gl, made, part) {
+  const array = gl.createVertexArray();
+  gl.bindVertexArray(array);
   const attribute = (name, values, size, normalized = false) => {
     const place = gl.getAttribLocation(made, name);
     if (place < 0) return;
@@ -129,30 +188,33 @@ function upload(gl, made, model) {
     gl.enableVertexAttribArray(place);
     gl.vertexAttribPointer(place, size, type, normalized, 0, 0);
   };
-  const count = model.positions.length / 3;
-  attribute("position", model.positions, 3);
-  attribute("normal", model.normals, 3);
-  attribute("uv", model.uv, 2);
-  attribute("colour", model.colours, model.colours ? model.colours.length / count : 4, true);
-  if (model.indices) {
+  const count = part.positions.length / 3;
+  attribute("position", part.positions, 3);
+  attribute("normal", part.normals, 3);
+  attribute("uv", part.uv, 2, true);
+  attribute("colour", part.colours, part.colours ? part.colours.length / count : 4, true);
+  if (part.indices) {
     gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, gl.createBuffer());
-    gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, model.indices, gl.STATIC_DRAW);
+    gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, part.indices, gl.STATIC_DRAW);
   }
-  if (model.image) {
-    gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
-    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, model.image);
+  const texture = part.image && gl.createTexture();
+  if (texture) {
+    gl.bindTexture(gl.TEXTURE_2D, texture);
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, part.image);
     gl.generateMipmap(gl.TEXTURE_2D);
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR_MIPMAP_LINEAR);
   }
-  gl.uniform1i(gl.getUniformLocation(made, "textured"), model.image ? 1 : 0);
+  return { array, texture, flatly: !part.normals, factor: part.factor, indexed: Boolean(part.indices), count: part.indices?.length ?? count };
 }
 
-function frame(positions) {
+function frame(parts) {
   const low = [Infinity, Infinity, Infinity], high = [-Infinity, -Infinity, -Infinity];
-  positions.forEach((x, i) => {
-    low[i % 3] = Math.min(low[i % 3], x);
-    high[i % 3] = Math.max(high[i % 3], x);
-  });
+  for (const { positions } of parts) {
+    positions.forEach((x, i) => {
+      low[i % 3] = Math.min(low[i % 3], x);
+      high[i % 3] = Math.max(high[i % 3], x);
+    });
+  }
   const centre = low.map((x, i) => (x + high[i]) / 2);
   return [...centre, 2 / (Math.hypot(...low.map((x, i) => high[i] - x)) || 1)];
 }
@@ -186,8 +248,8 @@ class Viewer {
     this.made = program(gl);
     gl.useProgram(this.made);
     gl.enable(gl.DEPTH_TEST);
-    upload(gl, this.made, this.model);
-    this.place = frame(this.model.positions);
+    this.parts = this.model.map((part) => upload(gl, this.made, part));
+    this.place = frame(this.model);
     this.before = performance.now();
     this.timer = requestAnimationFrame((now) => this.draw(now));
   }
@@ -207,8 +269,15 @@ class Viewer {
     gl.uniform4f(gl.getUniformLocation(this.made, "turn"), Math.cos(a), Math.sin(a), Math.cos(e), Math.sin(e));
     const [x, y, z, scale] = this.place;
     gl.uniform4f(gl.getUniformLocation(this.made, "place"), x, y, z, scale * this.zoom);
-    if (this.model.indices) gl.drawElements(gl.TRIANGLES, this.model.indices.length, gl.UNSIGNED_INT, 0);
-    else gl.drawArrays(gl.TRIANGLES, 0, this.model.positions.length / 3);
+    for (const part of this.parts) {
+      gl.bindVertexArray(part.array);
+      gl.bindTexture(gl.TEXTURE_2D, part.texture);
+      gl.uniform1i(gl.getUniformLocation(this.made, "textured"), part.texture ? 1 : 0);
+      gl.uniform1i(gl.getUniformLocation(this.made, "flatly"), part.flatly ? 1 : 0);
+      gl.uniform4fv(gl.getUniformLocation(this.made, "factor"), part.factor);
+      if (part.indexed) gl.drawElements(gl.TRIANGLES, part.count, gl.UNSIGNED_INT, 0);
+      else gl.drawArrays(gl.TRIANGLES, 0, part.count);
+    }
     this.canvas.dataset.drawn = "yes";
     this.timer = requestAnimationFrame((later) => this.draw(later));
   }

@@ -84,6 +84,18 @@ def _write_site(shown: list[Run], out: Path) -> None:
 <main>{"".join(parts)}</main><script>{script}</script></body></html>
 """
     _write(out / PAGE, page)
+    _remove_all_but(out, page)
+
+
+def _remove_all_but(out: Path, page: str) -> None:
+    """Removes files of an earlier page that this one does not show."""
+    for file in [file for file in (out / "files").rglob("*") if file.is_file()]:
+        if _address(file, out) not in page:
+            file.unlink()
+
+
+def _address(file: Path, out: Path) -> str:
+    return escape(quote(file.relative_to(out).as_posix()))
 
 
 def _counted(shown: list[Run]) -> str:
@@ -151,7 +163,7 @@ def _copy(file: Path, to: Path, out: Path) -> str:
     if before is None or (before.st_size, before.st_mtime) != (now.st_size, now.st_mtime):
         with whole_file(to) as part:
             shutil.copy2(file, part)
-    return escape(quote(to.relative_to(out).as_posix()))
+    return _address(to, out)
 
 
 def _model(file: Path, link: str, home: Path, out: Path) -> str:
@@ -164,7 +176,7 @@ def _model(file: Path, link: str, home: Path, out: Path) -> str:
         with whole_file(script) as part:
             part.write_text(MODEL.format(base64.b64encode(file.read_bytes()).decode()))
             os.utime(part, ns=(now.st_atime_ns, now.st_mtime_ns))
-    source = escape(quote(script.relative_to(out).as_posix()))
+    source = _address(script, out)
     return (
         f'<figure class="model" data-source="{source}"><canvas width="480" height="480" '
         'tabindex="0" role="img" aria-label="The model; arrow keys turn it, plus and minus zoom">'
@@ -179,6 +191,8 @@ def _slider(previews: dict[int, str]) -> str:
     slider = (
         f'<input type="range" min="0" max="{len(steps) - 1}" value="{len(steps) - 1}" '
         f'data-previews="{data}" aria-label="Step of the preview">'
+        if len(steps) > 1
+        else ""
     )
     return (
         f'<figure class="previews"><img src="{links[-1]}" alt="Preview" loading="lazy">'
