@@ -55,6 +55,7 @@ class TextTo3DSettings(ViewedSettings):
     smoothness: weight of the total variation of the field's grid, against noisy shapes.
     """
 
+    steps: Count = 200
     size: Whole = 32  # half the prior's: for two thirds of the run noise hides what is finer
     later_sizes: tuple[Count, ...] = (32, 64)
     samples: Count = 48
