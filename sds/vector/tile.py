@@ -223,12 +223,12 @@ class Tile:
         across, down = columns / width, rows / height
         place = matrix.new_tensor([[across, 0.0, 0.0], [0.0, down, 0.0]])
         tile = self.draw(pattern.children, place, rows, columns)
-        colours, count = torch.zeros(()), max(finer)
-        for row in range(count):
-            for column in range(count):
-                own = self._own(matrix, box, ((column + 0.5) / count, (row + 0.5) / count))
-                assert own is not None
-                colours = colours + _sampled(tile, own[0] * across, own[1] * down)
+        count = max(finer)
+        colours = matrix.new_zeros(())
+        for i in range(count**2):
+            own = self._own(matrix, box, ((i % count + 0.5) / count, (i // count + 0.5) / count))
+            assert own is not None  # as before: it depends on the matrix alone
+            colours = colours + _sampled(tile, own[0] * across, own[1] * down)
         return colours / count**2
 
 

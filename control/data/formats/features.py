@@ -23,7 +23,8 @@ UNLIKE_IMAGE = "observation.images.image"
 RECORDS = re.compile(
     r"(.*[./])?(timestamps?([./].*)?|time|stage|(frame|episode|task|subtask)?_?index|next[._].*|"
     r"((time|env|elapsed)_?)?steps?|rewards?|returns?(_to_go)?|discounts?|"
-    r"episode_(starts?|ends?|ids?|returns?)|dones?|is_(first|last|terminal)|terminals?|terminat(ions?|ed)|truncat(ions?|ed)|timeouts?|"
+    r"episode_(starts?|ends?|ids?|returns?)|"
+    r"dones?|is_(first|last|terminal)|terminals?|terminat(ions?|ed)|truncat(ions?|ed)|timeouts?|"
     r"success|num_samples)"
 )
 """Names of what is recorded of a step beside observations and actions."""
