@@ -73,8 +73,8 @@ def solver_steps(
             the cleanest ("leading"), as diffusion_policy has its DDIM. ancestral: DDPM (Ho et al.
             2020, with the posterior's variance), which adds noise at every step but the last, at
             the same timesteps. Both are of order 1 and for a chain. renoised: the clean chunk is
-            noised anew to the next level (Song et al. 2023, "Consistency models", algorithm 1), as
-            students of few steps are trained to be sampled; of order 1.
+            noised anew to the next level of `renoised_path` (Song et al. 2023, "Consistency
+            models", algorithm 1), as students of few steps are trained to be sampled; of order 1.
 
     Raises:
         ValueError: a number is out of range, or the sampler does not go with the order or schedule.
@@ -85,6 +85,8 @@ def solver_steps(
         check_sampler(sampler, order, isinstance(schedule, FlowSchedule))
     if sampler in ("reference", "ancestral") and not isinstance(schedule, FlowSchedule):
         path = _leading_path(schedule, steps)
+    elif sampler == "renoised":
+        path = renoised_path(schedule, steps)
     else:
         path = level_path(schedule, steps)
     while len(path) > 2 and float(schedule.fraction(path[0])) > begin:
@@ -115,6 +117,17 @@ def solver_steps(
         raw = -a * alpha if sampler == "reference" else 0.0
         table.append(SolverStep(level, time, p, q, a, b * (1 + extra) - raw, -b * extra, raw))
     return table
+
+
+def renoised_path(schedule: Schedule, steps: int) -> list[NoiseLevel]:
+    """The levels of a student's steps, from the noisiest on, and the clean one.
+
+    They are at the squares of equal fractions of the schedule, so that most are where little noise
+    is: the first step chooses between ways, and what it leaves between them, little noise sends
+    to the nearer one. At much noise a step would have to choose once more.
+    """
+    fractions = [(1 - i / steps) ** 2 for i in range(steps)]
+    return [*(schedule.at_fraction(u) for u in fractions), *level_path(schedule, 1)[1:]]
 
 
 def check_sampler(sampler: Sampler, order: int, is_flow: bool) -> None:

@@ -14,22 +14,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from scorefield.control.data.windows import Windows
 from scorefield.control.policies.denoising import ChunkDenoiser
 from scorefield.control.policies.diffusion_policy import DiffusionPolicy
-from scorefield.control.policies.sharded_generator import ShardedGenerator
+from scorefield.control.policies.solver import renoised_path
 from scorefield.control.training.train import check_fits
 from scorefield.priors.editing.ddim_inversion import ddim_generate
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.steps import level_path
 from scorefield.runs.job import run
 from scorefield.training.students.settings import POLICY_STUDENT, StudentSettings
 from scorefield.training.students.training import Lesson, StudentTask
 
 _REFERENCE = 256
 """Windows on which the spread of the teacher's chunks is measured."""
+
+_SURVEYED, _SURVEY_STEPS, _AT_ONCE = 8192, 4, 512
+"""Windows for which two plans are compared, at most; steps of DDIM for it; rows of a batch."""
+
+_UNDECIDED = 0.8
+"""Share of a batch that is drawn where the teacher's plans differ."""
 
 
 class PolicyStudent(StudentTask):
@@ -54,20 +60,22 @@ class PolicyStudent(StudentTask):
         """
         check_fits(teacher, windows)
         self.teacher = teacher.eval().requires_grad_(False)
-        self.windows = windows
+        self.windows, self._device = windows, teacher.actions.scale.device
         self.policy, fake = (copy.deepcopy(teacher).eval() for _ in range(2))
         super().__init__(self._lesson(fake, settings), settings)
 
     def _lesson(self, fake: DiffusionPolicy, settings: StudentSettings) -> Lesson:
-        teacher, device = self.teacher, self.teacher.actions.scale.device
+        teacher, device = self.teacher, self._device
+        generator = noise_generator(settings.seed, 0, 3)
+        shape = (teacher.horizons.horizon, teacher.spaces.action)
+        surveyed, apart = self._survey(shape, settings.teacher_steps, generator)
 
         def draw(n: int, generator: torch.Generator) -> dict[str, Tensor]:
-            batch = self.windows.draw(n, ShardedGenerator(generator), device)
-            return {name: tensor for name, tensor in batch.items() if name != "action"}
+            undecided = torch.multinomial(apart, round(_UNDECIDED * n), True, generator=generator)
+            others = torch.randint(len(self.windows), (n - len(undecided),), generator=generator)
+            return self._seen(torch.cat([surveyed[undecided], others]))
 
-        generator = noise_generator(settings.seed, 0, 3)
         seen = draw(_REFERENCE, generator)
-        shape = (teacher.horizons.horizon, teacher.spaces.action)
         noise = torch.randn(_REFERENCE, *shape, generator=generator).to(device)
         with torch.no_grad():
             planned = ddim_generate(teacher.denoiser(seen), noise, steps=settings.teacher_steps)
@@ -79,9 +87,39 @@ class PolicyStudent(StudentTask):
             networks=(_trained(self.policy), _trained(fake)),
             shape=shape,
             schedule=teacher.schedule,
-            levels=level_path(teacher.schedule, settings.steps)[:-1],
+            levels=renoised_path(teacher.schedule, settings.steps)[:-1],
             spread=float(planned.std(0).mean()),
         )
+
+    @torch.no_grad()
+    def _survey(
+        self, shape: tuple[int, int], steps: int, generator: torch.Generator
+    ) -> tuple[Int[Tensor, "n"], Float[Tensor, "n"]]:
+        """Windows, and how far apart two plans of the teacher are for each.
+
+        Most windows of most tasks leave nothing to choose, and a student soon knows them. What it
+        gets wrong is where noise decides between ways, at few of them: it is shown those more
+        often. Above zero everywhere, so that a teacher without choices can be imitated as well.
+        """
+        surveyed = torch.randperm(len(self.windows), generator=generator)[:_SURVEYED]
+        apart = []
+        for some in surveyed.split(_AT_ONCE):
+            denoiser = self.teacher.denoiser(self._seen(some))
+            plans = [
+                ddim_generate(
+                    denoiser,
+                    torch.randn(len(some), *shape, generator=generator).to(self._device),
+                    steps=min(_SURVEY_STEPS, steps),
+                )
+                for _ in range(2)
+            ]
+            apart.append((plans[0] - plans[1]).square().mean((1, 2)).sqrt().cpu())
+        return surveyed, torch.cat(apart).clamp_min(1e-6)
+
+    def _seen(self, indices: Int[Tensor, "n"]) -> dict[str, Tensor]:
+        """What these windows observe."""
+        batch = self.windows.batch(indices)
+        return {name: one.to(self._device) for name, one in batch.items() if name != "action"}
 
     def config(self) -> dict[str, Any]:
         """The teacher's checksum, the demonstrations and the settings."""

@@ -20,9 +20,12 @@ from scorefield.control.policies.export import export_policy
 from scorefield.control.policies.lerobot_export import export_to_lerobot
 from scorefield.control.policies.loading import load_policy
 from scorefield.control.policies.policy import ChunkRequest
+from scorefield.control.policies.solver import renoised_path
 from scorefield.control.training.distill import PolicyStudent, distill_policy
+from scorefield.priors.denoiser import Denoiser
+from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator
-from scorefield.priors.steps import level_path
+from scorefield.priors.prediction import Prediction
 from scorefield.training.students.objective import generate
 from scorefield.training.students.settings import StudentSettings
 
@@ -72,9 +75,41 @@ def test_a_student_is_sampled_as_it_is_trained(windows: Windows, predicts: Predi
     assert policy.noise_shape == (3, 8, 2)
     request = ChunkRequest(seen(), 0, range(3))
     found = policy.normalised_chunk(request, noise)
-    levels = level_path(policy.schedule, 3)[:-1]
+    levels = renoised_path(policy.schedule, 3)[:-1]
     expected = generate(policy.denoiser(seen()), noise.unbind(1), levels)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_levels_of_a_student_lie_where_little_noise_is(windows: Windows) -> None:
+    policy = teacher_of(windows)
+    *levels, clean = renoised_path(policy.schedule, 2)
+    fractions = [float(policy.schedule.fraction(level)) for level in levels]
+    assert fractions == pytest.approx([1.0, 0.25], abs=1e-6)
+    assert (float(clean.alpha), float(clean.sigma)) == (1.0, 0.0)
+
+
+def test_windows_where_plans_differ_are_drawn_more_often(
+    windows: Windows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A teacher that chooses by its noise at a tenth of the windows, and elsewhere not."""
+    teacher = teacher_of(windows)
+    first = windows.states(range(len(windows)))[:, 0, 0]
+    undecided = float(first.quantile(0.9))
+
+    class Choosing(Denoiser):
+        schedule = teacher.schedule
+
+        def __init__(self, seen: Mapping[str, Tensor]) -> None:
+            self.choice = (seen["state"][:, 0, 0] > undecided).float()[:, None, None]
+
+        def predict(self, z: Tensor, level: NoiseLevel) -> Prediction:
+            chosen = self.choice * z.mean((1, 2), keepdim=True).sign()
+            return Prediction.from_x0(z, level, chosen.expand(z.shape))
+
+    monkeypatch.setattr(teacher, "denoiser", Choosing)
+    lesson = PolicyStudent(teacher, windows, SETTINGS).lesson
+    drawn = lesson.draw(2000, noise_generator(3))["state"][:, 0, 0]
+    assert float((drawn > undecided).float().mean()) == pytest.approx(0.8 + 0.2 * 0.1, abs=0.03)
 
 
 def test_a_student_is_a_policy_of_few_evaluations(

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from scorefield.priors.editing.ddim_inversion import ddim_generate
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.schedule import DiscreteSchedule
+from scorefield.priors.steps import level_path
 from scorefield.training.students.objective import generate, reverse_kl_gradient
 from scorefield.training.students.settings import StudentSettings
 from scorefield.training.students.training import Lesson, StudentCollapsed, StudentTask
@@ -193,6 +195,30 @@ def test_regression_follows_most_noises_and_not_their_mean() -> None:
     task.load_average()
     assert float(task.student.mean) == pytest.approx(1.0, abs=0.1)
     assert math.exp(float(task.student.log_std)) == pytest.approx(0.2, abs=0.05)
+
+
+def test_batches_that_are_kept_are_made_once() -> None:
+    """A teacher is most of the cost of a regression; its samples can be imitated more than once."""
+    asked = 0
+
+    class Counted(Exact):
+        def predict(self, z: Tensor, level: NoiseLevel) -> Prediction:
+            nonlocal asked
+            asked += 1
+            return super().predict(z, level)
+
+    steps = {"steps": 2, "regression_updates": 150, "teacher_steps": 8, "learning_rate": 8e-2}
+    settings = StudentSettings(**{**vars(SETTINGS), **steps, "teacher_batches": 4})
+    counted = lesson(Counted(torch.tensor([0.8]), torch.tensor([0.5])), Affine(), Affine(), 0.5)
+    counted = replace(counted, levels=level_path(SCHEDULE, 2)[:-1])
+    trained(StudentTask(counted, settings), 50)
+    assert 4 * 8 <= asked <= 4 * (8 + 8)  # of the second step, which begins on the teacher's sample
+    again = StudentTask(counted, settings)
+    again.load_state(copy.deepcopy(trained(StudentTask(counted, settings), 6).state()))
+    for step in range(6, 9):  # which began with the batches unmade
+        again.step(step)
+    whole = trained(StudentTask(counted, settings), 9)
+    assert torch.equal(whole.student.mean, again.student.mean)
 
 
 def test_a_fake_score_that_lags_leads_astray() -> None:

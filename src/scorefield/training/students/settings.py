@@ -16,6 +16,8 @@ class StudentSettings:
         from the same noise (Luhman and Luhman 2021), before it follows the divergence: alone, or
         as DMD's start where the teacher's own weights are none for so few steps; None is all.
     teacher_steps: DDIM steps of the teacher's samples that are imitated.
+    teacher_batches: how many batches of those are made, which are imitated in turn, again and
+        again; None is a new one for each update.
     fake_updates: updates of the network that follows the student's own score, for each update of
         the student; with too few it lags, and the student leaves the data (Yin et al. 2024, DMD2,
         take 5).
@@ -34,6 +36,7 @@ class StudentSettings:
     updates: Count = 600
     regression_updates: Whole | None = 0
     teacher_steps: Count = 10
+    teacher_batches: Count | None = None
     fake_updates: Count = 5
     batch_size: Count = 16
     learning_rate: Positive = 5e-5
@@ -62,8 +65,9 @@ class StudentSettings:
 
 POLICY_STUDENT = StudentSettings(
     steps=2,
-    updates=3200,
+    updates=3000,
     regression_updates=None,
+    teacher_batches=400,
     fake_updates=3,
     batch_size=256,
     learning_rate=1e-3,

@@ -66,6 +66,7 @@ class StudentTask:
         student, fake = lesson.networks
         self.student, self.fake = student.requires_grad_(True), fake.requires_grad_(True)
         self.device = next(student.parameters()).device
+        self._kept: dict[int, tuple[Tensor, Tensor]] = {}  # of the batches that are imitated
         self.average = [p.detach().clone() for p in student.parameters()]
         rates = settings.learning_rate, settings.fake_learning_rate
         self._optimizers = [
@@ -107,30 +108,49 @@ class StudentTask:
         """One update of the student towards the teacher's samples from the same noise.
 
         Of several steps each learns where the teacher's path ends from what the steps before it
-        make, noised anew. By the Pseudo-Huber distance (Song and Dhariwal 2024, arXiv 2310.14189,
-        section 3.3), not the squared one: the teacher's map has cliffs, noises beside each other
-        that lead to different ways, and squared errors of the few on the wrong side of a cliff
-        pull the whole student in between.
+        make, noised anew, or from the teacher's own samples where batches are kept. By the
+        Pseudo-Huber distance (Song and Dhariwal 2024, arXiv 2310.14189, section 3.3), not the
+        squared one: the teacher's map has cliffs, noises beside each other that lead to different
+        ways, and squared errors of the few on the wrong side of a cliff pull the whole student in
+        between.
         """
-        generator = noise_generator(self.settings.seed, step, _STUDENT)
-        condition = self.lesson.draw(self.settings.batch_size, generator)
-        steps = self._some_steps(generator)
-        level = self.lesson.levels[steps - 1]
-        with torch.no_grad():
-            if steps > 1:
-                x = self._samples(condition, steps - 1, generator)
-                z = level.add_noise(x, self._normal(generator))
-            else:
-                z = self._normal(generator)
-            wanted = _path_end(
-                self.lesson.teacher(condition), z, level, self.settings.teacher_steps
-            )
+        batches = self.settings.teacher_batches
+        condition, level, z, wanted = self._teach(step if batches is None else step % batches)
         found = self.lesson.student(condition)(z, level).x0
         squared = (found - wanted).square().flatten(1).mean(1)
         loss = ((squared + _HUBER**2).sqrt() - _HUBER).mean()
         self._descend(0, loss, self._rate(step))
         self._average(step)
         return loss.item()
+
+    @torch.no_grad()
+    def _teach(self, number: int) -> tuple[Any, NoiseLevel, Tensor, Tensor]:
+        """A batch to imitate: conditions, a level, what is there and where its paths end.
+
+        A batch that is kept is the same whenever it is made, so that a resumed training has it,
+        too; its conditions, images perhaps, are drawn again.
+        """
+        lesson, settings = self.lesson, self.settings
+        generator = noise_generator(settings.seed, number, _STUDENT)
+        condition = lesson.draw(settings.batch_size, generator)
+        steps = self._some_steps(generator)
+        level = lesson.levels[steps - 1]
+        if number in self._kept:
+            return condition, level, *self._kept[number]
+        teacher = lesson.teacher(condition)
+        if steps == 1:
+            z = self._normal(generator)
+        elif settings.teacher_batches is None:
+            x = self._samples(condition, steps - 1, generator)
+            z = level.add_noise(x, self._normal(generator))
+        else:
+            top, noise = lesson.levels[0], self._normal(generator)
+            x = _path_end(teacher, noise, top, settings.teacher_steps)
+            z = level.add_noise(x, self._normal(generator))
+        wanted = _path_end(teacher, z, level, settings.teacher_steps)
+        if settings.teacher_batches is not None:
+            self._kept[number] = z, wanted
+        return condition, level, z, wanted
 
     def _update_fake(self, generator: torch.Generator) -> float:
         condition = self.lesson.draw(self.settings.batch_size, generator)
