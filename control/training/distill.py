@@ -18,12 +18,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from scorefield.control.data.windows import Windows
+from scorefield.control.networks.settings import Sampler
 from scorefield.control.policies.denoising import ChunkDenoiser
 from scorefield.control.policies.diffusion_policy import DiffusionPolicy
 from scorefield.control.policies.solver import renoised_path
 from scorefield.control.training.train import check_fits
 from scorefield.priors.editing.ddim_inversion import ddim_generate
 from scorefield.priors.noise import noise_generator
+from scorefield.priors.steps import level_path
 from scorefield.runs.job import run
 from scorefield.training.students.settings import POLICY_STUDENT, StudentSettings
 from scorefield.training.students.training import Lesson, StudentTask
@@ -36,6 +38,10 @@ _SURVEYED, _SURVEY_STEPS, _AT_ONCE = 8192, 4, 512
 
 _UNDECIDED = 0.8
 """Share of a batch that is drawn where the teacher's plans differ."""
+
+
+_PATHS = {"renoised": renoised_path, "ddim": level_path}
+_SAMPLERS: dict[str, Sampler] = {"renoised": "renoised", "ddim": "consistent"}
 
 
 class PolicyStudent(StudentTask):
@@ -87,7 +93,7 @@ class PolicyStudent(StudentTask):
             networks=(_trained(self.policy), _trained(fake)),
             shape=shape,
             schedule=teacher.schedule,
-            levels=renoised_path(teacher.schedule, settings.steps)[:-1],
+            levels=_PATHS[settings.sampler](teacher.schedule, settings.steps)[:-1],
             spread=float(planned.std(0).mean()),
         )
 
@@ -139,7 +145,10 @@ class PolicyStudent(StudentTask):
         """The student as it is now, which samples in its few steps."""
         student = copy.deepcopy(self.policy).requires_grad_(False)
         student.diffusion = replace(
-            student.diffusion, steps=self.settings.steps, order=1, sampler="renoised"
+            student.diffusion,
+            steps=self.settings.steps,
+            order=1,
+            sampler=_SAMPLERS[self.settings.sampler],
         )
         return student
 

@@ -1,5 +1,6 @@
 """Students of a prior: folders like any other, and runs that go on."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,6 +45,19 @@ def test_a_student_is_a_prior_of_few_steps(teacher: Path, student: Path) -> None
     ]
     assert not all(same)
     assert (student.parent / "previews" / "000002.png").exists()
+
+
+def test_a_student_of_ddim_is_sampled_by_ddim(teacher: Path, tmp_path: Path) -> None:
+    settings = StudentSettings(
+        steps=2, sampler="ddim", updates=2, batch_size=2, teacher_steps=4, teacher_batches=1
+    )
+    student = distill_prior(teacher, tmp_path, PROMPTS, settings, preview_every=1, progress=False)
+    prior = load_prior(student)
+    assert (prior.steps, prior.guidance_scale) == (2, 1.0)
+    scheduler = json.loads((student / "scheduler/scheduler_config.json").read_text("utf-8"))
+    assert scheduler["_class_name"] == "DDIMScheduler"
+    assert prior.generate(PROMPTS, seed=0).shape == (2, 3, 64, 64)
+    assert (tmp_path / "previews" / "000002.png").exists()
 
 
 def test_a_resumed_run_makes_the_same_student(

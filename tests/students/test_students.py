@@ -197,6 +197,48 @@ def test_regression_follows_most_noises_and_not_their_mean() -> None:
     assert math.exp(float(task.student.log_std)) == pytest.approx(0.2, abs=0.05)
 
 
+def test_steps_of_ddim_follow_the_teachers_path() -> None:
+    """Three steps of the student end where twelve of a teacher of two ways do."""
+    teacher = Exact(torch.tensor([-1.0, 1.0]), torch.tensor([0.2, 0.2]))
+    levels = level_path(SCHEDULE, 3)
+    places = [float(level.log_snr) for level in levels]
+    tables = nn.ParameterList(torch.zeros(61) for _ in levels[:-1])
+
+    class Table(Denoiser):
+        """A clean sample for each z from -3 to 3, linear in between, at each level."""
+
+        schedule = SCHEDULE
+
+        def __init__(self, tables: nn.ParameterList) -> None:
+            self.tables = tables
+
+        def predict(self, z: Tensor, level: NoiseLevel) -> Prediction:
+            table = self.tables[places.index(float(level.log_snr.flatten()[0]))]
+            place = (z.clamp(-2.99, 2.99) + 3) * 10
+            below, part = place.long(), place - place.floor()
+            return Prediction.from_x0(z, level, (1 - part) * table[below] + part * table[below + 1])
+
+    steps = {"steps": 3, "sampler": "ddim", "teacher_steps": 12}
+    settings = StudentSettings(**{**vars(SETTINGS), **steps, "updates": 900, "teacher_batches": 40})
+    taught = replace(
+        lesson(teacher, tables, Affine(), 1.0, (Table, AffineScore)), levels=levels[:-1]
+    )
+    task = trained(StudentTask(taught, settings), settings.updates)
+    task.load_average()
+    z = torch.linspace(-2.5, 2.5, 101)[:, None]
+    expected = ddim_generate(teacher, z, steps=12)
+    found = ddim_generate(Table(tables), z, steps=3)
+    assert float((found - expected).abs().median()) < 0.02
+    assert float((found.sign() == expected.sign()).float().mean()) > 0.97
+    plain = ddim_generate(teacher, z, steps=3)  # what the student is not
+    assert float((plain - expected).abs().median()) > 0.05
+
+
+def test_the_divergence_is_of_samples_that_are_noised_anew() -> None:
+    with pytest.raises(ValueError, match="leave regression_updates out"):
+        StudentSettings(sampler="ddim", regression_updates=10)
+
+
 def test_batches_that_are_kept_are_made_once() -> None:
     """A teacher is most of the cost of a regression; its samples can be imitated more than once."""
     asked = 0

@@ -152,7 +152,7 @@ def _lesson(
         seed=settings.seed,
         device=teacher.device,
     )
-    scheduler = teacher.schedule.scheduler(_few_step_scheduler(teacher))
+    scheduler = teacher.schedule.scheduler(_scheduler_class(teacher, settings.sampler))
     return Lesson(
         draw=draw,
         teacher=lambda chosen: teacher.guided(chosen, scale),
@@ -167,11 +167,19 @@ def _lesson(
     )
 
 
-def _few_step_scheduler(prior: FrozenPrior) -> Any:
-    """The class that noises every prediction anew, as students are trained to be sampled."""
-    from diffusers import FlowMatchLCMScheduler, LCMScheduler
+def _scheduler_class(prior: FrozenPrior, sampler: str) -> Any:
+    """The class that goes from one step to the next as a student is trained to be sampled."""
+    from diffusers import (
+        DDIMScheduler,
+        FlowMatchEulerDiscreteScheduler,
+        FlowMatchLCMScheduler,
+        LCMScheduler,
+    )
 
-    return FlowMatchLCMScheduler if isinstance(prior.schedule, FlowSchedule) else LCMScheduler
+    is_flow = isinstance(prior.schedule, FlowSchedule)
+    if sampler == "ddim":
+        return FlowMatchEulerDiscreteScheduler if is_flow else DDIMScheduler
+    return FlowMatchLCMScheduler if is_flow else LCMScheduler
 
 
 def _network_of(folder: Path, prior: FrozenPrior) -> str:
@@ -198,7 +206,8 @@ def _save(
     steps = config["student"]["steps"]
     name = f"{card.get('name', teacher.name)}-{steps}-step"
     student_of = {"teacher": config["teacher"], "scale": config["scale"], **config["student"]}
-    scheduler = student.schedule.scheduler(_few_step_scheduler(student))
+    sampler = config["student"]["sampler"]
+    scheduler = student.schedule.scheduler(_scheduler_class(student, sampler))
     if "prediction_type" in scheduler.config:
         # of the network, which predicts what its teacher does
         scheduler.register_to_config(prediction_type=_prediction_type(teacher))

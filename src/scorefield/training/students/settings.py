@@ -1,7 +1,7 @@
 """What is set when a sampler is distilled. The command line shows it without loading torch."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from scorefield.domains import Count, Domain, Positive, Share, Whole, check_numbers
 
@@ -11,6 +11,10 @@ class StudentSettings:
     """How a student of few steps is trained.
 
     steps: denoiser evaluations of the finished student per sample.
+    sampler: what leads from one step of the student to the next. renoised: its clean sample is
+        noised anew (Song et al. 2023, "Consistency models", algorithm 1). ddim: on along the
+        teacher's path, of which each step learns its part, as by progressive distillation (Salimans
+        and Ho 2022) in one go; all updates are regression.
     updates: number of updates of the student.
     regression_updates: how many of them, the first, let the student imitate the teacher's sample
         from the same noise (Luhman and Luhman 2021), before it follows the divergence: alone, or
@@ -33,6 +37,7 @@ class StudentSettings:
     """
 
     steps: Annotated[int, Domain(1.0, 8.0)] = 4
+    sampler: Literal["renoised", "ddim"] = "renoised"
     updates: Count = 600
     regression_updates: Whole | None = 0
     teacher_steps: Count = 10
@@ -54,13 +59,20 @@ class StudentSettings:
                 f"regression_updates are the first of the updates, at most {self.updates}; got "
                 f"{self.regression_updates}"
             )
+        if self.sampler == "ddim" and self.regression_updates not in (None, 0, self.updates):
+            raise ValueError(
+                "with sampler ddim all updates are regression, for the divergence is of samples "
+                "that are noised anew; leave regression_updates out, or take sampler renoised"
+            )
         if not self.low < self.high:
             raise ValueError(f"low must be below high; got {self.low} and {self.high}")
 
     @property
     def imitated(self) -> int:
         """Number of updates by regression."""
-        return self.updates if self.regression_updates is None else self.regression_updates
+        if self.sampler == "ddim" or self.regression_updates is None:
+            return self.updates
+        return self.regression_updates
 
 
 POLICY_STUDENT = StudentSettings(

@@ -24,6 +24,10 @@ _WARM_UP = 20
 _HUBER = 0.00054  # root mean square below which the Pseudo-Huber distance is a squared error
 
 
+CLEAN = NoiseLevel(torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64))
+"""The end of every path."""
+
+
 class StudentCollapsed(ValueError):
     """The samples of a student have become much the same."""
 
@@ -66,7 +70,7 @@ class StudentTask:
         student, fake = lesson.networks
         self.student, self.fake = student.requires_grad_(True), fake.requires_grad_(True)
         self.device = next(student.parameters()).device
-        self._kept: dict[int, tuple[Tensor, Tensor]] = {}  # of the batches that are imitated
+        self._kept: dict[int, tuple[Tensor, ...]] = {}  # of the batches that are imitated
         self.average = [p.detach().clone() for p in student.parameters()]
         rates = settings.learning_rate, settings.fake_learning_rate
         self._optimizers = [
@@ -115,7 +119,11 @@ class StudentTask:
         between.
         """
         batches = self.settings.teacher_batches
-        condition, level, z, wanted = self._teach(step if batches is None else step % batches)
+        number = step if batches is None else step % batches
+        if self.settings.sampler == "ddim":
+            condition, level, z, wanted = self._teach_path(number, step)
+        else:
+            condition, level, z, wanted = self._teach(number)
         found = self.lesson.student(condition)(z, level).x0
         squared = (found - wanted).square().flatten(1).mean(1)
         loss = ((squared + _HUBER**2).sqrt() - _HUBER).mean()
@@ -136,7 +144,8 @@ class StudentTask:
         steps = self._some_steps(generator)
         level = lesson.levels[steps - 1]
         if number in self._kept:
-            return condition, level, *self._kept[number]
+            z, wanted = self._kept[number]
+            return condition, level, z, wanted
         teacher = lesson.teacher(condition)
         if steps == 1:
             z = self._normal(generator)
@@ -144,13 +153,46 @@ class StudentTask:
             x = self._samples(condition, steps - 1, generator)
             z = level.add_noise(x, self._normal(generator))
         else:
-            top, noise = lesson.levels[0], self._normal(generator)
-            x = _path_end(teacher, noise, top, settings.teacher_steps)
+            x = _walk(teacher, self._normal(generator), self._teachers_levels(lesson.levels[0]))
             z = level.add_noise(x, self._normal(generator))
-        wanted = _path_end(teacher, z, level, settings.teacher_steps)
+        wanted = _walk(teacher, z, self._teachers_levels(level))
         if settings.teacher_batches is not None:
             self._kept[number] = z, wanted
         return condition, level, z, wanted
+
+    @torch.no_grad()
+    def _teach_path(self, number: int, step: int) -> tuple[Any, NoiseLevel, Tensor, Tensor]:
+        """The same of one step of the student along a path of the teacher's.
+
+        What it is to predict there is the clean sample from which one step of DDIM leads to where
+        the path is at the next level (Salimans and Ho 2022, appendix G).
+        """
+        lesson, settings = self.lesson, self.settings
+        generator = noise_generator(settings.seed, number, _STUDENT)
+        condition = lesson.draw(settings.batch_size, generator)
+        levels = [*lesson.levels, CLEAN]
+        if number not in self._kept:
+            teacher, path = lesson.teacher(condition), [self._normal(generator)]
+            for here, to in pairwise(levels):
+                path.append(_walk(teacher, path[-1], self._teachers_levels(here, to)))
+            if settings.teacher_batches is None:
+                self._kept.clear()
+            self._kept[number] = tuple(path)
+        path = self._kept[number]
+        place = self._some_steps(noise_generator(settings.seed, step, _STUDENT, 1)) - 1
+        here, to, z = levels[place], levels[place + 1], path[place]
+        kept = to.sigma / here.sigma
+        gained = to.alpha - kept * here.alpha
+        return condition, here, z, (path[place + 1] - kept.to(z) * z) / gained.to(z)
+
+    def _teachers_levels(self, begin: NoiseLevel, end: NoiseLevel = CLEAN) -> list[NoiseLevel]:
+        """Of the teacher's steps from one level to another."""
+        between = [
+            level
+            for level in level_path(self.lesson.schedule, self.settings.teacher_steps)
+            if begin.log_snr + LOG_SNR_ROUNDING < level.log_snr < end.log_snr - LOG_SNR_ROUNDING
+        ]
+        return [begin, *between, end]
 
     def _update_fake(self, generator: torch.Generator) -> float:
         condition = self.lesson.draw(self.settings.batch_size, generator)
@@ -231,8 +273,14 @@ class StudentTask:
         if self.lesson.show is None:
             return None
         generator = noise_generator(self.settings.seed, 0, 2)
-        condition = self.lesson.draw(self.settings.batch_size, generator)
-        return self.lesson.show(self._samples(condition, len(self.lesson.levels), generator))
+        condition, levels = (
+            self.lesson.draw(self.settings.batch_size, generator),
+            self.lesson.levels,
+        )
+        if self.settings.sampler == "ddim":
+            student = self.lesson.student(condition)
+            return self.lesson.show(_walk(student, self._normal(generator), [*levels, CLEAN]))
+        return self.lesson.show(self._samples(condition, len(levels), generator))
 
     def state(self) -> dict[str, Any]:
         """Both networks, both optimisers, the average."""
@@ -254,12 +302,10 @@ class StudentTask:
             optimizer.load_state_dict(saved)
 
 
-def _path_end(
-    teacher: Denoiser, z: Float[Tensor, "batch *shape"], level: NoiseLevel, steps: int
+def _walk(
+    denoiser: Denoiser, z: Float[Tensor, "batch *shape"], levels: Sequence[NoiseLevel]
 ) -> Float[Tensor, "batch *shape"]:
-    """The clean samples at the ends of DDIM's paths from z; `steps` would lead from pure noise."""
-    below = level_path(teacher.schedule, steps)
-    ahead = [one for one in below if one.log_snr > level.log_snr + LOG_SNR_ROUNDING]
-    for here, to in pairwise([level, *ahead]):
-        z = ddim_step(teacher(z, here), to)
+    """Where DDIM leads from z at the first level to the last."""
+    for here, to in pairwise(levels):
+        z = ddim_step(denoiser(z, here), to)
     return z
