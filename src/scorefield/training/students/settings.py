@@ -77,9 +77,9 @@ class StudentSettings:
 
 POLICY_STUDENT = StudentSettings(
     steps=2,
-    updates=3000,
+    updates=2200,
     regression_updates=None,
-    teacher_batches=400,
+    teacher_batches=240,
     fake_updates=3,
     batch_size=256,
     learning_rate=1e-3,
