@@ -209,3 +209,36 @@ def test_steps_of_no_codec_are_refused(tmp_path: Path, capsys: pytest.CaptureFix
     assert (
         "--codec-steps is not used by --cameras, which keeps the codec" in capsys.readouterr().err
     )
+
+
+def test_more_or_less_of_a_training_is_at_high_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    tokenizer, codes = make_tokenizer(), keyed_noise(0, range(8), 0, (4, 16, 16))
+    settings = TrainingSettings(steps=1, batch_size=64)
+
+    def seen(low_noise: float) -> Tensor:
+        module = narrow_denoiser(tokenizer)
+        task = DiffusionTask(
+            codes,
+            torch.zeros_like(codes),
+            ["a red chair"] * 8,
+            tokenizer,
+            settings,
+            module=module,
+            low_noise=low_noise,
+        )
+        asked: list[Tensor] = []
+
+        def errors(x: Tensor, eps: Tensor, timestep: Tensor, *told: Tensor | None) -> Tensor:
+            asked.append(timestep)
+            return x.square().mean((1, 2, 3))
+
+        monkeypatch.setattr(task, "_errors", errors)
+        task.loss(0, torch.Generator().manual_seed(0))
+        return asked[0] / 1000
+
+    assert abs(float(seen(1.0).mean()) - 1 / 2) < 0.01  # of u^p the mean is 1 / (p + 1)
+    assert abs(float(seen(0.5).mean()) - 2 / 3) < 0.01
+    assert abs(float(seen(2.0).mean()) - 1 / 3) < 0.01
+    with pytest.raises(ValueError, match="low_noise must be positive; got 0"):
+        seen(0)

@@ -171,6 +171,7 @@ def test_a_whole_tiny_training(
     folder = train_objects(
         out,
         views=3,
+        other_views=0,
         pictures=PictureSettings(channels=6, start=start),
         codec=settings,
         denoiser=settings,
@@ -182,6 +183,8 @@ def test_a_whole_tiny_training(
     images = prior.generate(["a red table"], cameras=Cameras.at(90.0, 20.0), steps=2, seed=0)
     assert images.shape == (1, 3, 64, 64)
     assert torch.isfinite(images).all()
+    captions = (out / "captions.txt").read_text("utf-8").split("\n")[:-1]
+    assert all("table" in caption for caption in captions)
     held_out = sorted((out / "held-out").rglob("*.png"))
     assert {path.parent.name for path in held_out} == {"table"}
 

@@ -110,10 +110,11 @@ class DiffusionTask(TrainingTask):
     module: the networks to train; None makes them with random weights.
     cameras: of every image, as `scorefield.views.camera_vector` has them, dropped now and then;
         None for networks that are told none.
+    low_noise: timesteps are u^low_noise of all, u uniform; below 1 the noisier half has more.
 
     Raises:
-        ValueError: a batch size below 2, cameras of another shape, or cameras for a module that is
-            told none, or the reverse.
+        ValueError: a batch size below 2, low_noise not positive, cameras of another shape, or
+            cameras for a module that is told none, or the reverse.
     """
 
     module: TextToLatents
@@ -128,7 +129,10 @@ class DiffusionTask(TrainingTask):
         *,
         module: TextToLatents | None = None,
         cameras: Tensor | None = None,
+        low_noise: float | int = 1.0,
     ) -> None:
+        if low_noise <= 0:
+            raise ValueError(f"low_noise must be positive; got {low_noise}")
         if settings.batch_size < 2:
             raise ValueError(
                 "batch_size must be 2 or more, so that a batch has both low and high noise; "
@@ -147,6 +151,7 @@ class DiffusionTask(TrainingTask):
             )
         super().__init__(module, settings)
         self.means, self.stds, self.cameras = means, stds, cameras
+        self.low_noise = low_noise
         self.tokens = _tokenize(tokenizer, captions)
         self.no_caption = _tokenize(tokenizer, [""])
         self.schedule = make_schedule()
@@ -169,7 +174,9 @@ class DiffusionTask(TrainingTask):
         u = (torch.arange(count) + torch.rand(count, generator=generator)) / count
         # float32 may round up to the end
         timestep = (
-            (u * self.schedule.num_timesteps).long().clamp(max=self.schedule.num_timesteps - 1)
+            (u**self.low_noise * self.schedule.num_timesteps)
+            .long()
+            .clamp(max=self.schedule.num_timesteps - 1)
         )
         keep = torch.rand(count, 1, generator=generator) >= CAPTION_DROPOUT
         x, eps = self._draw(batch, generator)
@@ -183,10 +190,8 @@ class DiffusionTask(TrainingTask):
         own = self.processes.own
         error = self._errors(own(x), own(eps), own(timestep), own(tokens), cameras)
         errors = self.processes.whole(error, count).cpu()
-        metrics = {
-            "loss_low_noise": errors[~noisy].mean().item(),
-            "loss_high_noise": errors[noisy].mean().item(),
-        }
+        halves = {"loss_low_noise": errors[~noisy], "loss_high_noise": errors[noisy]}
+        metrics = {name: half.mean().item() for name, half in halves.items() if len(half)}
         if self.cameras is not None and step % _CAMERAS_TRIED_EVERY == 0:
             metrics |= self._tried_cameras(self.cameras)
         return error.mean(), metrics

@@ -114,6 +114,7 @@ def train_views(
     denoiser: TrainingSettings,
     card: Mapping[str, Any],
     cameras: Float[Tensor, "n 7"] | None = None,
+    low_noise: float | int = 1.0,
     guidance_scale: float = GUIDANCE_SCALE,
     resume: bool = False,
     progress: bool = True,
@@ -125,6 +126,7 @@ def train_views(
     words: that prompts may hold.
     cameras: of the images, as `scorefield.views.camera_vector` has them, for a prior that is told
         cameras.
+    low_noise: as `DiffusionTask` takes it.
     The rest is as `train_pictures` has it.
 
     Raises:
@@ -157,6 +159,7 @@ def train_views(
         guidance_scale=guidance_scale,
         module=start.denoiser(module, tokenizer) if start else module,
         cameras=None if cameras is None else cameras[told],
+        low_noise=low_noise,
     )
     run_training(task, out / "denoiser", resume, progress, previews=_PREVIEWS)
     content = PriorCard(name, guidance_scale, words, card)

@@ -73,9 +73,12 @@ OBJECTS_CODEC = TrainingSettings(steps=800, batch_size=16, learning_rate=5e-4, w
 """The codec of `objects`, from that of `icons`."""
 
 OBJECTS_DENOISER = TrainingSettings(
-    steps=12000, batch_size=32, learning_rate=6e-4, warmup=100, ema=0.999
+    steps=24000, batch_size=16, learning_rate=5e-4, warmup=100, ema=0.999
 )
 """The denoiser of `objects`, from that of `icons`."""
 
-OBJECT_VIEWS = 96
-"""Views of each thing of a common noun; of the others there are a third as many."""
+OBJECT_VIEWS, OTHER_OBJECT_VIEWS = 96, 32
+"""Views of each thing of a common noun, and of each of the others."""
+
+OBJECTS_LOW_NOISE = 0.5
+"""Timesteps are u^this of all: from where a thing is seen hardly matters where little noise is."""

@@ -52,8 +52,8 @@ class TextToImageTask(DiffusionTask):
 
     codec: what made the latents; decodes the previews.
     prompts, guidance_scale: of the previews.
-    module, cameras: as of `DiffusionTask`; with cameras, previews show the first six prompts, each
-        from four sides.
+    module, cameras, low_noise: as of `DiffusionTask`; with cameras, previews show the first six
+        prompts, each from four sides.
     """
 
     def __init__(
@@ -69,8 +69,18 @@ class TextToImageTask(DiffusionTask):
         guidance_scale: float,
         module: TextToLatents | None = None,
         cameras: Tensor | None = None,
+        low_noise: float | int = 1.0,
     ) -> None:
-        super().__init__(means, stds, captions, tokenizer, settings, module=module, cameras=cameras)
+        super().__init__(
+            means,
+            stds,
+            captions,
+            tokenizer,
+            settings,
+            module=module,
+            cameras=cameras,
+            low_noise=low_noise,
+        )
         self.codec, self.tokenizer = codec, tokenizer
         self.prompts, self.guidance_scale = list(prompts), guidance_scale
 

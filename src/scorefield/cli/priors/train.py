@@ -8,29 +8,10 @@ import tyro
 
 from scorefield.cli.command import Command, Outcome, check_folder, check_unused
 from scorefield.cli.launched import is_first
-from scorefield.domains import Count
+from scorefield.domains import Count, Whole
 from scorefield.locks import owned
-from scorefield.training.recipes import (
-    BROAD_LOW_NOISE,
-    BROAD_SETTINGS,
-    BROAD_WIDTH,
-    CODEC,
-    DIFFUSION,
-    DIGITS,
-    ICON_CONCEPTS,
-    JUDGE,
-    JUDGE_IMAGES,
-    NARROW_LOW_NOISE,
-    NARROW_SETTINGS,
-    NARROW_WIDTH,
-    OBJECT_VIEWS,
-    OBJECTS_CODEC,
-    OBJECTS_DENOISER,
-    PICTURES_CODEC,
-    PICTURES_DENOISER,
-    SHAPES_IMAGES,
-    PictureSettings,
-)
+from scorefield.training import recipes
+from scorefield.training.recipes import PictureSettings
 from scorefield.training.settings import TrainingSettings
 
 
@@ -82,11 +63,11 @@ class TrainShapes(_Training):
     and the result, OUT/shapes-cameras, is told cameras in place of words for views.
     """
 
-    steps: Count = DIFFUSION.steps
+    steps: Count = recipes.DIFFUSION.steps
     """Training steps of the denoiser."""
-    codec_steps: Count = CODEC.steps
+    codec_steps: Count = recipes.CODEC.steps
     """Training steps of the codec."""
-    images: Count = SHAPES_IMAGES
+    images: Count = recipes.SHAPES_IMAGES
     """Size of the training set."""
     cameras: bool = False
     """Train the prior shapes further, to be told cameras."""
@@ -104,15 +85,15 @@ class TrainShapes(_Training):
             return train_shapes_with_cameras(
                 self.out,
                 count=self.images,
-                diffusion=self.adjusted(DIFFUSION, self.steps),
+                diffusion=self.adjusted(recipes.DIFFUSION, self.steps),
                 resume=self.resume,
                 progress=progress,
             )
         return train_shapes(
             self.out,
             count=self.images,
-            codec=self.adjusted(CODEC, self.codec_steps),
-            diffusion=self.adjusted(DIFFUSION, self.steps),
+            codec=self.adjusted(recipes.CODEC, self.codec_steps),
+            diffusion=self.adjusted(recipes.DIFFUSION, self.steps),
             resume=self.resume,
             progress=progress,
         )
@@ -122,9 +103,9 @@ class TrainShapes(_Training):
 class _PictureTraining(_Training):
     prior: str = "shapes"
     """Prior the training begins with: an embedded one, a folder, a hub id, or none."""
-    steps: Count = PICTURES_DENOISER.steps
+    steps: Count = recipes.PICTURES_DENOISER.steps
     """Training steps of the denoiser."""
-    codec_steps: Count = PICTURES_CODEC.steps
+    codec_steps: Count = recipes.PICTURES_CODEC.steps
     """Training steps of the codec."""
     views: Count = PictureSettings().views
     """Views of each image, each cropped, placed and put on a background at random."""
@@ -152,8 +133,8 @@ class _PictureTraining(_Training):
     def stages(self) -> dict[str, Any]:
         """The two trainings, as the options say."""
         return {
-            "codec": self.adjusted(PICTURES_CODEC, self.codec_steps),
-            "denoiser": self.adjusted(PICTURES_DENOISER, self.steps),
+            "codec": self.adjusted(recipes.PICTURES_CODEC, self.codec_steps),
+            "denoiser": self.adjusted(recipes.PICTURES_DENOISER, self.steps),
         }
 
 
@@ -195,7 +176,7 @@ class TrainIcons(_PictureTraining):
     The images are in OUT/pictures, the finished prior in OUT/icons, in diffusers' format.
     """
 
-    concepts: Count = ICON_CONCEPTS
+    concepts: Count = recipes.ICON_CONCEPTS
     """Number of things to learn to draw, the first of the recipe's list."""
 
     def train(self, progress: bool) -> Path:
@@ -222,12 +203,14 @@ class TrainObjects(_Training):
 
     prior: str = "icons"
     """Prior the training begins with: an embedded one, a folder, a hub id, or none."""
-    steps: Count = OBJECTS_DENOISER.steps
+    steps: Count = recipes.OBJECTS_DENOISER.steps
     """Training steps of the denoiser."""
-    codec_steps: Count = OBJECTS_CODEC.steps
+    codec_steps: Count = recipes.OBJECTS_CODEC.steps
     """Training steps of the codec."""
-    views: Count = OBJECT_VIEWS
-    """Views of each thing of a noun with five models or more; a third as many of the others."""
+    views: Count = recipes.OBJECT_VIEWS
+    """Views of each thing of a noun with five models or more."""
+    other_views: Whole = recipes.OTHER_OBJECT_VIEWS
+    """Views of each other thing; 0 leaves them out."""
     package: Path | None = None
     """Debian's package sweethome3d-furniture, where apt cannot fetch it."""
 
@@ -238,10 +221,11 @@ class TrainObjects(_Training):
         return train_objects(
             self.out,
             views=self.views,
+            other_views=self.other_views,
             package=self.package,
             pictures=PictureSettings(start=None if self.prior == "none" else self.prior),
-            codec=self.adjusted(OBJECTS_CODEC, self.codec_steps),
-            denoiser=self.adjusted(OBJECTS_DENOISER, self.steps),
+            codec=self.adjusted(recipes.OBJECTS_CODEC, self.codec_steps),
+            denoiser=self.adjusted(recipes.OBJECTS_DENOISER, self.steps),
             resume=self.resume,
             progress=progress,
         )
@@ -253,9 +237,9 @@ class TrainJudge(_Training):
 
     used_as = "--judge"
 
-    steps: Count = JUDGE.steps
+    steps: Count = recipes.JUDGE.steps
     """Training steps of the judge."""
-    images: Count = JUDGE_IMAGES
+    images: Count = recipes.JUDGE_IMAGES
     """Size of the training set."""
 
     def train(self, progress: bool) -> Path:
@@ -265,7 +249,7 @@ class TrainJudge(_Training):
         return train_judge(
             self.out,
             count=self.images,
-            settings=self.adjusted(JUDGE, self.steps),
+            settings=self.adjusted(recipes.JUDGE, self.steps),
             resume=self.resume,
             progress=progress,
         )
@@ -279,14 +263,14 @@ class TrainDigits(_Training):
     prior that ships.
     """
 
-    steps: Count = DIGITS.steps
+    steps: Count = recipes.DIGITS.steps
     """Training steps of the digits' denoiser."""
 
     def train(self, progress: bool) -> Path:
         """Train."""
         from scorefield.training.digits import train_digits
 
-        settings = self.adjusted(DIGITS, self.steps)
+        settings = self.adjusted(recipes.DIGITS, self.steps)
         return train_digits(self.out, settings, resume=self.resume, progress=progress)
 
 
@@ -298,9 +282,9 @@ class TrainMotionBroad(_Training):
     the prior that ships.
     """
 
-    steps: Count = BROAD_SETTINGS.steps
+    steps: Count = recipes.BROAD_SETTINGS.steps
     """Training steps, each on clips of its own."""
-    width: Count = BROAD_WIDTH
+    width: Count = recipes.BROAD_WIDTH
     """Width of the broad network, a multiple of 8."""
 
     def train(self, progress: bool) -> Path:
@@ -311,10 +295,10 @@ class TrainMotionBroad(_Training):
         return train_motion(
             self.out,
             BROAD,
-            self.adjusted(BROAD_SETTINGS, self.steps),
+            self.adjusted(recipes.BROAD_SETTINGS, self.steps),
             self.width,
             name="motion-broad",
-            low_noise=BROAD_LOW_NOISE,
+            low_noise=recipes.BROAD_LOW_NOISE,
             resume=self.resume,
             progress=progress,
         )
@@ -328,9 +312,9 @@ class TrainMotionNarrow(_Training):
     OUT/motion-narrow, in diffusers' format. The defaults are the recipe of the prior that ships.
     """
 
-    steps: Count = NARROW_SETTINGS.steps
+    steps: Count = recipes.NARROW_SETTINGS.steps
     """Training steps on the narrow domain."""
-    width: Count = NARROW_WIDTH
+    width: Count = recipes.NARROW_WIDTH
     """Width of the narrow network, a multiple of 8."""
 
     def train(self, progress: bool) -> Path:
@@ -341,10 +325,10 @@ class TrainMotionNarrow(_Training):
         return train_motion(
             self.out,
             NARROW,
-            self.adjusted(NARROW_SETTINGS, self.steps),
+            self.adjusted(recipes.NARROW_SETTINGS, self.steps),
             self.width,
             name="motion-narrow",
-            low_noise=NARROW_LOW_NOISE,
+            low_noise=recipes.NARROW_LOW_NOISE,
             resume=self.resume,
             progress=progress,
         )

@@ -38,6 +38,8 @@ from scorefield.training.recipes import (
     OBJECT_VIEWS,
     OBJECTS_CODEC,
     OBJECTS_DENOISER,
+    OBJECTS_LOW_NOISE,
+    OTHER_OBJECT_VIEWS,
     PictureSettings,
 )
 from scorefield.training.settings import TrainingSettings
@@ -59,6 +61,7 @@ def train_objects(
     out: Path,
     *,
     views: int = OBJECT_VIEWS,
+    other_views: int = OTHER_OBJECT_VIEWS,
     package: Path | None = None,
     pictures: PictureSettings | None = None,
     codec: TrainingSettings = OBJECTS_CODEC,
@@ -71,7 +74,8 @@ def train_objects(
     out: holds the meshes, the views, `held-out` (pictures of the models that are kept apart, in
         folders by noun), the runs and at last the prior. An interrupted training goes on with
         `resume`.
-    views: of each thing whose noun has `COMMON` models or more; a third as many of the others.
+    views: of each thing whose noun has `COMMON` models or more.
+    other_views: of each of the others; 0 leaves them out.
     package: Debian's package of the meshes, where it is there already.
     pictures, codec, denoiser: as `train_views` takes them.
 
@@ -82,7 +86,9 @@ def train_objects(
     with DistributedContext(codec.device).first_ahead():
         models = read_catalogue(fetch_furniture(out, package))
         render_held_out(models, out / "held-out", progress=progress)
-        images, captions, cameras = _training_views(models, views, denoiser.seed, out, progress)
+        images, captions, cameras = _training_views(
+            models, (views, other_views), denoiser.seed, out, progress
+        )
     nouns = common_nouns(models)
     return train_views(
         images,
@@ -96,6 +102,7 @@ def train_objects(
         denoiser=denoiser,
         card=object_card(models, cameras),
         cameras=cameras,
+        low_noise=OBJECTS_LOW_NOISE,
         guidance_scale=GUIDANCE_SCALE,
         resume=resume,
         progress=progress,
@@ -144,9 +151,12 @@ def _with_article(name: str) -> str:
 
 
 def _training_views(
-    models: Sequence[FurnitureModel], views: int, seed: int, out: Path, progress: bool
+    models: Sequence[FurnitureModel], views: tuple[int, int], seed: int, out: Path, progress: bool
 ) -> tuple[UInt8[Tensor, "n size size 3"], list[str], Float[Tensor, "n 7"]]:
-    """Views of the models for training, their captions and cameras, rendered once."""
+    """Views of the models for training, their captions and cameras, rendered once.
+
+    views: of each model of a common noun, and of each other.
+    """
     path, told = out / "views.safetensors", out / "captions.txt"
     if not path.exists():
         counts = Counter(model.noun for model in models)
@@ -154,11 +164,12 @@ def _training_views(
         for number, model in enumerate(
             tqdm(models, desc="rendering things", unit="thing", disable=not progress)
         ):
-            if model.held_out:
+            count = views[counts[model.noun] < COMMON]
+            if model.held_out or not count:
                 continue
             renderer = Renderer(load_model(model))
             rng = np.random.default_rng([seed, number])
-            for _ in range(views if counts[model.noun] >= COMMON else max(1, views // 3)):
+            for _ in range(count):
                 view = draw_view(rng)
                 images.append(_bytes(renderer.render(view, SIZE)))
                 captions.append(caption_of(rng, model, view))
