@@ -39,7 +39,6 @@ _SURVEYED, _SURVEY_STEPS, _AT_ONCE = 8192, 4, 512
 _UNDECIDED = 0.8
 """Share of a batch that is drawn where the teacher's plans differ."""
 
-
 _PATHS = {"renoised": renoised_path, "ddim": level_path}
 _SAMPLERS: dict[str, Sampler] = {"renoised": "renoised", "ddim": "consistent"}
 

@@ -273,10 +273,8 @@ class StudentTask:
         if self.lesson.show is None:
             return None
         generator = noise_generator(self.settings.seed, 0, 2)
-        condition, levels = (
-            self.lesson.draw(self.settings.batch_size, generator),
-            self.lesson.levels,
-        )
+        levels = self.lesson.levels
+        condition = self.lesson.draw(self.settings.batch_size, generator)
         if self.settings.sampler == "ddim":
             student = self.lesson.student(condition)
             return self.lesson.show(_walk(student, self._normal(generator), [*levels, CLEAN]))
