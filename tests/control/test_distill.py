@@ -30,7 +30,15 @@ from scorefield.training.students.objective import generate
 from scorefield.training.students.settings import StudentSettings
 
 HORIZONS = Horizons(2, 3, 8)
-SETTINGS = StudentSettings(steps=2, updates=3, regression_updates=1, fake_updates=1, batch_size=4)
+SETTINGS = StudentSettings(
+    steps=2,
+    sampler="renoised",
+    updates=3,
+    regression_updates=1,
+    teacher_batches=None,
+    fake_updates=1,
+    batch_size=4,
+)
 
 
 @pytest.fixture(scope="module")

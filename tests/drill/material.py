@@ -29,6 +29,7 @@ WORDS = {
     "evaluate segmentation": "evaluate segmentation --data folder MASKED -k 2",
     "evaluate correspondence": "evaluate correspondence --data spair PAIRED",
     "distill": "distill PRIOR --prompts PROMPTS --steps 2 --updates 3 --fake-updates 1"
+    " --sampler renoised --regression-updates 0"
     " --batch-size 2 --least-spread 0 --preview-every 2 --checkpoint-every 1",
     "train-prior digits": "train-prior digits --steps 2",
     "train-prior judge": "train-prior judge --images 32 --steps 2",

@@ -15,7 +15,9 @@ from scorefield.training.students.settings import StudentSettings
 from scorefield.training.students.training import StudentTask
 
 PROMPTS = ["a red mushroom, front view", "a blue cup, side view"]
-SETTINGS = StudentSettings(steps=2, updates=2, fake_updates=1, batch_size=2)
+SETTINGS = StudentSettings(
+    steps=2, sampler="renoised", updates=2, regression_updates=0, fake_updates=1, batch_size=2
+)
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,7 @@ def test_another_teacher_is_refused(student: Path, capsys: pytest.CaptureFixture
     words = ["distill", str(student), "--out", str(run), "--resume", "--quiet", "--scale", "3.5"]
     (run / "prompts.txt").write_text("\n".join(PROMPTS), encoding="utf-8")
     settings = ["--steps", "2", "--updates", "2", "--fake-updates", "1", "--batch-size", "2"]
+    settings += ["--sampler", "renoised", "--regression-updates", "0"]
     assert main([*words, *settings, "--prompts", str(run / "prompts.txt")]) == 2
     assert "was made with teacher = " in capsys.readouterr().err
 

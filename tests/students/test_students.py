@@ -157,7 +157,15 @@ def test_only_the_last_step_is_differentiated() -> None:
 
 
 SETTINGS = StudentSettings(
-    steps=1, updates=150, batch_size=256, learning_rate=4e-2, fake_learning_rate=8e-2, ema=0.9
+    sampler="renoised",
+    regression_updates=0,
+    teacher_batches=None,
+    steps=1,
+    updates=150,
+    batch_size=256,
+    learning_rate=4e-2,
+    fake_learning_rate=8e-2,
+    ema=0.9,
 )
 
 
@@ -218,7 +226,7 @@ def test_steps_of_ddim_follow_the_teachers_path() -> None:
             below, part = place.long(), place - place.floor()
             return Prediction.from_x0(z, level, (1 - part) * table[below] + part * table[below + 1])
 
-    steps = {"steps": 3, "sampler": "ddim", "teacher_steps": 12}
+    steps = {"steps": 3, "sampler": "ddim", "regression_updates": None, "teacher_steps": 12}
     settings = StudentSettings(**{**vars(SETTINGS), **steps, "updates": 900, "teacher_batches": 40})
     taught = replace(
         lesson(teacher, tables, Affine(), 1.0, (Table, AffineScore)), levels=levels[:-1]
@@ -327,10 +335,9 @@ def test_no_mode_of_a_mixture_is_lost() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    settings = StudentSettings(
-        steps=1, updates=3000, batch_size=256, learning_rate=1e-3, fake_learning_rate=2e-3,
-        least_spread=0.0,
-    )  # fmt: skip
+    rates = {"learning_rate": 1e-3, "fake_learning_rate": 2e-3}
+    changed = {"updates": 3000, **rates, "ema": 0.98, "least_spread": 0.0}
+    settings = StudentSettings(**{**vars(SETTINGS), **changed})
     wrap = (PerceptronDenoiser, PerceptronDenoiser)
     task = StudentTask(lesson(teacher, network, copy.deepcopy(network), 1.0, wrap), settings)
     trained(task, settings.updates).load_average()

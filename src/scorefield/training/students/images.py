@@ -47,8 +47,9 @@ def distill_prior(
 ) -> Path:
     """Distils a prior of images into one that samples in a few steps, without guidance.
 
-    Distribution matching (Yin et al. 2024, DMD2) from the teacher's own weights; the teacher's
-    guidance becomes part of the student.
+    From the teacher's own weights, whose guidance becomes part of the student: along the
+    teacher's paths (Salimans and Ho 2022), or by distribution matching (Yin et al. 2024, DMD2), as
+    the settings say.
 
     Args:
         source: an embedded prior or a folder in diffusers' format.

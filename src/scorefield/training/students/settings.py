@@ -37,14 +37,14 @@ class StudentSettings:
     """
 
     steps: Annotated[int, Domain(1.0, 8.0)] = 4
-    sampler: Literal["renoised", "ddim"] = "renoised"
-    updates: Count = 600
-    regression_updates: Whole | None = 0
-    teacher_steps: Count = 10
-    teacher_batches: Count | None = None
+    sampler: Literal["renoised", "ddim"] = "ddim"
+    updates: Count = 500
+    regression_updates: Whole | None = None
+    teacher_steps: Count = 12
+    teacher_batches: Count | None = 60
     fake_updates: Count = 5
     batch_size: Count = 16
-    learning_rate: Positive = 5e-5
+    learning_rate: Positive = 2e-4
     fake_learning_rate: Positive = 2e-4
     low: Share = 0.02
     high: Share = 0.98
@@ -59,7 +59,7 @@ class StudentSettings:
                 f"regression_updates are the first of the updates, at most {self.updates}; got "
                 f"{self.regression_updates}"
             )
-        if self.sampler == "ddim" and self.regression_updates not in (None, 0, self.updates):
+        if self.sampler == "ddim" and self.imitated < self.updates:
             raise ValueError(
                 "with sampler ddim all updates are regression, for the divergence is of samples "
                 "that are noised anew; leave regression_updates out, or take sampler renoised"
@@ -70,15 +70,14 @@ class StudentSettings:
     @property
     def imitated(self) -> int:
         """Number of updates by regression."""
-        if self.sampler == "ddim" or self.regression_updates is None:
-            return self.updates
-        return self.regression_updates
+        return self.updates if self.regression_updates is None else self.regression_updates
 
 
 POLICY_STUDENT = StudentSettings(
     steps=2,
+    sampler="renoised",
     updates=2200,
-    regression_updates=None,
+    teacher_steps=10,
     teacher_batches=240,
     fake_updates=3,
     batch_size=256,
