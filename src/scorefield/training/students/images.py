@@ -1,6 +1,7 @@
 """Students of priors of images: a folder in diffusers' format that samples in a few steps."""
 
 import copy
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -205,7 +206,8 @@ def _save(
     """The teacher's folder with the student's network, scheduler and card."""
     card = read_json(teacher / "scorefield.json") if (teacher / "scorefield.json").exists() else {}
     steps = config["student"]["steps"]
-    name = f"{card.get('name', teacher.name)}-{steps}-step"
+    base = re.sub(r"-\d+-step$", "", card.get("name", teacher.name))  # where a student teaches
+    name = f"{base}-{steps}-step"
     student_of = {"teacher": config["teacher"], "scale": config["scale"], **config["student"]}
     sampler = config["student"]["sampler"]
     scheduler = student.schedule.scheduler(_scheduler_class(student, sampler))

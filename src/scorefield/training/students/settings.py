@@ -11,10 +11,9 @@ class StudentSettings:
     """How a student of few steps is trained.
 
     steps: denoiser evaluations of the finished student per sample.
-    sampler: what leads from one step of the student to the next. renoised: its clean sample is
-        noised anew (Song et al. 2023, "Consistency models", algorithm 1). ddim: on along the
-        teacher's path, of which each step learns its part, as by progressive distillation (Salimans
-        and Ho 2022) in one go; all updates are regression.
+    sampler: how the student goes from step to step. ddim: along the teacher's path, each step its
+        part, by regression alone (Salimans and Ho 2022). renoised: its sample is noised anew (Song
+        et al. 2023).
     updates: number of updates of the student.
     regression_updates: how many of them, the first, let the student imitate the teacher's sample
         from the same noise (Luhman and Luhman 2021), before it follows the divergence: alone, or

@@ -172,12 +172,12 @@ class StudentTask:
         condition = lesson.draw(settings.batch_size, generator)
         levels = [*lesson.levels, CLEAN]
         if number not in self._kept:
-            teacher, path = lesson.teacher(condition), [self._normal(generator)]
+            teacher, places = lesson.teacher(condition), [self._normal(generator)]
             for here, to in pairwise(levels):
-                path.append(_walk(teacher, path[-1], self._teachers_levels(here, to)))
+                places.append(_walk(teacher, places[-1], self._teachers_levels(here, to)))
             if settings.teacher_batches is None:
                 self._kept.clear()
-            self._kept[number] = tuple(path)
+            self._kept[number] = tuple(places)
         path = self._kept[number]
         place = self._some_steps(noise_generator(settings.seed, step, _STUDENT, 1)) - 1
         here, to, z = levels[place], levels[place + 1], path[place]
