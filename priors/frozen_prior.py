@@ -70,6 +70,7 @@ class FrozenPrior(ImagePrior):
         steps: int = 25,
         scheduler: Any = None,
         templates: Sequence[str] = (),
+        concepts: Sequence[str] = (),
         guidance_kind: type[ClassifierFreeGuidance] = ClassifierFreeGuidance,
         cameras: CameraRanges | None = None,
     ) -> None:
@@ -92,6 +93,7 @@ class FrozenPrior(ImagePrior):
             scheduler=scheduler,
             name=name,
             templates=templates,
+            concepts=concepts,
             guidance_kind=guidance_kind,
         )
         self.network = network.eval().requires_grad_(False)

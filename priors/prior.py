@@ -109,6 +109,7 @@ class ImagePrior:
     scheduler: the diffusers scheduler that `generate` follows where none is given; None is the
         default of `sample`.
     templates: prompts as it was trained on, with {} for a thing, for people to begin with.
+    concepts: the things that it was trained to draw, as far as it says, for people.
     guidance_kind: of what `guided` makes.
 
     Attributes:
@@ -132,6 +133,7 @@ class ImagePrior:
         scheduler: Any = None,
         name: str = "prior",
         templates: Sequence[str] = (),
+        concepts: Sequence[str] = (),
         guidance_kind: type[ClassifierFreeGuidance] = ClassifierFreeGuidance,
     ) -> None:
         if image_size < 1 or image_size % codec.factor:
@@ -153,6 +155,7 @@ class ImagePrior:
         self.scheduler = scheduler
         self.name = name
         self.templates = tuple(templates)
+        self.concepts = tuple(concepts)
         self.guidance_kind = guidance_kind
 
     def __repr__(self) -> str:

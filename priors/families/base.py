@@ -48,6 +48,7 @@ class Card:
         near to it, for the message that refuses them.
     labels: names of the classes of a class-conditional model, in their order.
     templates: of prompts as it was trained on, with {} for a thing.
+    concepts: the things that it was trained to draw.
     image_size: side of the square images, pixels; None is the size the network was trained on.
     frames: of a video; None is the family's usual number.
     cameras: that the network is told, for families that take them: the ranges it was trained on,
@@ -62,6 +63,7 @@ class Card:
     related: Mapping[str, Sequence[str]] | None = None
     labels: Sequence[str] | None = None
     templates: Sequence[str] = ()
+    concepts: Sequence[str] = ()
     image_size: int | None = None
     frames: int | None = None
     cameras: Mapping[str, Any] | None = None
@@ -69,7 +71,7 @@ class Card:
     def sampled(
         self, usual_scale: float | int, few_steps: int | None = None, model: Any = None
     ) -> dict[str, Any]:
-        """Scale, steps and templates as `FrozenPrior` takes them, by default the usual ones.
+        """Scale, steps, templates and concepts as `FrozenPrior` takes them, by default the usual ones.
 
         A network distilled to few steps has scale 1, which is no guidance. It is known by its
         scheduler (`few_steps`), or by the name of the prior or of what the model was saved from.
@@ -83,6 +85,7 @@ class Card:
             "guidance_scale": scale if self.guidance_scale is None else self.guidance_scale,
             "steps": steps if self.steps is None else self.steps,
             "templates": self.templates,
+            "concepts": self.concepts,
         }
 
     def side_or(self, usual: int | Sequence[int] | None, factor: int) -> int:

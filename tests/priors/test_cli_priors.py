@@ -125,6 +125,13 @@ def test_the_card_of_every_prior_says_what_it_can_be_told(
     assert (told.metrics["prompts"], len(told.metrics["views"])) == (kind, views)
 
 
+def test_info_lists_the_things_that_a_prior_draws() -> None:
+    told = Info(prior="icons").run()
+    assert [line for line in told.lines if line.startswith("110 things: fox, cat, panda")]
+    assert len(told.metrics["concepts"]) == 110
+    assert Info(prior="digits").run().metrics["concepts"] == []
+
+
 def test_doctor_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     code, told = run(capsys, "doctor", "--json")
     said = json.loads(told)

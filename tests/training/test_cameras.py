@@ -242,3 +242,50 @@ def test_more_or_less_of_a_training_is_at_high_noise(monkeypatch: pytest.MonkeyP
     assert abs(float(seen(2.0).mean()) - 1 / 3) < 0.01
     with pytest.raises(ValueError, match="low_noise must be positive; got 0"):
         seen(0)
+
+
+def test_a_curriculum_begins_with_some_of_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    tokenizer, codes = make_tokenizer(), keyed_noise(0, range(8), 0, (4, 16, 16))
+    settings = TrainingSettings(steps=9, batch_size=64)
+
+    def task(*curriculum: tuple[int, Tensor]) -> DiffusionTask:
+        return DiffusionTask(
+            codes,
+            torch.zeros_like(codes),
+            ["a red chair"] * 8,
+            tokenizer,
+            settings,
+            module=narrow_denoiser(tokenizer, cameras=True),
+            cameras=camera_vector(Cameras.at([0.0] * 8)),
+            curriculum=curriculum,
+        )
+
+    numbers = torch.arange(8)
+    chosen = task((2, numbers == 5), (3, numbers % 4 == 1))
+    seen: list[set[int]] = []
+
+    def errors(x: Tensor, eps: Tensor, timestep: Tensor, *told: Tensor | None) -> Tensor:
+        nearest = (x[:, None] - codes).square().sum((2, 3, 4)).argmin(1)
+        seen.append(set(nearest.tolist()))
+        return x.square().mean((1, 2, 3))
+
+    monkeypatch.setattr(chosen, "_errors", errors)
+    for step in (1, 2, 3):
+        chosen.loss(step, torch.Generator().manual_seed(step))
+    assert seen == [{5}, {1, 5}, set(range(8))]
+    seen.clear()
+    chosen.loss(200, torch.Generator().manual_seed(0))  # cameras are tried on the first images
+    assert seen == [set(range(8)), {5}, {5}, {5}]
+    assert chosen.config()["curriculum"] == [2, 3]
+    assert "curriculum" not in task().config()
+    with pytest.raises(ValueError, match=r"must have images.*got the ends \[3\], of \[0\] images"):
+        task((3, numbers > 8))
+    with pytest.raises(ValueError, match=r"end later than the one before; got the ends \[3, 3\]"):
+        task((3, numbers > 1), (3, numbers > 0))
+    rates = []
+    for step in (1, 2, 3):
+        monkeypatch.setattr(chosen, "loss", lambda *_: (chosen.parameters[0].sum(), {}))
+        chosen.step(step)
+        rates.append([group["lr"] for group in chosen.optimizer.param_groups])
+    assert [fast / slow for slow, fast in rates] == pytest.approx([15, 15, 1])

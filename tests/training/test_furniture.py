@@ -8,6 +8,7 @@ import pytest
 import torch
 import trimesh
 from PIL import Image
+from safetensors.torch import load_file
 from untrained import narrow_codec, narrow_denoiser, untrained_shapes
 
 from scorefield.cameras import Cameras
@@ -17,7 +18,7 @@ from scorefield.training.furniture import catalogue, recipe
 from scorefield.training.furniture.catalogue import SOURCES, FurnitureModel, read_catalogue
 from scorefield.training.furniture.models import PaintedMesh, load_model
 from scorefield.training.furniture.recipe import caption_of, train_objects
-from scorefield.training.furniture.views import Renderer, ViewSettings, draw_view
+from scorefield.training.furniture.views import COLORS, Renderer, ViewSettings, draw_view
 from scorefield.training.recipes import PictureSettings
 from scorefield.training.settings import TrainingSettings
 
@@ -157,6 +158,12 @@ def test_views_are_drawn_around_and_inside_the_ranges() -> None:
     azimuths = np.array([one.azimuth for one in views])
     assert np.histogram(azimuths, 4, (-180, 180))[0].min() > 30
     assert all(-10 <= one.elevation <= 88 and 2.8 <= one.distance <= 3.2 for one in views)
+    assert 0.1 < np.mean([one.plain for one in views]) < 0.26  # 0.3 on white, 0.6 of them unpainted
+    for i, one in enumerate(views):
+        plain = draw_view(np.random.default_rng([0, i]), plain=True)
+        assert plain.white
+        assert plain.color is None
+        assert (plain.azimuth, plain.distance) == (one.azimuth, one.distance)
 
 
 def test_a_whole_tiny_training(
@@ -170,7 +177,7 @@ def test_a_whole_tiny_training(
     start = untrained_shapes(tmp_path / "start")
     folder = train_objects(
         out,
-        views=3,
+        views=12,
         other_views=0,
         pictures=PictureSettings(channels=6, start=start),
         codec=settings,
@@ -185,6 +192,12 @@ def test_a_whole_tiny_training(
     assert torch.isfinite(images).all()
     captions = (out / "captions.txt").read_text("utf-8").split("\n")[:-1]
     assert all("table" in caption for caption in captions)
+    views = load_file(out / "views.safetensors")
+    corners = (views["views"][:, ::63, ::63] == 255).all((1, 2, 3))
+    told = [caption.removesuffix(", white background").split() for caption in captions]
+    painted = torch.tensor([any(color in words for color in COLORS) for words in told])
+    assert torch.equal(views["plain"], corners & ~painted)
+    assert 0.5 <= views["plain"].float().mean() < 0.8
     held_out = sorted((out / "held-out").rglob("*.png"))
     assert {path.parent.name for path in held_out} == {"table"}
 

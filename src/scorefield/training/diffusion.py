@@ -3,11 +3,11 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from diffusers import UNet2DConditionModel
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -26,14 +26,19 @@ CAMERA_DROPOUT = 0.1
 """Share of images trained without their camera, so that a prior can also be asked without one."""
 
 CAMERA_RATE = 15.0
-"""Learning rate of the camera's embedding, of the network's.
+"""Learning rate of the camera's embedding, of the network's; after a curriculum they are equal.
 
-At the network's own, a network that begins as one without cameras draws every side alike.
+At the network's own, a network that begins as one without cameras draws every side alike. What has
+been learnt in a curriculum is lost at this one, for harder images move the embedding at random.
 """
 
 _CAMERAS_TRIED_EVERY = 200  # steps
 _TRIED = 64  # images
 _TRYING = -1  # key of what they are drawn from, besides the numbers of the steps, 0 and above
+
+
+Curriculum: TypeAlias = Sequence[tuple[int, Bool[Tensor, " n"]]]
+"""Steps that end parts of a training, and the images, a boolean of each, that a part is about."""
 
 
 def make_schedule() -> DiscreteSchedule:
@@ -111,10 +116,13 @@ class DiffusionTask(TrainingTask):
     cameras: of every image, as `scorefield.views.camera_vector` has them, dropped now and then;
         None for networks that are told none.
     low_noise: timesteps are u^low_noise of all, u uniform; below 1 the noisier half has more.
+    curriculum: what the steps before a certain one are about, one after another: that step, and
+        a boolean of each image; after the last, and where it is empty, all images.
 
     Raises:
         ValueError: a batch size below 2, low_noise not positive, cameras of another shape, or
-            cameras for a module that is told none, or the reverse.
+            cameras for a module that is told none, or the reverse; a part of the curriculum
+            without images, or steps that do not rise.
     """
 
     module: TextToLatents
@@ -130,6 +138,7 @@ class DiffusionTask(TrainingTask):
         module: TextToLatents | None = None,
         cameras: Tensor | None = None,
         low_noise: float | int = 1.0,
+        curriculum: Curriculum = (),
     ) -> None:
         if low_noise <= 0:
             raise ValueError(f"low_noise must be positive; got {low_noise}")
@@ -152,9 +161,23 @@ class DiffusionTask(TrainingTask):
         super().__init__(module, settings)
         self.means, self.stds, self.cameras = means, stds, cameras
         self.low_noise = low_noise
+        self.curriculum = [(until, chosen.nonzero()[:, 0]) for until, chosen in curriculum]
+        ends = [until for until, _ in self.curriculum]
+        if ends != sorted(set(ends)) or not all(len(images) for _, images in self.curriculum):
+            raise ValueError(
+                "each part of the curriculum must have images and end later than the one before; "
+                f"got the ends {ends}, of {[len(images) for _, images in self.curriculum]} images"
+            )
         self.tokens = _tokenize(tokenizer, captions)
         self.no_caption = _tokenize(tokenizer, [""])
         self.schedule = make_schedule()
+
+    def step(self, step: int) -> Mapping[str, float]:
+        """One update."""
+        if self.curriculum and step >= self.curriculum[-1][0]:
+            for group in self.optimizer.param_groups:
+                group["share"] = 1.0
+        return super().step(step)
 
     def groups(self) -> list[dict[str, Any]]:
         """The embedding of cameras learns faster than the rest."""
@@ -169,7 +192,7 @@ class DiffusionTask(TrainingTask):
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Mean squared error of v over a random batch."""
         count = self.settings.batch_size
-        batch = batch_indices(generator, len(self.means), count)
+        batch = self._batch(step, generator, count)
         # One timestep in each of `count` equal stretches: less noise than independent draws.
         u = (torch.arange(count) + torch.rand(count, generator=generator)) / count
         # float32 may round up to the end
@@ -196,6 +219,18 @@ class DiffusionTask(TrainingTask):
             metrics |= self._tried_cameras(self.cameras)
         return error.mean(), metrics
 
+    def _batch(self, step: int, generator: torch.Generator, count: int) -> Tensor:
+        """Which images a step is about."""
+        for until, images in self.curriculum:
+            if step < until:
+                return images[batch_indices(generator, len(images), count)]
+        return batch_indices(generator, len(self.means), count)
+
+    def config(self) -> dict[str, Any]:
+        """The settings, and where the parts of the curriculum end."""
+        ends = [until for until, _ in self.curriculum]
+        return {**super().config(), **({"curriculum": ends} if ends else {})}
+
     def _draw(self, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Codes of images, and noise for them."""
         codes = torch.randn(self.means[batch].shape, generator=generator)
@@ -219,7 +254,7 @@ class DiffusionTask(TrainingTask):
     def _tried_cameras(self, cameras: Tensor) -> Mapping[str, float]:
         """Whether cameras are heeded, on always the same noised images, of the noisier half."""
         generator = noise_generator(self.settings.seed, _TRYING)
-        batch = batch_indices(generator, len(self.means), _TRIED)
+        batch = self._batch(0, generator, _TRIED)
         x, eps = self._draw(batch, generator)
         last = self.schedule.num_timesteps
         timestep = torch.linspace(last // 2, last - 1, _TRIED).long()

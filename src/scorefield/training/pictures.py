@@ -16,7 +16,7 @@ from tqdm import tqdm
 from scorefield.files import whole_file
 from scorefield.runs.distributed import DistributedContext
 from scorefield.training.codec import CodecTask, make_codec, scale_latents
-from scorefield.training.diffusion import TextToLatents
+from scorefield.training.diffusion import Curriculum, TextToLatents
 from scorefield.training.folder import (
     BACKGROUNDS,
     CaptionedImage,
@@ -115,6 +115,7 @@ def train_views(
     card: Mapping[str, Any],
     cameras: Float[Tensor, "n 7"] | None = None,
     low_noise: float | int = 1.0,
+    curriculum: Curriculum = (),
     guidance_scale: float = GUIDANCE_SCALE,
     resume: bool = False,
     progress: bool = True,
@@ -126,7 +127,7 @@ def train_views(
     words: that prompts may hold.
     cameras: of the images, as `scorefield.views.camera_vector` has them, for a prior that is told
         cameras.
-    low_noise: as `DiffusionTask` takes it.
+    low_noise, curriculum: as `DiffusionTask` takes them.
     The rest is as `train_pictures` has it.
 
     Raises:
@@ -160,6 +161,7 @@ def train_views(
         module=start.denoiser(module, tokenizer) if start else module,
         cameras=None if cameras is None else cameras[told],
         low_noise=low_noise,
+        curriculum=[(until, chosen[told]) for until, chosen in curriculum],
     )
     run_training(task, out / "denoiser", resume, progress, previews=_PREVIEWS)
     content = PriorCard(name, guidance_scale, words, card)

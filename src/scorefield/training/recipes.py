@@ -73,12 +73,19 @@ OBJECTS_CODEC = TrainingSettings(steps=800, batch_size=16, learning_rate=5e-4, w
 """The codec of `objects`, from that of `icons`."""
 
 OBJECTS_DENOISER = TrainingSettings(
-    steps=24000, batch_size=16, learning_rate=5e-4, warmup=100, ema=0.999
+    steps=10000, batch_size=16, learning_rate=1e-3, warmup=100, ema=0.999
 )
 """The denoiser of `objects`, from that of `icons`."""
 
-OBJECT_VIEWS, OTHER_OBJECT_VIEWS = 96, 32
+OBJECT_VIEWS, OTHER_OBJECT_VIEWS = 128, 0
 """Views of each thing of a common noun, and of each of the others."""
 
-OBJECTS_LOW_NOISE = 0.5
+OBJECTS_LOW_NOISE = 0.35
 """Timesteps are u^this of all: from where a thing is seen hardly matters where little noise is."""
+
+OBJECTS_CURRICULUM = (500, 1000)
+"""Until when there are only things with a front, and until when only unpainted ones on white.
+
+Paint, backgrounds and things that look alike from every side move the latents so much more than the
+camera does that with them it went unheeded for thousands of steps.
+"""

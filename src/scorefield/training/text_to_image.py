@@ -19,7 +19,7 @@ from scorefield.integrity import write_seal
 from scorefield.priors.families import from_pipeline
 from scorefield.priors.loading import pipeline_class
 from scorefield.training.codec import encode_all
-from scorefield.training.diffusion import DiffusionTask, TextToLatents
+from scorefield.training.diffusion import Curriculum, DiffusionTask, TextToLatents
 from scorefield.training.settings import TrainingSettings
 from scorefield.views import CameraRanges, camera_vector
 
@@ -52,8 +52,8 @@ class TextToImageTask(DiffusionTask):
 
     codec: what made the latents; decodes the previews.
     prompts, guidance_scale: of the previews.
-    module, cameras, low_noise: as of `DiffusionTask`; with cameras, previews show the first six
-        prompts, each from four sides.
+    module, cameras, low_noise, curriculum: as of `DiffusionTask`; with cameras, previews show the
+        first six prompts, each from four sides.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class TextToImageTask(DiffusionTask):
         module: TextToLatents | None = None,
         cameras: Tensor | None = None,
         low_noise: float | int = 1.0,
+        curriculum: Curriculum = (),
     ) -> None:
         super().__init__(
             means,
@@ -80,6 +81,7 @@ class TextToImageTask(DiffusionTask):
             module=module,
             cameras=cameras,
             low_noise=low_noise,
+            curriculum=curriculum,
         )
         self.codec, self.tokenizer = codec, tokenizer
         self.prompts, self.guidance_scale = list(prompts), guidance_scale

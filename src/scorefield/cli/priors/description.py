@@ -84,6 +84,8 @@ def prompts_of(prior: FrozenPrior) -> Outcome:
         lines.append(f"cameras: any azimuth, {', '.join(ranges)}")
     if prior.templates:
         lines.append(f"such as: {'; '.join(prior.templates)}")
+    if prior.concepts:
+        lines.append(f"{len(prior.concepts)} things: {', '.join(prior.concepts)}")
     return Outcome(
         {
             "prompts": kind,
@@ -91,6 +93,7 @@ def prompts_of(prior: FrozenPrior) -> Outcome:
             "views": views,
             "cameras": cameras,
             "templates": list(prior.templates),
+            "concepts": list(prior.concepts),
         },
         lines,
     )
@@ -104,8 +107,11 @@ def _limit(text: Conditioner) -> str:
     return ""
 
 
-def _some(words: Sequence[str], most: int = 8) -> str:
-    return ", ".join(words[:most]) + (", ..." if len(words) > most else "")
+def _some(words: Sequence[str], all_of: int = 48, most: int = 8) -> str:
+    """All of a few words, and the first ones of many."""
+    if len(words) <= all_of:
+        return ", ".join(words)
+    return ", ".join(words[:most]) + ", ..."
 
 
 def memory_of(prior: FrozenPrior, prompt: str | None) -> dict[str, int]:

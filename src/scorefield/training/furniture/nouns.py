@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-__all__ = ["LEFT_OUT", "NOUNS", "RENAMED"]
+__all__ = ["FRONTED", "LEFT_OUT", "NOUNS", "RENAMED"]
 
 NOUNS: Mapping[str, tuple[str, ...]] = {
     "armchair": ("armchair", "relax chair", "pool lounge"),
@@ -104,6 +104,9 @@ NOUNS: Mapping[str, tuple[str, ...]] = {
     "knife": ("knife",),
 }
 """Nouns, and what the names that they stand for end in; the longest ending wins."""
+
+FRONTED = ("armchair", "bed", "car", "chair", "desk", "shelf", "sofa")
+"""Nouns of many models that look unlike from unlike sides, with which a training begins."""
 
 RENAMED: Mapping[str, str] = {
     "trunck": "trunk",

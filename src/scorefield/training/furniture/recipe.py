@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -17,6 +17,7 @@ from tqdm import tqdm
 from scorefield.cameras import Cameras
 from scorefield.files import whole_file, whole_folder
 from scorefield.runs.distributed import DistributedContext
+from scorefield.training.diffusion import Curriculum
 from scorefield.training.folder import words_of
 from scorefield.training.furniture.catalogue import (
     COMMON,
@@ -26,6 +27,7 @@ from scorefield.training.furniture.catalogue import (
     read_catalogue,
 )
 from scorefield.training.furniture.models import load_model
+from scorefield.training.furniture.nouns import FRONTED
 from scorefield.training.furniture.views import (
     COLORS,
     Renderer,
@@ -37,6 +39,7 @@ from scorefield.training.pictures import train_views
 from scorefield.training.recipes import (
     OBJECT_VIEWS,
     OBJECTS_CODEC,
+    OBJECTS_CURRICULUM,
     OBJECTS_DENOISER,
     OBJECTS_LOW_NOISE,
     OTHER_OBJECT_VIEWS,
@@ -86,12 +89,12 @@ def train_objects(
     with DistributedContext(codec.device).first_ahead():
         models = read_catalogue(fetch_furniture(out, package))
         render_held_out(models, out / "held-out", progress=progress)
-        images, captions, cameras = _training_views(
+        content, captions = _training_views(
             models, (views, other_views), denoiser.seed, out, progress
         )
     nouns = common_nouns(models)
     return train_views(
-        images,
+        content["views"],
         captions,
         out,
         name="objects",
@@ -100,9 +103,10 @@ def train_objects(
         pictures=pictures or PictureSettings(start="icons"),
         codec=codec,
         denoiser=denoiser,
-        card=object_card(models, cameras),
-        cameras=cameras,
+        card=object_card(models, content["cameras"]),
+        cameras=content["cameras"],
         low_noise=OBJECTS_LOW_NOISE,
+        curriculum=_curriculum(models, content["model"], content["plain"]),
         guidance_scale=GUIDANCE_SCALE,
         resume=resume,
         progress=progress,
@@ -152,15 +156,18 @@ def _with_article(name: str) -> str:
 
 def _training_views(
     models: Sequence[FurnitureModel], views: tuple[int, int], seed: int, out: Path, progress: bool
-) -> tuple[UInt8[Tensor, "n size size 3"], list[str], Float[Tensor, "n 7"]]:
-    """Views of the models for training, their captions and cameras, rendered once.
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Views of the models for training and their captions, rendered once.
+
+    With the "views" (n, size, size, 3) come the "cameras" (n, 7), the number of the "model" and
+    whether it is "plain", as at least every other one is.
 
     views: of each model of a common noun, and of each other.
     """
     path, told = out / "views.safetensors", out / "captions.txt"
     if not path.exists():
         counts = Counter(model.noun for model in models)
-        images, captions, cameras = [], [], []
+        images, captions, cameras, shown, plain = [], [], [], [], []
         for number, model in enumerate(
             tqdm(models, desc="rendering things", unit="thing", disable=not progress)
         ):
@@ -169,21 +176,39 @@ def _training_views(
                 continue
             renderer = Renderer(load_model(model))
             rng = np.random.default_rng([seed, number])
-            for _ in range(count):
-                view = draw_view(rng)
+            for i in range(count):
+                view = draw_view(rng, plain=i % 2 == 0)
                 images.append(_bytes(renderer.render(view, SIZE)))
                 captions.append(caption_of(rng, model, view))
                 cameras.append((view.azimuth, view.elevation, view.distance))
+                shown.append(number)
+                plain.append(view.plain)
         azimuth, elevation, distance = zip(*cameras, strict=True)
         told.write_text("\n".join(captions) + "\n", "utf-8")
         content = {
             "views": torch.from_numpy(np.stack(images)),
             "cameras": camera_vector(Cameras.at(azimuth, elevation, distance)),
+            "model": torch.tensor(shown),
+            "plain": torch.tensor(plain),
         }
         with whole_file(path) as part:
             save_file(content, part)
     content = load_file(path)
-    return content["views"], told.read_text("utf-8").split("\n")[:-1], content["cameras"]
+    if "plain" not in content:
+        raise ValueError(f"{path}: is of an earlier version; remove it, and it is rendered again")
+    return content, told.read_text("utf-8").split("\n")[:-1]
+
+
+def _curriculum(
+    models: Sequence[FurnitureModel], shown: Int[Tensor, " n"], plain: Bool[Tensor, " n"]
+) -> Curriculum:
+    """What the training begins with, as far as there is any.
+
+    shown: the number of the model of each view.
+    """
+    fronted = torch.tensor([models[number].noun in FRONTED for number in shown.tolist()])
+    parts = zip(OBJECTS_CURRICULUM, (plain & fronted, plain), strict=True)
+    return [(until, chosen) for until, chosen in parts if chosen.any()]
 
 
 def render_held_out(

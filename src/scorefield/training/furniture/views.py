@@ -59,11 +59,17 @@ class ViewSettings:
         """Whether the background is white."""
         return bool((self.background == 1).all())
 
+    @property
+    def plain(self) -> bool:
+        """Whether the thing is unpainted, on white."""
+        return self.white and self.color is None
 
-def draw_view(rng: np.random.Generator, *, paint: bool = True) -> ViewSettings:
-    """A camera all around and mostly at eye level, a light near it, and a plain background.
+
+def draw_view(rng: np.random.Generator, *, paint: bool = True, plain: bool = False) -> ViewSettings:
+    """A camera all around and mostly at eye level, a light near it, and an empty background.
 
     paint: whether it may be in another colour.
+    plain: whether it is in its own colours and on white, whatever else is drawn.
     """
     azimuth = rng.uniform(-180, 180)
     overhead = rng.random() < _OVERHEAD
@@ -72,14 +78,14 @@ def draw_view(rng: np.random.Generator, *, paint: bool = True) -> ViewSettings:
     tone = rng.uniform(0.3, 0.95, (2, 1)) * np.ones((2, 3)) + rng.uniform(-0.07, 0.07, (2, 3))
     if rng.random() < 0.4:
         tone[1] = tone[0]
-    white = rng.random() < _WHITE
+    white = rng.random() < _WHITE or plain
     turn, up = rng.uniform(-70, 70), rng.uniform(5, 60)
     a, e = np.radians(azimuth + turn), np.radians(min(elevation + up, 85))
     return ViewSettings(
         azimuth,
         elevation,
         distance=rng.uniform(2.8, 3.2),
-        color=color if paint else None,
+        color=color if paint and not plain else None,
         light=np.array([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)]),
         ambient=rng.uniform(0.4, 0.65),
         background=np.ones((2, 3)) if white else np.clip(tone, 0, 1),
