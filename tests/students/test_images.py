@@ -1,6 +1,7 @@
 """Students of a prior: folders like any other, and runs that go on."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import torch
 from untrained import untrained_shapes, untrained_views
 
 from scorefield.cli.main import main
+from scorefield.files import write_json
+from scorefield.integrity import write_seal
 from scorefield.priors.loading import load_prior
 from scorefield.training.students.images import distill_prior
 from scorefield.training.students.settings import StudentSettings
@@ -50,8 +53,10 @@ def test_a_student_is_a_prior_of_few_steps(teacher: Path, student: Path) -> None
 
 
 def test_a_student_of_a_student_is_sampled_by_ddim(student: Path, tmp_path: Path) -> None:
-    settings = StudentSettings(steps=1, updates=2, batch_size=2, teacher_steps=2, teacher_batches=1)
+    settings = StudentSettings(steps=1, updates=2, batch_size=2, teacher_batches=1)
     path = distill_prior(student, tmp_path, PROMPTS, settings, preview_every=1, progress=False)
+    config = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    assert config["student"]["teacher_steps"] == load_prior(student).steps == 2
     prior = load_prior(path)
     assert (prior.name, prior.steps, prior.guidance_scale) == ("shapes-1-step", 1, 1.0)
     scheduler = json.loads((path / "scheduler/scheduler_config.json").read_text("utf-8"))
@@ -80,9 +85,15 @@ def test_a_resumed_run_makes_the_same_student(
         assert torch.equal(one, two)
 
 
-def test_another_teacher_is_refused(student: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_teacher_is_refused(
+    student: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = student.parent
-    words = ["distill", str(student), "--out", str(run), "--resume", "--quiet", "--scale", "3.5"]
+    other = shutil.copytree(student, tmp_path / "other")
+    card = json.loads((other / "scorefield.json").read_text("utf-8"))
+    write_json(other / "scorefield.json", {**card, "steps": 25})  # as many as the teacher takes
+    write_seal(other)
+    words = ["distill", str(other), "--out", str(run), "--resume", "--quiet", "--scale", "3.5"]
     (run / "prompts.txt").write_text("\n".join(PROMPTS), encoding="utf-8")
     settings = ["--steps", "2", "--updates", "2", "--fake-updates", "1", "--batch-size", "2"]
     settings += ["--sampler", "renoised", "--regression-updates", "0"]

@@ -4,7 +4,7 @@ import copy
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ DEFAULTS = StudentSettings()
 """What a student is trained with."""
 
 _NETWORKS = ("unet", "transformer")
+_FEW = 8  # steps of a prior that was distilled itself
 _REFERENCE = 16
 _REFERENCE_STEPS = 8
 
@@ -76,6 +77,8 @@ def distill_prior(
         raise ValueError("no prompts are given; a student is trained on those it is to make")
     folder = folder_of(source)
     teacher = load_prior(source, device=device)
+    if teacher.steps <= _FEW:  # at other levels it was not trained
+        settings = replace(settings, teacher_steps=min(settings.teacher_steps, teacher.steps))
     network = _network_of(folder, teacher)
     config = {
         "teacher": digest(next((folder / network).glob("*.safetensors"))),

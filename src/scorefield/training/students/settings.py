@@ -18,7 +18,8 @@ class StudentSettings:
     regression_updates: how many of them, the first, let the student imitate the teacher's sample
         from the same noise (Luhman and Luhman 2021), before it follows the divergence: alone, or
         as DMD's start where the teacher's own weights are none for so few steps; None is all.
-    teacher_steps: DDIM steps of the teacher's samples that are imitated.
+    teacher_steps: DDIM steps of the teacher's samples that are imitated; at most its own, where it
+        is a student itself and takes 8 or fewer.
     teacher_batches: how many batches of those are made, which are imitated in turn, again and
         again; None is a new one for each update.
     fake_updates: updates of the network that follows the student's own score, for each update of
