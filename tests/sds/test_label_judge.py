@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from scorefield.sds.label_judge import LabelJudge
+from scorefield.sds.label_judge import _PENALTIES, LabelJudge, _folds, _head, _penalty
+from scorefield.training.folder import CaptionedImage
 
 SHAPES = ("disc", "square", "hot star", "star")
 
@@ -50,6 +52,51 @@ def test_one_label_is_no_choice(tmp_path: Path) -> None:
     _draw("disc", "navy").save(tmp_path / "disc" / "a.png")
     with pytest.raises(ValueError, match="two folders"):
         LabelJudge.train(tmp_path)
+
+
+def test_views_of_one_thing_do_not_choose_the_penalty() -> None:
+    """Where views of a thing are nearly one, only other things tell what helps with others."""
+    rng = np.random.default_rng(0)
+    labels, things, views, width = 4, 6, 16, 64
+    means = 0.4 * rng.standard_normal((labels, width))
+
+    def drawn() -> tuple[np.ndarray, np.ndarray, list[CaptionedImage]]:
+        rows, targets, pictures = [], [], []
+        for label in range(labels):
+            for thing in range(things):
+                centre = means[label] + rng.standard_normal(width)
+                for view in range(views):
+                    rows.append(centre + 0.05 * rng.standard_normal(width))
+                    targets.append(label)
+                    path = Path(f"label {label}") / f"{thing:03d}-{view:02d}.png"
+                    pictures.append(CaptionedImage(path, ("a thing",)))
+        return np.array(rows), np.array(targets), pictures
+
+    rows, targets, pictures = drawn()
+    others, of_others, _ = drawn()
+    folds = _folds(pictures)
+    assert [set(folds[i : i + views]) for i in range(0, 6 * views, views)] == [
+        {0}, {1}, {2}, {3}, {4}, {0},
+    ]  # fmt: skip
+    chosen = _penalty(rows, targets, folds)
+
+    def right(penalty: float) -> float:
+        return float((_head(rows, targets, penalty).predict(others) == of_others).mean())
+
+    assert right(chosen) == max(right(penalty) for penalty in _PENALTIES)
+    assert right(chosen) > right(1.0) + 0.05
+
+
+def test_things_by_their_names() -> None:
+    def folds(*names: str) -> list[int]:
+        return _folds([CaptionedImage(Path(name), ("a thing",)) for name in names]).tolist()
+
+    assert folds("a/1.png", "a/2.png", "b/1.png", "b/2.png") == [0, 1, 0, 1]
+    assert folds("a/7-1.png", "a/7-2.png", "a/8-1.png") == [0, 0, 1]
+    assert folds("a/fox-1.png", "a/fox-2.png") == [0, 1]  # numbered, and not of one thing
+    assert folds("a/1.png", "b/1.png", "b/2.png") == [-1, 0, 1]
+    rows, targets = np.eye(2), np.array([0, 1])
+    assert _penalty(rows, targets, np.array([-1, -1])) == 100.0  # nothing to choose it by
 
 
 def _draw(label: str, color: str) -> Image.Image:
