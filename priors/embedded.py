@@ -8,7 +8,7 @@ from pathlib import Path
 
 __all__ = ["EMBEDDED", "embedded_folder", "embedded_priors_that_know"]
 
-EMBEDDED = ("shapes", "icons", "digits", "motion-broad", "motion-narrow")
+EMBEDDED = ("shapes", "icons", "objects", "digits", "motion-broad", "motion-narrow")
 """Their names, each a folder of `weights`."""
 
 
