@@ -71,7 +71,7 @@ class Card:
     def sampled(
         self, usual_scale: float | int, few_steps: int | None = None, model: Any = None
     ) -> dict[str, Any]:
-        """Scale, steps, templates and concepts as `FrozenPrior` takes them, by default the usual ones.
+        """Scale, steps, templates and concepts for `FrozenPrior`, by default the usual ones.
 
         A network distilled to few steps has scale 1, which is no guidance. It is known by its
         scheduler (`few_steps`), or by the name of the prior or of what the model was saved from.
