@@ -29,6 +29,9 @@ class Conditioner(Protocol):
         ...
 
 
+_FEW_WORDS = 60  # that a refusal names one by one
+
+
 class PromptConditioner(ABC):
     """Encodes each prompt once.
 
@@ -37,6 +40,8 @@ class PromptConditioner(ABC):
     synonyms: words that are read as others, such as "puppy" as "dog".
     related: words outside the vocabulary with words of it that mean something near, such as "wolf"
         with "fox", which the refusal names.
+    concepts: the things that the prior draws, which the refusal names where there are too many
+        words for that.
     """
 
     def __init__(
@@ -44,10 +49,12 @@ class PromptConditioner(ABC):
         vocabulary: Collection[str] | None = None,
         synonyms: Mapping[str, str] | None = None,
         related: Mapping[str, Sequence[str]] | None = None,
+        concepts: Sequence[str] = (),
     ) -> None:
         self.vocabulary = None if vocabulary is None else frozenset(vocabulary)
         self.synonyms = dict(synonyms or {})
         self.related = dict(related or {})
+        self.concepts = tuple(concepts)
         self._cache: dict[str, Mapping[str, Tensor]] = {}
         self._place: torch.device | str | None = None
         self._stays = False
@@ -94,13 +101,18 @@ class PromptConditioner(ABC):
         unknown = [word for word in words if word not in self.vocabulary]
         if unknown:
             hints = [self._hint(word, self.vocabulary) for word in dict.fromkeys(unknown)]
-            known = ", ".join(sorted(self.vocabulary))
             others = embedded_priors_that_know(words)
             other = f"the prior {others[0]}, which does" if others else "another prior"
             raise ValueError(
                 f"this prior does not know {'; '.join(hints)}. Use {other}, or other words. "
-                f"It knows: {known}"
+                + self._known(self.vocabulary)
             )
+
+    def _known(self, vocabulary: Collection[str]) -> str:
+        """What a prompt may be of."""
+        if self.concepts and len(vocabulary) > _FEW_WORDS:
+            return f"It draws: {', '.join(self.concepts)}; scorefield info lists all its words"
+        return f"It knows: {', '.join(sorted(vocabulary))}"
 
     def _hint(self, word: str, vocabulary: Collection[str]) -> str:
         """An unknown word with what is near to it in meaning, or else in letters."""
@@ -131,8 +143,9 @@ class ClipTextConditioner(PromptConditioner):
         vocabulary: Collection[str] | None = None,
         synonyms: Mapping[str, str] | None = None,
         related: Mapping[str, Sequence[str]] | None = None,
+        concepts: Sequence[str] = (),
     ) -> None:
-        super().__init__(vocabulary, synonyms, related)
+        super().__init__(vocabulary, synonyms, related, concepts)
         self.tokenizer = tokenizer
         self.model = model.eval().requires_grad_(False)
 

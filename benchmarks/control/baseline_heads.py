@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scorefield.control.networks.perceptron import Fourier, Perceptron
+from scorefield.control.networks.fourier import Fourier
+from scorefield.control.networks.perceptron import Perceptron
 from scorefield.control.networks.settings import PerceptronSettings
 from scorefield.control.policies.sharded_generator import ShardedGenerator
 
@@ -159,9 +160,11 @@ class RecurrentMixture(Head):
     def __init__(self, steps: int, size: int, condition: int, settings: PerceptronSettings) -> None:
         super().__init__(steps, size, condition, settings)
         width = settings.width // 2
-        self.fourier = Fourier(condition, settings)
+        self.fourier = Fourier(condition, settings.frequencies or 0, settings.bandwidth)
         self.begin = nn.Sequential(
-            nn.Linear(self.fourier.size, 2 * width), nn.SiLU(), nn.Linear(2 * width, 2 * width)
+            nn.Linear(condition + self.fourier.size, 2 * width),
+            nn.SiLU(),
+            nn.Linear(2 * width, 2 * width),
         )
         self.lstm = nn.LSTM(size + condition, width, batch_first=True)
         self.leave = nn.Linear(width, self.components * (2 * size + 1))
@@ -199,7 +202,8 @@ class RecurrentMixture(Head):
         return torch.stack(actions, dim=1)
 
     def _begin(self, condition: Tensor) -> tuple[Tensor, Tensor]:
-        hidden, cell = self.begin(self.fourier(condition)).chunk(2, dim=1)
+        seen = torch.cat([condition, self.fourier(condition)], dim=1)
+        hidden, cell = self.begin(seen).chunk(2, dim=1)
         return hidden[None].contiguous(), cell[None].contiguous()
 
     def _mixture(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:

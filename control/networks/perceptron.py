@@ -6,13 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scorefield.control.networks.fourier import Fourier
 from scorefield.control.networks.network import ChunkNetwork
 from scorefield.control.networks.settings import PerceptronSettings
 
 _TIMES = 32  # sinusoids of the time
 _WAVES = (1, 2, 4, 8)  # half periods of those of a chunk's numbers, over [-1, 1]
-_MOST_BANDWIDTH = 2.0
-_SPACINGS = 3.0  # that the features, as a kernel, reach
 
 
 class Perceptron(ChunkNetwork):
@@ -37,8 +36,9 @@ class Perceptron(ChunkNetwork):
         super().__init__()
         self.steps, self.size_out = steps, size_out
         width = settings.width
-        self.fourier = Fourier(condition, settings)
-        features = steps * size_in * (1 + 2 * len(_WAVES)) + self.fourier.size + _TIMES
+        self.fourier = Fourier(condition, settings.frequencies or 0, settings.bandwidth)
+        features = condition + self.fourier.size
+        features += steps * size_in * (1 + 2 * len(_WAVES)) + _TIMES
         self.enter = nn.Linear(features, width)
         self.blocks = nn.ModuleList(
             nn.Sequential(
@@ -49,9 +49,8 @@ class Perceptron(ChunkNetwork):
         self.leave = nn.Linear(width, steps * size_out)
 
     def prepare(self, condition: Float[Tensor, "batch features"]) -> Float[Tensor, "batch more"]:
-        """The sinusoids of the condition, which are the same at every step."""
-        features: Tensor = self.fourier(condition)
-        return features
+        """The condition and sinusoids of it, which are the same at every step."""
+        return torch.cat([condition, self.fourier(condition)], dim=1)
 
     def denoise(
         self,
@@ -66,49 +65,6 @@ class Perceptron(ChunkNetwork):
         for block in self.blocks:
             h = h + block(h)
         return self.leave(nn.functional.silu(h)).unflatten(1, (self.steps, self.size_out))
-
-
-class Fourier(nn.Module):
-    """A condition and random sinusoids of it (Tancik et al. 2020)."""
-
-    def __init__(self, condition: int, settings: PerceptronSettings) -> None:
-        super().__init__()
-        bandwidth = _MOST_BANDWIDTH if settings.bandwidth is None else settings.bandwidth
-        spread = bandwidth * _unit(condition)
-        self.register_buffer("rates", torch.randn(condition, settings.frequencies) * spread)
-        self.rates: Tensor
-        self.bandwidth = bandwidth
-        self.size = condition + 2 * settings.frequencies
-
-    def rescale(self, bandwidth: float) -> None:
-        """The same features at another bandwidth."""
-        self.rates.mul_(bandwidth / self.bandwidth)
-        self.bandwidth = bandwidth
-
-    def forward(self, condition: Float[Tensor, "batch features"]) -> Float[Tensor, "batch more"]:
-        """The condition, and sines and cosines of it."""
-        angles = condition @ self.rates
-        return torch.cat([condition, angles.sin(), angles.cos()], dim=1)
-
-
-def bandwidth_for(spacing: float, condition: int) -> float:
-    """The bandwidth that demonstrations are dense enough for.
-
-    A sum of random features with rates of deviation r is a Gaussian kernel of width 1 / r (Rahimi
-    and Recht 2007). One that is narrower than the way to the nearest other demonstration says
-    nothing between them, so it is given three of these ways; and a bandwidth of 2 at most, which
-    tells a 24th of the range apart.
-
-    Args:
-        spacing: the way to the nearest other demonstration, in normalised units.
-        condition: numbers in the condition.
-    """
-    return min(_MOST_BANDWIDTH, 1 / (_SPACINGS * max(spacing, 1e-6) * _unit(condition)))
-
-
-def _unit(condition: int) -> float:
-    # Less per number the more there are, so that the phases spread alike.
-    return math.pi * math.sqrt(4 / max(condition, 4))
 
 
 def _waves(chunk: Tensor) -> Tensor:

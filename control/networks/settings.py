@@ -5,6 +5,9 @@ from typing import Literal
 
 from scorefield.domains import Count, NotNegative, Whole, check_numbers
 
+FREQUENCIES = 64
+"""Random Fourier features of a state, where a network's settings name no other number."""
+
 Predicts = Literal["eps", "x0", "v", "velocity"]
 """What a network outputs: the noise, the clean chunk, alpha eps - sigma x0, or eps - x0."""
 
@@ -83,7 +86,8 @@ class PerceptronSettings:
     width: channels of its layers.
     layers: number of residual blocks, of two linear maps each.
     frequencies: number of random Fourier features of the observation; without them modes that lie
-        close together blur.
+        close together blur. None: 64; for the other networks, none of images, of which features
+        are learnt.
     bandwidth: standard deviation of these frequencies, in periods over a normalised observation's
         half range. A policy with too much learns its demonstrations by heart, with too little it
         blurs what lies close together. None: what the demonstrations are dense enough for
@@ -92,10 +96,12 @@ class PerceptronSettings:
 
     width: Count = 256
     layers: Count = 3
-    frequencies: Whole = 64
+    frequencies: Whole | None = None
     bandwidth: NotNegative | None = None
 
     def __post_init__(self) -> None:
+        if self.frequencies is None:
+            object.__setattr__(self, "frequencies", FREQUENCIES)
         check_numbers(self)
 
 
@@ -112,6 +118,8 @@ class TransformerSettings:
     causal: an action looks at those before it and the observations that are not after it, as in
         the paper, and not at all. Which of several ways a noisy chunk is on, all of its actions
         say together.
+    frequencies, bandwidth: of random Fourier features of the observation, as `PerceptronSettings`
+        has them; the paper has none.
     """
 
     observations: int = 2
@@ -121,8 +129,11 @@ class TransformerSettings:
     dropout: float = 0.0
     timesteps: int = 100
     causal: bool = False
+    frequencies: Whole | None = None
+    bandwidth: NotNegative | None = None
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.observations < 1 or self.layers < 1 or self.heads < 1:
             raise ValueError(f"observations, layers and heads must be 1 or more; got {self}")
         if self.width < 4 or self.width % 2 or self.width % self.heads:
@@ -136,7 +147,7 @@ class TransformerSettings:
     @classmethod
     def paper(cls, observations: int = 2) -> "TransformerSettings":
         """The published size: about 9 M weights."""
-        return cls(observations, width=256, layers=8, heads=4, dropout=0.3, causal=True)
+        return cls(observations, width=256, layers=8, heads=4, dropout=0.3, causal=True, frequencies=0)
 
 
 @dataclass(frozen=True)
@@ -148,6 +159,9 @@ class UNet1DSettings:
     kernel: of the convolutions, odd.
     groups: of every group norm; divides every width.
     timesteps: the schedule's length, by which a time in [0, 1] becomes a timestep.
+    frequencies, bandwidth: of random Fourier features of the observation, as `PerceptronSettings`
+        has them; the paper has none. Without them one linear map leads from what is observed to
+        the blocks, and an expert that switches is learnt slowly.
     """
 
     widths: tuple[int, ...] = (32, 64)
@@ -155,8 +169,11 @@ class UNet1DSettings:
     kernel: int = 5
     groups: int = 8
     timesteps: int = 100
+    frequencies: Whole | None = None
+    bandwidth: NotNegative | None = None
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
         if not self.widths or any(w < 1 or w % self.groups for w in self.widths):
             raise ValueError(
@@ -171,9 +188,9 @@ class UNet1DSettings:
     @classmethod
     def paper_state(cls) -> "UNet1DSettings":
         """The published size for states: 65.78 M weights on Push-T."""
-        return cls(widths=(256, 512, 1024), time_features=256)
+        return cls(widths=(256, 512, 1024), time_features=256, frequencies=0)
 
     @classmethod
     def paper_image(cls) -> "UNet1DSettings":
         """The published size for images: about 250 M weights."""
-        return cls(widths=(512, 1024, 2048), time_features=128)
+        return cls(widths=(512, 1024, 2048), time_features=128, frequencies=0)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scorefield.control.networks.fourier import Fourier
 from scorefield.control.networks.network import ChunkNetwork
 from scorefield.control.networks.settings import TransformerSettings
 from scorefield.control.networks.unet1d import sinusoids
@@ -53,6 +54,13 @@ class Transformer(ChunkNetwork):
             _Layer(width, settings.heads, settings.dropout) for _ in range(settings.layers)
         )
         self.remember = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(settings.layers))
+        # Straight to keys and values: through the maps above, as narrow as a token, an expert that
+        # switches is not learnt from the same features.
+        self.fourier: Fourier | None = None
+        if settings.frequencies:
+            one = condition // seen
+            self.fourier = Fourier(one, settings.frequencies, settings.bandwidth)
+            self.recall = nn.Linear(self.fourier.size, settings.layers * 2 * width, bias=False)
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, size_out)
         # True where one may look.
@@ -75,7 +83,11 @@ class Transformer(ChunkNetwork):
         """Keys and values of the observations in all layers; the time does not change them."""
         observations = condition.unflatten(1, (self.settings.observations, -1))
         memory = self.encode(self.observe(observations) + self.seen_places[1:])
-        return torch.stack([remember(memory) for remember in self.remember], dim=1)
+        prepared = torch.stack([remember(memory) for remember in self.remember], dim=1)
+        if self.fourier is None:
+            return prepared
+        recalled = self.recall(self.fourier(observations))
+        return prepared + recalled.unflatten(2, (self.settings.layers, -1)).transpose(1, 2)
 
     def denoise(
         self,

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scorefield.control.networks.fourier import Fourier
 from scorefield.control.networks.network import ChunkNetwork
 from scorefield.control.networks.settings import UNet1DSettings
 
@@ -75,10 +76,15 @@ class UNet1D(ChunkNetwork):
             _Convolution(widths[0], size_out, 1),
         )
         self._films = [2 * block.width for block in self._blocks()]
+        self.fourier: Fourier | None = None
+        seen = condition
+        if settings.frequencies:
+            self.fourier = Fourier(condition, settings.frequencies, settings.bandwidth)
+            seen += self.fourier.size
         self.film_time = nn.Linear(features, sum(self._films), bias=False)
-        self.film_condition = nn.Linear(condition, sum(self._films))
-        # As if both were one linear map of features + condition numbers.
-        bound = 1 / math.sqrt(features + condition)
+        self.film_condition = nn.Linear(seen, sum(self._films))
+        # As if both were one linear map of features + seen numbers.
+        bound = 1 / math.sqrt(features + seen)
         for weights in (self.film_time.weight, *self.film_condition.parameters()):
             nn.init.uniform_(weights, -bound, bound)
 
@@ -86,7 +92,10 @@ class UNet1D(ChunkNetwork):
         self, condition: Float[Tensor, "batch features"]
     ) -> Float[Tensor, "batch prepared"]:
         """What the condition adds to the scales and biases of all blocks."""
-        film: Tensor = self.film_condition(nn.functional.mish(condition))
+        seen = nn.functional.mish(condition)
+        if self.fourier is not None:
+            seen = torch.cat([seen, self.fourier(condition)], dim=1)
+        film: Tensor = self.film_condition(seen)
         return film
 
     def denoise(

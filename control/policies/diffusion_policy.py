@@ -19,8 +19,10 @@ from scorefield.control.data.spacing import spacing
 from scorefield.control.data.windows import Windows
 from scorefield.control.networks.encoders import ObservationEncoder
 from scorefield.control.networks.lerobot_encoder import LeRobotEncoder
-from scorefield.control.networks.perceptron import Perceptron, bandwidth_for
+from scorefield.control.networks.fourier import bandwidth_for
+from scorefield.control.networks.perceptron import Perceptron
 from scorefield.control.networks.settings import (
+    FREQUENCIES,
     EncoderSettings,
     LeRobotEncoderSettings,
     PerceptronSettings,
@@ -166,6 +168,9 @@ class DiffusionPolicy(NetworkPolicy):
         self.spaces, self.horizons = spaces, horizons
         self.diffusion = diffusion or DiffusionSettings()
         self.network_settings = network or PerceptronSettings()
+        if self.network_settings.frequencies is None:
+            found = 0 if spaces.images else FREQUENCIES
+            self.network_settings = replace(self.network_settings, frequencies=found)
         told = getattr(self.network_settings, "timesteps", self.diffusion.levels)
         if told != self.diffusion.levels:
             raise ValueError(
@@ -197,7 +202,7 @@ class DiffusionPolicy(NetworkPolicy):
         A U-Net's states begin at 1: mish, through which it takes its condition, is close to a line
         from there on, and flattens what is negative.
 
-        A perceptron without a bandwidth gets the one that the demonstrations are dense enough for;
+        A network without a bandwidth gets the one that the demonstrations are dense enough for;
         from then on it is among its settings.
         """
         normalizer = Normalizer.of if self.diffusion.normalizer == "minmax" else Normalizer.gaussian
@@ -208,9 +213,10 @@ class DiffusionPolicy(NetworkPolicy):
             if isinstance(settings, UNet1DSettings):
                 states = states.raised(windows.episodes.state, 1)
             self.encoder.states = states.to(device)
-        if isinstance(settings, PerceptronSettings) and settings.bandwidth is None:
+        if settings.frequencies and settings.bandwidth is None:
             seen = self.encoder.states if self.spaces.state else None
-            found = bandwidth_for(spacing(windows, seen), self.encoder.size)
+            numbers = len(self.network.fourier.rates)
+            found = bandwidth_for(spacing(windows, seen), numbers)
             self.network.fourier.rescale(found)
             self.network_settings = replace(settings, bandwidth=found)
 

@@ -188,6 +188,7 @@ def _unet_settings(config: Mapping[str, Any]) -> UNet1DSettings:
         config["kernel_size"],
         config["n_groups"],
         config["num_train_timesteps"],
+        frequencies=0,
     )
 
 

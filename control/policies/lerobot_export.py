@@ -93,6 +93,11 @@ def _check(policy: DiffusionPolicy, environment_state: int) -> None:
             f"LeRobot's diffusion policy has a U-Net, and this one a {type(network).__name__}; "
             "train it with --network unet"
         )
+    if network.fourier is not None:
+        raise ValueError(
+            "LeRobot's U-Net is given no Fourier features of what is observed; train it with "
+            "--frequencies 0"
+        )
     if spaces.images:
         _check_images(policy)
     if spaces.tasks:

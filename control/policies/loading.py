@@ -81,6 +81,7 @@ def _own(folder: Path) -> DiffusionPolicy:
         kind = str(network.pop("kind"))
         if kind not in NETWORKS:
             raise ValueError(f"kind is {kind!r}; there are {sorted(NETWORKS)}")
+        network.setdefault("frequencies", 0)  # only perceptrons had them, and said how many
         if kind == "transformer":
             network.setdefault("causal", True)  # all were, before there was a choice
         network_settings = NETWORKS[kind][0](**network)

@@ -76,7 +76,7 @@ def _unet(state: Mapping[str, Tensor]) -> UNet1DSettings:
     widths = tuple(state[first.format(level)].shape[0] for level in range(levels))
     kernel = state[first.format(0)].shape[2]
     time_features = state["model.diffusion_step_encoder.1.weight"].shape[1]
-    return UNet1DSettings(widths, time_features, kernel)
+    return UNet1DSettings(widths, time_features, kernel, frequencies=0)
 
 
 def _transformer(state: Mapping[str, Tensor], heads: int) -> TransformerSettings:
@@ -89,4 +89,5 @@ def _transformer(state: Mapping[str, Tensor], heads: int) -> TransformerSettings
         layers=layers,
         heads=heads,
         causal=True,
+        frequencies=0,
     )

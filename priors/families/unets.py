@@ -29,7 +29,12 @@ def stable_diffusion(pipeline: Any, card: Card) -> FrozenPrior:
     A U-Net with a projection of class embeddings is told cameras, where the card names them.
     """
     text = ClipTextConditioner(
-        pipeline.tokenizer, pipeline.text_encoder, card.vocabulary, card.synonyms, card.related
+        pipeline.tokenizer,
+        pipeline.text_encoder,
+        card.vocabulary,
+        card.synonyms,
+        card.related,
+        card.concepts,
     )
     return _latent_unet(pipeline, card, text, UNetAdapter, usual_scale=7.5, usual_side=_SIDE)
 

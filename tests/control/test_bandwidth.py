@@ -1,4 +1,4 @@
-"""The bandwidth of a perceptron's Fourier features, from how dense demonstrations are."""
+"""The bandwidth of Fourier features, from how dense demonstrations are."""
 
 import math
 from pathlib import Path
@@ -13,7 +13,7 @@ from scorefield.control.data.normalizer import Normalizer
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.spacing import spacing
 from scorefield.control.data.windows import Windows
-from scorefield.control.networks.perceptron import Fourier, bandwidth_for
+from scorefield.control.networks.fourier import Fourier, bandwidth_for
 from scorefield.control.networks.settings import PerceptronSettings
 from scorefield.control.policies.diffusion_policy import DiffusionPolicy
 from scorefield.control.policies.loading import load_policy
@@ -39,9 +39,8 @@ def test_the_spacing_is_the_way_to_the_nearest_other_episode(apart: float) -> No
 def test_the_features_are_a_kernel_of_three_spacings(condition: int) -> None:
     # The mean of cos(r (x - y)) over many features is exp(-|x - y|^2 / 2 w^2), w = 3 spacings.
     # 20,000 features: the mean of cosines is known to 0.005.
-    settings = PerceptronSettings(frequencies=20_000, bandwidth=bandwidth_for(0.5, condition))
     torch.manual_seed(0)
-    fourier = Fourier(condition, settings)
+    fourier = Fourier(condition, 20_000, bandwidth_for(0.5, condition))
     way = torch.nn.functional.normalize(torch.randn(condition), dim=0)
     for length in (0.5, 1.5, 3.0):
         mean = float((length * way @ fourier.rates).cos().mean())

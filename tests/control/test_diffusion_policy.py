@@ -520,8 +520,36 @@ def test_an_observation_without_its_name_is_refused_with_the_name() -> None:
         check_named(np.zeros((2, 3)), {"state": (2, 3)})
 
 
+@pytest.mark.parametrize("images", [{}, {"view": (16, 16)}])
+@pytest.mark.parametrize("network", SMALL)
+def test_states_have_fourier_features_and_images_learn_their_own(
+    network: str, images: dict[str, tuple[int, int]]
+) -> None:
+    spaces = PolicySpaces(4, 2, (-1.0, -2.0), (1.0, 2.0), images=images)
+    encoder = EncoderSettings(width=16, keypoints=2)
+    usual = type(SMALL[network])()
+    found = DiffusionPolicy(spaces, HORIZONS, usual, encoder=encoder).network_settings.frequencies
+    assert found == (0 if images and network != "perceptron" else 64)
+    chosen = replace(SMALL[network], frequencies=3)
+    assert DiffusionPolicy(spaces, HORIZONS, chosen).network_settings.frequencies == 3
+
+
+@pytest.mark.parametrize("network", ["unet", "transformer"])
+def test_networks_saved_before_they_had_fourier_features_have_none(
+    network: str, tmp_path: Path
+) -> None:
+    saved = DiffusionPolicy(SPACES, HORIZONS, replace(SMALL[network], frequencies=0)).eval()
+    folder = saved.save(tmp_path / "policy")
+    config = json.loads((folder / "policy.json").read_text(encoding="utf-8"))
+    del config["network"]["frequencies"], config["network"]["bandwidth"]
+    (folder / "policy.json").write_text(json.dumps(config), encoding="utf-8")
+    with unverified():
+        loaded = load_policy(folder)
+    torch.testing.assert_close(loaded.act(observations()), saved.act(observations()))
+
+
 def test_a_transformer_saved_before_there_was_a_choice_is_causal(tmp_path: Path) -> None:
-    network = replace(SMALL["transformer"], causal=True)
+    network = replace(SMALL["transformer"], causal=True, frequencies=0)
     saved = DiffusionPolicy(SPACES, HORIZONS, network).eval()
     folder = saved.save(tmp_path / "policy")
     config = json.loads((folder / "policy.json").read_text(encoding="utf-8"))

@@ -39,7 +39,7 @@ from scorefield.control.policies.loading import load_policy
 from scorefield.priors.noise import keyed_noise
 
 HORIZONS = Horizons(2, 3, 8)
-UNET = UNet1DSettings((16, 32), 16)
+UNET = UNet1DSettings((16, 32), 16, frequencies=0)
 SPACES = PolicySpaces(5, 2, (-1.0, -2.0), (3.0, 2.0), rate=10.0)
 
 
@@ -181,11 +181,12 @@ def test_what_lerobot_has_not_is_refused(tmp_path: Path) -> None:
         assert not (tmp_path / "out").exists()
 
     x0 = DiffusionSettings("x0")
-    good = policy_of(x0)
+    good, wide = policy_of(x0), replace(UNET, frequencies=None)
     refused(r"without an observation.environment_state.*1 to 4; got 0", good, 0)
     refused("knows no velocity", policy_of(DiffusionSettings("velocity")))
     refused("--normalizer minmax", policy_of(DiffusionSettings("x0", normalizer="gaussian")))
     refused("--network unet", DiffusionPolicy(SPACES, HORIZONS))
+    refused("no Fourier features.*--frequencies 0", DiffusionPolicy(SPACES, HORIZONS, wide))
     odd = DiffusionPolicy(SPACES, Horizons(2, 3, 6), UNET)
     refused("multiple of 4 .* and this one is 6; train with --horizon 8", odd)
     seen = PolicySpaces(5, 2, (-1.0, -1.0), (1.0, 1.0), {"top": (24, 24)})

@@ -23,8 +23,8 @@ from scorefield.priors.noise import keyed_noise
 HORIZONS = Horizons(2, 3, 8)
 STATE, ACTION = 3, 2
 LOW, HIGH = (-50.0, -50.0), (50.0, 50.0)
-UNET = UNet1DSettings((16, 32), 16)
-TRANSFORMER = TransformerSettings(width=16, layers=2, heads=4, causal=True)
+UNET = UNet1DSettings((16, 32), 16, frequencies=0)
+TRANSFORMER = TransformerSettings(width=16, layers=2, heads=4, causal=True, frequencies=0)
 KINDS = ("unet", "transformer")
 
 

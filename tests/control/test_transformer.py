@@ -166,3 +166,17 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
         TransformerSettings(dropout=1.0)
     with pytest.raises(ValueError, match="must be 1 or more"):
         TransformerSettings(layers=0)
+
+
+@torch.no_grad()
+def test_fourier_features_of_an_observation_are_among_its_keys_and_values() -> None:
+    ours = network(replace(SMALL, frequencies=5, bandwidth=0.5))
+    plain = network(SMALL)
+    plain.load_state_dict({n: ours.state_dict()[n] for n in plain.state_dict()})
+    _, _, condition = inputs()
+    assert ours.fourier is not None
+    more = ours.prepare(condition) - plain.prepare(condition)  # (batch, layers, observations, ...)
+    for place, observation in enumerate(condition.unflatten(1, (3, 4)).unbind(1)):
+        angles = observation @ ours.fourier.rates
+        told = ours.recall(torch.cat([angles.sin(), angles.cos()], dim=1))
+        torch.testing.assert_close(more[:, :, place].flatten(1), told, atol=1e-5, rtol=1e-4)

@@ -1,5 +1,7 @@
 """The U-Net against a literal restatement of diffusion_policy's, its sizes and its refusals."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from reference_networks import ReferenceUnet
@@ -66,6 +68,16 @@ def test_a_prepared_condition_gives_the_same() -> None:
     time = timestep / 100
     other = ours.denoise(chunk, time, ours.prepare(condition + 1))
     assert not torch.allclose(other, ours(chunk, time, condition), atol=1e-3)
+
+
+def test_fourier_features_of_what_is_observed_reach_the_blocks() -> None:
+    torch.manual_seed(0)
+    ours = UNet1D(8, 3, 3, 10, replace(SMALL, frequencies=5, bandwidth=0.5))
+    _, _, condition = inputs()
+    assert ours.fourier is not None
+    angles = condition @ ours.fourier.rates
+    seen = torch.cat([nn.functional.mish(condition), angles.sin(), angles.cos()], dim=1)
+    torch.testing.assert_close(ours.prepare(condition), ours.film_condition(seen))
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,16 @@ def test_unknown_words_of_all_prompts_are_named_at_once(text: ClipTextConditione
         text.encode(["a red mushrom", "a red cup", "a grean cup"])
 
 
+def test_where_there_are_many_words_the_things_are_named(text: ClipTextConditioner) -> None:
+    words = [*(text.vocabulary or ()), *(f"w{i}" for i in range(99))]
+    many = ClipTextConditioner(text.tokenizer, text.model, words, concepts=["cup", "chair"])
+    with pytest.raises(ValueError, match=r"know 'sofa'.*It draws: cup, chair; scorefield info"):
+        many.check("a sofa")
+    few = ClipTextConditioner(text.tokenizer, text.model, text.vocabulary, concepts=["cup"])
+    with pytest.raises(ValueError, match=r"It knows: .*mushroom"):
+        few.check("a sofa")
+
+
 def test_no_prompts(text: ClipTextConditioner) -> None:
     with pytest.raises(ValueError, match="at least one"):
         text.encode([])

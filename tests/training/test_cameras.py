@@ -289,3 +289,22 @@ def test_a_curriculum_begins_with_some_of_the_images(monkeypatch: pytest.MonkeyP
         chosen.step(step)
         rates.append([group["lr"] for group in chosen.optimizer.param_groups])
     assert [fast / slow for slow, fast in rates] == pytest.approx([15, 15, 1])
+
+
+def test_what_heeds_its_cameras_is_past_the_curriculum() -> None:
+    tokenizer, codes = make_tokenizer(), keyed_noise(0, range(8), 0, (4, 16, 16))
+    task = DiffusionTask(
+        codes,
+        torch.zeros_like(codes),
+        ["a red chair"] * 8,
+        tokenizer,
+        TrainingSettings(steps=9, batch_size=4),
+        module=narrow_denoiser(tokenizer, cameras=True),
+        cameras=camera_vector(Cameras.at([0.0] * 8)),
+        curriculum=[(2, torch.arange(8) == 5)],
+        heeds_cameras=True,
+    )
+    assert "curriculum" not in task.config()
+    task.step(0)
+    slow, fast = (group["lr"] for group in task.optimizer.param_groups)
+    assert fast == slow > 0

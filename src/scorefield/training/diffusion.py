@@ -26,10 +26,11 @@ CAMERA_DROPOUT = 0.1
 """Share of images trained without their camera, so that a prior can also be asked without one."""
 
 CAMERA_RATE = 15.0
-"""Learning rate of the camera's embedding, of the network's; after a curriculum they are equal.
+"""Learning rate of the camera's embedding, of the network's, for cameras that are not heeded yet.
 
 At the network's own, a network that begins as one without cameras draws every side alike. What has
-been learnt in a curriculum is lost at this one, for harder images move the embedding at random.
+been learnt in a curriculum, or by the weights that a training begins with, is lost at this one, for
+harder images move the embedding at random: from there on the rates are equal.
 """
 
 _CAMERAS_TRIED_EVERY = 200  # steps
@@ -118,6 +119,8 @@ class DiffusionTask(TrainingTask):
     low_noise: timesteps are u^low_noise of all, u uniform; below 1 the noisier half has more.
     curriculum: what the steps before a certain one are about, one after another: that step, and
         a boolean of each image; after the last, and where it is empty, all images.
+    heeds_cameras: the module has learnt to, so that it is past the curriculum, and the embedding
+        of its cameras learns no faster than the rest.
 
     Raises:
         ValueError: a batch size below 2, low_noise not positive, cameras of another shape, or
@@ -139,6 +142,7 @@ class DiffusionTask(TrainingTask):
         cameras: Tensor | None = None,
         low_noise: float | int = 1.0,
         curriculum: Curriculum = (),
+        heeds_cameras: bool = False,
     ) -> None:
         if low_noise <= 0:
             raise ValueError(f"low_noise must be positive; got {low_noise}")
@@ -158,10 +162,14 @@ class DiffusionTask(TrainingTask):
                 f"the images have {told} cameras and the module takes the other; make it with "
                 f"TextToLatents(..., cameras={cameras is not None})"
             )
+        self.heeds_cameras = heeds_cameras
         super().__init__(module, settings)
         self.means, self.stds, self.cameras = means, stds, cameras
         self.low_noise = low_noise
-        self.curriculum = [(until, chosen.nonzero()[:, 0]) for until, chosen in curriculum]
+        self.curriculum = [
+            (until, chosen.nonzero()[:, 0])
+            for until, chosen in ([] if heeds_cameras else curriculum)
+        ]
         ends = [until for until, _ in self.curriculum]
         if ends != sorted(set(ends)) or not all(len(images) for _, images in self.curriculum):
             raise ValueError(
@@ -180,14 +188,15 @@ class DiffusionTask(TrainingTask):
         return super().step(step)
 
     def groups(self) -> list[dict[str, Any]]:
-        """The embedding of cameras learns faster than the rest."""
+        """The embedding of cameras learns faster than the rest, where it has all to learn."""
         embedding = self.module.unet.class_embedding
         if embedding is None:
             return super().groups()
         fast = [*embedding.parameters()]
         known = {id(p) for p in fast}
         rest = [p for p in self.parameters if id(p) not in known]
-        return [{"params": rest}, {"params": fast, "share": CAMERA_RATE}]
+        share = 1.0 if self.heeds_cameras else CAMERA_RATE
+        return [{"params": rest}, {"params": fast, "share": share}]
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Mean squared error of v over a random batch."""

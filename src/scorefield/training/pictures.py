@@ -127,7 +127,8 @@ def train_views(
     words: that prompts may hold.
     cameras: of the images, as `scorefield.views.camera_vector` has them, for a prior that is told
         cameras.
-    low_noise, curriculum: as `DiffusionTask` takes them.
+    low_noise, curriculum: as `DiffusionTask` takes them; a start that is told cameras is past the
+        curriculum.
     The rest is as `train_pictures` has it.
 
     Raises:
@@ -162,6 +163,7 @@ def train_views(
         cameras=None if cameras is None else cameras[told],
         low_noise=low_noise,
         curriculum=[(until, chosen[told]) for until, chosen in curriculum],
+        heeds_cameras=start is not None and start.unet.class_embedding is not None,
     )
     run_training(task, out / "denoiser", resume, progress, previews=_PREVIEWS)
     content = PriorCard(name, guidance_scale, words, card)

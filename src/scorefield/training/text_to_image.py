@@ -52,8 +52,8 @@ class TextToImageTask(DiffusionTask):
 
     codec: what made the latents; decodes the previews.
     prompts, guidance_scale: of the previews.
-    module, cameras, low_noise, curriculum: as of `DiffusionTask`; with cameras, previews show the
-        first six prompts, each from four sides.
+    module, cameras, low_noise, curriculum, heeds_cameras: as of `DiffusionTask`; with cameras,
+        previews show the first six prompts, each from four sides.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class TextToImageTask(DiffusionTask):
         cameras: Tensor | None = None,
         low_noise: float | int = 1.0,
         curriculum: Curriculum = (),
+        heeds_cameras: bool = False,
     ) -> None:
         super().__init__(
             means,
@@ -82,6 +83,7 @@ class TextToImageTask(DiffusionTask):
             cameras=cameras,
             low_noise=low_noise,
             curriculum=curriculum,
+            heeds_cameras=heeds_cameras,
         )
         self.codec, self.tokenizer = codec, tokenizer
         self.prompts, self.guidance_scale = list(prompts), guidance_scale

@@ -49,6 +49,7 @@ NETWORKS: dict[str, Callable[[int], "NetworkSettings"]] = {
 """Sizes of the networks of Diffusion Policy, by how many observations are seen."""
 
 _OF_PERCEPTRON = [name for name, _, _ in options_of(PerceptronSettings)]
+_SIZES_OF_PERCEPTRON = ("width", "layers")
 _OF_IMAGES = [name for name, _, _ in options_of(EncoderSettings, "width")]
 
 
@@ -65,8 +66,8 @@ class _PolicyTrain(DemonstrationsCommand):
     high: tuple[float, ...] | None = None
     """Without --env: greatest values of an action, one for all or one each; else the data's."""
     network: Literal[("perceptron", *NETWORKS)] = "perceptron"  # type: ignore[valid-type]
-    """Network that denoises: a perceptron with the options width, layers, frequencies and
-    bandwidth, or one of the networks of Diffusion Policy."""
+    """Network that denoises: a perceptron, with the options width and layers, or one of the
+    networks of Diffusion Policy; frequencies and bandwidth are for all but the paper's sizes."""
     predicts: Predicts = "x0"
     """Quantity that the network predicts; eps is the paper's, velocity trains a rectified flow."""
     normalizer: Annotated[
@@ -237,8 +238,10 @@ class _PolicyTrain(DemonstrationsCommand):
         """Refuses what nothing would read."""
         if self.observe == "image":
             check_unused(self, "--observe image, which has no state to tell it with", "task_text")
-        if self.network != "perceptron":
+        if self.network.endswith(("-paper", "-paper-image")):
             check_unused(self, f"--network {self.network}", *_OF_PERCEPTRON)
+        elif self.network != "perceptron":
+            check_unused(self, f"--network {self.network}", *_SIZES_OF_PERCEPTRON)
         if self.observe == "state":
             check_unused(self, "--observe state", "image_encoder", "resnet_width", *_OF_IMAGES)
         elif self.image_encoder == "lerobot":
@@ -286,6 +289,9 @@ class _PolicyTrain(DemonstrationsCommand):
             network = PerceptronSettings(**{name: getattr(self, name) for name in _OF_PERCEPTRON})
         else:
             network = NETWORKS[self.network](horizons.n_obs_steps)
+            if network.frequencies is None:
+                found = {name: getattr(self, name) for name in ("frequencies", "bandwidth")}
+                network = replace(network, **found)
         diffusion = DiffusionSettings(self.predicts, normalizer=self.normalizer)
         encoder = self._encoder_of(spaces)
         return DiffusionPolicy(spaces, horizons, network, diffusion, encoder, seed=self.seed)

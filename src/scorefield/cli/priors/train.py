@@ -100,7 +100,25 @@ class TrainShapes(_Training):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _PictureTraining(_Training):
+class _FurtherTraining(_Training):
+    prior: str
+    """Prior the training begins with: an embedded one, a folder, a hub id, or none."""
+    decoder_only: bool = False
+    """Keep the latents of --prior: of its codec only the decoder is trained."""
+
+    def check(self) -> None:
+        """Refuse latents to be kept where there are none."""
+        if self.decoder_only and self.prior == "none":
+            raise ValueError("--decoder-only keeps the latents of a prior: name one by --prior")
+
+    @property
+    def start(self) -> str | None:
+        """What the training begins with; None for random weights."""
+        return None if self.prior == "none" else self.prior
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PictureTraining(_FurtherTraining):
     prior: str = "shapes"
     """Prior the training begins with: an embedded one, a folder, a hub id, or none."""
     steps: Count = recipes.PICTURES_DENOISER.steps
@@ -111,22 +129,14 @@ class _PictureTraining(_Training):
     """Views of each image, each cropped, placed and put on a background at random."""
     channels: Count = PictureSettings().channels
     """Channels of the 16x16 latents: more are sharper, and harder to draw in."""
-    decoder_only: bool = False
-    """Keep the latents of --prior: of its codec only the decoder is trained."""
-
-    def check(self) -> None:
-        """Refuse latents to be kept where there are none."""
-        if self.decoder_only and self.prior == "none":
-            raise ValueError("--decoder-only keeps the latents of a prior: name one by --prior")
 
     def pictures(self, *, mirror: bool = True) -> PictureSettings:
         """How the images become training data, as the options say."""
-        start = None if self.prior == "none" else self.prior
         return PictureSettings(
             self.views,
             mirror=mirror,
             channels=self.channels,
-            start=start,
+            start=self.start,
             decoder_only=self.decoder_only,
         )
 
@@ -194,11 +204,12 @@ class TrainIcons(_PictureTraining):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainObjects(_Training):
+class TrainObjects(_FurtherTraining):
     """Train a prior of furniture and other things, told the camera: fetches meshes by apt.
 
     Views are rendered of the openly licensed meshes of Sweet Home 3D. The finished prior is in
     OUT/objects, in diffusers' format; OUT/held-out has pictures of things kept apart, for judges.
+    What it draws goes on improving with `--prior objects --decoder-only`.
     """
 
     prior: str = "icons"
@@ -223,7 +234,7 @@ class TrainObjects(_Training):
             views=self.views,
             other_views=self.other_views,
             package=self.package,
-            pictures=PictureSettings(start=None if self.prior == "none" else self.prior),
+            pictures=PictureSettings(start=self.start, decoder_only=self.decoder_only),
             codec=self.adjusted(recipes.OBJECTS_CODEC, self.codec_steps),
             denoiser=self.adjusted(recipes.OBJECTS_DENOISER, self.steps),
             resume=self.resume,
