@@ -9,8 +9,6 @@ from torch import Tensor, nn
 MOST_BANDWIDTH = 2.0
 """The highest bandwidth that is derived, which tells a 24th of the range apart."""
 
-_SPACINGS = 3.0  # that the features, as a kernel, reach
-
 
 class Fourier(nn.Module):
     """Sines and cosines of random projections of a condition (Tancik et al. 2020).
@@ -41,18 +39,19 @@ class Fourier(nn.Module):
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
-def bandwidth_for(spacing: float, condition: int) -> float:
-    """The bandwidth that demonstrations are dense enough for.
+def bandwidth_for(spacing: float, condition: int, reach: float) -> float:
+    """The bandwidth that demonstrations are dense enough for, `MOST_BANDWIDTH` at most.
 
     A sum of random features with rates of deviation r is a Gaussian kernel of width 1 / r (Rahimi
     and Recht 2007). One that is narrower than the way to the nearest other demonstration says
-    nothing between them, so it is given three of these ways; and `MOST_BANDWIDTH` at most.
+    nothing between them, so it is given several of these ways.
 
     Args:
         spacing: the way to the nearest other demonstration, in normalised units.
         condition: numbers in the condition.
+        reach: the kernel's width, in spacings.
     """
-    return min(MOST_BANDWIDTH, 1 / (_SPACINGS * max(spacing, 1e-6) * _unit(condition)))
+    return min(MOST_BANDWIDTH, 1 / (reach * max(spacing, 1e-6) * _unit(condition)))
 
 
 def _unit(condition: int) -> float:

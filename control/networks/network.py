@@ -5,9 +5,21 @@ from abc import ABC, abstractmethod
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scorefield.control.networks.fourier import Fourier
+
 
 class ChunkNetwork(nn.Module, ABC):
-    """(chunk, time, condition) -> chunk; what depends on the condition alone is kept apart."""
+    """(chunk, time, condition) -> chunk; what depends on the condition alone is kept apart.
+
+    Attributes:
+        reach: of the kernel that Fourier features of the condition are, in ways from one
+            demonstration to the nearest other (`bandwidth_for`). Where linear maps alone lead from
+            the features to the blocks, a narrow one is learnt by heart sooner.
+        fourier: these features, if it has any.
+    """
+
+    reach: float = 6.0
+    fourier: Fourier | None
 
     def forward(
         self,

@@ -25,6 +25,9 @@ class Perceptron(ChunkNetwork):
         settings: its size.
     """
 
+    reach = 3.0
+    fourier: Fourier
+
     def __init__(
         self,
         steps: int,

@@ -147,7 +147,9 @@ class TransformerSettings:
     @classmethod
     def paper(cls, observations: int = 2) -> "TransformerSettings":
         """The published size: about 9 M weights."""
-        return cls(observations, width=256, layers=8, heads=4, dropout=0.3, causal=True, frequencies=0)
+        return cls(
+            observations, width=256, layers=8, heads=4, dropout=0.3, causal=True, frequencies=0
+        )
 
 
 @dataclass(frozen=True)

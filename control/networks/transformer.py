@@ -56,7 +56,7 @@ class Transformer(ChunkNetwork):
         self.remember = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(settings.layers))
         # Straight to keys and values: through the maps above, as narrow as a token, an expert that
         # switches is not learnt from the same features.
-        self.fourier: Fourier | None = None
+        self.fourier = None
         if settings.frequencies:
             one = condition // seen
             self.fourier = Fourier(one, settings.frequencies, settings.bandwidth)

@@ -76,7 +76,7 @@ class UNet1D(ChunkNetwork):
             _Convolution(widths[0], size_out, 1),
         )
         self._films = [2 * block.width for block in self._blocks()]
-        self.fourier: Fourier | None = None
+        self.fourier = None
         seen = condition
         if settings.frequencies:
             self.fourier = Fourier(condition, settings.frequencies, settings.bandwidth)

@@ -215,9 +215,9 @@ class DiffusionPolicy(NetworkPolicy):
             self.encoder.states = states.to(device)
         if settings.frequencies and settings.bandwidth is None:
             seen = self.encoder.states if self.spaces.state else None
-            numbers = len(self.network.fourier.rates)
-            found = bandwidth_for(spacing(windows, seen), numbers)
-            self.network.fourier.rescale(found)
+            fourier = self.network.fourier
+            found = bandwidth_for(spacing(windows, seen), len(fourier.rates), self.network.reach)
+            fourier.rescale(found)
             self.network_settings = replace(settings, bandwidth=found)
 
     def compile(self, **options: Any) -> None:

@@ -14,8 +14,12 @@ from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.spacing import spacing
 from scorefield.control.data.windows import Windows
 from scorefield.control.networks.fourier import Fourier, bandwidth_for
-from scorefield.control.networks.settings import PerceptronSettings
-from scorefield.control.policies.diffusion_policy import DiffusionPolicy
+from scorefield.control.networks.settings import (
+    PerceptronSettings,
+    TransformerSettings,
+    UNet1DSettings,
+)
+from scorefield.control.policies.diffusion_policy import DiffusionPolicy, NetworkSettings
 from scorefield.control.policies.loading import load_policy
 
 
@@ -40,12 +44,24 @@ def test_the_features_are_a_kernel_of_three_spacings(condition: int) -> None:
     # The mean of cos(r (x - y)) over many features is exp(-|x - y|^2 / 2 w^2), w = 3 spacings.
     # 20,000 features: the mean of cosines is known to 0.005.
     torch.manual_seed(0)
-    fourier = Fourier(condition, 20_000, bandwidth_for(0.5, condition))
+    fourier = Fourier(condition, 20_000, bandwidth_for(0.5, condition, 3.0))
     way = torch.nn.functional.normalize(torch.randn(condition), dim=0)
     for length in (0.5, 1.5, 3.0):
         mean = float((length * way @ fourier.rates).cos().mean())
         assert mean == pytest.approx(math.exp(-(length**2) / 2 / 1.5**2), abs=0.02)
-    assert bandwidth_for(1e-9, condition) == 2.0
+    assert bandwidth_for(1e-9, condition, 3.0) == 2.0
+
+
+@pytest.mark.parametrize("settings", [UNet1DSettings((8, 16), 8), TransformerSettings(2, 8, 1, 2)])
+def test_other_networks_reach_twice_as_far(settings: NetworkSettings) -> None:
+    windows = lines(0.7)
+    spaces = PolicySpaces(2, 2, (0.0, 0.0), (2.0, 2.0))
+    usual = DiffusionPolicy(spaces, windows.horizons, PerceptronSettings(8, 1))
+    other = DiffusionPolicy(spaces, windows.horizons, settings)
+    usual.fit(windows)
+    other.fit(windows)
+    assert usual.network_settings.bandwidth is not None
+    assert other.network_settings.bandwidth == pytest.approx(usual.network_settings.bandwidth / 2)
 
 
 def test_it_is_chosen_once_and_kept_in_the_file(tmp_path: Path) -> None:
