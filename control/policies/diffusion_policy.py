@@ -18,8 +18,8 @@ from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.spacing import spacing
 from scorefield.control.data.windows import Windows
 from scorefield.control.networks.encoders import ObservationEncoder
-from scorefield.control.networks.lerobot_encoder import LeRobotEncoder
 from scorefield.control.networks.fourier import bandwidth_for
+from scorefield.control.networks.lerobot_encoder import LeRobotEncoder
 from scorefield.control.networks.perceptron import Perceptron
 from scorefield.control.networks.settings import (
     FREQUENCIES,
