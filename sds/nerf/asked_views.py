@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from scorefield.cameras import Cameras, view_prompt
 from scorefield.priors.prior import ImagePrior
 from scorefield.sds.nerf.camera_distribution import CameraDistribution
+from scorefield.sds.nerf.settings import ON_WHITE
 from scorefield.views import view_name
 
 __all__ = ["AskedViews", "asked_views", "check_views"]
@@ -24,15 +25,23 @@ class AskedViews:
     cameras: Cameras | None
 
 
-def asked_views(prior: ImagePrior, prompt: str, cameras: Cameras) -> AskedViews:
+def asked_views(
+    prior: ImagePrior, prompt: str, cameras: Cameras, white: Sequence[bool] = ()
+) -> AskedViews:
     """A prompt as a prior is asked for it from cameras.
 
     A prior that is told cameras gets them exactly and the prompt as it is; any other gets the
     name of each view after the prompt.
+
+    white: which of the views are on white, and the prompt to say so; of none it does not.
     """
-    if prior.cameras is not None:
-        return AskedViews([prompt] * len(cameras), cameras)
-    return AskedViews([view_prompt(prompt, view) for view in cameras.views], None)
+    prompts = [prompt] * len(cameras)
+    if prior.cameras is None:
+        prompts = [view_prompt(prompt, view) for view in cameras.views]
+    for number, said in enumerate(white):
+        if said:
+            prompts[number] = ON_WHITE.format(prompts[number])
+    return AskedViews(prompts, cameras if prior.cameras is not None else None)
 
 
 def check_views(prior: ImagePrior, prompt: str, cameras: CameraDistribution) -> None:

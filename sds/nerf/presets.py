@@ -8,7 +8,7 @@ a mean over them, hence the factor 1,024 there.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from scorefield.sds.levels import LevelRange
@@ -57,21 +57,38 @@ _UNLIT: Mapping[str, Any] = {
     "albedo_steps": 1.0, "shaded": 0.0, "textureless": 0.0, "orientation": 0.0,
 }  # fmt: skip
 
+# Of the prior `objects`: what is thin, legs above all, is lost by less guidance and more smoothing.
+_TOLD: Mapping[str, Any] = {"scale": 20.0, "on_white": 0.7, "smoothness": 500.0}
+
 
 @dataclass(frozen=True)
 class ViewPreset(Preset):
-    """A preset of what cameras see."""
+    """A preset of what cameras see.
+
+    told: further values, for priors that are told cameras.
+    """
+
+    told: Mapping[str, Any] = field(default_factory=dict)
 
     def fitted(self, prior: "ImagePrior") -> Preset:
         """Cameras stay where a prior that is told them was trained."""
         if prior.cameras is None:
             return self
         cameras = self.values.get("cameras", CameraDistribution()).within(prior.cameras)
-        return replace(self, values={**self.values, "cameras": cameras})
+        values = {**self.values, **self.told, "cameras": cameras}
+        known = getattr(getattr(prior, "text", None), "vocabulary", None)
+        if known is not None and not {"white", "background"} <= known:
+            values.pop("on_white", None)  # the prompt could not say so
+        return replace(self, values=values)
 
 
-PRESETS: tuple[Preset, ...] = (
-    ViewPreset("embedded", ("embedded",), "measured on the prior `shapes`, docs/results.md"),
+PRESETS: tuple[ViewPreset, ...] = (
+    ViewPreset(
+        "embedded",
+        ("embedded",),
+        "measured on the prior `shapes`, docs/results.md; with cameras on `objects`",
+        told=_TOLD,
+    ),
     ViewPreset(
         "dreamfusion",
         ("sd", "sdxl"),

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -36,7 +36,7 @@ from scorefield.sds.nerf.penalties import (
 )
 from scorefield.sds.nerf.presets import PRESETS
 from scorefield.sds.nerf.radiance_field import RadianceField, Rendering
-from scorefield.sds.nerf.settings import FieldName, TextTo3DSettings
+from scorefield.sds.nerf.settings import ON_WHITE, FieldName, TextTo3DSettings
 from scorefield.sds.nerf.texture.refinement import refine_scene
 from scorefield.sds.nerf.texture.settings import check_refinement
 from scorefield.sds.nerf.view_negatives import view_negatives
@@ -105,6 +105,7 @@ class SceneLook:
     metrics: by name.
     latents: of the views, without a graph.
     cameras: that saw them.
+    white: which of them on white.
     """
 
     loss: Float[Tensor, ""]
@@ -112,6 +113,7 @@ class SceneLook:
     metrics: Mapping[str, Metric]
     latents: Float[Tensor, "batch *shape"]
     cameras: Cameras
+    white: Sequence[bool] = ()
 
 
 class TextTo3D(DistillationJob):
@@ -147,6 +149,8 @@ class TextTo3D(DistillationJob):
         self.distillation = Distillation(prior, settings)
         self.optimizer = field_optimizer(_groups(self.scene, settings), settings.learning_rate)
         self.distillation.check([settings.prompt])
+        if settings.on_white:
+            self.distillation.check([ON_WHITE.format(settings.prompt)])
         check_views(prior, settings.prompt, settings.cameras)
         if settings.perp_neg and prior.cameras is not None:
             raise ValueError(
@@ -171,27 +175,33 @@ class TextTo3D(DistillationJob):
 
     def look(self, cameras: Cameras, progress: float, generator: torch.Generator) -> SceneLook:
         """Render what cameras see and ask the prior; nothing is updated."""
+        white: list[bool] = []
+        if share := self.settings.on_white:
+            white = (torch.rand(len(cameras), generator=generator) < share).tolist()
         with self.scene.field.held():
-            rendering = self._render(cameras, progress, generator)
+            rendering = self._render(cameras, white, progress, generator)
             penalty = self._penalty(rendering, progress)
         distilled, latents = self.distillation.look(
-            rendering.images, self.denoisers(cameras), progress, generator
+            rendering.images, self.denoisers(cameras, white), progress, generator
         )
         metrics = {
             **distilled.metrics,
             "opacity": rendering.opacity.detach().mean(),
             "penalty": penalty.detach(),
         }
-        return SceneLook(distilled.loss, penalty, metrics, latents.detach(), cameras)
+        return SceneLook(distilled.loss, penalty, metrics, latents.detach(), cameras, white)
 
     def learn(self, seen: SceneLook, generator: torch.Generator) -> Mapping[str, Metric]:
         """Train phi on what was seen, after the scene's update; of other objectives nothing."""
-        asked = self._asked(seen.cameras)
+        asked = self._asked(seen.cameras, seen.white)
         return self.distillation.learn(seen.latents, asked.prompts, generator, asked.cameras)
 
-    def denoisers(self, cameras: Cameras) -> PromptedDenoisers:
-        """The prior, each view under its own camera, or under the prompt that names it."""
-        settings, asked = self.settings, self._asked(cameras)
+    def denoisers(self, cameras: Cameras, white: Sequence[bool] = ()) -> PromptedDenoisers:
+        """The prior, each view under its own camera, or under the prompt that names it.
+
+        white: which of the views are on white; of none the prompt says so.
+        """
+        settings, asked = self.settings, self._asked(cameras, white)
         denoisers = self.distillation.denoisers(asked.prompts, asked.cameras)
         if not settings.perp_neg:
             return denoisers
@@ -205,15 +215,23 @@ class TextTo3D(DistillationJob):
         )
         return replace(denoisers, guided=guided)
 
-    def _asked(self, cameras: Cameras) -> AskedViews:
-        return asked_views(self.prior, self.settings.prompt, cameras)
+    def _asked(self, cameras: Cameras, white: Sequence[bool]) -> AskedViews:
+        return asked_views(self.prior, self.settings.prompt, cameras, white)
 
-    def _render(self, cameras: Cameras, progress: float, generator: torch.Generator) -> Rendering:
+    def _render(
+        self,
+        cameras: Cameras,
+        white: Sequence[bool],
+        progress: float,
+        generator: torch.Generator,
+    ) -> Rendering:
         settings = self.settings
         size = settings.size_at(progress, self.prior.image_size)
         shading, lights = self._shading(cameras, progress, generator)
-        greys = draw_greys(settings.views, generator)[:, None].expand(-1, 3)
-        greys = to_device(greys, self.device)
+        greys = draw_greys(settings.views, generator)
+        if white:
+            greys = torch.where(torch.tensor(white), 1.0, greys)
+        greys = to_device(greys[:, None].expand(-1, 3), self.device)
         background = greys if settings.background == "greys" else None  # the scene's own, learned
         return self.scene.render(
             cameras.to(self.device),

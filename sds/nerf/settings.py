@@ -9,6 +9,9 @@ from scorefield.sds.settings import RenderedSettings
 
 FieldName = Literal["voxels", "hash", "hash-large"]
 
+ON_WHITE = "{}, white background"
+"""The prompt of a view on white, in the words of the embedded priors' captions."""
+
 
 @dataclass(frozen=True)
 class ViewedSettings(RenderedSettings):
@@ -40,6 +43,9 @@ class TextTo3DSettings(ViewedSettings):
     field: kind of radiance field: voxels, fastest on a CPU; hash, a small hash grid;
         hash-large, Instant-NGP's of 16 levels, for a GPU.
     background: background of the views: greys of random brightness, or a learned sky.
+    on_white: share of the views whose background is white in place of grey, and whose prompt says
+        so (", white background"): a prior that learnt its things mostly on white may take a grey
+        background for part of one, and fill the whole sphere, or empty it.
     perp_neg: strength of the views as negative prompts of each other (Perp-Neg), against faces on
         the back; 0 leaves it out, 1 has threestudio's weights.
     albedo_steps: share of the run that sees the colour without shading, before shading starts.
@@ -61,6 +67,7 @@ class TextTo3DSettings(ViewedSettings):
     samples: Count = 48
     field: FieldName = "voxels"
     background: Literal["greys", "sky"] = "greys"
+    on_white: Share = 0.0
     perp_neg: NotNegative = 0.0
     albedo_steps: Share = 0.2
     shaded: Share = 0.5
@@ -76,6 +83,11 @@ class TextTo3DSettings(ViewedSettings):
         if self.shaded + self.textureless > 1:
             raise ValueError(
                 f"shaded + textureless must be at most 1; got {self.shaded} + {self.textureless}"
+            )
+        if self.on_white and self.background == "sky":
+            raise ValueError(
+                f"on_white puts views on white, and background sky on what is learnt; got on_white "
+                f"{self.on_white}"
             )
         if self.perp_neg and self.negative:
             raise ValueError(

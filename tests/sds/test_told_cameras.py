@@ -18,11 +18,13 @@ from scorefield.cli.main import main
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.loading import load_prior
 from scorefield.priors.noise import keyed_noise, noise_generator
+from scorefield.priors.text import ClipTextConditioner
 from scorefield.sds import CameraDistribution, TextTo3D, TextTo3DSettings
-from scorefield.sds.nerf import presets
 from scorefield.sds.nerf.assets.asset import unwrap
 from scorefield.sds.nerf.fields import VoxelGrid
+from scorefield.sds.nerf.presets import PRESETS
 from scorefield.sds.nerf.radiance_field import RadianceField
+from scorefield.sds.nerf.texture import presets as paint_presets
 from scorefield.sds.nerf.texture.distillation import TextureDistillation
 from scorefield.sds.nerf.texture.settings import TextureSettings
 from scorefield.sds.nerf.texture.user_mesh import UserMesh
@@ -80,6 +82,48 @@ def test_every_view_is_asked_for_from_its_camera(
         torch.testing.assert_close(camera_vector(cameras), camera_vector(drawn))
 
 
+def test_views_on_white_say_so(prior: FrozenPrior, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    run = scene(prior, views=8, on_white=0.5)
+    rendered: list[Tensor] = []
+    render = run.scene.render
+
+    def seen(*args: Any, **kwargs: Any) -> Any:
+        rendered.append(kwargs["background"])
+        return render(*args, **kwargs)
+
+    condition = FrozenPrior.condition
+
+    def heard(self: FrozenPrior, prompts: Any = None, cameras: Any = None) -> Any:
+        asked.append(prompts)
+        return condition(self, prompts, cameras)
+
+    monkeypatch.setattr(run.scene, "render", seen)
+    monkeypatch.setattr(FrozenPrior, "condition", heard)
+    run.step(0)
+    white = (rendered[0] == 1).all(1).tolist()
+    assert 0 < sum(white) < 8
+    assert asked[0] == [f"{PROMPT}, white background" if one else PROMPT for one in white]
+    with pytest.raises(ValueError, match="on_white puts views on white"):
+        TextTo3DSettings(PROMPT, on_white=0.5, background="sky")
+
+
+def test_a_prior_that_is_told_cameras_has_settings_of_its_own(prior: FrozenPrior) -> None:
+    assert isinstance(prior.text, ClipTextConditioner)
+    usual, found = TextTo3DSettings(PROMPT), settings_for(TextTo3DSettings, PROMPT, prior, PRESETS)
+    assert (found.scale, found.on_white, found.smoothness) == (20.0, 0.7, 500.0)
+    assert (found.steps, found.opacity) == (usual.steps, usual.opacity)
+    painted = settings_for(TextureSettings, PROMPT, prior, paint_presets.PRESETS)
+    assert painted.scale == TextureSettings(PROMPT).scale
+    words = prior.text.vocabulary
+    assert words is not None and "background" in words
+    prior.text.vocabulary = words - {"background"}
+    try:
+        assert settings_for(TextTo3DSettings, PROMPT, prior, PRESETS).on_white == 0
+    finally:
+        prior.text.vocabulary = words
+
+
 def test_the_prior_answers_to_the_camera(prior: FrozenPrior) -> None:
     run, z = scene(prior), keyed_noise(0, range(2), 0, prior.latent_shape)
     level = prior.schedule.at_timestep(800)
@@ -127,7 +171,7 @@ def test_cameras_it_was_not_trained_on_are_told_of(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         make(prior)
-        usual = settings_for(TextTo3DSettings, PROMPT, prior, presets.PRESETS)
+        usual = settings_for(TextTo3DSettings, PROMPT, prior, PRESETS)
     assert usual.cameras.overhead == (60.0, 60.0)
     monkeypatch.setitem(globals(), "KNOWN", CameraDistribution())
     with pytest.warns(UserWarning, match="views was not .*: overhead 60 to 90, trained on -10 to"):

@@ -11,7 +11,7 @@ __all__ = ["PRESETS"]
 _NAMES = {one.name for one in fields(TextureSettings)}
 
 PRESETS: tuple[Preset, ...] = tuple(
-    replace(one, values={name: one.values[name] for name in one.values if name in _NAMES})
+    replace(one, values={name: one.values[name] for name in one.values if name in _NAMES}, told={})
     for one in scenes.PRESETS
 )
 """Of each kind of prior the first one is chosen for it."""

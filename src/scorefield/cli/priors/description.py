@@ -31,7 +31,10 @@ def describe(prior: FrozenPrior, prompt: str | None) -> Outcome:
     """Scale, steps, precision, memory and presets of a prior, as metrics and as lines."""
     kind = kind_of(prior)
     made = {} if prior.is_video else {"scene": scenes.PRESETS, "drawing": drawings.PRESETS}
-    presets = {generator: presets_of(kind, found) for generator, found in made.items()}
+    presets = {
+        generator: [one.fitted(prior) for one in presets_of(kind, found)]
+        for generator, found in made.items()
+    }
     memory = memory_of(prior, prompt)
     said = prompts_of(prior)
     metrics = {
