@@ -86,8 +86,7 @@ class PerceptronSettings:
     width: channels of its layers.
     layers: number of residual blocks, of two linear maps each.
     frequencies: number of random Fourier features of the observation; without them modes that lie
-        close together blur. None: 64; for the other networks, none of images, of which features
-        are learnt.
+        close together blur. None: 64; a U-Net or a transformer that sees images has none.
     bandwidth: standard deviation of these frequencies, in periods over a normalised observation's
         half range. A policy with too much learns its demonstrations by heart, with too little it
         blurs what lies close together. None: what the demonstrations are dense enough for
