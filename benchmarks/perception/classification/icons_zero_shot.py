@@ -5,10 +5,10 @@
     python benchmarks/perception/classification/icons_zero_shot.py runs/icons --out runs/zero-shot
 
 Real icons of OpenMoji and EmojiOne 1 are told apart among the things that the prior draws, by
-`classify` with its defaults and the prompts "a THING"; by the nearest training icon in pixels (mean
-squared difference of 64 x 64, or its mirror image); and by a ridge regression on ImageNet features
-(EfficientNet-lite0) of the training icons. OUT gets results.jsonl, of each icon what each way calls
-it, and table.md; killed, the same command goes on.
+`classify` with the prompts "a THING" and six evaluations per label; by the nearest training icon in
+pixels (mean squared difference of 64 x 64, or its mirror image); and by a ridge regression on
+ImageNet features (EfficientNet-lite0) of the training icons. OUT gets results.jsonl, of each icon
+what each way calls it, and table.md; killed, the same command goes on.
 """
 
 import argparse
@@ -34,21 +34,21 @@ from scorefield.training.icon_concepts import TRAINING_SETS
 WAYS = ("prior", "nearest pixels", "ImageNet features")
 
 
-def main(training: Path, out: Path, name: str, count: int | None) -> None:
+def main(training: Path, out: Path, name: str, count: int | None, draws: int) -> None:
     """Classifies what is not classified yet, and writes the table."""
     prior = load_prior(name)
     labels = list(prior.concepts)
     pictures = training / "pictures"
     known, told = icons(pictures / "training", labels, tuple(TRAINING_SETS))
     judge = LabelJudge.train(pictures / "training", progress=True)
-    store = RowStore(out / "results.jsonl", {"prior": name}, ["set", "number"])
+    settings = {"prior": name, "draws": draws}
+    store = RowStore(out / "results.jsonl", settings, ["set", "number"])
     for family in HELD_OUT:
         images, which = icons(pictures / "held-out", labels, (family,))
         for number in range(len(images) if count is None else min(count, len(images))):
             key = {"set": family, "number": number}
-            found = partial(
-                called, prior, judge, labels, (known, told), images[number], int(which[number])
-            )
+            image, label = images[number], int(which[number])
+            found = partial(called, prior, judge, labels, (known, told), image, label, draws)
             print(store.once(found, **key), flush=True)
     write_text(out / "table.md", table(store.rows))
     print(table(store.rows))
@@ -61,10 +61,11 @@ def called(
     known: tuple[Tensor, Tensor],
     image: Tensor,
     label: int,
+    draws: int,
 ) -> dict[str, Any]:
     """What each way calls an icon, the likeliest first, and what the prior's answer cost."""
     prompts = {name: [f"{'an' if name[0] in 'aeiou' else 'a'} {name}"] for name in labels}
-    found = classify(prior, image, prompts)
+    found = classify(prior, image, prompts, budget=draws * len(labels))
     images, told = known
     pixels = torch.cat([images, images.flip(-1)]).sub(image).square().mean((1, 2, 3))
     nearest = labels[int(told.repeat(2)[pixels.argmin()])]
@@ -100,5 +101,6 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--prior", default="icons")
     parser.add_argument("--count", type=int, help="icons of each set; without it, all")
+    parser.add_argument("--draws", type=int, default=6, help="evaluations per label, on average")
     given = parser.parse_args()
-    main(given.training, given.out, given.prior, given.count)
+    main(given.training, given.out, given.prior, given.count, given.draws)
