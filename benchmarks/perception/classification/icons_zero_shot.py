@@ -1,14 +1,15 @@
-"""The prior `icons` as a classifier of icon sets that it has never seen, beside two others.
+r"""The prior `icons` as a classifier of icon sets that it has never seen, beside two others.
 
     pip install scorefield[judges]
     scorefield train-prior icons --out runs/icons
-    python benchmarks/perception/classification/icons_zero_shot.py runs/icons --out runs/zero-shot
+    python benchmarks/perception/classification/icons_zero_shot.py runs/icons --out runs/zero-shot \
+        --draws 6
 
 Real icons of OpenMoji and EmojiOne 1 are told apart among the things that the prior draws, by
-`classify` with the prompts "a THING" and six evaluations per label; by the nearest training icon in
-pixels (mean squared difference of 64 x 64, or its mirror image); and by a ridge regression on
-ImageNet features (EfficientNet-lite0) of the training icons. OUT gets results.jsonl, of each icon
-what each way calls it, and table.md; killed, the same command goes on.
+`classify` with the prompts "a THING" and so many evaluations per label on average; by the nearest
+training icon in pixels (mean squared difference of 64 x 64, or its mirror image); and by a ridge
+regression on ImageNet features (EfficientNet-lite0) of the training icons. OUT gets results.jsonl,
+of each icon what each way calls it, and table.md; killed, the same command goes on.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from icons import HELD_OUT, icons
 from scorefield.files import write_text
 from scorefield.intervals import wilson
 from scorefield.perception import classify
+from scorefield.perception.classification.classify import DRAWS
 from scorefield.priors import FrozenPrior, load_prior
 from scorefield.rows import RowStore
 from scorefield.sds.label_judge import LabelJudge
@@ -101,6 +103,6 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--prior", default="icons")
     parser.add_argument("--count", type=int, help="icons of each set; without it, all")
-    parser.add_argument("--draws", type=int, default=6, help="evaluations per label, on average")
+    parser.add_argument("--draws", type=int, default=DRAWS, help="evaluations per label")
     given = parser.parse_args()
     main(given.training, given.out, given.prior, given.count, given.draws)
