@@ -169,7 +169,7 @@ def test_lerobot_is_given_no_student_of_several_steps(windows: Windows, tmp_path
     policy = DiffusionPolicy(
         PolicySpaces.of(windows.episodes),
         HORIZONS,
-        UNet1DSettings(widths=(8, 16), time_features=8, groups=4),
+        UNet1DSettings(widths=(8, 16), time_features=8, groups=4, frequencies=0),
         DiffusionSettings(steps=2, sampler="renoised"),
     )
     with pytest.raises(ValueError, match="distil one of --steps 1"):

@@ -49,7 +49,6 @@ NETWORKS: dict[str, Callable[[int], "NetworkSettings"]] = {
 """Sizes of the networks of Diffusion Policy, by how many observations are seen."""
 
 _OF_PERCEPTRON = [name for name, _, _ in options_of(PerceptronSettings)]
-_SIZES_OF_PERCEPTRON = ("width", "layers")
 _OF_IMAGES = [name for name, _, _ in options_of(EncoderSettings, "width")]
 
 
@@ -66,8 +65,8 @@ class _PolicyTrain(DemonstrationsCommand):
     high: tuple[float, ...] | None = None
     """Without --env: greatest values of an action, one for all or one each; else the data's."""
     network: Literal[("perceptron", *NETWORKS)] = "perceptron"  # type: ignore[valid-type]
-    """Network that denoises: a perceptron, with the options width and layers, or one of the
-    networks of Diffusion Policy; frequencies and bandwidth are for all but the paper's sizes."""
+    """Network that denoises: a perceptron, with the options width and layers, or one of Diffusion
+    Policy's; frequencies and bandwidth are for all but the paper's sizes."""
     predicts: Predicts = "x0"
     """Quantity that the network predicts; eps is the paper's, velocity trains a rectified flow."""
     normalizer: Annotated[
@@ -238,15 +237,14 @@ class _PolicyTrain(DemonstrationsCommand):
         """Refuses what nothing would read."""
         if self.observe == "image":
             check_unused(self, "--observe image, which has no state to tell it with", "task_text")
-        if self.network.endswith(("-paper", "-paper-image")):
-            check_unused(self, f"--network {self.network}", *_OF_PERCEPTRON)
-        elif self.network != "perceptron":
-            check_unused(self, f"--network {self.network}", *_SIZES_OF_PERCEPTRON)
+        if self.network != "perceptron":
+            unused = _OF_PERCEPTRON if "-paper" in self.network else ["width", "layers"]
+            check_unused(self, f"--network {self.network}", *unused)
         if self.observe == "state":
             check_unused(self, "--observe state", "image_encoder", "resnet_width", *_OF_IMAGES)
         elif self.image_encoder == "lerobot":
-            unused = ("resnet_width", "prior", "layer", "fraction")
-            check_unused(self, "--image-encoder lerobot, a ResNet18", *unused)
+            read_by_ours = ("resnet_width", "prior", "layer", "fraction")
+            check_unused(self, "--image-encoder lerobot, a ResNet18", *read_by_ours)
         elif self._encoder().prior is None:
             check_unused(self, "the ResNet, without --prior", "layer", "fraction")
         else:
@@ -284,13 +282,12 @@ class _PolicyTrain(DemonstrationsCommand):
     def _policy(self, spaces: "PolicySpaces", horizons: "Horizons") -> "DiffusionPolicy":
         from scorefield.control.policies.diffusion_policy import DiffusionPolicy, DiffusionSettings
 
-        network: NetworkSettings
-        if self.network == "perceptron":
-            network = PerceptronSettings(**{name: getattr(self, name) for name in _OF_PERCEPTRON})
-        else:
+        settings = {name: getattr(self, name) for name in _OF_PERCEPTRON}
+        network: NetworkSettings = PerceptronSettings(**settings)
+        if self.network != "perceptron":
             network = NETWORKS[self.network](horizons.n_obs_steps)
-            if network.frequencies is None:
-                found = {name: getattr(self, name) for name in ("frequencies", "bandwidth")}
+            if network.frequencies is None:  # not one of the paper's
+                found = {name: settings[name] for name in ("frequencies", "bandwidth")}
                 network = replace(network, **found)
         diffusion = DiffusionSettings(self.predicts, normalizer=self.normalizer)
         encoder = self._encoder_of(spaces)
