@@ -17,7 +17,7 @@ from scorefield.sds.vector.gather import places, take
 
 __all__ = ["BEFORE", "SPARE", "Layout", "Polygons", "Upright", "blocks", "by_layer", "of_layers"]
 
-CROSSINGS = 2**15
+CROSSINGS = 2**16
 """With the scan lines of one family, of the layers of a block, about."""
 
 # An edge is smeared over up to one pixel and touches three cells; so a row has two cells to spare
@@ -82,7 +82,7 @@ def _order(owner: Tensor) -> Tensor:
     """The stable order of the owners: sorting integers that hold the place is faster."""
     bits = len(owner).bit_length()
     key = (owner << bits) + torch.arange(len(owner))
-    key.numpy().sort()
+    key.numpy().sort(kind="stable")  # merges runs: the layers of one kind lie in order
     return key & ((1 << bits) - 1)
 
 

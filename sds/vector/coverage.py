@@ -182,7 +182,7 @@ def _sorted(
     if key.is_cuda:
         key = key.sort().values
     else:
-        key.numpy().sort()
+        key.numpy().sort(kind="stable")  # merges runs: every edge comes as one, in ascending order
     return key, position, shift
 
 
