@@ -4,7 +4,7 @@ import difflib
 import re
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -30,10 +30,11 @@ class Conditioner(Protocol):
 
 
 _FEW_WORDS = 60  # that a refusal names one by one
+_CACHE = 2**29  # bytes of encoded prompts that are kept
 
 
 class PromptConditioner(ABC):
-    """Encodes each prompt once.
+    """Encodes each prompt once, while there is room.
 
     vocabulary: the words the prior was trained on; a prompt with any other word is refused. None
         accepts every text.
@@ -55,7 +56,7 @@ class PromptConditioner(ABC):
         self.synonyms = dict(synonyms or {})
         self.related = dict(related or {})
         self.concepts = tuple(concepts)
-        self._cache: dict[str, Mapping[str, Tensor]] = {}
+        self._cache: dict[Hashable, Mapping[str, Tensor]] = {}
         self._place: torch.device | str | None = None
         self._stays = False
 
@@ -77,15 +78,27 @@ class PromptConditioner(ABC):
             raise ValueError("no prompts were given; give at least one, which may be empty")
         prompts = [self.read(prompt) for prompt in prompts]
         self.check(" ".join(prompts))
-        for prompt in prompts:
-            if prompt not in self._cache:
-                with torch.no_grad():
-                    encoded = self.encode_one(prompt)
-                if self._place is not None:
-                    encoded = {name: tensor.to(self._place) for name, tensor in encoded.items()}
-                self._cache[prompt] = encoded
-        rows = [self._cache[prompt] for prompt in prompts]
+        rows = [self._encoded(prompt) for prompt in prompts]
         return Condition({name: _together([row[name] for row in rows]) for name in rows[0]})
+
+    def _encoded(self, prompt: str) -> Mapping[str, Tensor]:
+        """The tensors of a prompt, from the cache, whose least recent ones make room."""
+        key = self.key(prompt)
+        encoded = self._cache.pop(key, None)
+        if encoded is None:
+            with torch.no_grad():
+                encoded = self.encode_one(prompt)
+            if self._place is not None:
+                encoded = {name: tensor.to(self._place) for name, tensor in encoded.items()}
+        self._cache[key] = encoded  # dicts keep their order: the last one is the most recent
+        size = sum(tensor.nbytes for tensor in encoded.values())
+        while len(self._cache) > max(1, _CACHE // max(1, size)):
+            del self._cache[next(iter(self._cache))]
+        return encoded
+
+    def key(self, prompt: str) -> Hashable:
+        """By what an encoded prompt is found again; all that `encode_one` depends on."""
+        return prompt
 
     def read(self, prompt: str) -> str:
         """The prompt with the words that synonyms stand for."""

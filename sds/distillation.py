@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from scorefield.images import contact_sheet, save_image
+from scorefield.priors.digest import prior_digest
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator, noise_like
 from scorefield.priors.prior import ImagePrior, Prompts, ToldCameras, check_is_prior
@@ -167,9 +168,17 @@ class Distillation:
             self.phi.load_state(state["phi"])
 
     def config(self) -> dict[str, Any]:
-        """Settings and prior as JSON values, for a run's config."""
-        objective = to_config(self.settings.objective)
-        return {**asdict(self.settings), "objective": objective, "prior": self.prior.name}
+        """Settings and prior as JSON values, for a run's config.
+
+        Another model under the name of the prior, or its precision, makes another result: a run
+        that goes on is refused then.
+        """
+        prior = {
+            "prior": self.prior.name,
+            "dtype": str(getattr(self.prior, "dtype", torch.float32)).removeprefix("torch."),
+            "weights": prior_digest(self.prior),
+        }
+        return {**asdict(self.settings), "objective": to_config(self.settings.objective), **prior}
 
 
 def fitted(images: Float[Tensor, "b *f 3 h w"], prior: ImagePrior) -> Float[Tensor, "b *f 3 H W"]:

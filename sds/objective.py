@@ -18,7 +18,6 @@ from torch import Tensor
 from scorefield.devices import to_device
 from scorefield.priors.denoiser import Denoiser
 from scorefield.priors.experts import check_is_denoiser
-from scorefield.priors.guidance.classifier_free import ClassifierFreeGuidance
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.prediction import Prediction
 from scorefield.priors.prior import ImagePrior, Prompts, ToldCameras
@@ -75,7 +74,8 @@ _LACKS = {
 class PromptedDenoisers:
     """The denoisers an objective takes differences of: one prior under several prompts.
 
-    guided: under the prompt with any guidance; what the generator should look like.
+    guided: under the prompt, guided as samples of the prior are (its `guidance_kind`); what the
+        generator should look like.
     cond: under the prompt. uncond: without one. negative: under the negative prompt.
     source: under the prompt of the image that is edited, guided as `guided` is.
     phi: a field of what the generator makes now.
@@ -121,7 +121,7 @@ class PromptedDenoisers:
 
         def guided(towards: Denoiser) -> Denoiser:
             away = bad or uncond or towards
-            return ClassifierFreeGuidance(towards, away, scale)
+            return prior.guidance_kind(towards, away, scale)
 
         from_source = None if source is None else guided(condition(source))
         return cls(guided(cond), cond, uncond, bad, from_source, phi)

@@ -232,7 +232,8 @@ class FrozenFeatures(nn.Module):
     Args:
         prior: the prior, shared by cameras and by copies of the policy.
         layer: of its network.
-        fraction: of its schedule, the level of noise; the noise is fixed.
+        fraction: of its schedule, the level of noise; the noise is the same for every image, so
+            that images that hardly differ have maps that hardly differ.
     """
 
     def __init__(self, prior: FrozenPrior, layer: str, fraction: float) -> None:
@@ -254,7 +255,14 @@ class FrozenFeatures(nn.Module):
             prior.to(images.device)
         size = (prior.image_size, prior.image_size)
         resized = nn.functional.interpolate((images + 1) / 2, size, mode="bilinear", antialias=True)
-        maps = extract_features(prior, resized.clamp(0, 1), [self._layer], self._level, ensemble=1)
+        maps = extract_features(
+            prior,
+            resized.clamp(0, 1),
+            [self._layer],
+            self._level,
+            ensemble=1,
+            items=[0] * len(images),
+        )
         return maps[self._layer].to(images)
 
 

@@ -64,9 +64,9 @@ class PolicyStudent(StudentTask):
             ValueError: the windows are of other sizes or horizons than the teacher.
         """
         check_fits(teacher, windows)
-        self.teacher = teacher.eval().requires_grad_(False)
         self.windows, self._device = windows, teacher.actions.scale.device
-        self.policy, fake = (copy.deepcopy(teacher).eval() for _ in range(2))
+        self.teacher, self.policy, fake = (copy.deepcopy(teacher).eval() for _ in range(3))
+        self.teacher.requires_grad_(False)
         super().__init__(self._lesson(fake, settings), settings)
 
     def _lesson(self, fake: DiffusionPolicy, settings: StudentSettings) -> Lesson:

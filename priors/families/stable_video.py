@@ -1,6 +1,7 @@
 """Stable Video Diffusion, which is shown an image in place of a prompt."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -71,6 +72,13 @@ class ImageConditioner(PromptConditioner):
             "image_latents": latents.to(seen),
             "added_time_ids": motion.to(seen),
         }
+
+    def key(self, prompt: str) -> Hashable:
+        """The path and what the file is now: another image may come to have its name."""
+        if not prompt or not Path(prompt).is_file():
+            return prompt
+        status = Path(prompt).stat()
+        return prompt, status.st_ino, status.st_size, status.st_mtime_ns
 
     def _image(self, prompt: str) -> Float[Tensor, "3 size size"]:
         if not prompt:

@@ -38,8 +38,8 @@ class ZImageAdapter(FlowAdapter):
         texts = list(encoder_hidden_states)
         if not words.is_meta:  # what it costs is counted without values, as if all were words
             texts = [hidden[mask] for hidden, mask in zip(texts, words, strict=True)]
-        clean = 1 - timestep / self.num_timesteps
-        values = self.model(list(z[:, :, None]), clean.to(z.dtype), texts, return_dict=False)[0]
+        clean = 1 - timestep / self.num_timesteps  # in float32: bfloat16 would round it to 1 in 256
+        values = self.model(list(z[:, :, None]), clean, texts, return_dict=False)[0]
         if z.is_meta:
             self.model.rope_embedder.freqs_cis = None  # a table that it would keep, without values
         return -torch.stack(list(values))[:, :, 0]

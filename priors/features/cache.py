@@ -9,19 +9,17 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from scorefield.files import whole_file
-from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.levels import NoiseLevel
-
-_SAMPLES = 16
 
 
 class FeatureCache:
     """Maps by a key of everything they depend on; a folder that may be deleted at any time.
 
-    A file that is damaged counts as missing, and is written again.
+    A file that is damaged counts as missing, and is written again. Several jobs may fill one
+    folder.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -39,20 +37,23 @@ class FeatureCache:
 
     def write(self, key: str, features: Tensor) -> None:
         """Keep a map: written aside and renamed, so that no reader sees a part of it."""
-        with whole_file(self.folder / f"{key}.safetensors") as part:
+        with whole_file(self.folder / f"{key}.safetensors", shared=True) as part:
             save_file({"features": features.detach().cpu().contiguous()}, part)
 
 
 def feature_key(
     prior: str,
-    image: int,
+    image: tuple[int, int],
     path: str,
     level: NoiseLevel,
     condition: Mapping[str, Tensor],
     ensemble: int,
     seed: int,
 ) -> str:
-    """A digest of what a map depends on; the prompt counts as the tensors it is encoded to."""
+    """A digest of what a map depends on; the prompt counts as the tensors it is encoded to.
+
+    image: the keys of its content and of its noise.
+    """
     digest = hashlib.blake2b(digest_size=16)
     amplitudes = float(level.alpha).hex(), float(level.sigma).hex()
     digest.update(json.dumps([prior, image, path, amplitudes, ensemble, seed]).encode())
@@ -60,22 +61,4 @@ def feature_key(
         values = condition[name].detach().to("cpu", torch.float32).contiguous()
         digest.update(f"{name}{tuple(values.shape)}".encode())
         digest.update(values.numpy().tobytes())
-    return digest.hexdigest()
-
-
-def prior_key(prior: FrozenPrior) -> str:
-    """A digest of a prior's network and codec: of every weight, its name and 16 of its values.
-
-    Weights that were trained on or merged with others differ in almost all values, and reading all
-    of them would take longer than the network does.
-    """
-    digest = hashlib.blake2b(type(prior.model).__name__.encode(), digest_size=16)
-    parts = [prior.network, *(v for v in vars(prior.codec).values() if isinstance(v, nn.Module))]
-    for part in parts:
-        state = part.state_dict()
-        for name, values in state.items():
-            digest.update(f"{name}{tuple(values.shape)}{values.dtype}".encode())
-        step = [max(1, v.numel() // _SAMPLES) for v in state.values()]
-        samples = [v.reshape(-1)[::s].float() for v, s in zip(state.values(), step, strict=True)]
-        digest.update(torch.cat(samples).cpu().numpy().tobytes())
     return digest.hexdigest()

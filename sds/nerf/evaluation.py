@@ -17,6 +17,7 @@ from torch import Tensor
 
 from scorefield.cameras import orbit
 from scorefield.images import contact_sheet, load_image, save_image
+from scorefield.priors.digest import prior_digest
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.folder import RunFolder
 from scorefield.runs.job import run
@@ -220,6 +221,7 @@ def evaluate_prompts(
         "prompts": prompts,
         "settings": common,
         "prior": prior.name,
+        "weights": prior_digest(prior),
         "judge": judge.name,
         "azimuths": azimuths,
         "elevation": elevation,

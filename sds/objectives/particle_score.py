@@ -28,7 +28,9 @@ class ParticleScore:
 
     condition: the denoiser under prompts, and (cameras=...) cameras where the prior is told them;
         differentiable in `parameters` where gradients are on.
-    parameters: by name; all that is trained and saved.
+    parameters: by name, in float32; all that is trained and saved.
+    dtype: of the network. In float16 the loss is scaled, for the gradient of a mean over a latent
+        is below what float16 holds, and an update that overflows is left out.
     """
 
     def __init__(
@@ -37,11 +39,14 @@ class ParticleScore:
         parameters: dict[str, nn.Parameter],
         learning_rate: float,
         updates: int,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.condition = condition
         self.parameters = parameters
         self.updates = updates
         self.optimizer = torch.optim.Adam(parameters.values(), lr=learning_rate)
+        device, half = next(iter(parameters.values())).device.type, dtype == torch.float16
+        self._scaler = torch.amp.GradScaler(device, init_scale=2.0**14, enabled=half)
 
     def denoiser(self, prompts: Prompts | None, cameras: ToldCameras | None = None) -> Denoiser:
         """The denoiser under prompts, and cameras if there are any."""
@@ -70,14 +75,18 @@ class ParticleScore:
                 predicted = denoiser(level.add_noise(x, eps), level).eps
                 loss = (predicted - eps).square().mean()
                 self.optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-            self.optimizer.step()
+                self._scaler.scale(loss).backward()
+            self._scaler.step(self.optimizer)
+            self._scaler.update()
         return loss.detach()
 
     def state(self) -> dict[str, Any]:
-        """Parameters and optimiser."""
+        """Parameters, optimiser and, in float16, the scale of the loss."""
         parameters = {name: value.detach().clone() for name, value in self.parameters.items()}
-        return {"parameters": parameters, "optimizer": self.optimizer.state_dict()}
+        state = {"parameters": parameters, "optimizer": self.optimizer.state_dict()}
+        return (
+            {**state, "scaler": self._scaler.state_dict()} if self._scaler.is_enabled() else state
+        )
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Inverse of `state`."""
@@ -85,6 +94,8 @@ class ParticleScore:
             for name, value in self.parameters.items():
                 value.copy_(state["parameters"][name])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self._scaler.is_enabled():
+            self._scaler.load_state_dict(state["scaler"])
 
 
 @dataclass(frozen=True)
@@ -139,7 +150,9 @@ class LowRank:
             value.requires_grad_(True)
         learner = prior.with_network_gradient()
         learner.network = adapted
-        return ParticleScore(learner.condition, parameters, self.learning_rate, self.updates)
+        return ParticleScore(
+            learner.condition, parameters, self.learning_rate, self.updates, prior.dtype
+        )
 
 
 @dataclass(frozen=True)

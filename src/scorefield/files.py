@@ -7,6 +7,7 @@ moment leaves the old file, the new file or none, and never a part of one.
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,24 +26,25 @@ def part_path(path: str | os.PathLike[str]) -> Path:
 
 
 @contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+def whole_file(path: str | os.PathLike[str], *, shared: bool = False) -> Iterator[Path]:
     """Gives a name to write to, which becomes `path` when the block ends without an error.
 
     The name is beside `path` and has the same suffix, which is where many writers look for the
     format. The folder is made. The finished file has the permissions of a newly created one,
     whatever its writer set. On an error the part is deleted and `path` stays as it was. Of two
-    processes that write one file at once, the later is refused, for their parts have one name.
+    processes that write one file at once, the later is refused, for their parts have one name;
+    unless the file is `shared`: then each has a part of its own, and the last to end wins.
 
         with whole_file("mesh.glb") as part:
             mesh.export(part)
 
     Raises:
-        ValueError: another process is writing the file.
+        ValueError: another process is writing the file, which is not shared.
         OSError: the folder or the file cannot be written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = part_path(path)
+    part = part_path(path.with_stem(f"{path.stem}.{uuid.uuid4().hex}") if shared else path)
     if part.exists():  # of a writer that was killed, unless it is still at it
         lock_path(part, path)
         part.unlink(missing_ok=True)

@@ -42,7 +42,8 @@ def lock_path(path: Path, name: Path | None = None) -> Lock | None:
         return None
     import fcntl
 
-    descriptor = os.open(path, os.O_RDONLY)
+    # NFS wants a file open for writing; a folder cannot be.
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     status = os.fstat(descriptor)
     key = (status.st_dev, status.st_ino)
     if (held := _HELD.get(key)) is not None:

@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from scorefield.cli.main import main
 from scorefield.images import load_image, save_image
-from scorefield.priors.features.cache import FeatureCache, prior_key
+from scorefield.priors.digest import prior_digest
+from scorefield.priors.features.cache import FeatureCache
 from scorefield.priors.features.extraction import extract_features, image_key
 from scorefield.priors.features.memory import memory_estimate
 from scorefield.priors.features.network_cost import network_cost
@@ -254,10 +255,10 @@ def test_cache(load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         extract_features(prior, images, ["up0"], level, ensemble=2, cache=cache)["up0"], both
     )
     handle.remove()
-    key = prior_key(prior)
+    key = prior_digest(prior)
     with torch.no_grad():
         prior.network.model.conv_out.bias.add_(1)
-        changed = prior_key(prior)
+        changed = prior_digest(prior)
         prior.network.model.conv_out.bias.sub_(1)
     assert changed != key
 

@@ -33,7 +33,7 @@ from world_pairs import SemanticPair, draw_pairs
 from scorefield.perception.correspondence.dift import DiftPreset, dift_preset, features
 from scorefield.perception.correspondence.matching import Locate, NearestPixel
 from scorefield.perception.correspondence.metrics import keypoint_accuracy, resampled_accuracy
-from scorefield.priors.features.cache import prior_key
+from scorefield.priors.digest import prior_digest
 from scorefield.priors.features.extraction import extract_features
 from scorefield.priors.features.network_cost import network_cost
 from scorefield.priors.frozen_prior import FrozenPrior
@@ -155,7 +155,7 @@ def evaluate_correspondence(
     preset = dift_preset(prior)
     parts = RowStore(
         None if folder is None else folder / "parts.jsonl",
-        {"weights": prior_key(prior), "preset": asdict(preset), **asdict(settings)},
+        {"weights": prior_digest(prior), "preset": asdict(preset), **asdict(settings)},
         ["part"],
     )
     size = prior.image_size

@@ -13,6 +13,7 @@ import atexit
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -25,6 +26,7 @@ from torch import Tensor, distributed
 
 from scorefield.runs.folder import RunFolder
 
+_CACHED = 90.0  # seconds; NFS keeps what a folder holds for up to 60
 _PATIENCE = timedelta(days=1)  # the first one may render images for hours before a training
 
 Given = ParamSpec("Given")
@@ -143,19 +145,22 @@ class DistributedContext:
         """`RunFolder.create` by the first; to the others a view of it that writes nothing.
 
         Raises:
-            ValueError: what `RunFolder.create` refuses; or this process does not see the folder.
+            ValueError: what `RunFolder.create` refuses; or this process does not see the folder, or
+                not the first one's checkpoint.
         """
         folder: RunFolder | None = None
+        done = torch.zeros(1, dtype=torch.int64, device=self.device)  # of the first: 0 for none
         if self.first:
             folder = RunFolder.create(path, *args, **kwargs)
-            folder.load_checkpoint()  # mends a replacement that was interrupted
-        self.wait()
+            checkpoint = folder.load_checkpoint()  # mends a replacement that was interrupted
+            done += 0 if checkpoint is None else 1 + checkpoint[0]
+        self._add_up(done)
         if folder is None and not (Path(path) / "config.json").exists():
             raise ValueError(
                 f"process {self.index} does not see {path}, which the first process made; choose "
                 "a folder on a disk that all computers of the training share"
             )
-        return folder or _Onlooker(Path(path), {})
+        return folder or _Onlooker(Path(path), self.index, int(done))
 
     def _add_up(self, tensor: Tensor) -> None:
         """Puts the sum over the processes into a tensor."""
@@ -169,7 +174,43 @@ class DistributedContext:
 
 
 class _Onlooker(RunFolder):
-    """A run folder that another process writes."""
+    """A run folder that another process writes.
+
+    index: of this process.
+    done: 1 more than the steps of the checkpoint that the first one begins with; 0 is none.
+    """
+
+    def __init__(self, path: Path, index: int, done: int) -> None:
+        super().__init__(path, {})
+        self._index, self._done = index, done
+
+    def load_checkpoint(self) -> tuple[int, dict[Any, Any]] | None:
+        """The checkpoint that the first process began with.
+
+        A network's file system may show an older one for a while, or none: it is waited for.
+        Weights that differ between the processes would be averaged without a word.
+
+        Raises:
+            ValueError: it is not to be seen.
+        """
+        if not self._done:
+            return None
+        until = time.monotonic() + _CACHED
+        while True:
+            found = super().load_checkpoint()
+            seen = 0 if found is None else 1 + found[0]
+            if seen == self._done:
+                return found
+            if time.monotonic() > until:
+                raise ValueError(
+                    f"process {self._index} sees {f'step {seen - 1}' if seen else 'no checkpoint'} "
+                    f"in {self.path}, and the first process step {self._done - 1}; choose a folder "
+                    "on a disk that all computers of the training share, or start them once more"
+                )
+            time.sleep(1.0)
+
+    def _recover(self) -> None:
+        """Leaves it to the first process."""
 
     def write_row(self, step: int, metrics: Mapping[str, float]) -> None:
         """Writes nothing."""

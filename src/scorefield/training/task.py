@@ -43,6 +43,8 @@ class TrainingTask(ABC):
         self.optimizer = torch.optim.AdamW(
             self.groups(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-3
         )
+        half = settings.precision == torch.float16  # rounds the gradient of a mean to zero
+        self.scaler = torch.amp.GradScaler(self.device.type, init_scale=2.0**14, enabled=half)
 
     def groups(self) -> list[dict[str, Any]]:
         """The parameters by their learning rates: the settings' times "share", by default 1."""
@@ -62,10 +64,14 @@ class TrainingTask(ABC):
             group["lr"] = settings.learning_rate * settings.rate(step) * group.get("share", 1.0)
         loss, metrics = self.loss(step, noise_generator(settings.seed, step))
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        self.scaler.scale(loss).backward()
         loss = self._shared(loss)
+        self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.scaler.is_enabled():
+            norm = norm.nan_to_num(0.0, 0.0)  # of an update that overflowed, which is left out
         with torch.no_grad():
             torch._foreach_lerp_(self.average, self.parameters, 1 - self.decay(step))
         return {"loss": loss.item(), **metrics, "gradient_norm": norm.item()}
@@ -116,11 +122,13 @@ class TrainingTask(ABC):
         return None
 
     def state(self) -> dict[str, Any]:
-        """Weights, their average and the optimiser."""
+        """Weights, their average, the optimiser and, in float16, the scale of the loss."""
+        scaler = {"scaler": self.scaler.state_dict()} if self.scaler.is_enabled() else {}
         return {
             "module": self.module.state_dict(),
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
+            **scaler,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -130,6 +138,8 @@ class TrainingTask(ABC):
             for mine, theirs in zip(self.average, state["average"], strict=True):
                 mine.copy_(theirs)
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
 
 
 def run_training(

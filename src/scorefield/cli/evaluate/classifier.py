@@ -53,6 +53,7 @@ class EvaluateClassifier(DataSetCommand):
         from scorefield.perception.benchmarks.label_evaluation import evaluate_labels, label_metrics
         from scorefield.perception.classification.classify import DRAWS
         from scorefield.perception.classification.stopping import Race
+        from scorefield.priors.digest import prior_digest
 
         images, names = self._images()
         called = list(dict.fromkeys(names.values() if isinstance(names, dict) else names))
@@ -67,6 +68,7 @@ class EvaluateClassifier(DataSetCommand):
         prior.condition([prompt for own in prompts.values() for prompt in own])
         settings = {
             "data": self.data[0], "split": self.split, "prior": self.prior,
+            "weights": prior_digest(prior),
             "image_size": prior.image_size, "prompts": prompts, "policy": asdict(policy),
             "budget": budget, "seed": self.seed,
         }  # fmt: skip

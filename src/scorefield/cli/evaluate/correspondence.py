@@ -53,6 +53,7 @@ class EvaluateCorrespondence(DataSetCommand):
         )
         from scorefield.perception.correspondence.dift import dift_preset
         from scorefield.perception.correspondence.sift import SiftFusion
+        from scorefield.priors.digest import prior_digest
 
         pairs = self._pairs()[: self.n]
         prior = prior_of(self)
@@ -62,6 +63,7 @@ class EvaluateCorrespondence(DataSetCommand):
             prior.condition([self.template.format(name) for name in names])
         settings = {
             "data": self.data[0], "split": self.split, "prior": self.prior,
+            "weights": prior_digest(prior),
             "image_size": prior.image_size, "layers": list(preset.layers),
             "log_snr": float(preset.level(prior.schedule).log_snr), "template": self.template,
             "with": self.fuse, "every": self.every, "seed": self.seed,

@@ -44,6 +44,7 @@ class EvaluateSegmentation(DataSetCommand):
         from scorefield.perception.benchmarks.mask_evaluation import evaluate_masks, mask_metrics
         from scorefield.perception.segmentation.presets import method_named
         from scorefield.perception.segmentation.segment import check_method
+        from scorefield.priors.digest import prior_digest
 
         images, classes = self._images()
         images = images[: self.n]
@@ -52,6 +53,7 @@ class EvaluateSegmentation(DataSetCommand):
         check_method(prior, method, self.memory)
         settings = {
             "data": self.data[0], "split": self.split, "prior": self.prior,
+            "weights": prior_digest(prior),
             "image_size": prior.image_size, "method": self.method, "k": self.k,
             "classes": classes.source, "seed": self.seed,
         }  # fmt: skip

@@ -115,6 +115,7 @@ class Classify(ImagesCommand):
         from scorefield.perception.classification.error_measure import ErrorMeasure
         from scorefield.perception.classification.stopping import Race
         from scorefield.perception.fleet.work import ImageWork
+        from scorefield.priors.digest import prior_digest
 
         labels = self._labels()
         prompts = {
@@ -127,6 +128,7 @@ class Classify(ImagesCommand):
         measure = ErrorMeasure(self.quantity, self.loss, self.spacing, self.log_snr)
         settings = {
             "prior": self.prior,
+            "weights": prior_digest(prior),
             "prompts": prompts,
             "policy": asdict(policy),
             "measure": asdict(measure),

@@ -100,6 +100,7 @@ class Features(ImagesCommand):
         from scorefield.cli.loading import prior_of
         from scorefield.perception.correspondence.dift import dift_preset
         from scorefield.perception.fleet.work import ImageWork
+        from scorefield.priors.digest import prior_digest
         from scorefield.priors.features.extraction import extract_features
         from scorefield.priors.features.taps import layer_path
 
@@ -129,8 +130,9 @@ class Features(ImagesCommand):
         (blank,) = judge(torch.zeros(1, 3, size, size), [], 1)
         columns = {name: found.shape for name, found in blank.items()}
         settings = {
-            "prior": self.prior, "layers": list(layers), "log_snr": float(level.log_snr),
-            "ensemble": self.ensemble, "seed": self.seed, "prompt": self.prompt,
+            "prior": self.prior, "weights": prior_digest(prior), "layers": list(layers),
+            "log_snr": float(level.log_snr), "ensemble": self.ensemble, "seed": self.seed,
+            "prompt": self.prompt,
         }  # fmt: skip
         return ImageWork(judge, columns, settings, prior.device, size)
 

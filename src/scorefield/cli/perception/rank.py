@@ -67,6 +67,7 @@ class Rank(ImagesCommand):
         from scorefield.cli.loading import prior_of
         from scorefield.perception.classification.text_scores import text_scores
         from scorefield.perception.fleet.work import ImageWork
+        from scorefield.priors.digest import prior_digest
 
         prior = prior_of(self)
         prior.condition([self.text])
@@ -85,7 +86,8 @@ class Rank(ImagesCommand):
             ]
 
         settings = {
-            "prior": self.prior, "text": self.text, "draws": self.draws, "seed": self.seed
+            "prior": self.prior, "weights": prior_digest(prior), "text": self.text,
+            "draws": self.draws, "seed": self.seed,
         }  # fmt: skip
         columns = {"score": float, "standard_error": float}
         notes = {"batch_size": many}

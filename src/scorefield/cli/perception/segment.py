@@ -85,7 +85,7 @@ class Segment(ImagesCommand):
         from scorefield.rows import RowStore
 
         prior, method = self._loaded()
-        settings = self._settings(method)
+        settings = self._settings(prior, method)
         given = {name: getattr(self, name) for name in ("prompt", "layer", "size", *_WALKING)}
         known = RowStore(self.out / "images.jsonl", {**settings, **given}, ["image"])
         rows: list[dict[str, Any]] = []
@@ -117,7 +117,9 @@ class Segment(ImagesCommand):
 
         columns = {"labels": bytes, "regions": int, "shares": list, "evaluations": int}
         given = {name: getattr(self, name) for name in ("prompt", "layer", "size", *_WALKING)}
-        return ImageWork(judge, columns, {**self._settings(method), **given}, prior.device, None)
+        return ImageWork(
+            judge, columns, {**self._settings(prior, method), **given}, prior.device, None
+        )
 
     def _loaded(self) -> "tuple[FrozenPrior, Method]":
         """The prior and the method, tried out."""
@@ -130,10 +132,12 @@ class Segment(ImagesCommand):
         prior.condition(self.prompt)
         return prior, method
 
-    def _settings(self, method: "Method") -> dict[str, Any]:
+    def _settings(self, prior: "FrozenPrior", method: "Method") -> dict[str, Any]:
+        from scorefield.priors.digest import prior_digest
+
         return {
-            "prior": self.prior, "method": self.method, "k": self.k, "seed": self.seed,
-            "source": method.source,
+            "prior": self.prior, "weights": prior_digest(prior), "method": self.method, "k": self.k,
+            "seed": self.seed, "source": method.source,
         }  # fmt: skip
 
     def _segmented(self, prior: "FrozenPrior", image: "Tensor", method: "Method") -> "Segmentation":

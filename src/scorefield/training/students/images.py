@@ -1,6 +1,7 @@
 """Students of priors of images: a folder in diffusers' format that samples in a few steps."""
 
 import copy
+import hashlib
 import re
 import shutil
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from torch import Tensor
 from scorefield.files import whole_folder, write_json
 from scorefield.images import contact_sheet
 from scorefield.integrity import SEAL, digest, write_seal
-from scorefield.priors.families.weights import read_json
+from scorefield.priors.families.weights import PriorError, read_json
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.loading import folder_of, load_prior
 from scorefield.priors.noise import noise_generator
@@ -81,7 +82,7 @@ def distill_prior(
         settings = replace(settings, teacher_steps=min(settings.teacher_steps, teacher.steps))
     network = _network_of(folder, teacher)
     config = {
-        "teacher": digest(next((folder / network).glob("*.safetensors"))),
+        "teacher": _checksum(folder / network),
         "scale": teacher.guidance_scale if scale is None else scale,
         "prompts": list(prompts),
         "student": asdict(settings),
@@ -201,6 +202,24 @@ def _network_of(folder: Path, prior: FrozenPrior) -> str:
         f"{folder}: holds no network of images ({' or '.join(_NETWORKS)}); students are made of "
         "such priors"
     )
+
+
+def _checksum(network: Path) -> str:
+    """SHA-256 of the weights; of those in several files, of the files' own by name.
+
+    Raises:
+        PriorError: there are none in safetensors.
+    """
+    files = sorted(network.glob("*.safetensors"))
+    if not files:
+        raise PriorError(
+            f"{network} has no weights in .safetensors; save the prior once more with "
+            "save_pretrained(FOLDER, safe_serialization=True), and give that folder"
+        )
+    if len(files) == 1:
+        return digest(files[0])
+    listed = "".join(f"{digest(file)}  {file.name}\n" for file in files)
+    return hashlib.sha256(listed.encode()).hexdigest()
 
 
 def _save(
