@@ -64,6 +64,17 @@ def test_two_writers_of_one_path(
     assert os.listdir(tmp_path) == ["notes.txt"]
 
 
+def test_writers_of_a_shared_file_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    target = tmp_path / "maps.safetensors"
+    with whole_file(target, shared=True) as mine:
+        mine.write_text("mine")
+        with whole_file(target, shared=True) as other:
+            other.write_text("other")
+        assert target.read_text() == "other"
+    assert target.read_text() == "mine"
+    assert os.listdir(tmp_path) == [target.name]
+
+
 def test_permissions_are_those_of_a_new_file(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:

@@ -120,6 +120,12 @@ def test_windows_where_plans_differ_are_drawn_more_often(
     assert float((drawn > undecided).float().mean()) == pytest.approx(0.8 + 0.2 * 0.1, abs=0.03)
 
 
+def test_a_teacher_stays_as_it_is(windows: Windows) -> None:
+    teacher = teacher_of(windows).train().requires_grad_(True)
+    PolicyStudent(teacher, windows, SETTINGS)
+    assert teacher.training and all(p.requires_grad for p in teacher.parameters())
+
+
 def test_a_student_is_a_policy_of_few_evaluations(
     windows: Windows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

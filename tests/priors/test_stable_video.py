@@ -126,3 +126,14 @@ def test_the_command_line_takes_a_path_and_names_what_is_none(
     assert "makes a video of an image and takes its path for a prompt" in capsys.readouterr().err
     assert main(["info", str(folder)]) == 0
     assert "prompts: paths of images" in capsys.readouterr().out
+
+
+def test_another_image_of_the_same_name_is_looked_at(
+    folder: Path, picture: Callable[..., Path]
+) -> None:
+    prior = load_prior(folder)
+    first, second = picture(0), picture(1)
+    shown = [prior.text.encode([str(path)]).tensors["image_latents"] for path in (first, second)]
+    first.write_bytes(second.read_bytes())
+    again = prior.text.encode([str(first)]).tensors["image_latents"]
+    assert torch.equal(again, shown[1]) and not torch.equal(again, shown[0])

@@ -1,4 +1,5 @@
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,25 @@ def test_a_prior_that_knows_all_the_words_is_named() -> None:
         text.check("a penguin")
     with pytest.raises(ValueError, match=r"Use another prior"):
         text.check("a penguin on a chair")
+
+
+def test_prompts_are_kept_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    conditioner = encoder()
+    prompts = [f"a {color} cup" for color in list(COLORS)[:4]]
+    encoded: list[str] = []
+    encode_one = conditioner.encode_one
+
+    def counted(prompt: str) -> Mapping[str, torch.Tensor]:
+        encoded.append(prompt)
+        return encode_one(prompt)
+
+    monkeypatch.setattr(conditioner, "encode_one", counted)
+    monkeypatch.setattr("scorefield.priors.text._CACHE", 3 * 16 * 16 * 4 + 1)  # bytes of three
+    whole = conditioner.encode(prompts)  # more than there is room for, at once
+    assert encoded == prompts and len(conditioner._cache) == 3
+    conditioner.encode([prompts[1], prompts[0], prompts[1]])  # the first was let go, then the third
+    conditioner.encode([prompts[3], prompts[2]])
+    assert encoded == [*prompts, prompts[0], prompts[2]]
+    for i, prompt in enumerate(prompts):
+        row = conditioner.encode([prompt]).tensors["encoder_hidden_states"]
+        assert torch.equal(row, whole.tensors["encoder_hidden_states"][i : i + 1])

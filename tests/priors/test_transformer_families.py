@@ -268,3 +268,14 @@ def test_steps_and_scales_of_the_few_step_models(tiny: Tiny, tmp_path: Path) -> 
     pipeline.register_to_config(is_distilled=True)
     klein = flux2_klein(pipeline, Card(image_size=32))
     assert (klein.guidance_scale, klein.steps) == (1.0, 4)
+
+
+def test_z_image_is_told_the_time_in_float32_whatever_it_computes_in(tiny: Tiny) -> None:
+    """In bfloat16 the times of 1000 would be rounded to one in 256."""
+    prior = load(tiny, "z-image", dtype=torch.bfloat16)
+    told: list[Tensor] = []
+    prior.model.register_forward_pre_hook(lambda module, given: told.append(given[1]))
+    times = torch.tensor([5.0, 123.0, 777.0])
+    z = torch.zeros(3, *prior.latent_shape)
+    prior.condition(PROMPT)(z, prior.schedule.at_timestep(times))
+    torch.testing.assert_close(told[0], 1 - times / 1000, rtol=0, atol=1e-6)

@@ -143,6 +143,25 @@ def test_a_module_of_other_shapes_is_another_run(prior: ImagePrior, tmp_path: Pa
         begin(other, tmp_path, resume=True)
 
 
+def test_another_model_of_the_same_name_is_another_run(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    folder = untrained_shapes(tmp_path / "prior")
+    settings = DistillationSettings("a red mushroom", steps=1)
+
+    def job(dtype: torch.dtype = torch.float32) -> ModuleDistillation:
+        return ModuleDistillation(load_prior(folder, dtype=dtype), settings, Shifted(8))
+
+    begin(job(), tmp_path / "run")
+    begin(job(), tmp_path / "run", resume=True)
+    with pytest.raises(ValueError, match='made with dtype = "float32", now dtype = "bfloat16"'):
+        begin(job(torch.bfloat16), tmp_path / "run", resume=True)
+    trained = job()
+    with torch.no_grad():
+        next(trained.distillation.prior.network.parameters()).mul_(1.02)
+    with pytest.raises(ValueError, match="made with weights = "):
+        begin(trained, tmp_path / "run", resume=True)
+
+
 def test_unknown_words_are_refused_before_the_first_step(prior: ImagePrior) -> None:
     with pytest.raises(ValueError, match="xyzzy"):
         ModuleDistillation(

@@ -6,11 +6,13 @@ import torch
 from scorefield.priors import (
     ClassifierFreeGuidance,
     DiscreteSchedule,
+    EmpiricalPrior,
     GaussianMixturePrior,
+    ImagePrior,
     PixelCodec,
 )
 from scorefield.sds import distill
-from scorefield.sds.objective import SDS, sigma_squared, uniform
+from scorefield.sds.objective import SDS, PromptedDenoisers, sigma_squared, uniform
 
 SCHEDULE = DiscreteSchedule.scaled_linear()
 
@@ -130,3 +132,15 @@ def test_guidance_moves_the_fixed_point_of_a_gaussian() -> None:
     eps = torch.randn(1, 5, generator=torch.Generator().manual_seed(7)).double()
     out = distill(guided, x, SCHEDULE.at_timestep(600), torch.cat([eps, -eps]))
     torch.testing.assert_close(out.gradient.mean(0), torch.zeros(5).double(), atol=1e-6, rtol=0)
+
+
+def test_what_is_distilled_is_guided_as_samples_are() -> None:
+    """Of a prior whose guidance is of a kind of its own, such as Qwen-Image."""
+
+    class Doubled(ClassifierFreeGuidance):
+        pass
+
+    field = EmpiricalPrior(torch.rand(2, 3, 4, 4), ["cup", "chair"], schedule=SCHEDULE)
+    prior = ImagePrior(field, PixelCodec(), image_size=4, guidance_kind=Doubled)
+    denoisers = PromptedDenoisers.of(prior, "cup", 3.0)
+    assert type(denoisers.guided) is type(prior.guided("cup", 3.0)) is Doubled

@@ -12,8 +12,8 @@ from untrained import untrained_shapes, untrained_views
 from scorefield.cli.main import main
 from scorefield.files import write_json
 from scorefield.integrity import write_seal
-from scorefield.priors.loading import load_prior
-from scorefield.training.students.images import distill_prior
+from scorefield.priors.loading import PriorError, load_prior
+from scorefield.training.students.images import _checksum, distill_prior
 from scorefield.training.students.settings import StudentSettings
 from scorefield.training.students.training import StudentTask
 
@@ -99,6 +99,23 @@ def test_another_teacher_is_refused(
     settings += ["--sampler", "renoised", "--regression-updates", "0"]
     assert main([*words, *settings, "--prompts", str(run / "prompts.txt")]) == 2
     assert "was made with teacher = " in capsys.readouterr().err
+
+
+def test_a_teacher_in_several_files_is_known_by_all_of_them(tmp_path: Path) -> None:
+    for order in ((1, 2), (2, 1)):  # of writing, in which some file systems list them
+        folder = tmp_path / f"{order[0]}"
+        folder.mkdir()
+        for number in order:
+            (folder / f"model-{number:05}-of-00002.safetensors").write_bytes(b"%d" % number)
+    checksum = _checksum(tmp_path / "1")
+    assert _checksum(tmp_path / "2") == checksum
+    for name in ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"):
+        (tmp_path / "1" / name).write_bytes(b"other")
+        assert _checksum(tmp_path / "1") != checksum
+        shutil.copy(tmp_path / "2" / name, tmp_path / "1")
+    assert _checksum(tmp_path / "1") == checksum
+    with pytest.raises(PriorError, match=r"no weights in \.safetensors"):
+        _checksum(tmp_path)
 
 
 def test_prompts_are_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

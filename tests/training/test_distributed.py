@@ -15,6 +15,7 @@ from scorefield.cameras import orbit
 from scorefield.cli.main import main
 from scorefield.priors.noise import noise_generator
 from scorefield.runs.distributed import DistributedContext
+from scorefield.runs.folder import RunFolder
 from scorefield.training.codec import CodecTask
 from scorefield.training.diffusion import DiffusionTask
 from scorefield.training.digits import DigitsTask, digits_part
@@ -198,3 +199,32 @@ def weights_of(run: Path) -> dict[str, Tensor]:
 def rows_of(run: Path) -> list[dict[str, float]]:
     lines = (run / "metrics.jsonl").read_text("utf-8").splitlines()
     return [json.loads(line) for line in lines]
+
+
+def test_a_process_that_sees_another_checkpoint_does_not_train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a network's disk that shows an old checkpoint, or none, for a while."""
+    monkeypatch.setattr("scorefield.runs.distributed._CACHED", 0.0)
+    monkeypatch.setattr("scorefield.runs.distributed.time.sleep", lambda seconds: None)
+    first = RunFolder.create(tmp_path / "run", {})
+    first.save_checkpoint(12, {"weight": torch.ones(2)})
+    late = RunFolder.create(tmp_path / "late", {})
+
+    def beside(folder: Path, done: int) -> RunFolder:
+        """What the second process is given when the first begins after so many steps."""
+        process = DistributedContext()
+        process.index = 1
+        monkeypatch.setattr(process, "_add_up", lambda tensor: tensor.fill_(done))
+        return process.folder(folder)
+
+    found = beside(tmp_path / "run", 1 + 12).load_checkpoint()
+    assert found is not None and found[0] == 12
+    assert beside(tmp_path / "late", 0).load_checkpoint() is None
+    with pytest.raises(ValueError, match=r"process 1 sees no checkpoint in .*, and .* step 12"):
+        beside(tmp_path / "late", 1 + 12).load_checkpoint()
+    late.save_checkpoint(4, {"weight": torch.ones(2)})
+    (tmp_path / "late" / "checkpoint-old").mkdir()  # the first one's to mend
+    with pytest.raises(ValueError, match="process 1 sees step 4 in"):
+        beside(tmp_path / "late", 1 + 12).load_checkpoint()
+    assert (tmp_path / "late" / "checkpoint-old").exists()

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,33 @@ def test_half_precision_is_inside_autocast(images: Tensor) -> None:
     metrics = task.step(0)
     assert math.isfinite(metrics["loss"])
     assert {p.dtype for p in task.parameters} == {torch.float32}
+
+
+def test_float16_keeps_small_gradients_and_resumes_to_the_same_bits(images: Tensor) -> None:
+    """Of a loss of 1e-6 times the usual, unscaled, most gradients would be rounded to zero."""
+
+    class Faint(CodecTask):
+        def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
+            loss, metrics = super().loss(step, generator)
+            return 1e-6 * loss, metrics
+
+    def task(dtype: torch.dtype) -> CodecTask:
+        torch.manual_seed(0)
+        return Faint(images, replace(SETTINGS, dtype=dtype), narrow_codec())
+
+    half, full = task(torch.float16), task(torch.float32)
+    norms = [one.step(0)["gradient_norm"] for one in (half, full)]
+    assert norms[0] == pytest.approx(norms[1], rel=0.05)
+    resumed = task(torch.float16)
+    resumed.load_state(half.state())
+    for one in (half, resumed):
+        # An update that overflows is left out, and the scale falls.
+        one.scaler.load_state_dict({**one.scaler.state_dict(), "scale": 2.0**60})
+        assert one.step(1)["gradient_norm"] == 0
+        one.step(2)
+    assert half.scaler.get_scale() == resumed.scaler.get_scale() < 2.0**60
+    for mine, other in zip(half.parameters, resumed.parameters, strict=True):
+        assert torch.equal(mine, other) and mine.isfinite().all()
 
 
 def test_learning_rate() -> None:
