@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -299,17 +300,18 @@ def test_a_run_that_failed_resumes_exactly(tmp_path: Path, uninterrupted: dict[s
 
 
 class Interrupted(Regression):
-    """Gets Ctrl-C in the middle of one step."""
+    """Gets Ctrl-C, or another signal, in the middle of one step."""
 
-    def __init__(self, at: int, times: int = 1) -> None:
+    def __init__(self, at: int, times: int = 1, kind: signal.Signals = signal.SIGINT) -> None:
         super().__init__()
         self.at = at
         self.times = times
+        self.kind = kind
 
     def step(self, step: int) -> Mapping[str, float]:
         if step == self.at:
             for _ in range(self.times):
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(self.kind)
         return super().step(step)
 
 
@@ -321,6 +323,27 @@ def test_ctrl_c_finishes_the_step_saves_and_resumes_exactly(
         run(tmp_path, Interrupted(10))
     assert signal.getsignal(signal.SIGINT) is before
     assert rows(tmp_path) == 11
+    run(tmp_path, resume=True)
+    assert contents(tmp_path) == uninterrupted
+
+
+def test_sigterm_saves_a_checkpoint_and_then_has_its_usual_effect(
+    tmp_path: Path, uninterrupted: dict[str, bytes]
+) -> None:
+    """As Slurm sends it before it takes the node away; whoever handled it before gets it."""
+    got: list[int] = []
+
+    def theirs(number: int, frame: FrameType | None) -> None:
+        got.append(number)
+
+    before = signal.signal(signal.SIGTERM, theirs)
+    try:
+        with pytest.raises(KeyboardInterrupt, match="stopped after step 11 of 60; resume"):
+            run(tmp_path, Interrupted(10, kind=signal.SIGTERM))
+        assert signal.getsignal(signal.SIGTERM) is theirs
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert got == [signal.SIGTERM]
     run(tmp_path, resume=True)
     assert contents(tmp_path) == uninterrupted
 

@@ -128,18 +128,20 @@ class DistributedContext:
 
     @contextmanager
     def led(self) -> Iterator[None]:
-        """Inside, only the first heeds Ctrl-C: it saves a checkpoint, and its end ends the others.
+        """Inside, only the first heeds Ctrl-C and SIGTERM: it saves, and its end ends the others.
 
         Each would otherwise stop after a step of its own, and some wait for those that stopped.
         """
         if self.first or threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in signals}
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+            for number, handler in before.items():
+                signal.signal(number, handler or signal.SIG_DFL)
 
     def folder(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> RunFolder:
         """`RunFolder.create` by the first; to the others a view of it that writes nothing.

@@ -83,7 +83,8 @@ def optimise(
 
     After each step one row of metrics is in ``metrics.jsonl``. Previews and checkpoints are
     numbered by the steps done. Ctrl-C finishes the step, saves a checkpoint and raises
-    KeyboardInterrupt; a second Ctrl-C does not wait.
+    KeyboardInterrupt; a second Ctrl-C does not wait. SIGTERM, which a cluster's scheduler sends
+    before it ends a job, does the same and then has its usual effect.
 
     Args:
         task: What is optimised, freshly made also when resuming.
@@ -117,7 +118,7 @@ def optimise(
         return
     saved = start if start > 0 else None
     with (
-        _interrupts() as interrupted,
+        _interrupts() as asked,
         tqdm(total=steps, initial=start, disable=not progress, dynamic_ncols=True) as bar,
     ):
         late: tuple[int, SentMetrics] | None = None
@@ -129,7 +130,7 @@ def optimise(
             bar.update()
             done = step + 1
             looks = preview_every and _due(done, preview_every, steps)
-            stop = interrupted.is_set()
+            stop = bool(asked)
             saves = stop or _due(done, checkpoint_every, steps)
             if sent.are_here or looks or saves or done == steps:
                 _write(folder, bar, *late, saved)
@@ -223,24 +224,35 @@ def _tensors(value: Any, where: str) -> Iterator[tuple[str, Tensor]]:
 
 
 @contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event instead of raising; the second one raises.
+def _interrupts() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM are listed instead of ending the process; the second one raises.
 
-    Signals reach the main thread only; in another one the event is never set.
+    A run that stopped because of a SIGTERM is given it again in the end, for whoever handled it
+    before. Signals reach the main thread only; in another one nothing is listed.
     """
-    interrupted = threading.Event()
+    asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield interrupted
+        yield asked
         return
 
     def note(number: int, frame: FrameType | None) -> None:
-        if interrupted.is_set():
+        asked.append(number)
+        if len(asked) > 1:
             raise KeyboardInterrupt
-        interrupted.set()
 
-    before = signal.signal(signal.SIGINT, note)
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            # None stands for a handler that was not set from Python; it cannot be set back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
     try:
-        yield interrupted
+        yield asked
+    except KeyboardInterrupt:
+        restore()
+        if signal.SIGTERM in asked:
+            signal.raise_signal(signal.SIGTERM)
+        raise
     finally:
-        # None stands for a handler that was not set from Python; it cannot be set back.
-        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+        restore()
