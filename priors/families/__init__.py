@@ -324,8 +324,9 @@ def family_of(pipeline: Any) -> Family:
 def from_pipeline(pipeline: Any, *, name: str = "pipeline", **card: Any) -> FrozenPrior:
     """The prior of a diffusers pipeline of a class in `FAMILIES`.
 
-    Its scheduler contributes the noise schedule and the prediction type, nothing else. The
-    pipeline's own modules are used, and frozen.
+    Its scheduler contributes the noise schedule, the prediction type and, of priors of pixels,
+    whether clean samples are clipped; nothing else. The pipeline's own modules are used, and
+    frozen.
 
     card: the fields of `Card`: guidance_scale, steps, vocabulary, labels, image_size, frames; what
         is not given is the family's own.

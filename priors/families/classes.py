@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from scorefield.priors.codec import LatentCodec, PixelCodec
 from scorefield.priors.families.base import Adapter, Card
-from scorefield.priors.families.schedules import path_of
+from scorefield.priors.families.schedules import clipped, path_of
 from scorefield.priors.frozen_prior import FrozenPrior
 from scorefield.priors.text import PromptConditioner, name_with_nearest
 
@@ -107,7 +107,7 @@ def unet_2d(pipeline: Any, card: Card) -> FrozenPrior:
         path.schedule,
         path.prediction_type,
         shape=(channels, side, side),
-        scheduler=path.scheduler,
+        scheduler=clipped(path, pipeline.scheduler),
         **card.sampled(1.0, path.few_steps, unet),
     )
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from scorefield.priors.codec import PixelCodec
 from scorefield.priors.families.base import Adapter, Card, one_encoder
-from scorefield.priors.families.schedules import path_of
+from scorefield.priors.families.schedules import clipped, path_of
 from scorefield.priors.frozen_prior import FrozenPrior
 
 _LIMIT = 77  # T5 takes more; IF was trained on these
@@ -35,6 +35,6 @@ def deepfloyd_if(pipeline: Any, card: Card) -> FrozenPrior:
         path.schedule,
         path.prediction_type,
         shape=(codec.channels, side, side),
-        scheduler=path.scheduler,
+        scheduler=clipped(path, pipeline.scheduler),
         **card.sampled(7.0, path.few_steps, pipeline.unet),
     )

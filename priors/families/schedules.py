@@ -193,6 +193,42 @@ def path_of(scheduler: Any, tokens: int | None = None) -> Path:
     return Path(*_chain(scheduler), own, few)
 
 
+def clipped(path: Path, scheduler: Any) -> Any:
+    """To sample a prior of pixels along its path; clean samples are clipped as its config says.
+
+    The chains of Ho et al. 2020 clip to [-1, 1] (`clip_sample`), those of Saharia et al. 2022 to a
+    quantile (`thresholding`); a step then leads along the clipped sample. None, the default of
+    `sample`, where neither is asked for.
+
+    Raises:
+        ValueError: samples are clipped to another range than [-1, 1], which is that of pixels.
+    """
+    config, schedule = scheduler.config, path.schedule
+    if path.scheduler is not None or not isinstance(schedule, DiscreteSchedule):
+        return path.scheduler
+    if config.get("thresholding"):
+        quantile = config.get("dynamic_thresholding_ratio", 0.995)
+        most = config.get("sample_max_value", 1.0)
+    elif config.get("clip_sample"):
+        if (reach := config.get("clip_sample_range", 1.0)) != 1.0:
+            raise ValueError(
+                f"the scheduler has clip_sample_range = {reach}; pixels are in [-1, 1]: give 1.0, "
+                "or clip_sample = false"
+            )
+        quantile = most = 1.0
+    else:
+        return None
+    from diffusers import DPMSolverMultistepScheduler
+
+    return schedule.scheduler(
+        DPMSolverMultistepScheduler,
+        solver_order=1,  # DDIM (Lu et al. 2022, section 4.1)
+        thresholding=True,
+        dynamic_thresholding_ratio=quantile,
+        sample_max_value=most,
+    )
+
+
 def flow_of(scheduler: Any, tokens: int | None = None) -> tuple[FlowSchedule, Any]:
     """The schedule of a rectified flow, and a scheduler to sample along it.
 

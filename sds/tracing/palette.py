@@ -22,6 +22,8 @@ _REACH = 2.5  # pixels of the image from an edge within which its two colours li
 _MIXED = 0.06  # a worse mix of two colours is none
 _SPECK = 2.0  # area below which a region is one, pixels of the image
 _GROUND_WEIGHT = 0.15
+_PLATEAU_CELL, _PLATEAU_SHARE = 0.008, 0.02  # so near each other, and of so much of the image
+_PLATEAU_FLAT, _PLATEAU_APART = 0.9, 0.016  # so flat, and so far from other colours
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +130,37 @@ def _palette(
         inside = mine == number
         flattest = inside & (flatness.ravel() >= np.quantile(flatness.ravel()[inside], 0.6))
         chosen.append(np.median(rgb[flattest], axis=0))
+    for plateau in _plateaus(coarse, flatness):
+        near = np.linalg.norm(oklab(np.array(chosen)) - oklab(plateau), axis=1).min()
+        if near > _PLATEAU_APART and len(chosen) < most:
+            chosen.append(plateau)
     return np.array(chosen)
+
+
+def _plateaus(
+    coarse: Float[np.ndarray, "h w 3"], flatness: Float[np.ndarray, "h w"]
+) -> list[Float[np.ndarray, "3"]]:
+    """Colours that a large part of the image shows exactly, the largest first.
+
+    However near another one such a colour is, as a cream panel to a white ground, it was chosen;
+    the colours of a soft shade are as near and nowhere alike.
+    """
+    flat = flatness.ravel() > _PLATEAU_FLAT
+    rgb = coarse.reshape(-1, 3)[flat]
+    lab = oklab(rgb)
+    cells = np.round(lab / _PLATEAU_CELL).astype(int)
+    _, mine, counts = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
+    found = []
+    for number in np.argsort(-counts, kind="stable"):
+        if counts[number] < _PLATEAU_SHARE * flatness.size:
+            break
+        centre = np.median(lab[mine.ravel() == number], axis=0)
+        away = np.linalg.norm(lab - centre, axis=1)
+        on = away < _PLATEAU_CELL
+        around = (away < 2.5 * _PLATEAU_CELL) & ~on
+        if around.sum() < on.sum() / 4:
+            found.append(np.median(rgb[on], axis=0))
+    return found
 
 
 def _labels(

@@ -55,7 +55,9 @@ def polish(document: Document, image: Float[Tensor, "3 height width"], steps: in
         with torch.enable_grad():
             picture = document.render(height, width, torch.ones(3))
             error = (picture - target).square().sum()
-            slopes = torch.autograd.grad(error, tensors, allow_unused=True)
+            slopes: Sequence[Tensor | None] = [None] * len(tensors)
+            if error.requires_grad:  # unless a step led all shapes out of sight
+                slopes = torch.autograd.grad(error, tensors, allow_unused=True)
         rows = []
         for tensor, slope, scale, alpha in zip(tensors, slopes, scales, alphas, strict=True):
             row = torch.zeros_like(tensor) if slope is None else slope.clone()

@@ -11,6 +11,7 @@ from typing import Any
 
 import diffusers
 import pytest
+import tiny_models
 import torch
 from tiny_models import SIZES, TINY
 from torch import Tensor
@@ -493,3 +494,39 @@ def test_every_family_is_tested(tiny: Tiny) -> None:
     }
     # which is shown an image: test_stable_video.py
     assert built | {"StableVideoDiffusionPipeline"} == set(FAMILIES)
+
+
+@pytest.mark.parametrize(
+    "config", [{"clip_sample": True}, {"thresholding": True, "sample_max_value": 1.5}]
+)
+def test_priors_of_pixels_clip_samples_as_their_scheduler_says(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    """As DDIM of diffusers that goes on from the clipped sample; without either, as it is."""
+    pipeline = tiny_models.ddpm()
+    plain = {"clip_sample": False, "thresholding": False, "dynamic_thresholding_ratio": 0.9}
+
+    def prior_of(**more: Any) -> FrozenPrior:
+        pipeline.scheduler = diffusers.DDPMScheduler(**{**plain, **more})
+        return from_pipeline(pipeline)
+
+    prior, free = prior_of(**config), prior_of()
+    assert free.scheduler is None
+    settings = {**plain, **config, "prediction_type": "epsilon"}
+    ddim = prior.schedule.scheduler(diffusers.DDIMScheduler, **settings)
+    ddim.set_timesteps(STEPS)
+    z = start_of(prior)
+    for t in ddim.timesteps:
+        with torch.no_grad():
+            eps = pipeline.unet(z, t).sample
+        z = ddim.step(eps, t, z, use_clipped_model_output=True).prev_sample
+    ours, without = (one.generate_latents("", steps=STEPS, seed=3) for one in (prior, free))
+    torch.testing.assert_close(ours, z, atol=1e-4, rtol=1e-4)
+    assert (without - z).abs().max() > 0.1
+
+
+def test_another_range_than_that_of_pixels_is_refused() -> None:
+    pipeline = tiny_models.ddpm()
+    pipeline.scheduler = diffusers.DDPMScheduler(clip_sample_range=2.0)
+    with pytest.raises(ValueError, match=r"clip_sample_range = 2\.0; pixels are in \[-1, 1\]"):
+        from_pipeline(pipeline)

@@ -16,6 +16,7 @@ from scorefield.sds.tracing import TraceSettings, trace_image
 from scorefield.sds.tracing.clean_file import clean_svg
 from scorefield.sds.tracing.colour_names import colour_name
 from scorefield.sds.tracing.curves import fit_loop
+from scorefield.sds.tracing.palette import _flatness, _plateaus
 from scorefield.sds.tracing.polish import polish
 from scorefield.sds.vector import (
     Circle,
@@ -112,6 +113,35 @@ def test_the_ground_is_drawn_only_when_asked_for_or_coloured() -> None:
     assert next(trace_image(image, asked).shapes()).name == "background"
     blue = paint((box(0, 0, 64, 64), (0.2, 0.4, 0.9)), (disc(32, 32, 20), (0.9, 0.5, 0.1)))
     assert next(trace_image(blue, PLAIN).shapes()).name == "background"
+
+
+@pytest.mark.parametrize(
+    ("panel", "ink"), [("fef3c7", "222222"), ("eeeeee", "8f8f8f"), ("f5f5f5", "222222")]
+)
+def test_a_pale_panel_on_white_keeps_its_place_and_colour(panel: str, ink: str) -> None:
+    colours = [torch.tensor(list(bytes.fromhex(one))) / 255 for one in (panel, ink)]
+    image = torch.ones(3, 64, 64)
+    image[:, 8:57, 8:57] = colours[0][:, None, None]
+    image[:, 24:40, 24:40] = colours[1][:, None, None]
+    document = trace_image(image)
+    shapes = list(document.shapes())
+    assert len(shapes) == 2
+    drawn = document.render(64, 64, torch.ones(3))
+    assert (drawn - image).abs().mean() < 0.004
+
+
+def test_the_colours_of_a_soft_shade_are_no_plateaus() -> None:
+    shade = torch.linspace(0.4, 1.0, 64).expand(3, 64, 64)
+    pixels = shade.permute(1, 2, 0).double().numpy()
+    assert _plateaus(pixels, _flatness(pixels)) == []
+
+
+def test_a_step_that_leads_all_out_of_sight_is_no_end() -> None:
+    """Its loss has no gradient; the search goes back."""
+    circle = Circle(torch.tensor([900.0, 900.0]), torch.tensor(50.0))
+    document = Document([Shape(circle, fill=torch.zeros(3))], ViewBox(0, 0, 64, 64))
+    polish(document, torch.ones(3, 64, 64), 5)
+    assert circle.centre.tolist() == [900, 900]
 
 
 def test_an_outline_without_corners_is_within_the_tolerance() -> None:

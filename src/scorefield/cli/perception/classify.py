@@ -126,6 +126,7 @@ class Classify(ImagesCommand):
         check_at_least(count, budget=budget)
         policy = Race(self.confidence, inflation=self.inflation)
         measure = ErrorMeasure(self.quantity, self.loss, self.spacing, self.log_snr)
+        prior = prior_of(self)
         settings = {
             "prior": self.prior,
             "weights": prior_digest(prior),
@@ -148,7 +149,6 @@ class Classify(ImagesCommand):
                 else {"own": self.own}
             )
             columns |= {"fit": float, "gain": float, "nearest": str}
-        prior = prior_of(self)
         prior.condition([prompt for own in prompts.values() for prompt in own])
         many = self.rows_in_a_pass(prior, prompts[labels[0]][0])
         fitting = [load_image(path, prior.image_size) for path in self.reference]
