@@ -56,8 +56,8 @@ def label_pixels(image: Float[Tensor, "3 h w"], colours: int = 10) -> Labelled:
     height, width = image.shape[-2:]
     scale = FINE / max(height, width)
     size = max(1, round(scale * height)), max(1, round(scale * width))
-    mode = {"mode": "bicubic", "align_corners": False} if scale > 1 else {"mode": "area"}
-    fine = F.interpolate(image[None].float(), size, **mode)[0].clamp(0, 1)
+    fine = _enlarged(image, size) if scale > 1 else _resized(image, size, "area")
+    fine = fine.clamp(0, 1)
     pixels = fine.permute(1, 2, 0).double().numpy()
     coarse = image.permute(1, 2, 0).double().numpy() if scale > 1 else pixels
     flatness = _flatness(coarse)
@@ -70,6 +70,23 @@ def label_pixels(image: Float[Tensor, "3 h w"], colours: int = 10) -> Labelled:
     counts = np.bincount(edge, minlength=len(found))
     ground = int(counts.argmax()) if counts.max() >= 0.6 * len(edge) else None
     return Labelled(pixels, labels, found, ground, scale)
+
+
+def _enlarged(image: Float[Tensor, "3 h w"], size: tuple[int, int]) -> Float[Tensor, "3 H W"]:
+    """Bicubic, but no pixel outside the range of those around it.
+
+    Beside an edge the cubic goes beyond both colours, and on a pale panel the halo would be white.
+    """
+    most = F.max_pool2d(image[None].float(), 3, stride=1, padding=1)[0]
+    least = -F.max_pool2d(-image[None].float(), 3, stride=1, padding=1)[0]
+    low, high = (_resized(one, size, "nearest-exact") for one in (least, most))
+    return torch.minimum(torch.maximum(_resized(image, size, "bicubic"), low), high)
+
+
+def _resized(
+    image: Float[Tensor, "3 h w"], size: tuple[int, int], mode: str
+) -> Float[Tensor, "3 H W"]:
+    return F.interpolate(image[None].float(), size, mode=mode)[0]
 
 
 def oklab(rgb: Float[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "*shape 3"]:
