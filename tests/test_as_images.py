@@ -99,3 +99,9 @@ def test_images_one_by_one_may_differ_in_size() -> None:
 def test_one_image_is_one() -> None:
     with pytest.raises(ValueError, match="give one image; got 2"):
         as_image(torch.rand(2, 3, 4, 4))
+
+
+def test_a_flipped_array_is_read() -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    swapped = frame[..., ::-1]  # from BGR to RGB, as OpenCV's frames are
+    assert torch.equal(as_images(swapped), as_images(swapped.copy()))

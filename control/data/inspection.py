@@ -128,6 +128,7 @@ def _of_numbers(name: str, parts: Sequence[NDArray[np.float64]]) -> Iterator[str
                 )
     jumps = [np.diff(part, axis=0) for part in parts]
     turns = np.any([(np.abs(np.abs(one) - 2 * np.pi) < 0.3).any(axis=0) for one in jumps], axis=0)
+    turns &= np.abs(most - least - 2 * np.pi) < 0.5  # all else runs further, or not so far
     if wrapped := np.flatnonzero(turns).tolist():
         yield (
             f"{name}: {_listed('number', wrapped)} {_jump(wrapped)} by a full turn, as an angle "

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scorefield.arrays import tensor_of
 from scorefield.control.data.episodes import Episodes
 from scorefield.control.data.spaces import Horizons
 from scorefield.control.policies.sharded_generator import ShardedGenerator
@@ -152,7 +153,7 @@ class Windows:
 
 def frames_to_tensor(frames: NDArray[np.uint8]) -> Float[Tensor, "*batch 3 height width"]:
     """Frames (..., H, W, 3) of uint8 as the images that networks take, in [0, 1]."""
-    return torch.from_numpy(frames).movedim(-1, -3).float() / 255
+    return tensor_of(frames, "the frames").movedim(-1, -3).float() / 255
 
 
 def _taken(array: NDArray[np.float32], rows: NDArray[np.int64]) -> Tensor:

@@ -232,8 +232,9 @@ class FrozenFeatures(nn.Module):
     Args:
         prior: the prior, shared by cameras and by copies of the policy.
         layer: of its network.
-        fraction: of its schedule, the level of noise; the noise is the same for every image, so
-            that images that hardly differ have maps that hardly differ.
+        fraction: of its schedule, the level of noise. The noise is drawn by the image's content,
+            another for any other image: the policy learns to look through it, and did worse where
+            all images had the same or none.
     """
 
     def __init__(self, prior: FrozenPrior, layer: str, fraction: float) -> None:
@@ -255,14 +256,7 @@ class FrozenFeatures(nn.Module):
             prior.to(images.device)
         size = (prior.image_size, prior.image_size)
         resized = nn.functional.interpolate((images + 1) / 2, size, mode="bilinear", antialias=True)
-        maps = extract_features(
-            prior,
-            resized.clamp(0, 1),
-            [self._layer],
-            self._level,
-            ensemble=1,
-            items=[0] * len(images),
-        )
+        maps = extract_features(prior, resized.clamp(0, 1), [self._layer], self._level, ensemble=1)
         return maps[self._layer].to(images)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from scorefield.arrays import tensor_of
 from scorefield.control.data.formats.features import UNLIKE_IMAGE, camera_names
 from scorefield.control.data.spaces import PolicySpaces
 from scorefield.control.data.windows import frames_to_tensor
@@ -34,9 +35,9 @@ def of_lerobot(observations: Mapping[str, Any], spaces: PolicySpaces) -> Mapping
         name: value for name, value in observations.items() if not name.startswith("observation.")
     }
     if STATE in observations:
-        parts = [torch.as_tensor(observations[STATE])]
+        parts = [tensor_of(observations[STATE], STATE)]
         if ENVIRONMENT in observations and parts[0].shape[-1] < spaces.state - len(spaces.tasks):
-            parts.append(torch.as_tensor(observations[ENVIRONMENT]))
+            parts.append(tensor_of(observations[ENVIRONMENT], ENVIRONMENT))
         found["state"] = torch.cat(parts, dim=-1)
     elif ENVIRONMENT in observations:
         found["state"] = observations[ENVIRONMENT]

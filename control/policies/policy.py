@@ -12,6 +12,7 @@ from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from scorefield.arrays import tensor_of
 from scorefield.control.data.normalizer import Normalizer, bounded
 from scorefield.control.data.spaces import Horizons, PolicySpaces
 from scorefield.control.data.tasks import task_numbers
@@ -22,6 +23,8 @@ from scorefield.control.policies.sharded_generator import ShardedGenerator
 from scorefield.files import whole_file, write_json
 from scorefield.integrity import write_seal
 from scorefield.priors.noise import keyed_noise
+
+_ROUNDING = 0.01  # by which images may leave [0, 1]
 
 CONFIG, WEIGHTS = "policy.json", "policy.safetensors"
 """The files of a policy's folder."""
@@ -220,7 +223,7 @@ def _told(
     numbers = task_numbers(text, spaces.tasks)
     if state is None:
         return observations
-    state = torch.as_tensor(state)
+    state = tensor_of(state, "'state'")
     ends = numbers.to(state).expand(*state.shape[:-1], len(numbers))
     return {**observations, "state": torch.cat([state, ends], dim=-1)}
 
@@ -254,7 +257,7 @@ def _seen(name: str, observations: Mapping[str, Any], shape: tuple[int, ...]) ->
             f"the policy sees {name!r} of shape {shape}, and the observations hold "
             f"{sorted(observations)}"
         )
-    tensor = torch.as_tensor(observations[name])
+    tensor = tensor_of(observations[name], repr(name))
     if tuple(tensor.shape[-len(shape) :]) != shape or tensor.ndim - len(shape) not in (0, 1):
         raise ValueError(
             f"{name!r} has shape {tuple(tensor.shape)}; the policy wants {shape}, or "
@@ -271,4 +274,11 @@ def _seen(name: str, observations: Mapping[str, Any], shape: tuple[int, ...]) ->
             f"{name!r} is not finite: the observations hold NaN or infinity; look at what they "
             "are read from"
         )
+    if name != "state":
+        low, high = (float(end) for end in tensor.aminmax())
+        if low < -_ROUNDING or high > 1 + _ROUNDING:
+            raise ValueError(
+                f"{name!r} has values from {low:g} to {high:g}; images are floats in [0, 1]: "
+                "divide by 255, or let scorefield.images.as_images make them"
+            )
     return tensor

@@ -135,19 +135,34 @@ class ExportedPolicy:
         expected = self.config["observations"]
         if set(observations) != set(expected):
             raise ValueError(f"observations must be {sorted(expected)}, got {sorted(observations)}")
-        seen = {name: np.asarray(observations[name], dtype=np.float32) for name in expected}
-        alone = all(list(array.shape) == expected[name] for name, array in seen.items())
-        if alone:
-            seen = {name: array[None] for name, array in seen.items()}
+        seen = {name: np.asarray(observations[name]) for name in expected}
         for name, array in seen.items():
-            if array.ndim < 1 or list(array.shape[1:]) != expected[name]:
+            shape = ", ".join(map(str, expected[name]))
+            if expected[name] not in (list(array.shape), list(array.shape[1:])):
                 raise ValueError(
-                    f"{name!r} must have shape (batch, {', '.join(map(str, expected[name]))}), "
-                    f"got {array.shape}"
+                    f"{name!r} must have shape ({shape}) or (batch, {shape}), got {array.shape}"
+                )
+            if name != "state" and array.dtype.kind != "f":
+                raise ValueError(
+                    f"{name!r} is {array.dtype}; images are floats in [0, 1]: divide by 255"
                 )
             if not np.isfinite(array).all():
                 raise ValueError(f"{name!r} is not finite; hold the robot, look at its sensors")
-        return seen, alone
+            if name != "state" and not -0.01 <= array.min() <= array.max() <= 1.01:
+                raise ValueError(
+                    f"{name!r} has values from {array.min():g} to {array.max():g}; images are "
+                    "floats in [0, 1]: divide by 255"
+                )
+        alone = {name: list(array.shape) == expected[name] for name, array in seen.items()}
+        if (
+            len({array.shape[0] for name, array in seen.items() if not alone[name]}) > 1
+            or len(set(alone.values())) > 1
+        ):
+            shapes = ", ".join(f"{name!r} {array.shape}" for name, array in seen.items())
+            raise ValueError(f"observations must be of one batch, got {shapes}")
+        one = all(alone.values())
+        found = {name: np.float32(array[None] if one else array) for name, array in seen.items()}
+        return found, one
 
 
 def _check_seal(folder: Path) -> None:

@@ -63,7 +63,7 @@ class PolicyStudent(StudentTask):
         Raises:
             ValueError: the windows are of other sizes or horizons than the teacher.
         """
-        check_fits(teacher, windows)
+        check_fits(teacher, windows, actions=False)
         self.windows, self._device = windows, teacher.actions.scale.device
         self.teacher, self.policy, fake = (copy.deepcopy(teacher).eval() for _ in range(3))
         self.teacher.requires_grad_(False)

@@ -153,8 +153,10 @@ class PolicyTask(TrainingTask):
         return averaged
 
 
-def check_fits(policy: NetworkPolicy, windows: Windows) -> None:
+def check_fits(policy: NetworkPolicy, windows: Windows, *, actions: bool = True) -> None:
     """Refuses windows that a policy cannot learn from.
+
+    actions: whether it learns from what was done, and not from what was seen alone.
 
     Raises:
         ValueError: they are no windows, sizes, cameras or horizons differ, or actions lie outside
@@ -180,6 +182,8 @@ def check_fits(policy: NetworkPolicy, windows: Windows) -> None:
             f"(state, action, cameras) of the demonstrations are {found}, the policy's "
             f"{expected}; the demonstrations are of another environment"
         )
+    if not actions:
+        return
     low, high = episodes.action.min(axis=0), episodes.action.max(axis=0)
     for index, bounds in enumerate(zip(spaces.low, spaces.high, strict=True)):
         slack = 1e-4 * (bounds[1] - bounds[0])

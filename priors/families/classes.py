@@ -37,7 +37,10 @@ class LabelConditioner(PromptConditioner):
         name = prompt.strip().lower()
         label = self.null if name == "" else self.names.get(name)
         if label is None and name == "":
-            raise ValueError("this prior has no null class and cannot do without a label; give one")
+            raise ValueError(
+                "this prior has no null class: it cannot be asked without a label, as guidance, "
+                "distillation and comparisons do; give a label, and a guidance scale of 1"
+            )
         if label is None:
             raise ValueError(
                 f"this prior has no class {name_with_nearest(name, self.names)}; "
@@ -61,7 +64,10 @@ class NoPrompts(PromptConditioner):
             ValueError: there is a prompt.
         """
         if prompt:
-            raise ValueError(f"this prior is unconditional and takes no prompt; got {prompt!r}")
+            raise ValueError(
+                f"this prior is unconditional and takes no prompt; leave {prompt!r} out, or take a "
+                "prior that is told what to make"
+            )
         return {}
 
     def modules(self) -> Sequence[nn.Module]:

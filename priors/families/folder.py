@@ -46,6 +46,12 @@ def check_folder(
     index = read_json(path)
     family = check_index(path, index)
     parts = parts_of(index, family)
+    if not any((folder / part).exists() for part in parts) and (folder / "config.json").is_file():
+        raise PriorError(
+            f"{folder}: has all files in one folder, as old repositories of a single network have; "
+            f"diffusers reads it: save it once more, {index['_class_name']}.from_pretrained(FOLDER)"
+            ".save_pretrained(ANOTHER), and give that folder"
+        )
     for part in parts:
         check_config(folder / part / "config.json", index[part], family.configs.get(part, {}))
     if weights:

@@ -43,17 +43,14 @@ class FeatureCache:
 
 def feature_key(
     prior: str,
-    image: tuple[int, int],
+    image: int,
     path: str,
     level: NoiseLevel,
     condition: Mapping[str, Tensor],
     ensemble: int,
     seed: int,
 ) -> str:
-    """A digest of what a map depends on; the prompt counts as the tensors it is encoded to.
-
-    image: the keys of its content and of its noise.
-    """
+    """A digest of what a map depends on; the prompt counts as the tensors it is encoded to."""
     digest = hashlib.blake2b(digest_size=16)
     amplitudes = float(level.alpha).hex(), float(level.sigma).hex()
     digest.update(json.dumps([prior, image, path, amplitudes, ensemble, seed]).encode())

@@ -44,7 +44,6 @@ def extract_features(
     *,
     ensemble: int = 8,
     seed: int = 0,
-    items: Sequence[int] | None = None,
     batch_size: int = 16,
     memory: float | int = MEMORY_GIB,
     cache: FeatureCache | None = None,
@@ -60,8 +59,6 @@ def extract_features(
         modules; the maps come under the same names.
     level: of shape (); `prior.schedule.at_timestep(261)`, say.
     prompts: one, or one per image; None is no prompt.
-    items: keys of the images' noise in place of their content, one each. An image that differs in
-        one bit has other noise by content; frames of a video or a robot are to be given one key.
     batch_size: rows, images times draws, in the network at once, at most.
     memory: GiB for a batch of images larger than the prior's own, beside the weights and the
         maps. Fewer rows than batch_size go together where all would need more.
@@ -87,18 +84,15 @@ def extract_features(
     paths = {name: layer_path(model, name) for name in layers}
     condition = prior.condition(prompts).condition.expand(len(images))
     batch_size = _rows_that_fit(prior, images, prompts, batch_size, memory)
-    if items is not None and len(items) != len(images):
-        raise ValueError(f"items must be one per image; got {len(items)} for {len(images)} images")
-    contents = [image_key(image) for image in images] if items is None or cache is not None else []
-    keys = contents if items is None else items
+    keys = [image_key(image) for image in images]
     found: dict[int, dict[str, Tensor]] = {}
     names: dict[int, dict[str, str]] = {}
     if cache is not None:
         of_prior = prior_digest(prior)
-        for i, (content, key) in enumerate(zip(contents, keys, strict=True)):
+        for i, key in enumerate(keys):
             tensors = condition.rows([i]).tensors
             names[i] = {
-                path: feature_key(of_prior, (content, key), path, level, tensors, ensemble, seed)
+                path: feature_key(of_prior, key, path, level, tensors, ensemble, seed)
                 for path in paths.values()
             }
             found[i] = {p: m for p, n in names[i].items() if (m := cache.read(n)) is not None}

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
+from scorefield.arrays import tensor_of
 from scorefield.files import whole_file
 from scorefield.image_values import rgb_of
 
@@ -164,7 +165,7 @@ def as_images(images: Images, size: int | None = None) -> Float[Tensor, "batch 3
             list of images of several sizes.
     """
     if isinstance(images, Tensor | np.ndarray):
-        return rgb_of(torch.as_tensor(images))
+        return rgb_of(tensor_of(images, "the image"))
     if isinstance(images, Image.Image):
         return _opened(images, size)[None].contiguous()
     if isinstance(images, str | os.PathLike):

@@ -97,6 +97,16 @@ def test_a_policy_that_sees_images(tmp_path: Path) -> None:
     seen["top"][:, 1, 0, 10:, 10:] = 1
     light = ExportedPolicy(tmp_path).act(seen, seed=5)
     assert dark.shape == (2, 3, 2) and np.abs(dark - light).max() > 1e-5
+    exported = ExportedPolicy(tmp_path)
+    with pytest.raises(ValueError, match=r"'top' is uint8; images are floats in \[0, 1\]"):
+        exported.act({**seen, "top": (255 * seen["top"]).astype(np.uint8)})
+    for one in (exported, policy):
+        with pytest.raises(ValueError, match="'top' has values from 0 to 255; images are"):
+            one.act({**seen, "top": 255 * seen["top"]})
+    with pytest.raises(ValueError, match=r"'top' must have shape \(2, 3, 36, 40\) or"):
+        exported.act({"state": seen["state"][0], "top": seen["top"][0, :, 0]})
+    with pytest.raises(ValueError, match="must be of one batch, got 'state'"):
+        exported.act({"state": seen["state"][0], "top": seen["top"]})
 
 
 def test_it_acts_without_torch_or_this_library(tmp_path: Path) -> None:
@@ -122,7 +132,8 @@ def test_bad_observations_are_refused(tmp_path: Path) -> None:
     exported = ExportedPolicy(tmp_path)
     with pytest.raises(ValueError, match=r"observations must be \['state'\], got \['top'\]"):
         exported.act({"top": STATES.numpy()})
-    with pytest.raises(ValueError, match=r"'state' must have shape \(batch, 2, 3\), got \(5, 3\)"):
+    wanted = r"'state' must have shape \(2, 3\) or \(batch, 2, 3\), got \(5, 3\)"
+    with pytest.raises(ValueError, match=wanted):
         exported.act({"state": STATES[:, 0].numpy()})
     with pytest.raises(ValueError, match="'state' is not finite"):
         exported.act({"state": STATES.numpy() * np.nan})

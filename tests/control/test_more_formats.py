@@ -234,6 +234,25 @@ def test_an_episode_without_steps_can_be_left_out(tmp_path: Path) -> None:
     assert list(inspect(data, choice, range(11)).broken) == [0]
 
 
+def test_an_episode_that_never_began_can_be_left_out(tmp_path: Path) -> None:
+    def change(file: Any) -> None:
+        del file["data/demo_9"]
+        file["data"].create_group("demo_9")
+
+    folder = tmp_path / "episodes"
+    folder.mkdir()
+    for number, steps in enumerate((0, 6, 6)):
+        rows = np.random.default_rng(number).normal(size=(steps, 3)).astype(np.float32)
+        np.savez(folder / f"{number}.npz", action=rows, state=rows)
+    for path, empty in ((folder, 0), (robomimic(tmp_path / "a.hdf5", change), 9)):
+        data = open_demonstrations(path)
+        assert data.lengths[empty] == 0
+        others = [number for number in range(len(data.lengths)) if number != empty]
+        assert len(list(data.read(data.choose(), others))) == len(others)
+        with pytest.raises(ValueError, match="has no steps; leave the episode out"):
+            list(data.read(data.choose()))
+
+
 @pytest.mark.parametrize("names", [("pick", "place"), ("train/ep_0", "train/ep_1", "val/ep_0")])
 def test_groups_of_any_name_hold_episodes(names: tuple[str, ...], tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:

@@ -44,3 +44,12 @@ def test_limits_shift_constants_and_scale_the_rest() -> None:
 def test_actions_that_are_not_finite_are_refused() -> None:
     with pytest.raises(ValueError, match="not finite"):
         bounded(torch.tensor([[float("nan"), 0.0]]), SPACES)
+
+
+def test_flipped_arrays_and_other_byte_orders_are_read(policy: DiffusionPolicy) -> None:
+    state = np.linspace(0, 1, 6).reshape(2, 3)
+    expected = policy.act({"state": state[::-1].copy()})
+    assert torch.equal(policy.act({"state": state[::-1]}), expected)
+    assert torch.equal(policy.act({"state": state[::-1].astype(">f8")}), expected)
+    with pytest.raises(ValueError, match="'state' holds object, no numbers"):
+        policy.act({"state": state.astype(object)})

@@ -141,3 +141,14 @@ def test_doctor_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert cpu["device"] == "cpu"
     assert cpu["total"] is None or 0 < cpu["free"] <= cpu["total"]
     assert len(said["devices"]) - 1 == torch.cuda.device_count() + torch.backends.mps.is_available()
+
+
+def test_an_unconditional_prior_is_sampled_without_a_prompt(
+    tiny: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["sample", "--prior", str(tiny("ddpm")), "-n", "2", "--steps", "2", "--quiet"]
+    assert main([*words, "--out", str(tmp_path / "samples.png")]) == 0
+    assert (tmp_path / "samples.png").exists()
+    capsys.readouterr()
+    assert main(["sample", "--out", str(tmp_path / "other.png")]) == 2
+    assert "no prompt is given" in capsys.readouterr().err

@@ -293,7 +293,7 @@ def test_classes_of_a_card(tiny: Tiny, tmp_path: Path) -> None:
 
 def test_an_unconditional_prior_takes_no_prompt(tiny: Tiny) -> None:
     prior = load(tiny, "ddpm")
-    with pytest.raises(ValueError, match="unconditional and takes no prompt; got 'a cup'"):
+    with pytest.raises(ValueError, match="unconditional and takes no prompt; leave 'a cup' out"):
         prior.condition("a cup")
     assert prior.generate(["", ""], steps=1).shape == (2, 3, 8, 8)
 

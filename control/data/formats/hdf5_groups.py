@@ -30,6 +30,8 @@ def actions_of(group: Any) -> str | None:
 
 def length_of(where: str, group: Any, strict: bool) -> int:
     """The steps of an episode; `strict` if it is one of robomimic's."""
+    if not len(group):
+        return 0  # an episode that never began; it is refused where it is asked for
     actions = actions_of(group)
     observed = any(name in group for name in OBSERVED)
     if strict and (actions is None or not observed):

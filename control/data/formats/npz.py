@@ -54,19 +54,25 @@ class Npz(Demonstrations):
         if path.is_dir():
             files = sorted(files_below(path, [SUFFIX]), key=lambda file: natural(str(file)))
         self._places: list[_Place] = []
+        self.features: dict[str, Feature] = {}
         self._held: tuple[Path, dict[str, NDArray[Any]]] | None = None
         self.lengths: list[int] = []
-        for number, file in enumerate(files):
+        for file in files:
             headers = _headers(file)
             steps = _steps(file, headers)
-            with damaged(str(file)), np.load(file, allow_pickle=False) as arrays:
-                episodes = episodes_in(str(file), arrays, steps)
+            episodes = [(0, 0)]
+            if steps:
+                with damaged(str(file)), np.load(file, allow_pickle=False) as arrays:
+                    episodes = episodes_in(str(file), arrays, steps)
             if len(episodes) > 1:
                 self.notes.append(told_apart(file.name, len(episodes), steps))
             self._places += [_Place(file, start, steps) for start, _ in episodes]
             self.lengths += [end - start for start, end in episodes]
-            if number == 0:
+            if steps and not any(self.lengths[: -len(episodes)]):  # of the first with steps
                 self.features = {n: _feature(n, *one, steps) for n, one in headers.items()}
+
+        if not self.features:
+            raise DataError(f"{path}: no array of any episode has a row; there is nothing to learn")
 
     def where(self, number: int) -> str:
         """The file, and the first step where it holds several episodes."""
@@ -124,7 +130,10 @@ def _headers(file: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
 
 def _steps(file: Path, headers: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> int:
     """How many there are: rows of the actions, or without any, of most arrays."""
-    rows = {name: shape[0] for name, (shape, _) in headers.items() if shape and shape[0]}
+    held = {name: shape[0] for name, (shape, _) in headers.items() if shape}
+    if held and not any(held.values()):
+        return 0  # an episode that never began; it is refused where it is asked for
+    rows = {name: count for name, count in held.items() if count}
     named = [rows[name] for name in ACTIONS if name in rows]
     if not rows or (not named and set(ACTIONS) & set(headers)):
         raise DataError(f"{file}: holds no arrays with a row per step; there are {sorted(headers)}")

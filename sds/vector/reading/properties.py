@@ -21,7 +21,7 @@ from scorefield.sds.vector.reading.values import (
 )
 
 __all__ = [
-    "CONTEXT", "CURRENT", "INHERITED", "NAMED", "PROPERTIES", "SHORTHANDS", "PaintValue", "parsed",
+    "CONTEXT", "CURRENT", "INHERITED", "NAMED", "PROPERTIES", "PaintValue", "longhands", "parsed",
 ]  # fmt: skip
 
 RGBA = tuple[float, float, float, float]
@@ -255,7 +255,24 @@ PROPERTIES: dict[str, Property] = {
     "y": _PLACE,
 }
 INHERITED = frozenset(name for name, found in PROPERTIES.items() if found.inherited)
-SHORTHANDS = {"marker": ("marker-start", "marker-mid", "marker-end")}
+_SHORTHANDS = {"marker": ("marker-start", "marker-mid", "marker-end")}
+_FONT = re.compile(
+    r"(?:[\w-]+\s+)*?((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?(?:[a-z]+|%)|larger|smaller|"
+    rf"{'|'.join(_SIZES)})(?:\s*/\s*\S+)?\s+\S.*",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def longhands(name: str, text: str) -> dict[str, str]:
+    """What a declaration says of the properties that are read, by their names.
+
+    Of the shorthand `font` that is the size, which stands before the family (CSS Fonts 4, 2.7).
+    """
+    if name == "font":
+        found = _FONT.fullmatch(text.strip()) if len(text) < 256 else None
+        wide = text.strip().lower() in ("inherit", "initial", "unset", "revert", "revert-layer")
+        return {"font-size": found[1] if found else text} if found or wide else {}
+    return dict.fromkeys(_SHORTHANDS.get(name, (name,)), text)
 
 
 @lru_cache(maxsize=8192)

@@ -76,10 +76,13 @@ class Reader:
 
     def __init__(self, root: Element, limits: ReadLimits) -> None:
         self.root, self.limits = root, limits
-        self.view_box, self.size = frame_of(root)
+        unread: list[str] = []
+        self.view_box, self.size = frame_of(root, unread.append)
         width, height = self.view_box.width, self.view_box.height
         view = View(width, height, self.size or (width, height))
         self.source = Source(root, limits.elements, view)
+        for what in unread:
+            self.source.left_out.part(what, root)
         self.effects = EffectReader(self.source, self._contents, self._count_nodes)
         self.paints = PaintReader(self.source, self.effects)
         self.markers = MarkerReader(
@@ -248,8 +251,8 @@ class Reader:
         if tag_of(target) in ("symbol", "svg"):
             self._count(target)
             own = self.source.style(target, style, view)
-            if own["display"] == "none":
-                return []
+            if own["display"] == "none" and tag_of(target) == "svg":
+                return []  # a symbol that is used is displayed, whatever is said (SVG 2, 5.5)
             self._name_effects(target, own)
             node = self._viewport(target, own, place.below(own), (style["width"], style["height"]))
             if node is not None:

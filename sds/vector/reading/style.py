@@ -12,7 +12,7 @@ from scorefield.sds.vector.reading.properties import (
     CURRENT,
     INHERITED,
     PROPERTIES,
-    SHORTHANDS,
+    longhands,
     parsed,
 )
 from scorefield.sds.vector.reading.values import Function, Length, Refused, View
@@ -121,9 +121,9 @@ class Cascade:
         strong = [d for d in (*rules, *style) if d.important]
         out: dict[str, list[str]] = {}
         for declaration in (*found, *plain, *strong):
-            for name in SHORTHANDS.get(declaration.name, (declaration.name,)):
+            for name, value in longhands(declaration.name, declaration.value).items():
                 if name in PROPERTIES or name[:2] == "--":
-                    out.setdefault(name, []).append(declaration.value)
+                    out.setdefault(name, []).append(value)
         return out
 
     def _assign(

@@ -1,11 +1,18 @@
 """View boxes: how the rectangle they name is fitted into another one."""
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
 from scorefield.sds.vector.nodes import ViewBox
-from scorefield.sds.vector.reading.values import Matrix, View, parse_length, parse_numbers
+from scorefield.sds.vector.reading.values import (
+    Length,
+    Matrix,
+    View,
+    parse_length,
+    parse_numbers,
+)
 
 __all__ = ["Box", "aspect_of", "fit", "frame_of", "parse_view_box"]
 
@@ -60,18 +67,46 @@ def fit(box: Box, into: Box, aspect: str) -> Matrix:
     return sx, 0.0, 0.0, sy, into.x + left - sx * box.x, into.y + down - sy * box.y
 
 
-def frame_of(root: Element) -> tuple[ViewBox, tuple[float, float] | None]:
-    """The view box of the whole, and the size it should have."""
-    attributes = root.attrib
-    size = None
+def frame_of(
+    root: Element, report: Callable[[str], None]
+) -> tuple[ViewBox, tuple[float, float] | None]:
+    """The view box of the whole, and the size it should have; None is that of the view box.
+
+    A width, a height or a view box that is not understood is as none (SVG 2, 7.2), and reported.
+
+    Raises:
+        ValueError: neither a view box nor a width and height is left.
+    """
+    lengths = [_side(root, name, report) for name in ("width", "height")]
     window = View(0.0, 0.0, (0.0, 0.0))
-    if all("%" not in attributes.get(k, "%") for k in ("width", "height")):
-        width, height = (parse_length(attributes[k]) for k in ("width", "height"))
-        size = (window.pixels(width, 0.0), window.pixels(height, 0.0))
-    if "viewBox" in attributes:
-        box = ViewBox(*parse_view_box(attributes["viewBox"]))
-    elif size is not None:
+    size = None
+    if all(length is not None for length in lengths):
+        width, height = (window.pixels(length, 0.0) for length in lengths if length is not None)
+        size = (width, height)
+    text, box = root.attrib.get("viewBox"), None
+    if text is not None:
+        try:
+            box = ViewBox(*parse_view_box(text))
+        except ValueError as error:
+            if type(error) is not ValueError or size is None:
+                raise
+            report(f'viewBox="{text[:40]}"')
+    if box is None and size is not None:
         box = ViewBox(0.0, 0.0, *size)
-    else:
+    if box is None:
         raise ValueError("the file has neither a viewBox nor a width and height; add one")
     return box, size
+
+
+def _side(root: Element, name: str, report: Callable[[str], None]) -> Length | None:
+    """A width or a height that is a length; None is what the view box says."""
+    text = root.attrib.get(name, "auto").strip()
+    if text.lower() in ("auto", "") or "%" in text:
+        return None
+    try:
+        return parse_length(text)
+    except ValueError as error:
+        if type(error) is not ValueError:
+            raise
+        report(f'{name}="{text[:40]}"')
+        return None

@@ -290,3 +290,45 @@ def test_transforms_of_properties_of_their_own() -> None:
 def test_what_css_says_and_is_not_drawn_is_named(rule: str, said: str) -> None:
     with pytest.warns(UserWarning, match=re.escape(said)):
         parse_svg(svg(f"<style>{rule}</style><rect {RECT}/>"))
+
+
+@pytest.mark.parametrize(
+    ("font", "size"),
+    [
+        ("20px sans-serif", 20),
+        ("italic bold 1.5em/2 'Open Sans', sans-serif", 24),
+        ("x-large serif", 24),
+        ("bold", 16),  # no size and no family: it is no font
+    ],
+)
+def test_the_font_shorthand_says_what_an_em_is(font: str, size: float) -> None:
+    (shape,) = shapes_of(f'<g style="font:{font}"><rect width="5em" height="1em"/></g>')
+    points = shape.geometry.points()
+    assert float(points[:, 0].max()) == pytest.approx(5 * size)
+
+
+def test_a_symbol_that_is_used_is_displayed() -> None:
+    symbol = f'<symbol id="a" style="display:none"><rect {RECT}/></symbol><use href="#a"/>'
+    assert len(shapes_of(symbol)) == 1
+    assert not shapes_of(symbol.replace("symbol", "svg"))
+
+
+@pytest.mark.parametrize(
+    ("root", "said"),
+    [
+        ('width="auto" height="auto" viewBox="0 0 24 24"', None),
+        ('width="" height="" viewBox="0 0 24 24"', None),
+        ('width="var(--w)" height="24" viewBox="0 0 24 24"', 'width="var'),
+        ('width="24" height="24" viewBox="undefined"', 'viewBox="undefined"'),
+        ('width="24" height="24" viewBox="0 0 24px 24px"', 'viewBox="0 0 24px'),
+    ],
+)
+def test_what_the_root_says_wrongly_is_as_if_it_were_not_said(root: str, said: str | None) -> None:
+    text = f'<svg xmlns="http://www.w3.org/2000/svg" {root}><rect {RECT}/></svg>'
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        document = parse_svg(text)
+    box = document.view_box
+    assert (box.width, box.height) == (24, 24)
+    told = [str(one.message) for one in caught]
+    assert (said is None and not told) or (said is not None and said in told[0])

@@ -29,7 +29,7 @@ class Sample(PriorCommand):
     """Sample images of one or several prompts and write them on one sheet."""
 
     prompts: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT ...")]
-    """Prompts, each in quotes; every one has its own images."""
+    """Prompts, each in quotes; every one has its own images. None for a prior that takes none."""
     out: Path = Path("samples.png")
     """Sheet of images to write, prompt after prompt; replaced if it is there."""
     n: Annotated[Count, tyro.conf.arg(aliases=("-n",))] = 16
@@ -64,25 +64,27 @@ class Sample(PriorCommand):
 
     def run(self) -> Outcome:
         """Sample and write the sheet."""
-        if not self.prompts:
-            raise ValueError("no prompt is given; say what to sample, such as 'a red mushroom'")
         for prompt in self.prompts:
             check_prompt(prompt)
         check_image_path(self.out)
 
         from scorefield.cli.loading import prior_of
         from scorefield.images import contact_sheet, save_image
+        from scorefield.priors.families.classes import NoPrompts
         from scorefield.priors.prior import Guidance
 
         prior = prior_of(self)
+        asked = self.prompts or (("",) if isinstance(prior.text, NoPrompts) else ())
+        if not asked:
+            raise ValueError("no prompt is given; say what to sample, such as 'a red mushroom'")
         steps = prior.steps if self.steps is None else self.steps
         seen = self._cameras(prior)
         views = 1 if seen is None else len(seen)
-        rows = [(prompt, i) for prompt in self.prompts for i in range(views) for _ in range(self.n)]
+        rows = [(prompt, i) for prompt in asked for i in range(views) for _ in range(self.n)]
         prompts = [prompt for prompt, _ in rows]
         cameras = None if seen is None else seen[[i for _, i in rows]]
         guidance = Guidance(self.scale, self.negative or None, self.rescale, self.interval)
-        prior.guided(self.prompts, guidance)
+        prior.guided(asked, guidance)
         with under_way():
             latents = prior.generate_latents(
                 prompts,
@@ -99,7 +101,7 @@ class Sample(PriorCommand):
             save_image(self.out, sheet)
         metrics = {
             "out": str(self.out),
-            "prompts": list(self.prompts),
+            "prompts": list(asked),
             "n": self.n,
             "azimuth": [] if seen is None else seen.azimuth.tolist(),
             "elevation": [] if seen is None else seen.elevation.tolist(),

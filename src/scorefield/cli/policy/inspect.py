@@ -56,7 +56,7 @@ class PolicyInspect(DemonstrationsCommand):
                     refused = list(dict.fromkeys([*refused, str(other)]))
         found = inspect(data, choice, numbers)
         sound = [number for number in numbers if number not in found.broken]
-        images, unseen = _images(data, choice, sound) if self.out is not None else ({}, [])
+        images, unseen = _images(data, choice, sound)
         advice = [*refused, *found.advice, *unseen]
         for camera, frames in images.items():
             advice += of_images(camera, frames.reshape(-1, *frames.shape[2:]))
@@ -78,6 +78,8 @@ class PolicyInspect(DemonstrationsCommand):
                 f"{len(broken)} of {len(numbers)} episodes cannot be trained on; leave them out "
                 "with --episodes"
             )
+        elif choice is None:
+            problem = f"nothing of it can be trained on: {refused[-1]}"
         return Outcome(_metrics(data, choice, numbers, found, advice), lines, problem)
 
 
