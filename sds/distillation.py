@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from scorefield.images import contact_sheet, save_image
-from scorefield.priors.digest import prior_digest
+from scorefield.priors.frozen_prior import prior_digest
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import noise_generator, noise_like
 from scorefield.priors.prior import ImagePrior, Prompts, ToldCameras, check_is_prior
@@ -170,8 +170,7 @@ class Distillation:
     def config(self) -> dict[str, Any]:
         """Settings and prior as JSON values, for a run's config.
 
-        Another model under the name of the prior, or its precision, makes another result: a run
-        that goes on is refused then.
+        A run that goes on with another model of the same name, or another precision, is refused.
         """
         prior = {
             "prior": self.prior.name,

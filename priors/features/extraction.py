@@ -16,11 +16,10 @@ from torch import Tensor
 from scorefield.images import Images
 from scorefield.priors.codec import LatentCodec
 from scorefield.priors.condition import Condition
-from scorefield.priors.digest import prior_digest
 from scorefield.priors.features.cache import FeatureCache, feature_key
 from scorefield.priors.features.memory import MEMORY_GIB, memory_estimate, size_that_fits
 from scorefield.priors.features.taps import layer_path, tapped, to_maps
-from scorefield.priors.frozen_prior import FrozenPrior
+from scorefield.priors.frozen_prior import FrozenPrior, prior_digest
 from scorefield.priors.levels import NoiseLevel
 from scorefield.priors.noise import keyed_noise
 from scorefield.priors.prior import Prompts

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from scorefield.cameras import orbit
 from scorefield.images import contact_sheet, load_image, save_image
-from scorefield.priors.digest import prior_digest
+from scorefield.priors.frozen_prior import prior_digest
 from scorefield.priors.prior import ImagePrior
 from scorefield.runs.folder import RunFolder
 from scorefield.runs.job import run

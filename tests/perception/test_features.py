@@ -13,13 +13,12 @@ from torch.nn import functional
 
 from scorefield.cli.main import main
 from scorefield.images import load_image, save_image
-from scorefield.priors.digest import prior_digest
 from scorefield.priors.features.cache import FeatureCache
 from scorefield.priors.features.extraction import extract_features, image_key
 from scorefield.priors.features.memory import memory_estimate
 from scorefield.priors.features.network_cost import network_cost
 from scorefield.priors.features.taps import block_paths, layer_path, short_name, tapped
-from scorefield.priors.frozen_prior import FrozenPrior
+from scorefield.priors.frozen_prior import FrozenPrior, prior_digest
 from scorefield.priors.loading import _quiet, load_prior
 from scorefield.priors.noise import keyed_noise
 

@@ -33,10 +33,9 @@ from world_pairs import SemanticPair, draw_pairs
 from scorefield.perception.correspondence.dift import DiftPreset, dift_preset, features
 from scorefield.perception.correspondence.matching import Locate, NearestPixel
 from scorefield.perception.correspondence.metrics import keypoint_accuracy, resampled_accuracy
-from scorefield.priors.digest import prior_digest
 from scorefield.priors.features.extraction import extract_features
 from scorefield.priors.features.network_cost import network_cost
-from scorefield.priors.frozen_prior import FrozenPrior
+from scorefield.priors.frozen_prior import FrozenPrior, prior_digest
 from scorefield.rows import RowStore
 
 

@@ -264,11 +264,9 @@ class Reader:
         if node is None:
             return []
         node.name = None  # the id belongs to the original
-        return (
-            [Group([node], transform=torch.tensor([[1.0, 0.0, x], [0.0, 1.0, y]]))]
-            if x or y
-            else [node]
-        )
+        if not (x or y):
+            return [node]
+        return [Group([node], transform=torch.tensor([[1.0, 0.0, x], [0.0, 1.0, y]]))]
 
     def _viewport(
         self,

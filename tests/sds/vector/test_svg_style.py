@@ -317,7 +317,7 @@ def test_a_symbol_that_is_used_is_displayed() -> None:
     ("root", "said"),
     [
         ('width="auto" height="auto" viewBox="0 0 24 24"', None),
-        ('width="" height="" viewBox="0 0 24 24"', None),
+        ('width="" height="" viewBox="0 0 24 24"', 'height=""'),
         ('width="var(--w)" height="24" viewBox="0 0 24 24"', 'width="var'),
         ('width="24" height="24" viewBox="undefined"', 'viewBox="undefined"'),
         ('width="24" height="24" viewBox="0 0 24px 24px"', 'viewBox="0 0 24px'),

@@ -53,7 +53,7 @@ class EvaluateClassifier(DataSetCommand):
         from scorefield.perception.benchmarks.label_evaluation import evaluate_labels, label_metrics
         from scorefield.perception.classification.classify import DRAWS
         from scorefield.perception.classification.stopping import Race
-        from scorefield.priors.digest import prior_digest
+        from scorefield.priors.frozen_prior import prior_digest
 
         images, names = self._images()
         called = list(dict.fromkeys(names.values() if isinstance(names, dict) else names))

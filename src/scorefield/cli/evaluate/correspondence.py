@@ -53,7 +53,7 @@ class EvaluateCorrespondence(DataSetCommand):
         )
         from scorefield.perception.correspondence.dift import dift_preset
         from scorefield.perception.correspondence.sift import SiftFusion
-        from scorefield.priors.digest import prior_digest
+        from scorefield.priors.frozen_prior import prior_digest
 
         pairs = self._pairs()[: self.n]
         prior = prior_of(self)

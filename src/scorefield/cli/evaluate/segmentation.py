@@ -44,7 +44,7 @@ class EvaluateSegmentation(DataSetCommand):
         from scorefield.perception.benchmarks.mask_evaluation import evaluate_masks, mask_metrics
         from scorefield.perception.segmentation.presets import method_named
         from scorefield.perception.segmentation.segment import check_method
-        from scorefield.priors.digest import prior_digest
+        from scorefield.priors.frozen_prior import prior_digest
 
         images, classes = self._images()
         images = images[: self.n]

@@ -115,7 +115,7 @@ class Classify(ImagesCommand):
         from scorefield.perception.classification.error_measure import ErrorMeasure
         from scorefield.perception.classification.stopping import Race
         from scorefield.perception.fleet.work import ImageWork
-        from scorefield.priors.digest import prior_digest
+        from scorefield.priors.frozen_prior import prior_digest
 
         labels = self._labels()
         prompts = {

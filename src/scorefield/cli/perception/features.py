@@ -100,9 +100,9 @@ class Features(ImagesCommand):
         from scorefield.cli.loading import prior_of
         from scorefield.perception.correspondence.dift import dift_preset
         from scorefield.perception.fleet.work import ImageWork
-        from scorefield.priors.digest import prior_digest
         from scorefield.priors.features.extraction import extract_features
         from scorefield.priors.features.taps import layer_path
+        from scorefield.priors.frozen_prior import prior_digest
 
         prior = prior_of(self)
         preset = dift_preset(prior)

@@ -67,7 +67,7 @@ class Rank(ImagesCommand):
         from scorefield.cli.loading import prior_of
         from scorefield.perception.classification.text_scores import text_scores
         from scorefield.perception.fleet.work import ImageWork
-        from scorefield.priors.digest import prior_digest
+        from scorefield.priors.frozen_prior import prior_digest
 
         prior = prior_of(self)
         prior.condition([self.text])

@@ -133,7 +133,7 @@ class Segment(ImagesCommand):
         return prior, method
 
     def _settings(self, prior: "FrozenPrior", method: "Method") -> dict[str, Any]:
-        from scorefield.priors.digest import prior_digest
+        from scorefield.priors.frozen_prior import prior_digest
 
         return {
             "prior": self.prior, "weights": prior_digest(prior), "method": self.method, "k": self.k,
