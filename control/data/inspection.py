@@ -13,6 +13,7 @@ from scorefield.control.data.normalizer import CONSTANT
 
 _TAIL = 0.001  # of the steps, at either end, that may be outliers
 _FEW = 20  # episodes
+_APART = 100  # values that float32 is to tell apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +117,13 @@ def _of_numbers(name: str, parts: Sequence[NDArray[np.float64]]) -> Iterator[str
     whole = np.concatenate(parts)
     least, most = whole.min(axis=0), whole.max(axis=0)
     yield from of_ranges(name, least, most)
+    step = np.spacing(np.maximum(np.abs(least), np.abs(most)).astype(np.float32))
+    if far := np.flatnonzero((most > least) & (most - least < _APART * step)).tolist():
+        yield (
+            f"{name}: {_listed('number', far)} {'lies' if len(far) == 1 else 'lie'} so far from "
+            f"zero that float32, which policies compute in, tells less than {_APART} values apart: "
+            "record the distance from a place nearby, or the time since the start"
+        )
     if len(whole) >= 10 / _TAIL:
         inner = np.quantile(whole, [_TAIL, 1 - _TAIL], axis=0)
         for index in np.flatnonzero((most - least) > 10 * (inner[1] - inner[0])).tolist():

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from scorefield.control.data.episode import Episode
 from scorefield.control.data.episodes import write_episodes
 from scorefield.control.data.formats import open_demonstrations
-from scorefield.control.data.inspection import Inspection, inspect, of_images, of_ranges
+from scorefield.control.data.inspection import (
+    Inspection,
+    _of_numbers,
+    inspect,
+    of_images,
+    of_ranges,
+)
 
 Arrays = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -153,3 +159,9 @@ def test_black_and_standing_images() -> None:
     assert list(of_images("top", frames)) == []
     assert "all the same" in next(iter(of_images("top", np.repeat(frames[:1], 4, axis=0))))
     assert "black" in next(iter(of_images("top", frames // 128)))
+
+
+def test_numbers_that_float32_cannot_tell_apart_are_told() -> None:
+    rows = np.random.default_rng(0).uniform(-1, 1, (400, 3)) * [1, 500, 1] + [1.7e9, 1e5, 0]
+    (said,) = _of_numbers("state", [rows])
+    assert said.startswith("state: number 0 lies so far from zero that float32")
