@@ -140,7 +140,7 @@ def test_inspect_tells_what_training_would_refuse(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = buffer(tmp_path / "a.zarr", **{"data/action": None, "data/pose": np.zeros((13, 2))})
-    assert main(["policy", "inspect", str(path)]) == 0
+    assert main(["policy", "inspect", str(path)]) == 1
     assert "name the ones that make the action" in capsys.readouterr().out
     bad = np.concatenate(STATES)
     bad[5] = np.nan
@@ -166,7 +166,7 @@ def test_a_camera_that_cannot_be_read_hides_nothing_else(
     assert "look at: " in told and "its codec 'of_nobody' is not registered" in told
     assert "state: state (3)" in told and "action: action (2)" in told
     (path / "data" / "action").rename(path / "data" / "moves")
-    assert main(["policy", "inspect", str(path)]) == 0
+    assert main(["policy", "inspect", str(path)]) == 1
     told = capsys.readouterr().out
     assert "'of_nobody' is not registered" in told and "no feature is called action" in told
 
