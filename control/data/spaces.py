@@ -82,7 +82,9 @@ class PolicySpaces:
             )
         for low, high in zip(self.low, self.high, strict=True):
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
-                raise ValueError(f"bounds of actions must be finite and low < high; got {self}")
+                raise ValueError(
+                    f"bounds of actions must be finite and low < high; got {low:g} and {high:g}"
+                )
 
     def check(self, other: "PolicySpaces") -> None:
         """Refuses an environment in which a policy of these spaces cannot act.

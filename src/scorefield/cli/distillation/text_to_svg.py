@@ -1,5 +1,6 @@
 """`scorefield text-to-svg`: a vector drawing from a prompt."""
 
+import warnings
 from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -68,7 +69,9 @@ class DrawingCommand(DistillingCommand):
         return TextToSvgSettings(
             prompt=prompt,
             style=self.style_named(),
-            start=self.start if self.start in STARTS else _read(Path(self.start)),
+            start=self.start
+            if self.start in STARTS
+            else _read(Path(self.start), said=prior is None),
             **given,
         )
 
@@ -88,16 +91,22 @@ class DrawingCommand(DistillingCommand):
         )
 
 
-def _read(path: Path) -> str:
-    """The SVG file as we would write it: what cannot be drawn is refused or left out now."""
+def _read(path: Path, *, said: bool) -> str:
+    """The SVG file as we would write it: what cannot be drawn is refused or left out now.
+
+    said: whether what is left out is said now, or was before.
+    """
     from scorefield.sds.vector import load_svg, svg_text
 
     if not path.exists():
         raise ValueError(
             f"{path}: there is no such file; give --start an SVG, or one of {', '.join(STARTS)}"
         )
-    with notes():
-        return svg_text(load_svg(path))
+    with notes() if said else warnings.catch_warnings(action="ignore", category=UserWarning):
+        document = load_svg(path)
+    if next(document.shapes(), None) is None:
+        raise ValueError(f"{path}: holds no shapes; give an SVG with paths or basic shapes")
+    return svg_text(document)
 
 
 @dataclass(frozen=True, kw_only=True)
