@@ -91,7 +91,7 @@ class DrawingCommand(DistillingCommand):
         )
 
 
-def _read(path: Path, *, said: bool) -> str:
+def _read(path: Path, *, said: bool = True) -> str:
     """The SVG file as we would write it: what cannot be drawn is refused or left out now.
 
     said: whether what is left out is said now, or was before.
