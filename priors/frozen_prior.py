@@ -256,7 +256,7 @@ def prior_digest(prior: ImagePrior) -> str:
     digest = hashlib.blake2b(digest_size=16)
     codec = vars(prior.codec)
     parts = [value for value in codec.values() if isinstance(value, nn.Module)]
-    numbers = {name: value for name, value in codec.items() if isinstance(value, int | float)}
+    numbers = {name: value for name, value in codec.items() if type(value) in (int, float)}
     levels = [f"{float(prior.schedule.at_fraction(one).log_snr):.1f}" for one in _FRACTIONS]
     said = [type(prior.schedule).__name__, levels, sorted(numbers.items())]
     if isinstance(prior, FrozenPrior):

@@ -260,6 +260,10 @@ def test_cache(load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         changed = prior_digest(prior)
         prior.network.model.conv_out.bias.sub_(1)
     assert changed != key
+    key = prior_digest(prior)
+    prior.codec.always_in_tiles = True  # how it is computed, not what
+    assert prior_digest(prior) == key
+    prior.codec.always_in_tiles = False
 
 
 def test_names(load: Load) -> None:
