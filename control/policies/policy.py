@@ -275,7 +275,7 @@ def _seen(name: str, observations: Mapping[str, Any], shape: tuple[int, ...]) ->
             "are read from"
         )
     if name != "state":
-        low, high = (float(end) for end in tensor.aminmax())
+        low, high = torch.stack(tensor.aminmax()).tolist()  # one wait for a GPU
         if low < -_ROUNDING or high > 1 + _ROUNDING:
             raise ValueError(
                 f"{name!r} has values from {low:g} to {high:g}; images are floats in [0, 1]: "

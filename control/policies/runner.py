@@ -153,16 +153,12 @@ class ExportedPolicy:
                     f"{name!r} has values from {array.min():g} to {array.max():g}; images are "
                     "floats in [0, 1]: divide by 255"
                 )
-        alone = {name: list(array.shape) == expected[name] for name, array in seen.items()}
-        if (
-            len({array.shape[0] for name, array in seen.items() if not alone[name]}) > 1
-            or len(set(alone.values())) > 1
-        ):
+        rows = {None if list(a.shape) == expected[name] else len(a) for name, a in seen.items()}
+        if len(rows) > 1:
             shapes = ", ".join(f"{name!r} {array.shape}" for name, array in seen.items())
             raise ValueError(f"observations must be of one batch, got {shapes}")
-        one = all(alone.values())
-        found = {name: np.float32(array[None] if one else array) for name, array in seen.items()}
-        return found, one
+        alone = rows == {None}
+        return {name: np.float32(a[None] if alone else a) for name, a in seen.items()}, alone
 
 
 def _check_seal(folder: Path) -> None:
