@@ -91,12 +91,15 @@ class PerceptronSettings:
         half range. A policy with too much learns its demonstrations by heart, with too little it
         blurs what lies close together. None: what the demonstrations are dense enough for
         (`bandwidth_for`).
+    film: the level of noise scales what is read of a noisy chunk; False: it is one more number
+        that goes in, as in policies that were saved before there was a choice.
     """
 
     width: Count = 256
     layers: Count = 3
     frequencies: Whole | None = None
     bandwidth: NotNegative | None = None
+    film: bool = True
 
     def __post_init__(self) -> None:
         if self.frequencies is None:

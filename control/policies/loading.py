@@ -84,6 +84,8 @@ def _own(folder: Path) -> DiffusionPolicy:
         network.setdefault("frequencies", 0)  # only perceptrons had them, and said how many
         if kind == "transformer":
             network.setdefault("causal", True)  # all were, before there was a choice
+        if kind == "perceptron":
+            network.setdefault("film", False)  # none had it, before there was a choice
         network_settings = NETWORKS[kind][0](**network)
     with _within("diffusion"):
         diffusion = DiffusionSettings(**config["diffusion"])

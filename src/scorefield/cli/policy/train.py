@@ -48,7 +48,7 @@ NETWORKS: dict[str, Callable[[int], "NetworkSettings"]] = {
 }
 """Sizes of the networks of Diffusion Policy, by how many observations are seen."""
 
-_OF_PERCEPTRON = [name for name, _, _ in options_of(PerceptronSettings)]
+_OF_PERCEPTRON = [name for name, _, _ in options_of(PerceptronSettings, "film")]
 _OF_IMAGES = [name for name, _, _ in options_of(EncoderSettings, "width")]
 
 
@@ -338,7 +338,7 @@ def _bounds(spaces: "PolicySpaces") -> str:
 
 PolicyTrain = make_dataclass(
     "PolicyTrain",
-    options_of(PerceptronSettings) + options_of(EncoderSettings, "width"),
+    options_of(PerceptronSettings, "film") + options_of(EncoderSettings, "width"),
     bases=(_PolicyTrain,),
     frozen=True,
     kw_only=True,
